@@ -1,0 +1,184 @@
+"""Class names, colours, and the way from a data set's raw label ids to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from haskd_ros.errors import InputError
+
+UNLABELLED = 255
+"""Class id of a point without a class: ignored in training, not labelled on the robot."""
+
+UNLABELLED_COLOR = (40, 40, 40)
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One class: its name, its colour (RGB, 0..255) and whether such things move by themselves."""
+
+    name: str
+    color: tuple[int, int, int]
+    movable: bool = False
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """The classes of a model or a data set; a class's id is its place in `classes`."""
+
+    classes: tuple[ClassInfo, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 < len(self.classes) <= UNLABELLED:
+            raise InputError(
+                f"a taxonomy needs 2 to {UNLABELLED} classes, this one has {len(self.classes)}"
+            )
+        repeated = {name for name in self.names if self.names.count(name) > 1}
+        if repeated:
+            raise InputError(f"class names stand more than once: {', '.join(sorted(repeated))}")
+        for info in self.classes:
+            if len(info.color) != 3 or not all(0 <= value <= 255 for value in info.color):
+                raise InputError(
+                    f"class {info.name}: colour {list(info.color)} is not three values of 0 to 255"
+                )
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(info.name for info in self.classes)
+
+    def id_of(self, name: str) -> int:
+        """The id of a class by name.
+
+        Raises:
+            InputError: there is no such class; the message lists those there are.
+        """
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise InputError(
+                f"no class named {name!r}; the classes are {', '.join(self.names)}"
+            ) from None
+
+    def color_table(self) -> np.ndarray:
+        """[256, 3] uint8 RGB by class id; ids without a class have `UNLABELLED_COLOR`."""
+        table = np.tile(np.array(UNLABELLED_COLOR, np.uint8), (256, 1))
+        table[: len(self)] = [info.color for info in self.classes]
+        return table
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [
+            {"name": info.name, "color": list(info.color), "movable": info.movable}
+            for info in self.classes
+        ]
+
+    @classmethod
+    def from_json(cls, data: Any) -> Taxonomy:
+        """The inverse of `to_json`.
+
+        Raises:
+            InputError: `data` is not a list of classes.
+        """
+        try:
+            classes = tuple(
+                ClassInfo(
+                    str(entry["name"]),
+                    tuple(int(value) for value in entry["color"]),
+                    bool(entry.get("movable", False)),
+                )
+                for entry in data
+            )
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"classes are a list of {{name, color: [r, g, b], movable}}; {error!r}"
+            ) from error
+        return cls(classes)
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Raw label ids of a data set -> class ids of a taxonomy.
+
+    `ids[c]` are the raw ids of class c, `ignored` those that become `UNLABELLED`.
+    `field` names the PointCloud2 field that carries the raw ids, `folder` a folder of
+    SemanticKITTI `.label` files; both may be None.
+    """
+
+    taxonomy: Taxonomy
+    ids: tuple[tuple[int, ...], ...]
+    ignored: tuple[int, ...] = ()
+    field: str | None = None
+    folder: str | None = None
+
+    def __post_init__(self) -> None:
+        seen: dict[int, str] = {}
+        for name, ids in [*zip(self.taxonomy.names, self.ids), ("ignore", self.ignored)]:
+            for raw in ids:
+                if not 0 <= raw <= 0xFFFF:
+                    raise InputError(f"label map: raw id {raw} of {name} is outside 0 to 65535")
+                if raw in seen:
+                    raise InputError(
+                        f"label map: raw id {raw} belongs to both {seen[raw]} and {name}"
+                    )
+                seen[raw] = name
+
+    def apply(self, raw: np.ndarray) -> np.ndarray:
+        """Raw ids [N], any integer type -> class ids [N] uint8, ignored ones 255.
+
+        Raises:
+            InputError: a raw id that is neither mapped nor ignored.
+        """
+        table = np.full(0x10000, 0xFFFF, np.uint16)
+        for class_id, ids in enumerate(self.ids):
+            table[list(ids)] = class_id
+        table[list(self.ignored)] = UNLABELLED
+        # Numbers that no table entry can stand for go to an entry that nothing maps.
+        outside = (raw < 0) | (raw > 0xFFFF)
+        mapped = table[np.where(outside, 0, raw).astype(np.int64)]
+        unknown = outside | (mapped == 0xFFFF)
+        if unknown.any():
+            values, counts = np.unique(raw[unknown], return_counts=True)
+            found = ", ".join(
+                f"{value} ({count} points)" for value, count in zip(values[:10], counts[:10])
+            )
+            raise InputError(
+                f"raw label ids that the label map does not name: {found}; "
+                "give them a class or list them under 'ignore'"
+            )
+        return mapped.astype(np.uint8)
+
+    @classmethod
+    def load(cls, path: Path) -> LabelMap:
+        """Read a label map from YAML: `classes: [{name, color, ids, movable}]`, `ignore: [ids]`,
+        and optionally `field` or `folder`.
+
+        Raises:
+            InputError: no such file, no YAML, an unknown key, or an id that stands twice.
+        """
+        try:
+            document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"label map {path} can't be read: {error}") from error
+        allowed = {"classes", "ignore", "field", "folder"}
+        if not isinstance(document, dict) or "classes" not in document:
+            raise InputError(f"label map {path}: no 'classes' in it")
+        if unknown := set(document) - allowed:
+            raise InputError(
+                f"label map {path}: unknown keys {sorted(map(str, unknown))}; "
+                f"allowed are {sorted(allowed)}"
+            )
+        try:
+            ids = tuple(tuple(int(raw) for raw in entry["ids"]) for entry in document["classes"])
+            ignored = tuple(int(raw) for raw in document.get("ignore") or ())
+        except (TypeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"label map {path}: every class needs 'ids: [..]', whole numbers; {error!r}"
+            ) from error
+        taxonomy = Taxonomy.from_json(document["classes"])
+        return cls(taxonomy, ids, ignored, document.get("field"), document.get("folder"))
