@@ -1,0 +1,42 @@
+"""Segmentation networks by name: points [N, 4] in, class scores [N, C] out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from haskd_ros.errors import InputError
+from haskd_ros.models.blocks import fold_batch_norm
+from haskd_ros.models.sparse_unet import SparseUNet
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"sparse_unet": SparseUNet}
+
+SIZES: dict[str, dict[str, Any]] = {
+    "S": {"architecture": "sparse_unet", "channels": (16, 32, 48, 64)},
+    "M": {"architecture": "sparse_unet", "channels": (32, 64, 128, 256)},
+}
+
+
+def build(architecture: str, **arguments: Any) -> nn.Module:
+    """A network with fresh weights.
+
+    Args:
+        architecture: a key of `ARCHITECTURES`.
+        arguments: of its class; every one takes `classes`.
+
+    Raises:
+        InputError: no such architecture, or arguments it does not take.
+    """
+    if architecture not in ARCHITECTURES:
+        raise InputError(
+            f"unknown architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}"
+        )
+    try:
+        return ARCHITECTURES[architecture](**arguments)
+    except TypeError as error:
+        raise InputError(f"architecture {architecture}: {error}") from error
+
+
+__all__ = ["ARCHITECTURES", "SIZES", "SparseUNet", "build", "fold_batch_norm"]

@@ -1,0 +1,56 @@
+"""Building blocks that can fold their batch norm away."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from haskd_ros.sparse import Geometry, SubmanifoldConv
+
+
+class Normed(nn.Module):
+    """A convolution or linear layer without bias, batch norm, and (by default) ReLU.
+
+    Once folded, the layer's own weight and bias do the norm's work: same result, fewer operations.
+    """
+
+    def __init__(self, layer: nn.Module, relu: bool = True) -> None:
+        super().__init__()
+        self.layer = layer
+        self.norm: nn.Module = nn.BatchNorm1d(layer.weight.shape[0])
+        self.relu = relu
+
+    def forward(self, x: Tensor, *where: object) -> Tensor:
+        y = self.norm(self.layer(x, *where))
+        return torch.relu_(y) if self.relu else y
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps)."""
+        norm = self.norm
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        shape = (-1,) + (1,) * (self.layer.weight.dim() - 1)
+        self.layer.weight.copy_(self.layer.weight * scale.view(shape))
+        self.layer.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
+        self.norm = nn.Identity()
+
+
+class ResidualBlock(nn.Module):
+    """Two submanifold convolutions around a shortcut (He et al., CVPR 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = Normed(SubmanifoldConv(channels, channels, bias=False))
+        self.second = Normed(SubmanifoldConv(channels, channels, bias=False), relu=False)
+
+    def forward(self, x: Tensor, geometry: Geometry, level: int) -> Tensor:
+        y = self.second(self.first(x, geometry, level), geometry, level)
+        return torch.relu_(y + x)
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """Fold every `Normed` of a network in place; returns the network, in eval mode."""
+    for module in list(network.modules()):
+        if isinstance(module, Normed) and isinstance(module.norm, nn.BatchNorm1d):
+            module.fold()
+    return network.eval()

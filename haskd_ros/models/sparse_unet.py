@@ -1,0 +1,138 @@
+"""A sparse 3D U-Net between two point-wise networks.
+
+points -> features a point -> mean a voxel -> U-Net over voxels -> back to the points, joined with
+the point's own features -> class scores. The point-wise ends keep what is finer than a voxel: paint
+on the road is a matter of single returns, and a voxel's mean intensity hides it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from haskd_ros.models.blocks import Normed, ResidualBlock
+from haskd_ros.sparse import (
+    Geometry,
+    Grouping,
+    InverseConv,
+    StridedConv,
+    SubmanifoldConv,
+    group_by_key,
+    make_geometry,
+    pack,
+    pool,
+    spread,
+)
+
+POINT_FEATURES = 6
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """A batch of clouds as the U-Net sees it.
+
+    Attributes:
+        geometry: where the V voxels are, with the kernel maps.
+        grouping: the way from N points to V voxels.
+        offset: [N, 3] from the voxel's centre to the point, in voxels, -0.5..0.5.
+    """
+
+    geometry: Geometry
+    grouping: Grouping
+    offset: Tensor
+
+
+def voxelise(
+    points: Tensor, batch: Tensor | None, voxel_size: float, backend: str = "auto"
+) -> Voxels:
+    """Sort points into cubic voxels.
+
+    Args:
+        points: [N, 4] float32, finite, x y z in m in the sensor frame first.
+        batch: [N] int64 ascending cloud numbers, or None for one cloud.
+        voxel_size: edge in m.
+        backend: of the sparse engine.
+    """
+    scaled = points[:, :3] / voxel_size
+    lowest = scaled.floor()
+    keys, grouping = group_by_key(pack(lowest.int(), batch))
+    return Voxels(make_geometry(keys, backend), grouping, scaled - lowest - 0.5)
+
+
+class SparseUNet(nn.Module):
+    """Segmentation network: points in, class scores out.
+
+    Args:
+        classes: number of classes C.
+        voxel_size: edge of a voxel in m.
+        channels: width of each level, finest first; each level halves the resolution.
+    """
+
+    def __init__(self, classes: int, voxel_size: float, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.classes, self.voxel_size, self.channels = classes, voxel_size, tuple(channels)
+        self.backend = "auto"
+        width = channels[0]
+        # Brings metres, fractions and intensities to one scale before anything is learned.
+        self.scale = nn.BatchNorm1d(POINT_FEATURES, affine=False)
+        self.point_encoder = nn.Sequential(
+            Normed(nn.Linear(POINT_FEATURES, 2 * width, bias=False)),
+            Normed(nn.Linear(2 * width, width, bias=False)),
+        )
+        self.stem = Normed(SubmanifoldConv(width, width, bias=False))
+        self.encoder = nn.ModuleList(ResidualBlock(channel) for channel in channels)
+        steps = list(pairwise(channels))
+        self.down = nn.ModuleList(
+            Normed(StridedConv(fine, coarse, bias=False)) for fine, coarse in steps
+        )
+        self.up = nn.ModuleList(
+            Normed(InverseConv(coarse, fine, bias=False)) for fine, coarse in steps
+        )
+        self.decoder = nn.ModuleList(
+            Normed(SubmanifoldConv(2 * fine, fine, bias=False)) for fine, _ in steps
+        )
+        self.voxel_head = nn.Linear(width, 2 * width)
+        self.point_head = nn.Linear(width, 2 * width, bias=False)
+        self.classifier = nn.Linear(2 * width, classes)
+
+    def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Class scores of every point.
+
+        Args:
+            points: [N, 4] float32, finite: x y z in m in the sensor frame, intensity 0..1.
+            batch: [N] int64 ascending cloud numbers from 0, or None for one cloud.
+
+        Returns:
+            [N, C] logits, point order kept.
+        """
+        if len(points) == 0:
+            return points.new_zeros(0, self.classes)
+        voxels = voxelise(points, batch, self.voxel_size, self.backend)
+        point_features = self.point_encoder(self.scale(_describe(points, voxels.offset)))
+        x = self._unet(pool(point_features, voxels.grouping), voxels.geometry)
+        # The sum of two linear maps is the linear map of both together; the voxels' half is
+        # computed once a voxel instead of once a point.
+        hidden = spread(self.voxel_head(x), voxels.grouping) + self.point_head(point_features)
+        return self.classifier(torch.relu_(hidden))
+
+    def _unet(self, x: Tensor, geometry: Geometry) -> Tensor:
+        """[V, channels[0]] -> [V, channels[0]] over the voxels of level 0."""
+        x = self.encoder[0](self.stem(x, geometry, 0), geometry, 0)
+        skips = [x]
+        for level, down in enumerate(self.down):
+            x = self.encoder[level + 1](down(x, geometry, level), geometry, level + 1)
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            x = torch.cat([self.up[level](x, geometry, level), skips[level]], 1)
+            x = self.decoder[level](x, geometry, level)
+        return x
+
+
+def _describe(points: Tensor, offset: Tensor) -> Tensor:
+    """What a point-wise network is told of a point: [N, 6] offset in the voxel (3), height in m,
+    distance in 10 m on a logarithmic scale, intensity 0..1."""
+    distance = torch.log1p(points[:, :2].norm(dim=1, keepdim=True) / 10)
+    return torch.cat([offset, points[:, 2:3], distance, points[:, 3:4]], 1)

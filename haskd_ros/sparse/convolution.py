@@ -1,0 +1,106 @@
+"""Sparse 3D convolution in plain torch: gather rows, one matrix product an offset, sum per output.
+
+Runs on any device and any floating dtype, forward and backward. What made it fast is measured in
+`benchmarks/engine.py`: kernel maps shared by all layers of a resolution, buffers that are kept (a
+fresh one costs more in page faults than the gather itself), and sums by `bag_sum`.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor
+
+from haskd_ros.sparse.kernel_map import CENTRE, KernelMap
+from haskd_ros.sparse.voxels import bag_sum
+
+_local = threading.local()
+
+
+def _scratch(name: str, rows: int, columns: int, like: Tensor) -> Tensor:
+    """[rows, columns] of uninitialised memory, valid until this thread asks for `name` again."""
+    buffers = _local.__dict__.setdefault("buffers", {})
+    slot = (name, like.dtype, like.device)
+    buffer = buffers.get(slot)
+    if buffer is None or buffer.numel() < rows * columns:
+        buffer = like.new_empty(rows * columns * 5 // 4)
+        buffers[slot] = buffer
+    return buffer[: rows * columns].view(rows, columns)
+
+
+def release_scratch() -> None:
+    """Give this thread's buffers back."""
+    _local.__dict__.pop("buffers", None)
+
+
+def _gather(x: Tensor, rows: Tensor, name: str) -> Tensor:
+    return torch.index_select(x, 0, rows, out=_scratch(name, len(rows), x.shape[1], x))
+
+
+def _apply(x: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
+    """x [U, I], kernel [K, I, O] -> [V, O] with V = pairs.outputs."""
+    gathered = _gather(x, pairs.sources, "gathered")
+    products = _scratch("products", len(gathered), kernel.shape[2], x)
+    for rows, result, weight in zip(
+        gathered.split(pairs.sizes), products.split(pairs.sizes), kernel
+    ):
+        if len(rows):
+            torch.mm(rows, weight, out=result)
+    summed = bag_sum(products, pairs.bags, pairs.bag_starts)
+    if pairs.identity_centre:
+        summed.addmm_(x, kernel[CENTRE])
+    return summed
+
+
+def _kernel_gradient(x: Tensor, gradient: Tensor, pairs: KernelMap) -> Tensor:
+    """Gradient of `_apply` for its kernel: [K, I, O]."""
+    result = x.new_zeros(len(pairs.sizes), x.shape[1], gradient.shape[1])
+    sources = _gather(x, pairs.sources, "gathered").split(pairs.sizes)
+    targets = _gather(gradient, pairs.targets, "products").split(pairs.sizes)
+    for offset, (source, target) in enumerate(zip(sources, targets)):
+        if len(source):
+            torch.mm(source.t(), target, out=result[offset])
+    if pairs.identity_centre:
+        torch.mm(x.t(), gradient, out=result[CENTRE])
+    return result
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Tensor, pairs: KernelMap, adjoint: KernelMap) -> Tensor:
+        ctx.save_for_backward(x, kernel)
+        ctx.pairs, ctx.adjoint = pairs, adjoint
+        return _apply(x, kernel, pairs)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        x, kernel = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        x_gradient = kernel_gradient = None
+        if ctx.needs_input_grad[0]:
+            transposed = kernel.transpose(1, 2)
+            if ctx.pairs.identity_centre:
+                # The adjoint of a submanifold convolution is one over the same pairs, mirrored.
+                transposed = transposed.flip(0)
+            x_gradient = _apply(gradient, transposed, ctx.adjoint)
+        if ctx.needs_input_grad[1]:
+            kernel_gradient = _kernel_gradient(x, gradient, ctx.pairs)
+        return x_gradient, kernel_gradient, None, None
+
+
+def convolve(x: Tensor, weight: Tensor, pairs: KernelMap, adjoint: KernelMap) -> Tensor:
+    """Sparse convolution over given pairs; differentiable in `x` and `weight`.
+
+    Args:
+        x: [U, I] features of the input voxels.
+        weight: [O, k, k, k, I], spconv's layout; taps in (x, y, z) order.
+        pairs: which input row meets which output row under each of the k^3 taps.
+        adjoint: the same pairs from output to input; the map itself where it is submanifold.
+
+    Returns:
+        [V, O] features of the output voxels, in x's dtype.
+    """
+    outputs, inputs = weight.shape[0], weight.shape[-1]
+    kernel = weight.reshape(outputs, -1, inputs).permute(1, 2, 0).to(x.dtype)
+    return _Convolution.apply(x.contiguous(), kernel, pairs, adjoint)

@@ -1,0 +1,163 @@
+"""Voxels of a batch of clouds: one sorted int64 key a voxel, and the points' way to them and back.
+
+A key packs (batch, x, y, z) of a voxel, z in the lowest bits, so that sorting by key puts the
+voxels of one vertical column side by side. Everything in this package rests on that order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+FIELD_BITS = 18
+MAX_BATCH = 1 << (63 - 3 * FIELD_BITS)
+BIAS = 1 << (FIELD_BITS - 1)
+"""Added to every coordinate, so that keys are positive; a multiple of every stride in use."""
+
+X_STEP, Y_STEP = 1 << (2 * FIELD_BITS), 1 << FIELD_BITS
+_FIELD = (1 << FIELD_BITS) - 1
+_BATCH_SHIFT = 3 * FIELD_BITS
+# After a shift by one bit the lowest bit of a field stands at the top of the next one: clear it.
+_HALVED = sum((_FIELD >> 1) << (i * FIELD_BITS) for i in range(3))
+
+
+def pack(coordinates: Tensor, batch: Tensor | None = None) -> Tensor:
+    """Voxel coordinates -> keys.
+
+    Args:
+        coordinates: [V, 3] integers x y z, each within +-131070.
+        batch: [V] integers, which cloud of the batch a voxel belongs to; None for one cloud.
+
+    Returns:
+        [V] int64.
+
+    Raises:
+        ValueError: a coordinate or a batch index too large to be packed.
+    """
+    if len(coordinates):
+        # One voxel of margin on each side, so that a neighbour's key never spills over.
+        reach = int(coordinates.abs().max())
+        if reach > BIAS - 2:
+            raise ValueError(f"voxel coordinate {reach} is beyond +-{BIAS - 2}")
+    x, y, z = (coordinates.long() + BIAS).unbind(1)
+    key = (x * X_STEP).add_(y * Y_STEP).add_(z)
+    if batch is not None and len(batch):
+        if int(batch.max()) >= MAX_BATCH:
+            raise ValueError(
+                f"a batch holds at most {MAX_BATCH} clouds, not {int(batch.max()) + 1}"
+            )
+        key += batch.long() << _BATCH_SHIFT
+    return key
+
+
+def unpack(keys: Tensor) -> Tensor:
+    """[V] keys -> [V, 4] int32 (batch, x, y, z); coordinates still biased by `BIAS` >> level."""
+    fields = [keys >> _BATCH_SHIFT]
+    fields += [(keys >> (i * FIELD_BITS)) & _FIELD for i in (2, 1, 0)]
+    return torch.stack(fields, 1).int()
+
+
+def parent_keys(keys: Tensor) -> Tensor:
+    """Keys at a resolution -> keys of the voxels twice as large that hold them."""
+    batch = (keys >> _BATCH_SHIFT) << _BATCH_SHIFT
+    return batch | ((keys >> 1) & _HALVED)
+
+
+def octants(keys: Tensor) -> Tensor:
+    """Which of its parent's 2 x 2 x 2 children a voxel is: [V] int64, 4 * x + 2 * y + z."""
+    lowest = [(keys >> (i * FIELD_BITS)) & 1 for i in (2, 1, 0)]
+    return (lowest[0] << 2) | (lowest[1] << 1) | lowest[2]
+
+
+def argsort(keys: Tensor) -> Tensor:
+    """Ascending order of keys. On a CPU by numpy, whose vectorised sort is the faster one."""
+    if keys.device.type == "cpu":
+        return torch.from_numpy(keys.numpy().argsort())
+    return keys.argsort()
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """N rows sorted into G groups, as embedding_bag wants them.
+
+    Attributes:
+        order: [N] int32 row numbers, group after group.
+        starts: [G] int32, where in `order` a group begins.
+        group: [N] int64, the group of each row.
+    """
+
+    order: Tensor
+    starts: Tensor
+    group: Tensor
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """[G] float32 rows in each group."""
+        end = torch.full((1,), len(self.order), dtype=torch.int32, device=self.starts.device)
+        return torch.diff(self.starts, append=end).float()
+
+    def to_groups(self, rows: Tensor) -> Tensor:
+        """[N, C] -> [G, C], the sum over each group."""
+        return bag_sum(rows, self.order, self.starts)
+
+
+def group_by_key(keys: Tensor) -> tuple[Tensor, Grouping]:
+    """Unique keys in ascending order [G], and the grouping of the rows by them."""
+    order = argsort(keys)
+    ordered = keys[order]
+    first = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
+    torch.ne(ordered[1:], ordered[:-1], out=first[1:])
+    starts = first.nonzero().squeeze(1)
+    group = torch.empty_like(order)
+    group[order] = first.long().cumsum_(0).sub_(1)
+    return ordered[starts], Grouping(order.int(), starts.int(), group)
+
+
+def bag_sum(rows: Tensor, order: Tensor, starts: Tensor) -> Tensor:
+    """out[g] = sum of rows[order[starts[g]:starts[g + 1]]]: [R, C] -> [G, C].
+
+    On a CPU ten times as fast as index_add_, since every output row is written once.
+    """
+    if len(order) == 0:
+        return rows.new_zeros(len(starts), rows.shape[1])
+    return torch.embedding_bag(rows, order, starts, mode=0)[0]
+
+
+class _Pool(torch.autograd.Function):
+    """Mean of the rows of each group; its gradient is a gather."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, grouping: Grouping) -> Tensor:
+        ctx.grouping = grouping
+        return grouping.to_groups(rows) / grouping.counts.to(rows.dtype)[:, None]
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        grouping = ctx.grouping
+        return (gradient / grouping.counts.to(gradient.dtype)[:, None])[grouping.group], None
+
+
+class _Spread(torch.autograd.Function):
+    """Each row gets its group's features; the gradient is the sum over the group."""
+
+    @staticmethod
+    def forward(ctx, groups: Tensor, grouping: Grouping) -> Tensor:
+        ctx.grouping = grouping
+        return groups.index_select(0, grouping.group)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return ctx.grouping.to_groups(gradient.contiguous()), None
+
+
+def pool(rows: Tensor, grouping: Grouping) -> Tensor:
+    """Mean over the points of each voxel: [N, C] -> [V, C]; differentiable."""
+    return _Pool.apply(rows, grouping)
+
+
+def spread(groups: Tensor, grouping: Grouping) -> Tensor:
+    """Each point gets its voxel's features: [V, C] -> [N, C]; differentiable."""
+    return _Spread.apply(groups, grouping)
