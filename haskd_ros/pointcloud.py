@@ -1,0 +1,245 @@
+"""PointCloud2 bytes <-> numpy, by field name.
+
+Works on any object with the attributes of a sensor_msgs/PointCloud2: rclpy's message class, the
+dataclass of `rosbags`. Names follow `sensor_msgs_py.point_cloud2`: a field of count n > 1 becomes
+n columns `name_0` .. `name_{n-1}`, a field without a name `unnamed_field_{place}`. Unlike there,
+`row_step` is honoured, a big-endian cloud is read in place instead of being swapped under its
+owner's feet, and NaNs are looked for even in a cloud that calls itself dense.
+"""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.errors import InputError
+
+_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+"""numpy type by `PointField.datatype` (INT8 .. FLOAT64), without the byte order."""
+
+_DATATYPES = {np.dtype(name): datatype for datatype, name in _DTYPES.items()}
+
+INTENSITY_FIELDS = ("intensity", "reflectivity", "i")
+"""Names under which drivers publish the strength of the return, in order of preference."""
+
+MAX_POINT_STEP = 65536
+"""Bytes. Above this a header is taken for damaged; real points have 12 to some 100 bytes."""
+
+
+class CloudError(InputError):
+    """A PointCloud2 that can't be read: its header contradicts itself, its data or its use.
+
+    `reason` is the kind of fault in a few words without numbers, made for counting.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def point_dtype(fields: Iterable[Any], point_step: int, big_endian: bool = False) -> np.dtype:
+    """The structured dtype of one point.
+
+    Args:
+        fields: PointFields: name, offset (bytes), datatype, count.
+        point_step: bytes from one point to the next, padding included.
+        big_endian: byte order of the cloud.
+
+    Raises:
+        CloudError: unknown datatype, count 0, a field past `point_step`, a name that stands
+            twice, or a `point_step` that no point has.
+    """
+    if not 0 < point_step <= MAX_POINT_STEP:
+        raise CloudError(
+            "bad point_step", f"cloud: point_step is {point_step}, must be 1 to {MAX_POINT_STEP}"
+        )
+    order = ">" if big_endian else "<"
+    names: list[str] = []
+    formats: list[str] = []
+    offsets: list[int] = []
+    for place, field in enumerate(fields):
+        name = field.name or f"unnamed_field_{place}"
+        if field.datatype not in _DTYPES:
+            raise CloudError(
+                "unknown datatype",
+                f"cloud: field {name!r} has datatype {field.datatype}, must be 1 (INT8) to "
+                "8 (FLOAT64)",
+            )
+        if field.count < 1:
+            raise CloudError("field of count 0", f"cloud: field {name!r} has count 0, must be > 0")
+        dtype = np.dtype(order + _DTYPES[field.datatype])
+        end = field.offset + field.count * dtype.itemsize
+        if end > point_step:
+            raise CloudError(
+                "field past point_step",
+                f"cloud: field {name!r} ends at byte {end}, point_step is only {point_step}",
+            )
+        for column in range(field.count):
+            names.append(name if field.count == 1 else f"{name}_{column}")
+            formats.append(dtype.str)
+            offsets.append(field.offset + column * dtype.itemsize)
+    if len(set(names)) < len(names):
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        raise CloudError(
+            "field stands twice", f"cloud: fields stand more than once: {', '.join(twice)}"
+        )
+    return np.dtype(
+        {"names": names, "formats": formats, "offsets": offsets, "itemsize": point_step}
+    )
+
+
+def read_points(
+    cloud: Any, field_names: Iterable[str] | None = None, skip_nans: bool = False
+) -> np.ndarray:
+    """The points of a cloud as a structured array [height * width], row after row.
+
+    The array is a view of `cloud.data` unless rows are padded (`row_step` larger than the points
+    of a row) or `skip_nans` drops points: don't write to it.
+
+    Args:
+        cloud: a PointCloud2.
+        field_names: fields to keep, in that order; all by default.
+        skip_nans: leave out points with a NaN in one of these fields.
+
+    Raises:
+        CloudError: the header is malformed, the data is shorter than it says, or a wanted field
+            is not there. Nothing larger than the message is allocated on the way.
+    """
+    if not cloud.fields and not cloud.width * cloud.height and field_names is None:
+        return np.empty(0, np.dtype([]))
+    dtype = point_dtype(cloud.fields, cloud.point_step, cloud.is_bigendian)
+    points = _rows(cloud, dtype).reshape(-1)
+    if field_names is not None:
+        wanted = list(field_names)
+        if missing := [name for name in wanted if name not in dtype.names]:
+            raise CloudError(
+                f"no field {missing[0]}",
+                f"cloud: no field {', '.join(missing)}; its fields are "
+                f"{', '.join(dtype.names) or '(none)'}",
+            )
+        points = points[wanted]
+    if skip_nans:
+        keep = np.ones(len(points), bool)
+        for name in points.dtype.names:
+            keep &= ~np.isnan(points[name])
+        points = points[keep]
+    return points
+
+
+def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
+    """x y z (m) and intensity (the sensor's own unit) of every point.
+
+    Returns:
+        points: [N, 4] float32, in the cloud's order, NaNs kept. Where the four fields lie side
+            by side as aligned float32 it is a view of the message: don't write to it.
+        intensity_field: the field that column 3 was read from, one of `INTENSITY_FIELDS`; None
+            where the cloud has none (column 3 is then 0).
+
+    Raises:
+        CloudError: as `read_points`; also for points without x, y or z.
+    """
+    present = {field.name for field in cloud.fields}
+    intensity = next((name for name in INTENSITY_FIELDS if name in present), None)
+    if not cloud.width * cloud.height:
+        return np.empty((0, 4), np.float32), intensity
+    columns = ["x", "y", "z"] if intensity is None else ["x", "y", "z", intensity]
+    points = read_points(cloud, columns)
+
+    layout = [points.dtype.fields[name][:2] for name in columns]
+    start = layout[0][1]
+    if layout == [(np.dtype(np.float32), start + 4 * column) for column in range(4)]:
+        octets = points.view(np.uint8)
+        view = np.ndarray(
+            (len(points), 4), np.float32, octets, offset=start, strides=(points.itemsize, 4)
+        )
+        if view.flags.aligned:  # torch takes no other
+            return view, intensity
+
+    flat = np.zeros((len(points), 4), np.float32)
+    # A float64 too large for float32 becomes infinite, which nothing downstream labels.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for column, name in enumerate(columns):
+            flat[:, column] = points[name]
+    return flat, intensity
+
+
+def create_cloud(
+    header: Any,
+    points: np.ndarray,
+    message_type: type,
+    field_type: type,
+    is_dense: bool = False,
+) -> Any:
+    """A PointCloud2 message with the bytes of a structured array.
+
+    Args:
+        header: the message's header, taken over as it is.
+        points: structured [N] (height 1) or [height, width], native byte order; its fields become
+            the cloud's, padding of its dtype included.
+        message_type: PointCloud2 of rclpy, or of a `rosbags` type store.
+        field_type: PointField of the same family.
+        is_dense: whether no point is invalid.
+
+    Raises:
+        CloudError: `points` has a field of a type that a PointCloud2 can't carry.
+    """
+    fields = []
+    for name in points.dtype.names:
+        dtype, offset = points.dtype.fields[name][:2]
+        if dtype not in _DATATYPES:
+            raise CloudError(
+                "unknown datatype",
+                f"cloud: field {name!r} is of type {dtype}, which no PointField has",
+            )
+        fields.append(field_type(name=name, offset=offset, datatype=_DATATYPES[dtype], count=1))
+    height, width = points.shape if points.ndim == 2 else (1, len(points))
+    content = {
+        "header": header,
+        "height": height,
+        "width": width,
+        "fields": fields,
+        "is_bigendian": sys.byteorder == "big",
+        "point_step": points.dtype.itemsize,
+        "row_step": points.dtype.itemsize * width,
+        "is_dense": is_dense,
+    }
+    octets = np.ascontiguousarray(points).reshape(-1).view(np.uint8)
+    if dataclasses.is_dataclass(message_type):
+        return message_type(**content, data=octets)
+    # rclpy checks every element of anything but an array.array, which takes seconds, and its
+    # constructor would copy this one once more.
+    data = array.array("B")
+    data.frombytes(octets)
+    message = message_type(**content)
+    message.data = data
+    return message
+
+
+def _rows(cloud: Any, dtype: np.dtype) -> np.ndarray:
+    """The cloud's data as [height, width] points, without a copy."""
+    height, width = cloud.height, cloud.width
+    if not height * width:
+        return np.empty((height, width), dtype)
+    row = width * dtype.itemsize
+    # The row_step of a single row says nothing, and drivers leave it at 0.
+    row_step = cloud.row_step if height > 1 else row
+    if row_step < row:
+        raise CloudError(
+            "row_step too small",
+            f"cloud: row_step is {row_step}, but {width} points of {dtype.itemsize} bytes need "
+            f"{row}",
+        )
+    size = (height - 1) * row_step + row
+    if size > len(cloud.data):
+        raise CloudError(
+            "data too short",
+            f"cloud: {height} x {width} points of {dtype.itemsize} bytes need {size} bytes, the "
+            f"data has {len(cloud.data)}",
+        )
+    return np.ndarray((height, width), dtype, cloud.data, strides=(row_step, dtype.itemsize))

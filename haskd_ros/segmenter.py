@@ -1,0 +1,190 @@
+"""A model at work: points in, labels out. No ROS in it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from haskd_ros import model_file
+from haskd_ros.errors import InputError
+from haskd_ros.model_file import ModelMetadata
+from haskd_ros.models import fold_batch_norm
+from haskd_ros.taxonomy import UNLABELLED, Taxonomy
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The labels of a cloud; row i belongs to point i of the input.
+
+    Attributes:
+        class_id: [N] uint8; 255 where a point has no label (not finite, or out of range).
+        probability: [N] float32 of the class; 0 without a label.
+        entropy: [N] float32 of the class distribution in nats; log C without a label.
+        timings: ms of each stage.
+    """
+
+    class_id: np.ndarray
+    probability: np.ndarray
+    entropy: np.ndarray
+    timings: dict[str, float] = field(compare=False, default_factory=dict)
+
+
+class Segmenter:
+    """Labels clouds with a loaded model.
+
+    Args:
+        network: points [N, 4] -> logits [N, C]; taken over: batch norm is folded, weights move.
+        metadata: of the model.
+        device: `auto` (CUDA where there is one), `cpu` or `cuda:N`.
+        precision: `auto` (fp16 on CUDA, else fp32), `fp32`, `bf16` or `fp16`.
+        threads: torch's CPU threads; 0 leaves torch's own choice.
+
+    Raises:
+        InputError: a device or precision that is unknown or not there.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        metadata: ModelMetadata,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+    ) -> None:
+        self.metadata = metadata
+        self.device = _device(device)
+        self.dtype = _dtype(precision, self.device)
+        if threads:
+            torch.set_num_threads(threads)
+        self._network = fold_batch_norm(network).to(self.device)
+
+    @classmethod
+    def load(
+        cls, path: Path | str, device: str = "auto", precision: str = "auto", threads: int = 0
+    ) -> Segmenter:
+        """Read a model file; arguments as of the class.
+
+        Raises:
+            ModelFileError: not a whole model of this package.
+            InputError: device or precision not to be had.
+        """
+        return cls(*model_file.load(path), device, precision, threads)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return self.metadata.taxonomy
+
+    def __call__(
+        self, points: np.ndarray, min_range: float = 0.0, max_range: float = math.inf
+    ) -> Segmentation:
+        """Label every point of a cloud.
+
+        Args:
+            points: [N, 4] float32 x y z in m in the sensor frame and intensity in the cloud's own
+                unit, or [N, 3] without intensity. Not finite values are allowed.
+            min_range, max_range: m from the sensor; points outside are not labelled. The model's
+                own `max_range` holds as well.
+
+        Raises:
+            InputError: no [N, 3] or [N, 4], or no intensity where the model requires it.
+        """
+        started = time.perf_counter()
+        points = self._with_intensity(np.asarray(points, np.float32))
+        squared = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
+        farthest = min(max_range, self.metadata.max_range)
+        # A NaN or an infinity makes the comparison false, or the square larger than any range.
+        usable = (squared >= min_range**2) & (squared <= farthest**2) & np.isfinite(points[:, 3])
+        everything = bool(usable.all())
+        chosen = torch.from_numpy(points if everything else points[usable])
+        prepared = time.perf_counter()
+        class_id, probability, entropy = self._infer(chosen)
+        inferred = time.perf_counter()
+        if not everything:
+            class_id = _scatter(class_id, usable, UNLABELLED)
+            probability = _scatter(probability, usable, 0.0)
+            entropy = _scatter(entropy, usable, math.log(len(self.taxonomy)))
+        finished = time.perf_counter()
+        return Segmentation(
+            class_id,
+            probability,
+            entropy,
+            {
+                "preprocess": 1e3 * (prepared - started),
+                "inference": 1e3 * (inferred - prepared),
+                "postprocess": 1e3 * (finished - inferred),
+            },
+        )
+
+    def _with_intensity(self, points: np.ndarray) -> np.ndarray:
+        """[N, 3 or 4] with raw intensity -> a new [N, 4] with intensity 0..1."""
+        if points.ndim != 2 or points.shape[1] not in (3, 4):
+            raise InputError(f"points have shape {points.shape}, wanted [N, 3] or [N, 4]")
+        rule = self.metadata.intensity
+        result = np.empty((len(points), 4), np.float32)
+        result[:, :3] = points[:, :3]
+        if points.shape[1] == 4:
+            np.multiply(points[:, 3], np.float32(1 / rule.scale), out=result[:, 3])
+        elif rule.required:
+            raise InputError("this model requires intensity and the cloud has none")
+        else:
+            result[:, 3] = rule.mean
+        return result
+
+    @torch.inference_mode()
+    def _infer(self, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        reduced = (
+            contextlib.nullcontext()
+            if self.dtype == torch.float32
+            else torch.autocast(self.device.type, self.dtype)
+        )
+        with reduced:
+            logits = self._network(points.to(self.device)).float()
+        log_p = torch.log_softmax(logits.div_(self.metadata.temperature), 1)
+        p = log_p.exp()
+        probability, class_id = p.max(1)
+        entropy = p.mul_(log_p).sum(1).neg_()
+        return (
+            class_id.to(torch.uint8).cpu().numpy(),
+            probability.cpu().numpy(),
+            entropy.cpu().numpy(),
+        )
+
+
+def _scatter(values: np.ndarray, where: np.ndarray, otherwise: float) -> np.ndarray:
+    result = np.full(len(where), otherwise, values.dtype)
+    result[where] = values
+    return result
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r} is not known; allowed are auto, cpu, cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device {name} is not there; torch sees {torch.cuda.device_count()} CUDA devices"
+        )
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in PRECISIONS:
+        allowed = ", ".join(PRECISIONS)
+        raise InputError(f"precision {name!r} is not known; allowed are auto, {allowed}")
+    return PRECISIONS[name]
