@@ -1,0 +1,216 @@
+"""Recorded bags, read in time order without ROS: rosbag2 (sqlite3, MCAP) and ROS 1 `.bag`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rosbags.rosbag1 import Reader as Reader1
+from rosbags.rosbag2 import Reader as Reader2
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from haskd_ros.errors import InputError
+
+POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+TF_MESSAGES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+
+STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
+
+_logger = logging.getLogger(__name__)
+
+
+class Unusable(Exception):
+    """A message that can't be used; `str()` is a reason without numbers, made for counting."""
+
+
+class Bag:
+    """An open recording; made by `open_bag`.
+
+    topics: type by topic, only topics that hold messages.
+    """
+
+    def __init__(self, path: Path, reader: Reader1 | Reader2) -> None:
+        self.path = path
+        self._reader = reader
+        # The definitions of the few messages read here are the same in every ROS 2 release (and
+        # in every ROS 1 release); a Humble sqlite3 bag carries none, and a foreign message type
+        # beside them may carry one that can't be parsed. So those of the bag are never needed.
+        if isinstance(reader, Reader1):
+            self._deserialize = ros1_types().deserialize_ros1
+        else:
+            self._deserialize = get_typestore(Stores.ROS2_HUMBLE).deserialize_cdr
+        self.topics = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
+
+    def topics_of(self, *types: str) -> list[str]:
+        """Topics of these message types, sorted."""
+        return sorted(topic for topic, kind in self.topics.items() if kind in types)
+
+    def count(self, topics: list[str]) -> int:
+        """Number of messages on these topics."""
+        return sum(c.msgcount for c in self._reader.connections if c.topic in topics)
+
+    def messages(self, topics: list[str]) -> Iterator[tuple[str, Any]]:
+        """Topic and decoded message, in the order of recording; one message is held at a time.
+
+        Raises:
+            InputError: the bag is cut off or damaged.
+        """
+        for connection, _, message in self._read(topics):
+            yield connection.topic, message
+
+    def messages_with_cdr(self, topic: str) -> Iterator[tuple[Any, bytes]]:
+        """Each decoded message of a topic, and the same as ROS 2 sends it over the wire.
+
+        Raises:
+            InputError: the bag is cut off or damaged.
+        """
+        is_ros1 = isinstance(self._reader, Reader1)
+        for connection, raw, message in self._read([topic]):
+            cdr = ros1_types().ros1_to_cdr(raw, connection.msgtype) if is_ros1 else raw
+            yield message, bytes(cdr)
+
+    def _read(self, topics: list[str]) -> Iterator[tuple[Any, bytes, Any]]:
+        """Connection, serialised and decoded message."""
+        connections = [c for c in self._reader.connections if c.topic in topics]
+        if not connections:
+            return
+        stream = self._reader.messages(connections)
+        while True:
+            with _damage_named(self.path):
+                try:
+                    connection, _, raw = next(stream)
+                except StopIteration:
+                    return
+                message = self._deserialize(raw, connection.msgtype)
+            yield connection, raw, message
+
+
+def ros1_types() -> Typestore:
+    """The message types of ROS 1, those of TF with them, which `rosbags` lacks."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    for name in TF_MESSAGES:
+        store.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", name))
+    return store
+
+
+@contextmanager
+def open_bag(path: Path | str) -> Iterator[Bag]:
+    """Open a bag: its folder, or its `.mcap`, `.db3` or `.bag` file.
+
+    Raises:
+        InputError: there is no bag, it is cut off, or of a kind that can't be read.
+    """
+    path = Path(path)
+    _check_is_bag(path)
+    with _damage_named(path):
+        reader = Reader1(path) if path.suffix == ".bag" else Reader2(path)
+        reader.open()
+    try:
+        yield Bag(path, reader)
+    finally:
+        reader.close()
+
+
+def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> str:
+    """The one topic of a type: the configured one, or the only one there is.
+
+    Args:
+        kind: message type, such as `POINT_CLOUD`.
+        configured: topic named in the configuration.
+        option: the configuration's name for it, for the message.
+
+    Raises:
+        InputError: none, several and none configured, or the configured one isn't there.
+    """
+    found = bag.topics_of(kind)
+    short = kind.rsplit("/", 1)[-1]
+    listed = ", ".join(found) or "(none)"
+    if configured is not None:
+        if configured not in found:
+            raise InputError(
+                f"{bag.path}: topic {configured} not in bag; {short} topics there: {listed}"
+            )
+        return configured
+    if not found:
+        everything = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(bag.topics.items()))
+        raise InputError(f"{bag.path}: no {short} in bag; topics there: {everything or '(none)'}")
+    if len(found) > 1:
+        raise InputError(
+            f"{bag.path}: several {short} topics: {listed}; name one of them as {option}"
+        )
+    return found[0]
+
+
+def stamp_ns(message: Any) -> int:
+    """The header's stamp in ns since the epoch."""
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+def bag_files(path: Path) -> list[Path]:
+    """The files of a bag, sorted by name."""
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+
+
+def _check_is_bag(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"bag {path} does not exist")
+    if not path.is_dir():
+        if path.suffix not in STORAGE_SUFFIXES:
+            raise InputError(
+                f"{path} is not a bag; allowed are a bag's folder and files that end in "
+                f"{', '.join(STORAGE_SUFFIXES)}"
+            )
+        return
+    if (path / "metadata.yaml").is_file():
+        return
+    inside = {file.suffix for file in path.iterdir()}
+    if inside & {".mcap", ".db3"}:
+        raise InputError(
+            f"{path}: metadata.yaml is missing, the recording was cut off; "
+            f"`ros2 bag reindex {path}` writes it anew"
+        )
+    if ".bag" in inside:
+        raise InputError(f"{path} is a folder of ROS 1 bags; name the .bag files themselves")
+    raise InputError(f"{path} is not a bag: neither metadata.yaml nor .mcap or .db3 files in it")
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Whatever the reader raises becomes one InputError.
+
+    The readers check little before they parse: on a file that is cut off they raise any of a
+    dozen types, from sqlite's to `struct.error` and `AssertionError`. No code of ours runs in here.
+    """
+    try:
+        yield
+    except Exception as error:
+        _logger.debug("reading %s", path, exc_info=True)
+        raise InputError(
+            f"{path}: the bag is cut off or damaged ({_first_line(error)}); {_repair_hint(path)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+
+
+def _repair_hint(path: Path) -> str:
+    suffixes = {file.suffix for file in bag_files(path)}
+    if ".bag" in suffixes:
+        return f"`rosbag reindex {path}` saves what was recorded"
+    if ".mcap" in suffixes:
+        return (
+            "`mcap recover FILE.mcap -o WHOLE.mcap` saves what was recorded "
+            "(then `ros2 bag reindex` on its folder)"
+        )
+    return (
+        "`sqlite3 FILE.db3 .recover | sqlite3 WHOLE.db3` saves what was recorded "
+        "(then `ros2 bag reindex` on its folder)"
+    )

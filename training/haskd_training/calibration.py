@@ -1,0 +1,251 @@
+"""Camera models from CameraInfo, and the transform tree of a recording.
+
+Transforms are named `T_target_source`: [4, 4] float64, taking a point of frame `source` to frame
+`target`, in m.
+"""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+from haskd_ros.errors import InputError
+
+_logger = logging.getLogger(__name__)
+
+# Coefficients by distortion model, in the order of CameraInfo.d.
+DISTORTION_COEFFICIENTS = {
+    "plumb_bob": 5,  # k1 k2 p1 p2 k3
+    "rational_polynomial": 8,  # k1 k2 p1 p2 k3 k4 k5 k6
+    "equidistant": 4,  # k1 k2 k3 k4, on the angle to the optical axis (fisheye)
+}
+_ALIASES = {"": "plumb_bob", "none": "plumb_bob", "fisheye": "equidistant"}
+
+
+class CalibrationError(InputError):
+    """A camera whose calibration can't be used; `str()` is a reason made for counting."""
+
+
+class NoTransform(LookupError):
+    """TF does not connect two frames at a time; `str()` is a reason made for counting."""
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """A camera's intrinsics.
+
+    K: [3, 3], px; pixel (0, 0) is the centre of the upper left pixel.
+    distortion_model: a key of `DISTORTION_COEFFICIENTS`; D: as many coefficients as it has.
+    width, height: px.
+    """
+
+    K: np.ndarray
+    distortion_model: str
+    D: np.ndarray
+    width: int
+    height: int
+
+
+def camera_model(info: Any, rectified: bool = False) -> CameraModel:
+    """The model of a CameraInfo message (ROS 1 or 2).
+
+    Args:
+        rectified: the images are rectified (`image_rect*`): the projection matrix P holds and
+            nothing is distorted.
+
+    Raises:
+        CalibrationError: not calibrated, or a distortion model other than those above.
+    """
+    read = {
+        name: np.asarray(getattr(info, name, getattr(info, name.upper(), None)), np.float64)
+        for name in ("k", "d", "r", "p")
+    }
+    if rectified:
+        # A stereo pair's rectification also turns the camera; TF does not know the turned frame.
+        rotation = read["r"].reshape(3, 3)
+        if rotation.any() and not np.allclose(rotation, np.eye(3), atol=1e-6):
+            raise CalibrationError("rectified image with a rectification rotation; use the raw one")
+        K = read["p"].reshape(3, 4)[:, :3]
+        model, D = "plumb_bob", np.zeros(5)
+    else:
+        K = read["k"].reshape(3, 3)
+        model = _ALIASES.get(info.distortion_model, info.distortion_model)
+        if model not in DISTORTION_COEFFICIENTS:
+            raise CalibrationError(
+                f"distortion model {model!r} is unknown; "
+                f"known are {', '.join(DISTORTION_COEFFICIENTS)}"
+            )
+        D = _coefficients(read["d"], model)
+    if K[0, 0] <= 0 or K[1, 1] <= 0:
+        raise CalibrationError("camera is not calibrated: K of its CameraInfo is zero")
+    return CameraModel(K, model, D, int(info.width), int(info.height))
+
+
+def _coefficients(d: np.ndarray, model: str) -> np.ndarray:
+    wanted = DISTORTION_COEFFICIENTS[model]
+    if d[wanted:].any():
+        raise CalibrationError(
+            f"distortion model {model} has {wanted} coefficients, CameraInfo gives {len(d)}"
+        )
+    return np.pad(d[:wanted], (0, max(0, wanted - len(d))))
+
+
+def transform_matrix(translation: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
+    """[4, 4] from a translation [3] in m and a quaternion [4] x y z w (any length but 0)."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
+    matrix[:3, 3] = translation
+    return matrix
+
+
+def invert(transform: np.ndarray) -> np.ndarray:
+    """The inverse of a rigid transform [4, 4]: T_a_b -> T_b_a."""
+    inverse = np.eye(4)
+    inverse[:3, :3] = transform[:3, :3].T
+    inverse[:3, 3] = -transform[:3, :3].T @ transform[:3, 3]
+    return inverse
+
+
+class TransformTree:
+    """The transforms of a recording, static ones and samples over time.
+
+    Args:
+        tolerance_ns: how far before the first or after the last sample a transform still holds.
+        max_gap_ns: the longest time between two samples that is interpolated over.
+    """
+
+    def __init__(self, tolerance_ns: int, max_gap_ns: int) -> None:
+        self._tolerance_ns = tolerance_ns
+        self._max_gap_ns = max_gap_ns
+        self._edges: dict[str, _Edge] = {}
+
+    def add(self, message: Any, static: bool) -> None:
+        """Take over the transforms of a TFMessage; of a static one the last counts."""
+        for stamped in message.transforms:
+            # ROS 1's first tf wrote frames with a leading slash.
+            parent = stamped.header.frame_id.lstrip("/")
+            child = stamped.child_frame_id.lstrip("/")
+            t, q = stamped.transform.translation, stamped.transform.rotation
+            values = (t.x, t.y, t.z, q.x, q.y, q.z, q.w)
+            if not np.isfinite(values).all() or not any(values[3:]):
+                _logger.warning("TF %s -> %s: not a rigid transform, left out", parent, child)
+                continue
+            edge = self._edges.setdefault(child, _Edge(parent, static))
+            if edge.parent != parent or edge.static != static:
+                if not edge.conflict:
+                    _logger.warning(
+                        "TF: %s is published under %s and %s; the first one counts",
+                        child,
+                        edge.parent,
+                        parent,
+                    )
+                edge.conflict = True
+                continue
+            stamp = stamped.header.stamp
+            edge.append(stamp.sec * 1_000_000_000 + stamp.nanosec, values)
+
+    @property
+    def frames(self) -> set[str]:
+        return {frame for child, edge in self._edges.items() for frame in (child, edge.parent)}
+
+    def root(self, frame: str) -> str:
+        """The topmost frame above `frame`; itself where TF doesn't know it."""
+        return self._ancestors(frame)[-1]
+
+    def moves(self, target: str, source: str) -> bool:
+        """Whether a transform that changes over time lies between two connected frames."""
+        down, up = self._path(target, source)
+        return any(not self._edges[frame].static for frame in down + up)
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
+        """T_target_source at a time, by linear interpolation and slerp of each sampled transform.
+
+        Raises:
+            NoTransform: the frames aren't connected, or a sample is missing around that time.
+        """
+        down, up = self._path(target, source)
+        return invert(self._product(down, stamp_ns)) @ self._product(up, stamp_ns)
+
+    def _product(self, chain: list[str], stamp_ns: int) -> np.ndarray:
+        """T_ancestor_frame, where `chain` leads from the frame up to below the ancestor."""
+        product = np.eye(4)
+        for frame in chain:
+            edge = self._edges[frame]
+            pose = edge.at(stamp_ns, self._tolerance_ns, self._max_gap_ns)
+            if pose is None:
+                raise NoTransform(f"no transform {edge.parent} -> {frame} at that time")
+            product = pose @ product
+        return product
+
+    def _path(self, target: str, source: str) -> tuple[list[str], list[str]]:
+        """The frames from target, and from source, up to below their nearest common ancestor."""
+        above_target, above_source = self._ancestors(target), self._ancestors(source)
+        common = next((frame for frame in above_source if frame in above_target), None)
+        if common is None:
+            raise NoTransform(f"TF does not connect {source} to {target}")
+        return (
+            above_target[: above_target.index(common)],
+            above_source[: above_source.index(common)],
+        )
+
+    def _ancestors(self, frame: str) -> list[str]:
+        """The frame itself and all above it, nearest first."""
+        chain = [frame]
+        while (edge := self._edges.get(chain[-1])) is not None:
+            if edge.parent in chain:
+                raise NoTransform(f"TF has a loop at {edge.parent}")
+            chain.append(edge.parent)
+        return chain
+
+
+class _Edge:
+    """One transform T_parent_child: a constant, or samples over time (56 bytes each + stamp)."""
+
+    def __init__(self, parent: str, static: bool) -> None:
+        self.parent = parent
+        self.static = static
+        self.conflict = False
+        self._stamps = array("q")
+        self._values = array("d")
+        self._sorted: tuple[np.ndarray, np.ndarray] | None = None
+
+    def append(self, stamp_ns: int, values: tuple[float, ...]) -> None:
+        if self.static:
+            del self._stamps[:], self._values[:]
+        self._stamps.append(stamp_ns)
+        self._values.extend(values)
+        self._sorted = None
+
+    def at(self, stamp_ns: int, tolerance_ns: int, max_gap_ns: int) -> np.ndarray | None:
+        """T_parent_child [4, 4], None where there is no sample near enough."""
+        if self._sorted is None:
+            stamps, first = np.unique(np.array(self._stamps), return_index=True)
+            self._sorted = stamps, np.array(self._values).reshape(-1, 7)[first]
+        stamps, poses = self._sorted
+        if self.static:
+            return transform_matrix(poses[0, :3], poses[0, 3:])
+
+        after = int(np.searchsorted(stamps, stamp_ns))
+        if after < len(stamps) and stamps[after] == stamp_ns:
+            return transform_matrix(poses[after, :3], poses[after, 3:])
+        if after in (0, len(stamps)):
+            nearest = min(after, len(stamps) - 1)
+            if abs(int(stamps[nearest]) - stamp_ns) > tolerance_ns:
+                return None
+            return transform_matrix(poses[nearest, :3], poses[nearest, 3:])
+
+        before = after - 1
+        gap = int(stamps[after] - stamps[before])
+        if gap > max_gap_ns:
+            return None
+        fraction = (stamp_ns - int(stamps[before])) / gap
+        rotations = Rotation.from_quat(poses[[before, after], 3:])
+        matrix = np.eye(4)
+        matrix[:3, :3] = Slerp([0.0, 1.0], rotations)(fraction).as_matrix()
+        matrix[:3, 3] = (1 - fraction) * poses[before, :3] + fraction * poses[after, :3]
+        return matrix

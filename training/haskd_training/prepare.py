@@ -1,0 +1,272 @@
+"""`haskd prepare`: recorded bags -> a cache of time-matched, calibrated samples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveFloat
+
+from haskd_ros.errors import InputError
+from haskd_ros.taxonomy import LabelMap
+from haskd_training.bags import STORAGE_SUFFIXES, Unusable, bag_files, open_bag
+from haskd_training.cache import FORMAT, INDEX, OVERLAYS, REPORT, Cache, CacheWriter
+from haskd_training.labels import LabelSource, label_source, load_label_map
+from haskd_training.overlay import write_overlays
+from haskd_training.prepare_report import PrepareReport, make_report
+from haskd_training.recording import Recording, RecordingConfig, scan
+from haskd_training.samples import image_sample, sweep_sample
+from haskd_training.shards import SHARD_BYTES, write_atomically
+from haskd_training.statistics import sensor_statistics
+
+Progress = Callable[[int, int], None]
+"""Called with the messages done and the messages in all."""
+
+UNLABELLED_MAP = "simulation"
+"""The label map whose classes a cache without labels carries."""
+
+_DIGEST_BYTES = 64 * 1024
+
+
+class PrepareConfig(RecordingConfig):
+    """Settings of `prepare`; part of a cache's fingerprint."""
+
+    label_field: str | None = Field(None, description="cloud field with raw ids; beats the map's")
+    label_folder: Path | None = Field(None, description="folder of .label files; beats the map's")
+    intensity_scale: Literal["auto"] | PositiveFloat = Field(
+        "auto", description="intensity / scale = 0..1; auto: 1, 255 or 65535 by the first clouds"
+    )
+    jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
+    overlays: int = Field(6, ge=0, description="pictures to check the calibration with")
+    shard_bytes: int = Field(SHARD_BYTES, gt=0, description="size at which a shard is written")
+
+
+def prepare(
+    bags: list[Path],
+    labels: Path | str | None,
+    out: Path,
+    config: PrepareConfig | None = None,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Prepare recordings once, for everything that trains or evaluates on them.
+
+    An interrupted run is gone on with by calling again with the same arguments; a finished one
+    returns at once. Memory is bounded by a few shards, whatever the bags' length: only
+    poses and the tables of rows grow with it.
+
+    Args:
+        bags: bag folders or files; a cache may hold several recordings.
+        labels: a label map's file, the name of one that ships, or None for clouds without labels.
+        out: folder of the cache: new, empty, or an unfinished cache of the same inputs.
+
+    Raises:
+        InputError: anything wrong with the input. Nothing is left in `out` then, except after
+            a full disk, where the whole shards stay to be gone on with.
+    """
+    config = config or PrepareConfig()
+    if not bags:
+        raise InputError("no bag given")
+    label_map = load_label_map(UNLABELLED_MAP if labels is None else labels)
+    if config.label_field is not None:
+        label_map = replace(label_map, field=config.label_field, folder=None)
+    if config.label_folder is not None:
+        label_map = replace(label_map, folder=str(config.label_folder))
+    recordings = [
+        scan(bag, name, config) for bag, name in zip(bags, _recording_names(bags), strict=True)
+    ]
+    sources = [
+        label_source(None if labels is None else label_map, recording.name)
+        for recording in recordings
+    ]
+    fingerprint = _fingerprint(recordings, sources, label_map, config)
+    if (out / INDEX).exists():
+        return _finished(out, fingerprint)
+
+    writer = CacheWriter(out, fingerprint, config.shard_bytes)
+    try:
+        scale = _intensity_scale(recordings, config.intensity_scale)
+        classes = len(label_map.taxonomy)
+        total = sum(recording.messages for recording in recordings)
+        done = 0
+        for recording, source in zip(recordings, sources, strict=True):
+            for _ in _write_recording(
+                writer, recording, source, classes, scale, config.jpeg_quality
+            ):
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        labelled = labels is not None
+        return _finish(writer, recordings, label_map, scale, labelled, config.overlays)
+    except InputError:
+        writer.discard()
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{out}: writing failed ({error.strerror}); the shards in it are whole: make room and "
+            "run this again, it goes on from there"
+        ) from error
+
+
+def _write_recording(
+    writer: CacheWriter,
+    recording: Recording,
+    labels: LabelSource,
+    classes: int,
+    intensity_scale: float,
+    jpeg_quality: int,
+) -> Iterator[None]:
+    """Write a recording's sweeps and images; yields after each message."""
+    cameras = {camera.topic: camera for camera in recording.cameras}
+    clouds = -1
+    with open_bag(recording.path) as bag:
+        for topic, message in bag.messages(recording.topics):
+            is_cloud = topic == recording.points_topic
+            clouds += is_cloud
+            stream = writer.sweeps if is_cloud else writer.images
+            if stream.take():
+                place = stream.next_place
+                try:
+                    if is_cloud:
+                        sample = sweep_sample(
+                            message, clouds, recording, labels, classes, intensity_scale, place
+                        )
+                    else:
+                        sample = image_sample(
+                            message, cameras[topic], recording, jpeg_quality, place
+                        )
+                except Unusable as reason:
+                    stream.skip(str(reason))
+                else:
+                    stream.add(*sample)
+            yield
+
+
+def _finish(
+    writer: CacheWriter,
+    recordings: list[Recording],
+    label_map: LabelMap,
+    intensity_scale: float,
+    labelled: bool,
+    overlays: int,
+) -> PrepareReport:
+    """What is computed over the whole cache, then the index."""
+    writer.sweeps.flush()
+    writer.images.flush()
+    if not writer.sweeps.rows:
+        raise InputError(f"no sweep can be used: {_counted(writer.sweeps.skipped)}")
+    cache = Cache(
+        path=writer.path,
+        taxonomy=label_map.taxonomy,
+        intensity_scale=intensity_scale,
+        statistics={},
+        sweeps=writer.sweeps.rows,
+        images=writer.images.rows,
+        fingerprint=writer.fingerprint,
+    )
+    cache = replace(cache, statistics=sensor_statistics(cache))
+    report = make_report(
+        cache,
+        [recording.name for recording in recordings],
+        dict(writer.sweeps.skipped),
+        dict(writer.images.skipped),
+        _warnings(recordings, cache, writer.images.skipped, labelled),
+    )
+    write_overlays(cache, cache.path / OVERLAYS, overlays)
+    write_atomically(cache.path / REPORT, json.dumps(report.to_json(), indent=1).encode())
+    cache.write_index()
+    return report
+
+
+def _finished(out: Path, fingerprint: str) -> PrepareReport:
+    """The report of a cache that is there already."""
+    if Cache.open(out).fingerprint != fingerprint:
+        raise InputError(
+            f"{out} holds a cache of other bags, labels or settings; "
+            "delete it or choose another folder"
+        )
+    try:
+        report = PrepareReport.from_json(json.loads((out / REPORT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{out / REPORT} is damaged: {error}; delete the folder") from error
+    return replace(report, up_to_date=True)
+
+
+def _warnings(
+    recordings: list[Recording], cache: Cache, images_skipped: Counter[str], labelled: bool
+) -> list[str]:
+    warnings = []
+    if not cache.images:
+        why = f" ({_counted(images_skipped)})" if images_skipped else ""
+        warnings.append(f"no images{why}: only a LiDAR-only baseline can be trained")
+    else:
+        warnings += [
+            f"{recording.name}: the vehicle's motion is not in TF; images are projected as if it "
+            "stood still between image and sweep"
+            for recording in recordings
+            if recording.world_frame is None and recording.cameras
+        ]
+    warnings += [
+        f"{recording.name}: the clouds have no intensity field"
+        for recording in recordings
+        if recording.max_intensity is None
+    ]
+    if not labelled:
+        warnings.append("no labels: nothing can be trained or evaluated on these sweeps")
+    return warnings
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+
+
+def _intensity_scale(recordings: list[Recording], configured: float | Literal["auto"]) -> float:
+    """The configured scale, or the full scale of the unit that the first clouds are in."""
+    if configured != "auto":
+        return float(configured)
+    largest = max(recording.max_intensity or 0.0 for recording in recordings)
+    return next((scale for scale in (1.0, 255.0) if largest <= scale), 65535.0)
+
+
+def _recording_names(bags: list[Path]) -> list[str]:
+    """Name of each bag; where two are named alike the later ones get a number."""
+    names: list[str] = []
+    for bag in bags:
+        stem = bag.stem if bag.suffix in STORAGE_SUFFIXES else bag.name
+        alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
+        names.append(f"{stem}~{alike + 1}" if alike else stem)
+    return names
+
+
+def _fingerprint(
+    recordings: list[Recording],
+    sources: list[LabelSource],
+    label_map: LabelMap,
+    config: PrepareConfig,
+) -> str:
+    """Of all that decides what a cache holds, so that two inputs never mix in one."""
+    content = {
+        "format": FORMAT,
+        "bags": [
+            [recording.name, [_file_digest(file) for file in bag_files(recording.path)]]
+            for recording in recordings
+        ],
+        "labels": [[type(source).__name__, *source.identity()] for source in sources],
+        "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],
+        "config": config.model_dump(mode="json", exclude={"label_folder", "overlays"}),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> list[str | int]:
+    """Name, size, and hash of the first and last bytes: a bag may have hundreds of gigabytes."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(_DIGEST_BYTES)
+        file.seek(max(0, size - _DIGEST_BYTES))
+        tail = file.read()
+    return [path.name, size, hashlib.sha256(head + tail).hexdigest()]
