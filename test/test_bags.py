@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from recorded_bags import SCENE, Scene, picture, write_bag
 
 from haskd_ros.errors import InputError
 from haskd_ros.pointcloud import read_points
 from haskd_training.bags import POINT_CLOUD, Unusable, choose_topic, open_bag, stamp_ns
 from haskd_training.images import decode_jpeg, jpeg_of
+from recorded_bags import SCENE, Scene, picture, write_bag
 
 KINDS = ("mcap", "sqlite3", "ros1")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recorded_bags import START_NS, Scene, picture, write_bag
 
 from haskd_ros.errors import InputError
 from haskd_training.cache import Cache, CacheWriter, SweepRow
 from haskd_training.prepare import PrepareConfig, prepare
 from haskd_training.splits import split_by_time
+from recorded_bags import START_NS, Scene, picture, write_bag
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from recorded_bags import POINT, SCENE, Scene, points_of, write_bag
 from rich.console import Console
 
 from haskd_ros.errors import InputError
@@ -23,6 +22,7 @@ from haskd_training.labels import LABEL_MAPS
 from haskd_training.prepare import PrepareConfig, prepare
 from haskd_training.prepare_report import PrepareReport, render
 from haskd_training.recording import CameraTopics
+from recorded_bags import POINT, SCENE, Scene, points_of, write_bag
 
 
 def prepare_scene(

@@ -112,13 +112,13 @@ class SparseUNet(nn.Module):
             return points.new_zeros(0, self.classes)
         voxels = voxelise(points, batch, self.voxel_size, self.backend)
         point_features = self.point_encoder(self.scale(_describe(points, voxels.offset)))
-        x = self._unet(pool(point_features, voxels.grouping), voxels.geometry)
+        x = self.unet(pool(point_features, voxels.grouping), voxels.geometry)
         # The sum of two linear maps is the linear map of both together; the voxels' half is
         # computed once a voxel instead of once a point.
         hidden = spread(self.voxel_head(x), voxels.grouping) + self.point_head(point_features)
         return self.classifier(torch.relu_(hidden))
 
-    def _unet(self, x: Tensor, geometry: Geometry) -> Tensor:
+    def unet(self, x: Tensor, geometry: Geometry) -> Tensor:
         """[V, channels[0]] -> [V, channels[0]] over the voxels of level 0."""
         x = self.encoder[0](self.stem(x, geometry, 0), geometry, 0)
         skips = [x]

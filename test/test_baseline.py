@@ -1,0 +1,189 @@
+"""Training the student: it learns, it resumes bit for bit, it refuses what it can't use."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from haskd_ros import model_file
+from haskd_ros.errors import InputError
+from haskd_ros.model_file import ModelFileError
+from haskd_training.baseline import BaselineConfig, baseline, parts
+from haskd_training.batches import EpochSampler
+from haskd_training.cache import Cache
+from haskd_training.evaluate_model import evaluate_model
+from haskd_training.settings import load_settings
+from small_street import street_cache
+
+
+def settings(*assignments: str) -> BaselineConfig:
+    few = ("voxel_size=0.5", "loop.epochs=20", "loop.batch_size=2", "loop.device=cpu")
+    return load_settings(BaselineConfig, None, [*few, *assignments])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return street_cache(tmp_path_factory.mktemp("street"))
+
+
+@pytest.fixture(scope="module")
+def trained(cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("baseline") / "run"
+    return baseline([cache], out, settings("validation_fraction=0.2"), "Test Street, CC0")
+
+
+def test_the_student_learns_a_simple_street(trained, cache, tmp_path):
+    evaluation = evaluate_model(trained.model, cache, tmp_path / "report")
+    scores = evaluation.to_json()
+    # Three classes that geometry alone tells apart
+    assert scores["miou"] > 0.9
+    assert scores["iou"]["vegetation"] is None
+    written = {entry.name for entry in (tmp_path / "report").iterdir()}
+    assert written == {"evaluation.json", "confusion.png", "iou_by_range.png"}
+    saved = json.loads((tmp_path / "report/evaluation.json").read_text())
+    assert saved["miou"] == pytest.approx(scores["miou"])
+
+
+def test_the_model_file_says_where_it_comes_from(trained):
+    _, metadata = model_file.load(trained.model)
+    assert metadata.provenance["attribution"] == "Test Street, CC0"
+    assert metadata.provenance["recordings"] == ["drive"]
+    assert metadata.intensity.scale == 255.0
+    assert metadata.voxel_size == 0.5
+    assert metadata.sensor["points_per_sweep"]["median"] == 1800
+
+
+def test_a_finished_run_is_not_repeated_and_another_one_is_kept_out(trained, cache):
+    run = trained.model.parent
+    before = trained.model.stat().st_mtime_ns
+    again = baseline([cache], run, settings("validation_fraction=0.2"), "Test Street, CC0")
+    assert again == trained
+    assert trained.model.stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="other caches or settings"):
+        baseline([cache], run, settings("validation_fraction=0.2", "loop.seed=1"))
+
+
+def test_another_seed_gives_another_model_and_the_same_seed_the_same(trained, cache, tmp_path):
+    same = baseline(
+        [cache], tmp_path / "same", settings("validation_fraction=0.2"), "Test Street, CC0"
+    )
+    other = baseline(
+        [cache], tmp_path / "other", settings("validation_fraction=0.2", "loop.seed=1")
+    )
+    first, second, third = (load_file(run.model) for run in (trained, same, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], third[name]) for name in first)
+
+
+KILLED_RUN = """
+import sys
+from pathlib import Path
+from haskd_training.baseline import BaselineConfig, baseline
+baseline([Path(sys.argv[1])], Path(sys.argv[2]), BaselineConfig.model_validate_json(sys.argv[3]))
+"""
+
+
+def test_a_run_that_is_killed_goes_on_bit_for_bit(cache, tmp_path):
+    # 8 sweeps to learn from, 2 a step: 4 steps an epoch; a checkpoint after every step
+    config = settings("validation_fraction=0.2", "loop.save_every=1")
+    whole = baseline([cache], tmp_path / "whole", config)
+    command = [
+        sys.executable, "-c", KILLED_RUN, str(cache), str(tmp_path / "cut"),
+        config.model_dump_json(),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, env=dict(os.environ))
+    checkpoint = tmp_path / "cut/checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert checkpoint.exists()
+    assert not (tmp_path / "cut/result.json").exists()
+    resumed = baseline([cache], tmp_path / "cut", config)
+    first, second = load_file(whole.model), load_file(resumed.model)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert resumed.best_epoch == whole.best_epoch
+
+
+def test_the_split_is_made_of_blocks_in_time(cache):
+    config = settings("validation_fraction=0.2", "test_fraction=0.3")
+    split = parts([Cache.open(cache)], config)
+    numbers = {name: [place.sweep for place in places] for name, places in split.items()}
+    assert numbers == {"train": [0, 1, 2, 3, 4], "validation": [5, 6], "test": [7, 8, 9]}
+
+
+def test_every_process_gets_its_own_sweeps_and_as_many_batches():
+    def epoch(number):
+        samplers = [EpochSampler(11, 2, seed=3, rank=rank, processes=2) for rank in (0, 1)]
+        for sampler in samplers:
+            sampler.set_place(number, 0)
+        return [list(sampler) for sampler in samplers]
+
+    # 11 sweeps // (2 a batch * 2 processes) = 2 batches each
+    first, second = epoch(0)
+    assert len(first) == len(second) == 2
+    seen = [index for batch in first + second for index in batch]
+    assert len(seen) == len(set(seen)) == 8
+    assert epoch(0) == [first, second]
+    assert epoch(1) != [first, second]
+
+
+def test_an_epoch_goes_on_where_it_was_left():
+    sampler = EpochSampler(10, 2, seed=0)
+    sampler.set_place(4, 0)
+    whole = list(sampler)
+    sampler.set_place(4, 3)
+    assert list(sampler) == whole[3:]
+
+
+def test_caches_without_labels_are_refused_before_any_training(tmp_path):
+    unlabelled = street_cache(tmp_path, sweeps=3, labels=None)
+    with pytest.raises(InputError, match="no labels to learn from"):
+        baseline([unlabelled], tmp_path / "run", settings())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(cache, tmp_path):
+    with pytest.raises(InputError, match="lower learning_rate"):
+        baseline([cache], tmp_path / "run", settings("loop.learning_rate=1e30"))
+
+
+def test_a_model_whose_classes_do_not_fit_the_cache_is_refused(tiny_model, cache):
+    with pytest.raises(InputError, match=r"classes road, car, building; cache .* has road, road_"):
+        evaluate_model(tiny_model, cache)
+
+
+def test_a_file_that_is_no_model_is_refused_by_evaluate(cache, tmp_path):
+    with pytest.raises(ModelFileError):
+        evaluate_model(Path(cache) / "index.json", cache)
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(cache, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="neither empty nor a run"):
+        baseline([cache], tmp_path, settings())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "complaint"),
+    [
+        ("loop.epoch=3", r"loop\.epoch: extra inputs.*there are epochs, batch_size"),
+        ("loop.epochs=none", r"loop\.epochs: .* found 'none'"),
+        ("voxel_size=-1", r"voxel_size: .*greater than 0.*found -1"),
+        ("voxel_size", "not of the form KEY=VALUE"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named_with_what_is_allowed(assignment, complaint):
+    with pytest.raises(InputError, match=complaint):
+        load_settings(BaselineConfig, None, [assignment])

@@ -1,0 +1,56 @@
+"""The whole path on a small bag, with a real node over real DDS."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from haskd_ros.errors import InputError
+from haskd_training.demo import demo
+from haskd_training.node_client import RecordedCloud, replay
+from haskd_training.settings import load_settings
+from recorded_bags import Scene, write_bag
+from small_street import street
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
+
+
+@contextmanager
+def quiet(title: str):
+    yield lambda *_: None
+
+
+def test_bag_in_labelled_live_clouds_out(tmp_path):
+    from haskd_training.baseline import BaselineConfig
+
+    bag = write_bag(tmp_path, Scene(clouds=20, images=0, points=street))
+    settings = load_settings(
+        BaselineConfig,
+        None,
+        ["voxel_size=0.5", "loop.epochs=20", "loop.device=cpu", "test_fraction=0.25"],
+    )
+    result = demo(tmp_path / "out", bag, "pandaset", quiet, settings)
+    # 20 sweeps, the last quarter held out: 5 go to the node at 10 Hz, a tiny network keeps up
+    assert result.replay.sent == 5
+    assert len(result.replay.replies) + result.replay.replaced >= 5
+    assert result.evaluation.sweeps == len(result.replay.replies) >= 4
+    assert result.evaluation.to_json()["miou"] > 0.8
+    latency = result.replay.percentiles()
+    assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+    assert result.picture.read_bytes().startswith(b"\x89PNG")
+    saved = json.loads((tmp_path / "out/drive/demo.json").read_text())
+    assert saved["frames"]["sent"] == 5
+
+
+def test_a_bag_without_a_label_map_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(InputError, match="needs its label map"):
+        demo(tmp_path / "out", Path("drive"), None, quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_node_that_can_not_start_is_answered_with_its_own_last_line(tmp_path):
+    with pytest.raises(InputError, match=r"did not become active.*no such file"):
+        replay(tmp_path / "none.safetensors", [RecordedCloud(0, b"")], 10.0, tmp_path / "node.log")

@@ -1,0 +1,190 @@
+"""`haskd`, the command line of the training half."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from haskd_ros.errors import InputError
+
+app = typer.Typer(
+    help="From recorded camera and LiDAR bags to a segmentation network for a robot.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with settings", show_default=False)
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="one setting, such as loop.epochs=24"),
+]
+
+
+@contextmanager
+def step(title: str) -> Iterator[Callable[..., None]]:
+    """A progress bar; yields what to call with (done, total, remark)."""
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[remark]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=None, remark="")
+
+        def advance(done: int, total: int, remark: str = "") -> None:
+            bar.update(task, completed=done, total=total, remark=remark)
+
+        yield advance
+        finished = bar.tasks[task]
+        bar.update(task, total=finished.completed or 1, completed=finished.completed or 1)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="the bag's folder; must not exist")],
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """Write a simulated camera + LiDAR bag with a label on every point."""
+    from haskd_training.settings import load_settings
+    from haskd_training.simulation import SimulationConfig
+    from haskd_training.simulation import simulate as run
+
+    settings = load_settings(SimulationConfig, config, set_ or ())
+    with step("simulating") as progress:
+        run(out, settings, progress)
+    console.print(f"wrote {out}")
+
+
+@app.command()
+def prepare(
+    bags: Annotated[list[Path], typer.Argument(help="bag folders or files")],
+    out: Annotated[Path, typer.Option(help="folder of the cache")],
+    labels: Annotated[
+        str | None,
+        typer.Option(help="label map: a YAML file, or pandaset, semantickitti, simulation"),
+    ] = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """Turn recorded bags into time-matched, calibrated samples."""
+    from haskd_training.prepare import PrepareConfig
+    from haskd_training.prepare import prepare as run
+    from haskd_training.prepare_report import render
+    from haskd_training.settings import load_settings
+
+    settings = load_settings(PrepareConfig, config, set_ or ())
+    with step("preparing") as progress:
+        report = run(bags, labels, out, settings, progress)
+    console.print(render(report))
+
+
+@app.command()
+def baseline(
+    caches: Annotated[list[Path], typer.Argument(help="folders made by prepare")],
+    out: Annotated[Path, typer.Option(help="folder of the run")],
+    attribution: Annotated[
+        str | None,
+        typer.Option(help="whom the data's licence wants credited, for the model file"),
+    ] = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """Train the LiDAR-only student on labels alone."""
+    from haskd_training.baseline import BaselineConfig
+    from haskd_training.baseline import baseline as run
+    from haskd_training.settings import load_settings
+
+    settings = load_settings(BaselineConfig, config, set_ or ())
+    with step("training") as progress:
+        result = run(caches, out, settings, attribution, progress)
+    score = (
+        "no validation split"
+        if result.validation_miou is None
+        else f"validation mIoU {100 * result.validation_miou:.1f} %"
+    )
+    console.print(
+        f"{result.model}: epoch {result.best_epoch}, {score}, "
+        f"{result.seconds / 60:.1f} minutes of training"
+    )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="model file")],
+    cache: Annotated[Path, typer.Argument(help="folder made by prepare")],
+    out: Annotated[
+        Path | None, typer.Option(help="folder for evaluation.json and the plots")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
+    max_range: Annotated[
+        float | None, typer.Option(help="m; points further away don't count")
+    ] = None,
+) -> None:
+    """Score a model on labelled sweeps: IoU by class and by distance."""
+    from haskd_training.evaluate_model import evaluate_model, table
+
+    with step("evaluating") as progress:
+        evaluation = evaluate_model(model, cache, out, device, max_range, progress)
+    console.print(table(evaluation))
+    if out is not None:
+        console.print(f"wrote {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for everything the demo makes")] = Path("demo"),
+    bag: Annotated[
+        Path | None, typer.Option(help="a recorded bag instead of a simulated one")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="label map of the recorded bag")] = None,
+) -> None:
+    """The whole path: bag, training, live node, scores, picture."""
+    from haskd_training.demo import demo as run
+    from haskd_training.demo import latency_table
+    from haskd_training.evaluate_model import table
+
+    result = run(out, bag, labels, step)
+    console.print(table(result.evaluation))
+    console.print(latency_table(result.replay))
+    console.print(f"picture: {result.picture}; model: {result.training.model}")
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_path=False, show_time=False)],
+    )
+    try:
+        app()
+    except InputError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The one training loop: every network of this package is fitted by `fit`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.loggers import TensorBoardLogger
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from haskd_ros.errors import InputError
+from haskd_training.batches import Batch, EpochSampler, SweepDataset, training_loader
+from haskd_training.checkpoint import load_checkpoint, save_checkpoint
+
+log = logging.getLogger(__name__)
+
+Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
+"""(network, batch) -> named terms; their sum is minimised."""
+
+Progress = Callable[[int, int, str], None]
+"""Called after each step with steps done, steps in all, and a line on how it goes."""
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class LoopConfig(BaseModel):
+    """How a network is fitted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(12, ge=1)
+    batch_size: int = Field(2, ge=1, description="sweeps a step and process")
+    learning_rate: float = Field(4e-3, gt=0, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.2, gt=0, lt=1, description="share of the steps before the peak")
+    gradient_norm: float = Field(10.0, gt=0, description="gradients are clipped to this norm")
+    seed: int = Field(0, ge=0, description="of weights, order and augmentation")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1, description="processes on this machine, one a device")
+    nodes: int = Field(1, ge=1, description="machines, under torchrun")
+    precision: Literal["32-true", "bf16-mixed"] = Field(
+        "32-true", description="bf16-mixed pays on GPUs and on CPUs with AMX only"
+    )
+    workers: int = Field(0, ge=0, description="processes that read and augment sweeps")
+    save_every: int = Field(50, ge=1, description="steps between checkpoints within an epoch")
+
+
+@dataclass
+class History:
+    """What a run has been through; part of its checkpoint."""
+
+    step: int = 0
+    best_score: float | None = None
+    best_epoch: int = 0
+    seconds: float = 0.0
+
+
+def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
+    """A launched Fabric that writes TensorBoard curves under `folder`."""
+    fabric = Fabric(
+        accelerator=config.device,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        precision=config.precision,
+        loggers=TensorBoardLogger(folder, name="tensorboard", version=""),
+    )
+    fabric.launch()
+    return fabric
+
+
+def fit(
+    fabric: Fabric,
+    network: nn.Module,
+    dataset: SweepDataset,
+    loss: Loss,
+    validate: Callable[[nn.Module], float] | None,
+    keep_best: Callable[[nn.Module], None],
+    config: LoopConfig,
+    folder: Path,
+    progress: Progress,
+) -> History:
+    """Fit a network, or go on with a fit that was interrupted.
+
+    Args:
+        fabric: from `make_fabric`.
+        network: fresh weights; they are overwritten where `folder` holds a checkpoint.
+        dataset: sweeps to learn from.
+        loss: terms to be minimised.
+        validate: a score after each epoch, higher is better; None: the last epoch is the best.
+        keep_best: called with the network after each epoch that is the best so far.
+        folder: takes the checkpoint and the curves.
+
+    Raises:
+        InputError: the loss is no longer a number, or a damaged checkpoint.
+    """
+    optimizer = torch.optim.AdamW(
+        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+    sampler = EpochSampler(
+        len(dataset), config.batch_size, config.seed, fabric.global_rank, fabric.world_size
+    )
+    steps = config.epochs * len(sampler)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, steps, pct_start=config.warmup, cycle_momentum=False
+    )
+    history = History()
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint, network, optimizer)
+        schedule.load_state_dict(state["schedule"])
+        # The schedule writes into the optimizer only when it steps.
+        for group, rate in zip(optimizer.param_groups, schedule.get_last_lr()):
+            group["lr"] = rate
+        history = History(**state["history"])
+        log.info("going on at step %d of %d", history.step, steps)
+    raw = network
+    network, optimizer = fabric.setup(network, optimizer)
+    loader = training_loader(dataset, sampler, config.workers)
+
+    def save() -> None:
+        if fabric.is_global_zero:
+            state = {"history": asdict(history), "schedule": schedule.state_dict()}
+            save_checkpoint(checkpoint, raw, optimizer, state)
+
+    for epoch in range(history.step // len(sampler), config.epochs):
+        sampler.set_place(epoch, history.step % len(sampler))
+        dataset.epoch = epoch
+        network.train()
+        clock = time.perf_counter()
+        for batch in loader:
+            terms = loss(network, batch.to(fabric.device))
+            total = sum(terms.values())
+            value = total.item()
+            if not math.isfinite(value):
+                raise InputError(
+                    f"training diverged: loss {value} at step {history.step}; "
+                    f"lower learning_rate (now {config.learning_rate})"
+                )
+            optimizer.zero_grad()
+            fabric.backward(total)
+            fabric.clip_gradients(network, optimizer, max_norm=config.gradient_norm)
+            optimizer.step()
+            schedule.step()
+            history.step += 1
+            now = time.perf_counter()
+            history.seconds, clock = history.seconds + now - clock, now
+            values = {f"train/{name}": term.item() for name, term in terms.items()}
+            fabric.log_dict(
+                values | {"train/learning_rate": schedule.get_last_lr()[0]}, history.step
+            )
+            progress(history.step, steps, f"epoch {epoch + 1} loss {value:.3f}")
+            within_epoch = history.step % len(sampler) != 0
+            if within_epoch and history.step % config.save_every == 0:
+                save()
+        network.eval()
+        score = None if validate is None else validate(raw)
+        if score is not None:
+            fabric.log("validation/score", score, history.step)
+            progress(history.step, steps, f"epoch {epoch + 1} validation {100 * score:.1f} %")
+        if score is None or history.best_score is None or score > history.best_score:
+            history.best_score, history.best_epoch = score, epoch + 1
+            if fabric.is_global_zero:
+                keep_best(raw)
+        history.seconds += time.perf_counter() - clock
+        save()
+    return history

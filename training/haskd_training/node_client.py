@@ -1,0 +1,235 @@
+"""Drives a real segmentation node over DDS: starts it, plays clouds to it, times what comes back.
+
+The one file of the training half that imports ROS; nothing else here needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from haskd_ros.dds import profile_environment
+from haskd_ros.errors import InputError
+from haskd_ros.pointcloud import read_points
+
+INPUT = "/segment/input/points"
+OUTPUT = "/segment/output/segmentation"
+START_TIMEOUT_S = 60.0
+REPLY_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class RecordedCloud:
+    """A PointCloud2 as its bag has it.
+
+    Attributes:
+        stamp_ns: of the header.
+        cdr: the serialised message.
+    """
+
+    stamp_ns: int
+    cdr: bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A labelled cloud that came back.
+
+    Attributes:
+        stamp_ns: of the header, as in the cloud that was sent.
+        latency_ms: from handing the input to DDS to having the output in hand.
+        points: [N] structured, `output_clouds.SEGMENTATION_POINT`.
+    """
+
+    stamp_ns: int
+    latency_ms: float
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What became of the clouds played to a node.
+
+    Attributes:
+        sent: clouds handed to DDS.
+        replies: labelled clouds that came back, in order.
+        received, labelled, replaced: the node's own count, from its last line.
+    """
+
+    sent: int
+    replies: list[Reply]
+    received: int
+    labelled: int
+    replaced: int
+
+    def percentiles(self) -> dict[str, float]:
+        """Latency in ms: p50, p95, p99 and max; NaN without replies."""
+        latencies = [reply.latency_ms for reply in self.replies] or [np.nan]
+        values = np.percentile(latencies, [50, 95, 99, 100])
+        return dict(zip(("p50", "p95", "p99", "max"), map(float, values)))
+
+
+def replay(model: Path, clouds: Sequence[RecordedCloud], rate_hz: float, log: Path) -> Replay:
+    """Start the node with a model, play clouds to it at a steady rate, collect its answers.
+
+    The first cloud is sent once more than the others, before them: it opens the way, and is neither
+    counted nor timed.
+
+    Args:
+        model: model file.
+        clouds: with stamps that differ.
+        rate_hz: clouds per second, whatever their stamps say.
+        log: file that takes the node's output.
+
+    Raises:
+        InputError: ROS is not installed, or the node does not start.
+    """
+    with _ros_environment() as environment, _node(model, environment, log) as process:
+        times, sent = _play(clouds, rate_hz)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+    counts = _node_counts(log.read_text(encoding="utf-8", errors="replace"))
+    return Replay(sent, times, *counts)
+
+
+@contextmanager
+def _ros_environment() -> Iterator[dict[str, str]]:
+    """ROS kept to this machine, with room for large clouds, in this process and its children."""
+    with tempfile.TemporaryDirectory() as logs:
+        ours = {
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", str(1 + os.getpid() % 100)),
+            "ROS_LOG_DIR": logs,
+            **profile_environment(),
+        }
+        before = dict(os.environ)
+        os.environ.update(ours)
+        try:
+            yield dict(os.environ)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@contextmanager
+def _node(model: Path, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen]:
+    """A running, active node; ended on leaving."""
+    command = [sys.executable, "-m", "haskd_ros.node", "--ros-args", "-p", f"model:={model}"]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        try:
+            _wait_until_active(process, log)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(timeout=30)
+
+
+def _wait_until_active(process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if "active, waiting for clouds" in text:
+            return
+        if process.poll() is not None or "can't configure" in text:
+            break
+        time.sleep(0.1)
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = lines[-1] if lines else "(nothing)"
+    raise InputError(f"the node did not become active; its last line in {log}: {last}")
+
+
+def _play(clouds: Sequence[RecordedCloud], rate_hz: float) -> tuple[list[Reply], int]:
+    """Publish at a steady rate from one thread while another takes the answers."""
+    try:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from rclpy.serialization import deserialize_message
+        from sensor_msgs.msg import PointCloud2
+    except ImportError as error:
+        raise InputError(f"ROS 2 is not installed for this Python ({error})") from error
+
+    arrived: list[tuple[float, bytes]] = []
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("haskd_player", context=context)
+    publisher = node.create_publisher(PointCloud2, INPUT, QoSProfile(depth=1))
+    node.create_subscription(
+        PointCloud2,
+        OUTPUT,
+        lambda message: arrived.append((time.perf_counter(), message)),
+        QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE),
+        raw=True,
+    )
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    receiver = threading.Thread(target=executor.spin, daemon=True)
+    receiver.start()
+    try:
+        _open_the_way(publisher, clouds[0].cdr, arrived)
+        sent_at: dict[int, float] = {}
+        start = time.perf_counter()
+        for number, cloud in enumerate(clouds):
+            time.sleep(max(0.0, start + number / rate_hz - time.perf_counter()))
+            sent_at[cloud.stamp_ns] = time.perf_counter()
+            publisher.publish(cloud.cdr)
+        _wait_for_quiet(arrived, len(clouds))
+    finally:
+        executor.shutdown()
+        receiver.join()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    replies = []
+    for at, serialised in arrived:
+        message = deserialize_message(serialised, PointCloud2)
+        stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        replies.append(Reply(stamp, 1e3 * (at - sent_at[stamp]), read_points(message)))
+    return replies, len(sent_at)
+
+
+def _open_the_way(publisher, cdr: bytes, arrived: list[tuple[float, bytes]]) -> None:
+    """Send one cloud until it is answered, so that discovery and first use are over."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not arrived:
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"no labelled cloud came back on {OUTPUT} within {START_TIMEOUT_S:.0f} s"
+            )
+        if publisher.get_subscription_count():
+            publisher.publish(cdr)
+        time.sleep(0.5)
+    _wait_for_quiet(arrived, 1 << 30)
+    arrived.clear()
+
+
+def _wait_for_quiet(arrived: list, wanted: int) -> None:
+    """Until `wanted` answers are there, or none has come for `REPLY_TIMEOUT_S`."""
+    count, since = len(arrived), time.monotonic()
+    while len(arrived) < wanted and time.monotonic() - since < REPLY_TIMEOUT_S:
+        time.sleep(0.02)
+        if len(arrived) != count:
+            count, since = len(arrived), time.monotonic()
+
+
+def _node_counts(log: str) -> tuple[int, int, int]:
+    """Clouds received, labelled and replaced, from the line that the node ends with."""
+    found = re.findall(r"(\d+) clouds received, (\d+) labelled, (\d+) replaced", log)
+    if not found:
+        raise InputError("the node ended without its summary line; see its log")
+    received, labelled, replaced = map(int, found[-1])
+    return received, labelled, replaced
