@@ -1,0 +1,229 @@
+"""The node's parameters: one table, from which come the declarations, `config/segment.yaml` and the
+README's table."""
+
+from __future__ import annotations
+
+import math
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from haskd_ros.errors import InputError
+
+
+@dataclass(frozen=True)
+class ParameterInfo:
+    """One parameter of the node.
+
+    Attributes:
+        name: with dots for groups.
+        default: its type is the parameter's type.
+        description: one or two plain sentences; the unit in them.
+        minimum, maximum: inclusive bounds of a number.
+        choices: the values there are, where they can be listed.
+        read_only: only settable at start; else a change takes effect with the next cloud.
+    """
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = False
+
+
+PARAMETERS = (
+    ParameterInfo(
+        "model",
+        "",
+        "Model file (.safetensors). Empty: the model that comes with the package.",
+        read_only=True,
+    ),
+    ParameterInfo(
+        "device",
+        "auto",
+        "Where the network runs: auto (the first GPU if there is one), cpu, or cuda:N.",
+        read_only=True,
+    ),
+    ParameterInfo(
+        "precision",
+        "auto",
+        "Number format of the network: auto takes the fastest one that keeps the labels.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        read_only=True,
+    ),
+    ParameterInfo(
+        "threads",
+        0,
+        "CPU threads of the network. 0: as many as there are cores.",
+        minimum=0,
+        maximum=1024,
+        read_only=True,
+    ),
+    ParameterInfo(
+        "warmup_points",
+        100_000,
+        "Size of the made-up cloud labelled once before the node is active, so that the first "
+        "real cloud is not the slowest. 0: none.",
+        minimum=0,
+        maximum=10_000_000,
+        read_only=True,
+    ),
+    ParameterInfo(
+        "autostart",
+        True,
+        "Configure and activate by itself. false: wait for a life cycle manager to do it.",
+        read_only=True,
+    ),
+    ParameterInfo(
+        "min_probability",
+        0.0,
+        "A point whose most probable class has less than this is published as 255, not labelled.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    ParameterInfo(
+        "range.min",
+        0.0,
+        "Distance from the sensor in m; nearer points are not labelled.",
+        minimum=0.0,
+        maximum=math.inf,
+    ),
+    ParameterInfo(
+        "range.max",
+        math.inf,
+        "Distance from the sensor in m; points farther away are not labelled.",
+        minimum=0.0,
+        maximum=math.inf,
+    ),
+)
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Refuse what types and bounds of single values can't: an unknown choice, a range upside down.
+
+    Args:
+        values: every parameter of the table by name, as it would stand after the change.
+
+    Raises:
+        InputError: names the parameter, the value and what is allowed.
+    """
+    for info in PARAMETERS:
+        if info.choices and values[info.name] not in info.choices:
+            raise InputError(
+                f"parameter {info.name} is {values[info.name]!r}, must be one of "
+                f"{', '.join(info.choices)}"
+            )
+    if values["range.min"] >= values["range.max"]:
+        raise InputError(
+            f"parameter range.min is {values['range.min']} m, must be less than range.max, "
+            f"{values['range.max']} m"
+        )
+
+
+def declare(node: Node) -> None:
+    """Declare the table's parameters on a node and have every later change checked.
+
+    Raises:
+        InputError: a value given at start is not allowed.
+        rclpy.exceptions.ParameterException: a value given at start has the wrong type or is out
+            of bounds.
+    """
+    node.declare_parameters(
+        "", [(info.name, info.default, descriptor(info)) for info in PARAMETERS]
+    )
+    check(values_of(node))
+
+    def on_set(changes: list[Parameter]) -> SetParametersResult:
+        try:
+            check({**values_of(node), **{change.name: change.value for change in changes}})
+        except InputError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(on_set)
+
+
+def values_of(node: Node) -> dict[str, Any]:
+    """The values of the table's parameters on a node, by name."""
+    return {info.name: node.get_parameter(info.name).value for info in PARAMETERS}
+
+
+def descriptor(info: ParameterInfo) -> ParameterDescriptor:
+    """What `ros2 param describe` shows of a parameter, and what rclpy enforces."""
+    message = ParameterDescriptor(
+        name=info.name, description=info.description, read_only=info.read_only
+    )
+    if info.choices:
+        message.additional_constraints = f"one of {', '.join(info.choices)}"
+    if isinstance(info.default, float):
+        message.floating_point_range = [
+            FloatingPointRange(from_value=info.minimum, to_value=info.maximum)
+        ]
+    elif info.minimum is not None:
+        message.integer_range = [
+            IntegerRange(from_value=info.minimum, to_value=info.maximum, step=1)
+        ]
+    return message
+
+
+def yaml_text() -> str:
+    """The text of `config/segment.yaml`: every parameter with its default and description."""
+    lines = [
+        "# Parameters of the node `segment`, with their defaults; written by",
+        "# `python -m haskd_ros.parameters > config/segment.yaml`.",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    for info in PARAMETERS:
+        comment = f"{_explained(info)} Settable {_settable(info)}."
+        lines += [f"    # {line}" for line in textwrap.wrap(comment, 90)]
+        lines.append(f"    {info.name}: {_yaml_scalar(info.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table() -> str:
+    """The README's table of parameters."""
+    lines = ["| parameter | default | settable | what |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{info.name}` | `{_yaml_scalar(info.default)}` | {_settable(info)} "
+        f"| {_explained(info)} |"
+        for info in PARAMETERS
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _explained(info: ParameterInfo) -> str:
+    """The description and what is allowed."""
+    if info.choices:
+        return f"{info.description} One of {', '.join(info.choices)}."
+    if info.minimum is not None:
+        return f"{info.description} {info.minimum} to {info.maximum}."
+    return info.description
+
+
+def _settable(info: ParameterInfo) -> str:
+    return "only at start" if info.read_only else "at any time"
+
+
+def _yaml_scalar(value: bool | int | float | str) -> str:
+    return yaml.safe_dump(value, default_style='"' if isinstance(value, str) else None).split("\n")[
+        0
+    ]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown_table() if sys.argv[1:] == ["--markdown"] else yaml_text())

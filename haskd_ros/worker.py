@@ -1,0 +1,113 @@
+"""One thread that always works on the newest item, and the counts of what became of all of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+log = logging.getLogger(__name__)
+
+
+class FrameCounts:
+    """What became of the clouds that came in; safe to use from several threads.
+
+    Once nothing is waiting or in work,
+    received = labelled + unwatched + replaced + the sum of rejected.
+
+    Attributes:
+        received: clouds that arrived.
+        labelled: clouds that were labelled and published.
+        unwatched: clouds left alone because nobody subscribed to any output.
+        replaced: clouds that a newer one pushed out while they waited.
+        rejected: clouds that could not be labelled, by reason.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.received = 0
+        self.labelled = 0
+        self.unwatched = 0
+        self.replaced = 0
+        self.rejected: Counter[str] = Counter()
+
+    def add(self, *, received: int = 0, labelled: int = 0, unwatched: int = 0, replaced: int = 0):
+        with self._lock:
+            self.received += received
+            self.labelled += labelled
+            self.unwatched += unwatched
+            self.replaced += replaced
+
+    def reject(self, reason: str) -> None:
+        with self._lock:
+            self.rejected[reason] += 1
+
+    def __str__(self) -> str:
+        with self._lock:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
+            return (
+                f"{self.received} clouds received, {self.labelled} labelled, "
+                f"{self.replaced} replaced by a newer one, {self.unwatched} that nobody watched, "
+                f"{self.rejected.total()} rejected" + (f" ({reasons})" if reasons else "")
+            )
+
+
+class NewestFirstWorker(Generic[Item]):
+    """A thread and one place to wait in front of it.
+
+    An item put there while the thread is busy replaces the one that waits: nothing is queued, so
+    however fast items come, the one in work is never older than the last one plus one more.
+    """
+
+    def __init__(self, work: Callable[[Item], None], replaced: Callable[[Item], None]) -> None:
+        """
+        Args:
+            work: called with each item in the worker's thread. What it raises is logged as a
+                defect; the thread lives on.
+            replaced: called, in the thread that puts, with an item that a newer one pushed out.
+        """
+        self._work = work
+        self._replaced = replaced
+        self._changed = threading.Condition()
+        self._waiting: Item | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="segment-worker", daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Hand over the newest item; returns at once."""
+        with self._changed:
+            pushed_out, self._waiting = self._waiting, item
+            self._changed.notify()
+        if pushed_out is not None:
+            self._replaced(pushed_out)
+
+    def stop(self) -> Item | None:
+        """Let the item in work be finished and end the thread.
+
+        Returns:
+            the item that still waited and will not be worked on.
+        """
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+        return self._waiting
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._waiting is not None)
+                if self._stopping:
+                    return
+                item, self._waiting = self._waiting, None
+            try:
+                self._work(item)
+            except Exception:
+                log.exception("the worker failed on an item and goes on with the next")
+            # While it waits the thread must not keep megabytes of the last cloud alive.
+            del item

@@ -1,0 +1,114 @@
+"""Start the segmentation node, on request with a bag that is replayed and with RViz.
+
+ros2 launch haskd_ros segment.launch.py input_topic:=/lidar/points rviz:=true
+"""
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.substitutions import FindPackageShare
+
+from haskd_ros.dds import profile_environment
+
+SHARE = FindPackageShare("haskd_ros")
+TRUTH = ("true", "false")
+
+
+def argument(name: str, default, description: str, choices=None) -> DeclareLaunchArgument:
+    return DeclareLaunchArgument(
+        name, default_value=default, description=description, choices=choices
+    )
+
+
+ARGUMENTS = [
+    argument("input_topic", "/lidar/points", "PointCloud2 topic with the clouds to label."),
+    argument("model", "", "Model file. Empty: as the parameter file says."),
+    argument(
+        "device",
+        "",
+        "Where the network runs: auto, cpu or cuda:N. Empty: as the parameter file says.",
+    ),
+    argument(
+        "params_file",
+        PathJoinSubstitution([SHARE, "config", "segment.yaml"]),
+        "Parameter file of the node; an argument given here beats it.",
+    ),
+    argument("rviz", "false", "Open RViz on the coloured cloud.", TRUTH),
+    argument("bag", "", "Bag to replay, with its clock as everybody's time. Empty: none."),
+    argument("bag_rate", "1.0", "Speed of the replay; 1.0 is real time."),
+    argument(
+        "use_sim_time",
+        "",
+        "Take time from /clock. Empty: true with a bag, false without.",
+        ("", *TRUTH),
+    ),
+    argument("namespace", "", "Namespace of the node."),
+    argument(
+        "log_level",
+        "info",
+        "Least severe messages that are shown.",
+        ("debug", "info", "warn", "error", "fatal"),
+    ),
+    argument(
+        "autostart",
+        "",
+        "Configure and activate the node. Empty: as the parameter file says.",
+        ("", *TRUTH),
+    ),
+]
+
+
+def actions(context: LaunchContext) -> list:
+    """What to start, once the values of the arguments are known."""
+    given = {item.name: LaunchConfiguration(item.name).perform(context) for item in ARGUMENTS}
+    sim_time = given["use_sim_time"] == "true" or bool(given["bag"] and not given["use_sim_time"])
+    overrides = {"use_sim_time": sim_time}
+    overrides |= {name: given[name] for name in ("model", "device") if given[name]}
+    if given["autostart"]:
+        overrides["autostart"] = given["autostart"] == "true"
+
+    segment = LifecycleNode(
+        package="haskd_ros",
+        executable="segment",
+        name="segment",
+        namespace=given["namespace"],
+        parameters=[given["params_file"], overrides],
+        remappings=[("~/input/points", given["input_topic"])],
+        arguments=["--ros-args", "--log-level", given["log_level"]],
+        output="screen",
+    )
+    started = [segment]
+    if given["rviz"] == "true":
+        clouds = ("/segment/output/visualization", "/segment/output/segmentation")
+        prefix = f"/{given['namespace'].strip('/')}" if given["namespace"] else ""
+        started.append(
+            Node(
+                package="rviz2",
+                executable="rviz2",
+                arguments=["-d", PathJoinSubstitution([SHARE, "config", "segment.rviz"])],
+                remappings=[(topic, prefix + topic) for topic in clouds],
+                parameters=[{"use_sim_time": sim_time}],
+            )
+        )
+    if given["bag"]:
+        command = ["ros2", "bag", "play", given["bag"], "--clock", "--rate", given["bag_rate"]]
+        replay = ExecuteProcess(cmd=command, output="screen")
+        # A short bag would be over before the model is loaded.
+        when_active = OnStateTransition(
+            target_lifecycle_node=segment, goal_state="active", entities=[replay]
+        )
+        started.insert(0, RegisterEventHandler(when_active))
+    return started
+
+
+def generate_launch_description() -> LaunchDescription:
+    profile = [SetEnvironmentVariable(*item) for item in profile_environment().items()]
+    return LaunchDescription([*ARGUMENTS, *profile, OpaqueFunction(function=actions)])

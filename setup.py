@@ -1,0 +1,75 @@
+"""Installs both halves; `pip install '.[training]'` adds what the training half needs."""
+
+import re
+from pathlib import Path
+
+from setuptools import Distribution, find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "haskd_ros/__init__.py").read_text())[1]
+
+TRAINING = [
+    "lightning-fabric!=2.6.2,!=2.6.3",  # those two releases were malicious
+    "matplotlib",
+    "open3d",
+    "opencv-python-headless",
+    "pydantic>=2",
+    "rich",
+    "rosbags>=0.10",
+    "scipy",
+    "tensorboard",
+    "torchmetrics",
+    "typer",
+]
+# ROS 2 itself for a machine that has no ROS installation.
+ROS_WHEELS = [
+    "ros-diagnostic-msgs",
+    "ros-rclpy",
+    "ros-rmw-fastrtps-cpp",
+    "ros-sensor-msgs",
+    "ros-std-srvs",
+    "ros-visualization-msgs",
+]
+
+
+class RosDistribution(Distribution):
+    # setuptools installs the data files of an editable install only where it finds this name.
+    has_data = Distribution.has_data_files
+
+
+setup(
+    distclass=RosDistribution,
+    name="haskd_ros",
+    version=VERSION,
+    description="LiDAR semantic segmentation for ROS 2",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    # Mapping haskd_ros to itself as well makes colcon fail.
+    package_dir={"haskd_training": "training/haskd_training"},
+    packages=find_packages(include=["haskd_ros", "haskd_ros.*"])
+    + find_packages("training", include=["haskd_training", "haskd_training.*"]),
+    package_data={
+        "haskd_ros": ["data/*.safetensors", "data/*.xml"],
+        "haskd_training": ["label_maps/*.yaml"],
+    },
+    # What the ROS 2 tools look for. `ros2 run` finds executables in lib/haskd_ros; pip puts no
+    # console script there, so the node's is a file.
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/haskd_ros"]),
+        ("share/haskd_ros", ["package.xml"]),
+        ("share/haskd_ros/launch", ["launch/segment.launch.py"]),
+        (
+            "share/haskd_ros/config",
+            ["config/segment.yaml", "config/segment.rviz", "haskd_ros/data/fastdds.xml"],
+        ),
+        ("lib/haskd_ros", ["scripts/segment"]),
+    ],
+    entry_points={"console_scripts": ["haskd = haskd_training.cli:main"]},
+    install_requires=["numpy", "pyyaml", "safetensors", "torch"],
+    extras_require={
+        "training": TRAINING,
+        "ros-wheels": ROS_WHEELS,
+        "test": ["hypothesis", "pytest", "ruff"],
+    },
+    zip_safe=False,
+)

@@ -1,0 +1,183 @@
+"""What holds the package's files together, and its launch file where ROS 2's launch is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import setuptools
+import yaml
+
+import haskd_ros
+from haskd_ros.dds import PROFILE, profile_environment
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LAUNCH_FILE = REPOSITORY / "launch" / "segment.launch.py"
+
+
+@pytest.fixture
+def parameters():
+    pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
+    from haskd_ros import parameters
+
+    return parameters
+
+
+@pytest.fixture
+def distribution(monkeypatch) -> dict:
+    """What setup.py hands to setuptools."""
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    monkeypatch.chdir(REPOSITORY)
+    runpy.run_path("setup.py")
+    return given
+
+
+def test_the_parameter_file_is_the_table(parameters):
+    path = REPOSITORY / "config" / "segment.yaml"
+    assert path.read_text() == parameters.yaml_text(), "run python -m haskd_ros.parameters"
+    written = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    assert written == {info.name: info.default for info in parameters.PARAMETERS}
+    for info in parameters.PARAMETERS:
+        assert type(written[info.name]) is type(info.default)
+
+
+def test_the_readme_has_the_table(parameters):
+    readme = (REPOSITORY / "README.md").read_text()
+    assert parameters.markdown_table() in readme, "run python -m haskd_ros.parameters --markdown"
+
+
+def test_the_descriptors_are_the_table(parameters):
+    for info in parameters.PARAMETERS:
+        message = parameters.descriptor(info)
+        assert (message.name, message.description) == (info.name, info.description)
+        assert message.read_only == info.read_only
+        bounds = [*message.floating_point_range, *message.integer_range]
+        expected = [] if info.minimum is None else [(info.minimum, info.maximum)]
+        assert [(bound.from_value, bound.to_value) for bound in bounds] == expected
+        assert all(choice in message.additional_constraints for choice in info.choices)
+
+
+def test_package_xml_is_one_that_ros_recognises(distribution):
+    text = (REPOSITORY / "package.xml").read_text()
+    assert len(text.splitlines()) > 10
+    package = ElementTree.fromstring(text)
+    assert package.get("format") == "3"
+    assert package.findtext("name") == "haskd_ros" == distribution["name"]
+    assert package.findtext("version") == haskd_ros.__version__ == distribution["version"]
+    assert package.findtext("license") == "Apache-2.0"
+    assert package.findtext("export/build_type") == "ament_python"
+    needed = {element.text for element in package.findall("exec_depend")}
+    assert {"rclpy", "sensor_msgs", "std_msgs", "python3-numpy", "python3-yaml"} <= needed
+
+
+def test_every_file_that_is_to_be_installed_is_there(distribution):
+    places = {folder: set(files) for folder, files in distribution["data_files"]}
+    assert places["share/ament_index/resource_index/packages"] == {"resource/haskd_ros"}
+    assert places["share/haskd_ros"] == {"package.xml"}
+    for files in places.values():
+        assert all((REPOSITORY / file).is_file() for file in files)
+    assert os.access(REPOSITORY / "scripts" / "segment", os.X_OK)
+
+
+def test_the_command_line_is_installed(distribution):
+    scripts = distribution["entry_points"]["console_scripts"]
+    assert scripts == ["haskd = haskd_training.cli:main"]
+
+
+def test_both_halves_are_packaged_with_their_subpackages(distribution):
+    for name, folder in (("haskd_ros", "haskd_ros"), ("haskd_training", "training/haskd_training")):
+        folders = {path.parent for path in (REPOSITORY / folder).rglob("*.py")}
+        expected = {
+            ".".join((name, *path.relative_to(REPOSITORY / folder).parts)) for path in folders
+        }
+        assert {p for p in distribution["packages"] if p.split(".")[0] == name} == expected
+
+
+def test_the_half_that_runs_on_a_robot_never_imports_the_training_half():
+    for path in (REPOSITORY / "haskd_ros").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) haskd_training", path.read_text(), re.M), path
+
+
+def test_the_dds_profile_is_applied_unless_the_user_has_one(monkeypatch):
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    assert profile_environment() == {"FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE)}
+    monkeypatch.setenv("ROS_DISTRO", "kilted")
+    assert profile_environment() == {"FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE)}
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "mine.xml")
+    assert profile_environment() == {}
+
+
+def test_the_dds_profile_has_room_for_large_clouds():
+    space = {"dds": "http://www.eprosima.com"}
+    profile = ElementTree.parse(PROFILE).getroot()
+    assert profile.findtext(".//dds:segment_size", namespaces=space) == str(32 * 1024**2)
+
+
+def test_rviz_shows_the_coloured_cloud_and_offers_the_entropy():
+    config = yaml.safe_load((REPOSITORY / "config" / "segment.rviz").read_text())
+    displays = {display["Name"]: display for display in config["Visualization Manager"]["Displays"]}
+    classes, entropy = displays["Classes"], displays["Entropy"]
+    assert classes["Topic"]["Value"] == "/segment/output/visualization"
+    assert (classes["Color Transformer"], classes["Enabled"]) == ("RGB8", True)
+    assert (entropy["Channel Name"], entropy["Enabled"]) == ("entropy", False)
+    for display in (classes, entropy):
+        assert display["Topic"]["Reliability Policy"] == "Best Effort"
+
+
+@pytest.fixture(scope="module")
+def launch_file():
+    pytest.importorskip("launch_ros", reason="launch and launch_ros come with a ROS installation")
+    spec = importlib.util.spec_from_file_location("segment_launch", LAUNCH_FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_launch_arguments_are_described(launch_file):
+    arguments = {argument.name: argument for argument in launch_file.ARGUMENTS}
+    assert list(arguments) == [
+        "input_topic", "model", "device", "params_file", "rviz", "bag", "bag_rate", "use_sim_time",
+        "namespace", "log_level", "autostart",
+    ]  # fmt: skip
+    assert all(argument.description for argument in arguments.values())
+    assert tuple(arguments["rviz"].choices) == ("true", "false")
+
+
+def test_launch_starts_an_active_node(launch_file, tiny_model, tmp_path):
+    ament_index = pytest.importorskip("ament_index_python.packages")
+    try:
+        ament_index.get_package_share_directory("haskd_ros")
+    except LookupError:
+        pytest.skip("haskd_ros is not installed where ROS 2 finds it")
+    log = tmp_path / "launch.log"
+    with log.open("w") as output:
+        launch = subprocess.Popen(
+            [sys.executable, "-c", "import ros2cli.cli; ros2cli.cli.main()", "launch",
+             "haskd_ros", "segment.launch.py", f"model:={tiny_model}", "device:=cpu",
+             "namespace:=robot", "input_topic:=/points"],
+            env={**os.environ, "ROS_LOG_DIR": str(tmp_path), "ROS_DOMAIN_ID": "98",
+                 "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"},
+            stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + 60
+        while "active, waiting for clouds on /points" not in log.read_text():
+            assert time.monotonic() < end and launch.poll() is None, log.read_text()
+            time.sleep(0.1)
+    finally:
+        launch.send_signal(signal.SIGINT)
+        assert launch.wait(30) == 0
+    assert str(tiny_model) in log.read_text()
+    assert "process has finished cleanly" in log.read_text()

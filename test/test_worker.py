@@ -1,0 +1,74 @@
+"""The worker thread and its counts; no ROS needed."""
+
+from __future__ import annotations
+
+import threading
+
+from haskd_ros.worker import FrameCounts, NewestFirstWorker
+
+
+class Bench:
+    """A worker whose work takes until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.go_on = threading.Semaphore(0)
+        self.done: list[int] = []
+        self.replaced: list[int] = []
+        self.worker = NewestFirstWorker(self.work, self.replaced.append)
+
+    def work(self, item: int) -> None:
+        self.begun.release()
+        self.go_on.acquire()
+        if item < 0:
+            raise RuntimeError("a defect")
+        self.done.append(item)
+
+
+def test_a_newer_item_takes_the_place_of_the_one_that_waits():
+    bench = Bench()
+    bench.worker.put(1)
+    bench.begun.acquire()
+    for item in (2, 3, 4):  # 1 is in work: 2 and 3 are pushed out, 4 waits
+        bench.worker.put(item)
+    bench.go_on.release(2)
+    bench.begun.acquire()
+    assert bench.worker.stop() is None
+    assert (bench.done, bench.replaced) == ([1, 4], [2, 3])
+
+
+def test_stop_finishes_the_item_in_work_and_hands_back_the_one_that_waits():
+    bench = Bench()
+    bench.worker.put(1)
+    bench.begun.acquire()
+    bench.worker.put(2)
+    stopped = []
+    stopping = threading.Thread(target=lambda: stopped.append(bench.worker.stop()))
+    stopping.start()
+    while not bench.worker._stopping:
+        pass
+    bench.go_on.release()
+    stopping.join()
+    assert (bench.done, stopped) == ([1], [2])
+
+
+def test_the_thread_outlives_an_item_that_fails():
+    bench = Bench()
+    bench.go_on.release(2)
+    bench.worker.put(-1)
+    bench.begun.acquire()
+    bench.worker.put(1)
+    bench.begun.acquire()
+    bench.worker.stop()
+    assert bench.done == [1]
+
+
+def test_the_summary_names_every_reason():
+    counts = FrameCounts()
+    counts.add(received=4, labelled=1, replaced=1)
+    for reason in ("no field x", "no field x"):
+        counts.reject(reason)
+    assert str(counts) == (
+        "4 clouds received, 1 labelled, 1 replaced by a newer one, 0 that nobody watched, "
+        "2 rejected (2 no field x)"
+    )
