@@ -116,16 +116,8 @@ def main() -> None:
     table = Table(
         title=f"ms: median (quartiles) over {arguments.repeats}, {arguments.threads} threads"
     )
-    for column in (
-        "points",
-        "voxel",
-        "voxels",
-        "net",
-        "products",
-        "torch",
-        "spconv",
-        "spconv/torch",
-    ):
+    columns = ("points", "voxel", "voxels", "net", "products", "torch", "spconv", "spconv/torch")
+    for column in columns:
         table.add_column(column, justify="right")
     for count, voxel_size in CASES:
         points = sweep if count is None else sweep[torch.randperm(len(sweep))[:count]]

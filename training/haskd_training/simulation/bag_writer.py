@@ -1,0 +1,171 @@
+"""The simulated drive as a rosbag2: topics, frames and messages."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+from scipy.spatial.transform import Rotation
+
+from haskd_ros.errors import InputError
+from haskd_ros.pointcloud import create_cloud
+from haskd_training.simulation.camera import Camera
+
+START_NS = 1_700_000_000_000_000_000
+"""Stamp of the drive's first moment: fixed, so that the same seed gives the same bytes."""
+
+_MAP, _BASE, _LIDAR = "map", "base_link", "lidar"
+_BAG_VERSION = 9
+_JPEG_QUALITY = 90
+_FOREVER = QosTime(2147483647, 4294967295)
+_LATCHED = Qos(
+    QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
+    _FOREVER, _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False,
+)  # fmt: skip
+
+_TYPES = get_typestore(Stores.ROS2_HUMBLE)
+_TIME = _TYPES.types["builtin_interfaces/msg/Time"]
+_HEADER = _TYPES.types["std_msgs/msg/Header"]
+_CLOUD = _TYPES.types["sensor_msgs/msg/PointCloud2"]
+_FIELD = _TYPES.types["sensor_msgs/msg/PointField"]
+_IMAGE = _TYPES.types["sensor_msgs/msg/CompressedImage"]
+_CAMERA_INFO = _TYPES.types["sensor_msgs/msg/CameraInfo"]
+_REGION = _TYPES.types["sensor_msgs/msg/RegionOfInterest"]
+_TF = _TYPES.types["tf2_msgs/msg/TFMessage"]
+_TRANSFORM_STAMPED = _TYPES.types["geometry_msgs/msg/TransformStamped"]
+_TRANSFORM = _TYPES.types["geometry_msgs/msg/Transform"]
+_VECTOR = _TYPES.types["geometry_msgs/msg/Vector3"]
+_QUATERNION = _TYPES.types["geometry_msgs/msg/Quaternion"]
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary sibling of `out` that takes its place on success and is removed on failure.
+
+    Yields:
+        The folder to make; it has the name of `out`, because the names of files in a bag have it.
+
+    Raises:
+        InputError: `out` exists, its parent doesn't, or writing failed (disk full, no permission).
+    """
+    if out.exists():
+        raise InputError(f"{out} exists already; the simulation overwrites nothing")
+    if not out.parent.is_dir():
+        raise InputError(f"{out} can't be written: there is no folder {out.parent}")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            folder = Path(scratch) / out.name
+            yield folder
+            folder.rename(out)
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(f"{out} can't be written: {error}") from error
+
+
+def _stamped(time_ns: int, frame: str):
+    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+    return _HEADER(_TIME(seconds, nanoseconds), frame)
+
+
+def _transform(time_ns: int, parent: str, child: str, T_parent_child: np.ndarray):
+    quaternion = Rotation.from_matrix(T_parent_child[:3, :3]).as_quat()
+    return _TRANSFORM_STAMPED(
+        _stamped(time_ns, parent),
+        child,
+        _TRANSFORM(
+            _VECTOR(*(float(value) for value in T_parent_child[:3, 3])),
+            _QUATERNION(*(float(value) for value in quaternion)),
+        ),
+    )
+
+
+class BagWriter:
+    """Writes the messages of one drive; a context manager."""
+
+    def __init__(self, folder: Path, storage: str, cameras: tuple[Camera, ...]) -> None:
+        """folder: must not exist. storage: `mcap` or `sqlite3`."""
+        plugin = StoragePlugin[storage.upper()]
+        self._writer = Writer(folder, version=_BAG_VERSION, storage_plugin=plugin)
+        if plugin == StoragePlugin.MCAP:
+            # MCAP compresses in its own chunks, which every reader undoes without being told.
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._cameras = cameras
+
+    def __enter__(self) -> BagWriter:
+        self._writer.open()
+        self._connections = {}
+        self._connect("/tf_static", _TF, (_LATCHED,))
+        self._connect("/tf", _TF)
+        self._connect("/lidar/points", _CLOUD)
+        for camera in self._cameras:
+            self._connect(f"/camera/{camera.name}/camera_info", _CAMERA_INFO)
+            self._connect(f"/camera/{camera.name}/image/compressed", _IMAGE)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
+
+    def _connect(self, topic: str, message_type: type, qos: tuple[Qos, ...] = ()) -> None:
+        self._connections[topic] = self._writer.add_connection(
+            topic, message_type.__msgtype__, typestore=_TYPES, offered_qos_profiles=qos
+        )
+
+    def _write(self, topic: str, time_ns: int, message: object) -> None:
+        data = _TYPES.serialize_cdr(message, message.__msgtype__)
+        self._writer.write(self._connections[topic], time_ns, data)
+
+    def static_transforms(self, time_ns: int, T_base_lidar: np.ndarray) -> None:
+        """Where the sensors sit on the vehicle."""
+        transforms = [_transform(time_ns, _BASE, _LIDAR, T_base_lidar)]
+        for camera in self._cameras:
+            frame = f"camera_{camera.name}_optical"
+            transforms.append(_transform(time_ns, _BASE, frame, camera.T_base_camera))
+        self._write("/tf_static", time_ns, _TF(transforms))
+
+    def pose(self, time_ns: int, x: float, y: float, yaw: float) -> None:
+        """Where the vehicle is: `map` to `base_link`."""
+        T_map_base = np.eye(4)
+        T_map_base[:3, :3] = Rotation.from_euler("z", yaw).as_matrix()
+        T_map_base[:2, 3] = x, y
+        self._write("/tf", time_ns, _TF([_transform(time_ns, _MAP, _BASE, T_map_base)]))
+
+    def cloud(self, time_ns: int, points: np.ndarray) -> None:
+        """One sweep; points: [N] structured, its fields become the cloud's."""
+        header = _stamped(time_ns, _LIDAR)
+        message = create_cloud(header, points, _CLOUD, _FIELD, is_dense=True)
+        self._write("/lidar/points", time_ns, message)
+
+    def image(self, time_ns: int, camera: Camera, image: np.ndarray) -> None:
+        """One image, [H, W, 3] uint8 RGB, as JPEG, with its calibration."""
+        header = _stamped(time_ns, f"camera_{camera.name}_optical")
+        projection = np.column_stack([camera.K, np.zeros(3)])
+        info = _CAMERA_INFO(
+            header, camera.height, camera.width, "plumb_bob", camera.distortion,
+            camera.K.reshape(-1), np.eye(3).reshape(-1), projection.reshape(-1),
+            0, 0, _REGION(0, 0, 0, 0, False),
+        )  # fmt: skip
+        self._write(f"/camera/{camera.name}/camera_info", time_ns, info)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        _, jpeg = cv2.imencode(".jpg", image[..., ::-1], quality)
+        message = _IMAGE(header, "jpeg", jpeg.reshape(-1))
+        self._write(f"/camera/{camera.name}/image/compressed", time_ns, message)
