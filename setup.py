@@ -18,7 +18,6 @@ TRAINING = [
     "rosbags>=0.10",
     "scipy",
     "tensorboard",
-    "torchmetrics",
     "typer",
 ]
 # ROS 2 itself for a machine that has no ROS installation.

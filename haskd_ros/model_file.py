@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -75,8 +76,8 @@ class ModelMetadata:
             ("max_range", self.max_range),
             ("temperature", self.temperature),
         ):
-            if not value > 0:
-                raise InputError(f"model metadata: {name} is {value}, must be above 0")
+            if not 0 < value < math.inf:
+                raise InputError(f"model metadata: {name} is {value}, must be above 0 and finite")
 
     @property
     def voxel_size(self) -> float:

@@ -90,7 +90,6 @@ class SegmentNode(LifecycleNode):
                 precision=values["precision"],
                 threads=values["threads"],
             )
-            self._warm_up(values["warmup_points"])
         except Exception as error:  # whatever it is, the node lives on and can be asked again
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             self.get_logger().error(f"can't configure: {kind}{error}")
@@ -106,10 +105,17 @@ class SegmentNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        start = time.perf_counter()
+        try:
+            self._worker = NewestFirstWorker(
+                self._work,
+                replaced=lambda arrival: self._counts.add(replaced=1),
+                warm_up=self._warm_up,
+            )
+        except Exception as error:
+            self.get_logger().error(f"can't activate: {type(error).__name__}: {error}")
+            return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
-        self._worker = NewestFirstWorker(
-            self._work, replaced=lambda arrival: self._counts.add(replaced=1)
-        )
         topic = self.resolve_topic_name(INPUT_TOPIC)
         self._subscription = self.create_subscription(
             PointCloud2,
@@ -124,7 +130,10 @@ class SegmentNode(LifecycleNode):
             ),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self.get_logger().info(f"active, waiting for clouds on {self._subscription.topic_name}")
+        self.get_logger().info(
+            f"active after {time.perf_counter() - start:.1f} s of warming up, "
+            f"waiting for clouds on {self._subscription.topic_name}"
+        )
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -163,8 +172,10 @@ class SegmentNode(LifecycleNode):
         self._segmenter = None
         torch.cuda.empty_cache()
 
-    def _warm_up(self, count: int) -> None:
-        """Label a made-up cloud: the first pass allocates memory and starts torch's threads."""
+    def _warm_up(self) -> None:
+        """Label a made-up cloud, in the worker's thread: memory and torch's threads belong to the
+        thread that first asks for them."""
+        count = self.get_parameter("warmup_points").value
         points = np.random.default_rng(0).normal(0, (20, 20, 1, 1), (count, 4))
         self._segmenter(points.astype(np.float32))
 

@@ -26,7 +26,8 @@ class Segmentation:
     """The labels of a cloud; row i belongs to point i of the input.
 
     Attributes:
-        class_id: [N] uint8; 255 where a point has no label (not finite, or out of range).
+        class_id: [N] uint8; 255 where a point has no label (not finite, out of range, or the
+            network's scores for it are not numbers).
         probability: [N] float32 of the class; 0 without a label.
         entropy: [N] float32 of the class distribution in nats; log C without a label.
         timings: ms of each stage.
@@ -112,6 +113,10 @@ class Segmenter:
             class_id = _scatter(class_id, usable, UNLABELLED)
             probability = _scatter(probability, usable, 0.0)
             entropy = _scatter(entropy, usable, math.log(len(self.taxonomy)))
+        lost = np.isnan(probability)
+        if lost.any():
+            class_id[lost], probability[lost] = UNLABELLED, 0.0
+            entropy[lost] = math.log(len(self.taxonomy))
         finished = time.perf_counter()
         return Segmentation(
             class_id,

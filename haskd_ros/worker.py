@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -63,20 +64,33 @@ class NewestFirstWorker(Generic[Item]):
     however fast items come, the one in work is never older than the last one plus one more.
     """
 
-    def __init__(self, work: Callable[[Item], None], replaced: Callable[[Item], None]) -> None:
-        """
+    def __init__(
+        self,
+        work: Callable[[Item], None],
+        replaced: Callable[[Item], None],
+        warm_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start the thread; returns when it has warmed up.
+
         Args:
             work: called with each item in the worker's thread. What it raises is logged as a
                 defect; the thread lives on.
             replaced: called, in the thread that puts, with an item that a newer one pushed out.
+            warm_up: called once, in the worker's thread, before the first item.
+
+        Raises:
+            Exception: whatever `warm_up` raised; the thread has ended then.
         """
         self._work = work
         self._replaced = replaced
         self._changed = threading.Condition()
         self._waiting: Item | None = None
         self._stopping = False
+        self._warm_up = warm_up
+        self._warm: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="segment-worker", daemon=True)
         self._thread.start()
+        self._warm.result()
 
     def put(self, item: Item) -> None:
         """Hand over the newest item; returns at once."""
@@ -99,6 +113,12 @@ class NewestFirstWorker(Generic[Item]):
         return self._waiting
 
     def _run(self) -> None:
+        try:
+            self._warm_up()
+        except Exception as error:
+            self._warm.set_exception(error)
+            return
+        self._warm.set_result(None)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or self._waiting is not None)

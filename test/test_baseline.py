@@ -149,7 +149,7 @@ def test_an_epoch_goes_on_where_it_was_left():
 
 def test_caches_without_labels_are_refused_before_any_training(tmp_path):
     unlabelled = street_cache(tmp_path, sweeps=3, labels=None)
-    with pytest.raises(InputError, match="no labels to learn from"):
+    with pytest.raises(InputError, match="no labelled sweep is left to learn from"):
         baseline([unlabelled], tmp_path / "run", settings())
 
 
@@ -175,12 +175,31 @@ def test_a_folder_with_something_else_in_it_is_left_alone(cache, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_refused_run_does_not_stand_in_the_way_of_the_right_one(cache, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match="no labelled sweep is left"):
+        baseline([cache], out, settings("validation_fraction=0.5", "test_fraction=0.5"))
+    assert not out.exists()
+    assert baseline([cache], out, settings("loop.epochs=1")).model.exists()
+
+
+def test_batches_without_points_or_within_one_voxel_are_no_reason_to_stop(cache, tmp_path):
+    # The box nearest the sensor begins 3 m away; 10 m voxels put a whole sweep into a few
+    for assignment in ("max_range=1", "voxel_size=10"):
+        result = baseline(
+            [cache],
+            tmp_path / assignment,
+            settings(assignment, "loop.epochs=1", "loop.batch_size=1"),
+        )
+        assert result.model.exists()
+
+
 @pytest.mark.parametrize(
     ("assignment", "complaint"),
     [
         ("loop.epoch=3", r"loop\.epoch: extra inputs.*there are epochs, batch_size"),
         ("loop.epochs=none", r"loop\.epochs: .* found 'none'"),
-        ("voxel_size=-1", r"voxel_size: .*greater than 0.*found -1"),
+        ("voxel_size=-1", r"voxel_size: .*greater than or equal to 0.01, found -1"),
         ("voxel_size", "not of the form KEY=VALUE"),
     ],
 )

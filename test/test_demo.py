@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from haskd_ros.errors import InputError
+from haskd_training.baseline import BaselineConfig
 from haskd_training.demo import demo
 from haskd_training.node_client import RecordedCloud, replay
 from haskd_training.settings import load_settings
+from haskd_training.simulation import SimulationConfig
 from recorded_bags import Scene, write_bag
 from small_street import street
 
@@ -24,8 +26,6 @@ def quiet(title: str):
 
 
 def test_bag_in_labelled_live_clouds_out(tmp_path):
-    from haskd_training.baseline import BaselineConfig
-
     bag = write_bag(tmp_path, Scene(clouds=20, images=0, points=street))
     settings = load_settings(
         BaselineConfig,
@@ -41,8 +41,30 @@ def test_bag_in_labelled_live_clouds_out(tmp_path):
     latency = result.replay.percentiles()
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
     assert result.picture.read_bytes().startswith(b"\x89PNG")
+    stages = result.replay.stages
+    assert len(stages["total"]) == len(result.replay.replies)
+    assert 0 < max(stages["inference"]) < max(stages["total"])
     saved = json.loads((tmp_path / "out/drive/demo.json").read_text())
     assert saved["frames"]["sent"] == 5
+
+
+def test_the_simulated_demo_needs_nothing_and_can_be_run_again(tmp_path):
+    settings = load_settings(
+        BaselineConfig,
+        None,
+        ["voxel_size=1", "loop.epochs=1", "loop.device=cpu", "test_fraction=0.3"],
+    )
+    drive = SimulationConfig(
+        duration_s=1.0, azimuth_steps=90, image_width=64, image_height=36, cameras=("front",)
+    )
+    # A folder that isn't there yet, in one that isn't either.
+    out = tmp_path / "new" / "demo"
+    first = demo(out, None, None, quiet, settings, drive)
+    model = first.training.model
+    before = model.read_bytes()
+    second = demo(out, None, None, quiet, settings, drive)
+    assert first.replay.sent == second.replay.sent == 3
+    assert model.read_bytes() == before
 
 
 def test_a_bag_without_a_label_map_is_refused_before_anything_is_made(tmp_path):

@@ -160,6 +160,25 @@ def test_pooling_is_the_mean_of_each_group_and_spreading_its_way_back(groups):
     torch.autograd.gradcheck(lambda rows: spread(pool(rows, grouping), grouping), [x])
 
 
+def test_a_voxel_of_many_points_does_not_overflow_half_precision():
+    # 100,000 points of 30.0 add up to 3,000,000; half precision ends at 65,504
+    _, grouping = group_by_key(torch.zeros(100_000, dtype=torch.int64))
+    for dtype in (torch.float16, torch.bfloat16):
+        rows = torch.full((100_000, 2), 30.0, dtype=dtype)
+        assert torch.equal(pool(rows, grouping), torch.full((1, 2), 30.0, dtype=dtype))
+
+
+def test_training_goes_on_after_inference_in_the_same_thread():
+    _, keys = scattered_voxels(0, 0.5)
+    layer = SubmanifoldConv(4, 4)
+    x = torch.randn(len(keys), 4)
+    with torch.inference_mode():
+        # Larger than what follows, so that its buffers are used again.
+        layer(torch.cat([x, x]), TorchGeometry(torch.cat([keys, keys + (1 << 40)])), 0)
+    layer(x, TorchGeometry(keys), 0).sum().backward()
+    assert layer.weight.grad is not None
+
+
 def test_unknown_backend_is_refused_by_name():
     with pytest.raises(InputError, match=r"'cuda'.*auto, torch, spconv"):
         make_geometry(pack(torch.zeros(1, 3, dtype=torch.int64)), "cuda")

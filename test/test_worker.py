@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from haskd_ros.worker import FrameCounts, NewestFirstWorker
 
 
@@ -50,6 +52,29 @@ def test_stop_finishes_the_item_in_work_and_hands_back_the_one_that_waits():
     bench.go_on.release()
     stopping.join()
     assert (bench.done, stopped) == ([1], [2])
+
+
+def test_warming_up_happens_in_the_worker_before_the_first_item_and_is_waited_for():
+    threads = []
+    worker = NewestFirstWorker(
+        lambda item: threads.append((item, threading.current_thread())),
+        replaced=lambda item: None,
+        warm_up=lambda: threads.append(("warm", threading.current_thread())),
+    )
+    assert [what for what, _ in threads] == ["warm"]
+    worker.put(1)
+    while len(threads) < 2:
+        pass
+    worker.stop()
+    assert threads[0][1] is threads[1][1] is not threading.current_thread()
+
+
+def test_a_failed_warm_up_is_raised_where_the_worker_is_made():
+    def fail() -> None:
+        raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        NewestFirstWorker(lambda item: None, replaced=lambda item: None, warm_up=fail)
 
 
 def test_the_thread_outlives_an_item_that_fails():

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from haskd_ros.sparse import Geometry, SubmanifoldConv
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm over rows that also takes a single row in training: a batch that lies in one
+    voxel has no variance of its own, and the running one stands in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) == 1:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
 
 
 class Normed(nn.Module):
@@ -17,7 +30,7 @@ class Normed(nn.Module):
     def __init__(self, layer: nn.Module, relu: bool = True) -> None:
         super().__init__()
         self.layer = layer
-        self.norm: nn.Module = nn.BatchNorm1d(layer.weight.shape[0])
+        self.norm: nn.Module = BatchNorm(layer.weight.shape[0])
         self.relu = relu
 
     def forward(self, x: Tensor, *where: object) -> Tensor:
@@ -45,12 +58,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, geometry: Geometry, level: int) -> Tensor:
         y = self.second(self.first(x, geometry, level), geometry, level)
-        return torch.relu_(y + x)
+        return torch.relu_(y.add_(x))
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
     """Fold every `Normed` of a network in place; returns the network, in eval mode."""
     for module in list(network.modules()):
-        if isinstance(module, Normed) and isinstance(module.norm, nn.BatchNorm1d):
+        if isinstance(module, Normed) and isinstance(module.norm, BatchNorm):
             module.fold()
     return network.eval()

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from haskd_ros.models.blocks import Normed, ResidualBlock
+from haskd_ros.models.blocks import BatchNorm, Normed, ResidualBlock
 from haskd_ros.sparse import (
     Geometry,
     Grouping,
@@ -27,7 +27,7 @@ from haskd_ros.sparse import (
     spread,
 )
 
-POINT_FEATURES = 6
+POINT_FEATURES = 5
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class SparseUNet(nn.Module):
         self.backend = "auto"
         width = channels[0]
         # Brings metres, fractions and intensities to one scale before anything is learned.
-        self.scale = nn.BatchNorm1d(POINT_FEATURES, affine=False)
+        self.scale = BatchNorm(POINT_FEATURES, affine=False)
         self.point_encoder = nn.Sequential(
             Normed(nn.Linear(POINT_FEATURES, 2 * width, bias=False)),
             Normed(nn.Linear(2 * width, width, bias=False)),
@@ -109,13 +109,14 @@ class SparseUNet(nn.Module):
             [N, C] logits, point order kept.
         """
         if len(points) == 0:
-            return points.new_zeros(0, self.classes)
+            # Through the last layer, so that a loss over nothing still has a gradient.
+            return self.classifier(points.new_zeros(0, self.classifier.in_features))
         voxels = voxelise(points, batch, self.voxel_size, self.backend)
         point_features = self.point_encoder(self.scale(_describe(points, voxels.offset)))
         x = self.unet(pool(point_features, voxels.grouping), voxels.geometry)
         # The sum of two linear maps is the linear map of both together; the voxels' half is
         # computed once a voxel instead of once a point.
-        hidden = spread(self.voxel_head(x), voxels.grouping) + self.point_head(point_features)
+        hidden = spread(self.voxel_head(x), voxels.grouping).add_(self.point_head(point_features))
         return self.classifier(torch.relu_(hidden))
 
     def unet(self, x: Tensor, geometry: Geometry) -> Tensor:
@@ -132,7 +133,6 @@ class SparseUNet(nn.Module):
 
 
 def _describe(points: Tensor, offset: Tensor) -> Tensor:
-    """What a point-wise network is told of a point: [N, 6] offset in the voxel (3), height in m,
-    distance in 10 m on a logarithmic scale, intensity 0..1."""
-    distance = torch.log1p(points[:, :2].norm(dim=1, keepdim=True) / 10)
-    return torch.cat([offset, points[:, 2:3], distance, points[:, 3:4]], 1)
+    """What a point-wise network is told of a point: [N, 5] offset in the voxel (3), height in m,
+    intensity 0..1."""
+    return torch.cat([offset, points[:, 2:]], 1)

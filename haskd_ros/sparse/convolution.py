@@ -19,19 +19,18 @@ _local = threading.local()
 
 
 def _scratch(name: str, rows: int, columns: int, like: Tensor) -> Tensor:
-    """[rows, columns] of uninitialised memory, valid until this thread asks for `name` again."""
+    """[rows, columns] of uninitialised memory, valid until this thread asks for `name` again; it
+    goes when the thread ends."""
     buffers = _local.__dict__.setdefault("buffers", {})
     slot = (name, like.dtype, like.device)
     buffer = buffers.get(slot)
     if buffer is None or buffer.numel() < rows * columns:
-        buffer = like.new_empty(rows * columns * 5 // 4)
+        # A buffer born in inference mode could not serve a training step later.
+        with torch.inference_mode(False):
+            size = rows * columns * 5 // 4
+            buffer = torch.empty(size, dtype=like.dtype, device=like.device)
         buffers[slot] = buffer
     return buffer[: rows * columns].view(rows, columns)
-
-
-def release_scratch() -> None:
-    """Give this thread's buffers back."""
-    _local.__dict__.pop("buffers", None)
 
 
 def _gather(x: Tensor, rows: Tensor, name: str) -> Tensor:

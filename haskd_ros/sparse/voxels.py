@@ -126,18 +126,25 @@ def bag_sum(rows: Tensor, order: Tensor, starts: Tensor) -> Tensor:
     return torch.embedding_bag(rows, order, starts, mode=0)[0]
 
 
+def _widened(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class _Pool(torch.autograd.Function):
-    """Mean of the rows of each group; its gradient is a gather."""
+    """Mean of the rows of each group; its gradient is a gather. Sums and counts are float32: in
+    half precision a voxel of a few thousand points overflows."""
 
     @staticmethod
     def forward(ctx, rows: Tensor, grouping: Grouping) -> Tensor:
         ctx.grouping = grouping
-        return grouping.to_groups(rows) / grouping.counts.to(rows.dtype)[:, None]
+        return (grouping.to_groups(_widened(rows)) / grouping.counts[:, None]).to(rows.dtype)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
         grouping = ctx.grouping
-        return (gradient / grouping.counts.to(gradient.dtype)[:, None])[grouping.group], None
+        share = (_widened(gradient) / grouping.counts[:, None]).to(gradient.dtype)
+        return share.index_select(0, grouping.group), None
 
 
 class _Spread(torch.autograd.Function):

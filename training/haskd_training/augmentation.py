@@ -15,21 +15,31 @@ class AugmentationConfig(BaseModel):
     flip: bool = Field(True, description="mirror left and right in half of the sweeps")
     scale: float = Field(0.05, ge=0, lt=1, description="relative size, either way")
     shift_m: float = Field(0.1, ge=0, description="standard deviation of a shift of the sweep")
+    drop: float = Field(
+        0.5, ge=0, lt=1, description="a share of the points, up to this, is left out at random"
+    )
     intensity: float = Field(0.1, ge=0, lt=1, description="relative change of all intensities")
 
 
 def augment(
-    points: np.ndarray, config: AugmentationConfig, generator: np.random.Generator
-) -> np.ndarray:
+    points: np.ndarray,
+    labels: np.ndarray,
+    config: AugmentationConfig,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """A changed copy of a sweep.
 
     Args:
         points: [N, 4] float32 x y z in m in the sensor frame, intensity 0..1.
+        labels: [N] any type.
 
     Returns:
-        [N, 4] float32, same order. The shift keeps voxels from always cutting the ground at the
-        same height.
+        points [M, 4] float32 and labels [M] of those that were kept, in their order. The shift
+        keeps voxels from always cutting the ground at the same height; the thinning makes up for
+        a sensor that sees every street at one density.
     """
+    kept = generator.random(len(points)) >= generator.uniform(0, config.drop)
+    points = points[kept]
     angle = np.radians(generator.uniform(-config.rotation_deg, config.rotation_deg))
     size = generator.uniform(1 - config.scale, 1 + config.scale)
     mirrored = -1.0 if config.flip and generator.random() < 0.5 else 1.0
@@ -41,4 +51,4 @@ def augment(
     result = np.empty_like(points)
     result[:, :3] = points[:, :3] @ transform.T.astype(np.float32) + shift.astype(np.float32)
     result[:, 3] = points[:, 3] * np.float32(brightness)
-    return result
+    return result, labels[kept]

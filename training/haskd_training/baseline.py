@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -43,9 +43,9 @@ class BaselineConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: str = Field("S", description="network: " + " or ".join(SIZES))
-    voxel_size: float = Field(0.2, gt=0, description="m")
-    max_range: float = Field(120.0, gt=0, description="m; points further away get no label")
+    size: Literal["S", "M"] = Field("S", description="network, see `models.SIZES`")
+    voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")
+    max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond get no label")
     intensity_required: bool = Field(
         False, description="refuse clouds without intensity instead of filling in the mean"
     )
@@ -58,7 +58,9 @@ class BaselineConfig(BaseModel):
     test_fraction: float = Field(
         0.0, ge=0, lt=1, description="very end of each recording, not touched by training at all"
     )
-    lovasz: float = Field(1.0, ge=0, description="weight of the Lovasz loss beside cross-entropy")
+    lovasz: float = Field(
+        1.0, ge=0, le=100, description="weight of the Lovasz loss beside cross-entropy"
+    )
     loop: LoopConfig = LoopConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
 
@@ -108,7 +110,7 @@ def baseline(
         "caches": [cache.fingerprint for cache in opened],
         "attribution": attribution,
     }
-    _claim(out, settings)
+    _check_folder(out, settings)
     if (out / RESULT).exists():
         document = json.loads((out / RESULT).read_text(encoding="utf-8"))
         return BaselineResult(out / MODEL, **document)
@@ -116,13 +118,15 @@ def baseline(
     split = parts(opened, config)
     train, validation = split["train"], split["validation"]
     if not train:
-        raise InputError("no sweep is left to learn from; lower validation_fraction")
+        raise InputError(
+            "no labelled sweep is left to learn from: prepare the caches with --labels, "
+            "or lower validation_fraction"
+        )
     counts = _class_counts(opened, train)
-    if not counts.any():
-        raise InputError("the caches have no labels to learn from; prepare them with --labels")
     taxonomy = opened[0].taxonomy
     torch.manual_seed(config.loop.seed)
     network, metadata = _network(opened, config, attribution)
+    _claim(out, settings)
     fabric = make_fabric(config.loop, out)
     weights = class_weights(torch.from_numpy(counts)).to(fabric.device)
     dataset = SweepDataset(opened, train, config.max_range, config.augmentation, config.loop.seed)
@@ -141,14 +145,12 @@ def baseline(
         }
 
     def validate(model: nn.Module) -> float:
-        mine = validation[fabric.global_rank :: fabric.world_size]
         found = evaluate(
             lambda points: _predict(model, points, config.max_range, fabric.device),
-            (opened[place.cache].sweep(place.sweep) for place in mine),
+            (opened[place.cache].sweep(place.sweep) for place in validation),
             taxonomy,
         )
-        total = fabric.all_reduce(torch.from_numpy(found.counts).to(fabric.device), "sum")
-        return mean_iou(total.cpu().numpy())
+        return mean_iou(found.counts)
 
     history = fit(
         fabric,
@@ -166,14 +168,14 @@ def baseline(
         "validation_miou": history.best_score,
         "seconds": history.seconds,
     }
-    if fabric.is_global_zero:
-        write_atomically(out / RESULT, json.dumps(result, indent=2).encode())
-        (out / CHECKPOINT).unlink()
+    write_atomically(out / RESULT, json.dumps(result, indent=2).encode())
+    (out / CHECKPOINT).unlink()
     return BaselineResult(out / MODEL, **result)
 
 
 def parts(caches: Sequence[Cache], config: BaselineConfig) -> dict[str, list[SweepRef]]:
-    """`train`, `validation` and `test` sweeps: three blocks of each recording, in time order.
+    """Labelled `train`, `validation` and `test` sweeps: three blocks of each recording, in time
+    order.
 
     Raises:
         InputError: the fractions leave nothing over.
@@ -186,28 +188,36 @@ def parts(caches: Sequence[Cache], config: BaselineConfig) -> dict[str, list[Swe
     result: dict[str, list[SweepRef]] = {name: [] for name in fractions}
     for number, cache in enumerate(caches):
         for name, sweeps in split_by_time(cache, fractions).items():
-            result[name] += [SweepRef(number, sweep) for sweep in sweeps]
+            result[name] += [
+                SweepRef(number, sweep) for sweep in sweeps if any(cache.sweeps[sweep].class_counts)
+            ]
     return result
 
 
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Make `out` this run's folder."""
+def _check_folder(out: Path, settings: dict[str, Any]) -> None:
+    """Refuse a folder that is not this run's and not free either."""
     path = out / _CONFIG
-    text = json.dumps(settings, indent=2, sort_keys=True)
     if path.exists():
-        if path.read_text(encoding="utf-8") != text:
+        if path.read_text(encoding="utf-8") != _as_text(settings):
             raise InputError(
                 f"{out} holds a run with other caches or settings (see {path}); "
                 "choose another folder"
             )
     elif out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is neither empty nor a run of this command")
-    else:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, text.encode())
-        except OSError as error:
-            raise InputError(f"{out} can't be written: {error.strerror}") from error
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    """Make `out` this run's folder."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / _CONFIG, _as_text(settings).encode())
+    except OSError as error:
+        raise InputError(f"{out} can't be written: {error.strerror}") from error
+
+
+def _as_text(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, indent=2, sort_keys=True)
 
 
 def _check_same_classes(caches: Sequence[Cache]) -> None:
@@ -231,8 +241,6 @@ def _network(
     caches: Sequence[Cache], config: BaselineConfig, attribution: str | None
 ) -> tuple[nn.Module, ModelMetadata]:
     """Fresh weights, and what will stand in the model file's header."""
-    if config.size not in SIZES:
-        raise InputError(f"unknown size {config.size!r}; there are {', '.join(SIZES)}")
     arguments = SIZES[config.size] | {"voxel_size": config.voxel_size}
     architecture = arguments.pop("architecture")
     # The first cache is the sensor that the model is for: its scale and statistics count.

@@ -91,7 +91,7 @@ class SweepDataset(Dataset):
         points, labels = sweep.points[near], sweep.label[near]
         if self.augmentation is not None:
             generator = np.random.default_rng((self.seed, self.epoch, index))
-            points = augment(points, self.augmentation, generator)
+            points, labels = augment(points, labels, self.augmentation, generator)
         return points, labels
 
 

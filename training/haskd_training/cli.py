@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -182,8 +182,14 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise SystemExit(2) from None
+        _fail(str(error))
+    except OSError as error:  # a full disk, a folder without permission
+        _fail(f"{error.filename or 'file system'}: {error.strerror}")
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    raise SystemExit(2)
 
 
 if __name__ == "__main__":

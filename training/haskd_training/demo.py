@@ -14,6 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from haskd_ros.errors import InputError
+from haskd_ros.pointcloud import read_xyz_intensity
 from haskd_training import plots
 from haskd_training.bags import open_bag, stamp_ns
 from haskd_training.baseline import BaselineConfig, BaselineResult, baseline, parts
@@ -22,7 +23,7 @@ from haskd_training.evaluation import Evaluation, evaluate
 from haskd_training.loop import LoopConfig
 from haskd_training.node_client import RecordedCloud, Replay, replay
 from haskd_training.prepare import PrepareConfig, prepare
-from haskd_training.recording import Recording, scan
+from haskd_training.recording import scan
 from haskd_training.shards import write_atomically
 from haskd_training.simulation import SimulationConfig, simulate
 
@@ -30,10 +31,11 @@ log = logging.getLogger(__name__)
 
 RATE_HZ = 10.0
 
-SIMULATION = SimulationConfig(duration_s=30.0)
-TRAINING = BaselineConfig(
-    test_fraction=0.2, loop=LoopConfig(epochs=8, batch_size=4, learning_rate=6e-3)
-)
+MAX_CLOUDS = 200
+"""Held-out clouds that are played at most: 20 s of them, whatever the bag's length."""
+
+SIMULATION = SimulationConfig(duration_s=24.0)
+TRAINING = BaselineConfig(test_fraction=0.2, loop=LoopConfig(epochs=4))
 
 Steps = Callable[[str], AbstractContextManager[Callable[..., None]]]
 """Shows a step while it runs: title -> context that yields a progress callback."""
@@ -62,89 +64,104 @@ def demo(
     labels: str | None,
     steps: Steps,
     training: BaselineConfig = TRAINING,
+    simulation: SimulationConfig = SIMULATION,
 ) -> DemoResult:
     """Bag in, labelled live clouds out. Steps that an earlier call finished are not repeated.
 
     Args:
-        out: folder for the bag, the cache, the run and the picture.
+        out: folder for all that is made.
         bag: a recorded bag; None simulates one.
         labels: label map of `bag`: a file, or the name of one that ships.
         steps: shows the progress.
         training: how the student is trained; its test part is what the node is shown.
+        simulation: the drive, where no bag is given.
 
     Raises:
         InputError: of any of the steps.
     """
+    if bag is not None and labels is None:
+        raise InputError("a bag of your own needs its label map too: LABELS=path or a shipped name")
+    work = out / ("simulated" if bag is None else bag.resolve().name)
     if bag is None:
-        bag, labels = out / "bag", "simulation"
+        bag, labels = work / "bag", "simulation"
+        work.mkdir(parents=True, exist_ok=True)
         if not bag.exists():
             with steps("simulating a drive") as progress:
-                simulate(bag, SIMULATION, progress)
-    elif labels is None:
-        raise InputError("a bag of your own needs its label map too: LABELS=path or a shipped name")
-    work = out / bag.resolve().name
+                simulate(bag, simulation, progress)
     with steps("preparing the bag") as progress:
         prepare([bag], labels, work / "cache", PrepareConfig(), progress)
     with steps("training the student") as progress:
         trained = baseline([work / "cache"], work / "run", training, progress=progress)
     cache = Cache.open(work / "cache")
-    held_out = [place.sweep for place in parts([cache], training)["test"]]
-    if not held_out:
-        raise InputError("the training settings leave no test sweeps; set test_fraction above 0")
     with steps("playing held-out sweeps to the node"):
-        clouds = recorded_clouds(scan(bag, bag.name, PrepareConfig()), cache, held_out)
-        played = replay(trained.model, clouds, RATE_HZ, work / "node.log")
-    if not played.replies:
+        shown = _held_out(bag, cache, training)
+        played = replay(trained.model, [one.cloud for one in shown], RATE_HZ, work / "node.log")
+    predictions = _predictions(cache, shown, played)
+    if not predictions:
         raise InputError(f"the node labelled no cloud; see {work / 'node.log'}")
-    evaluation = _score(cache, held_out, played)
+    answers = iter(predictions.values())
+    evaluation = evaluate(
+        lambda _: next(answers), (cache.sweep(i) for i in predictions), cache.taxonomy
+    )
     picture = out / "segmentation.png"
     with steps("drawing"):
-        _draw(cache, held_out, played, picture)
+        _draw(cache, predictions, picture)
     _write_result(work / "demo.json", evaluation, played, trained)
     return DemoResult(evaluation, played, trained, picture)
 
 
-def recorded_clouds(recording: Recording, cache: Cache, sweeps: list[int]) -> list[RecordedCloud]:
-    """The bag's own messages of some sweeps of a cache, in time order."""
-    wanted = {cache.sweeps[i].stamp_ns for i in sweeps}
-    with open_bag(recording.path) as bag:
-        return [
-            RecordedCloud(stamp_ns(message), cdr)
-            for message, cdr in bag.messages_with_cdr(recording.points_topic)
-            if stamp_ns(message) in wanted
-        ]
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out sweep.
 
-
-def _predictions(cache: Cache, sweeps: list[int], played: Replay) -> dict[int, np.ndarray]:
-    """Class ids [N] of the node, by sweep number; sweeps without an answer are missing.
-
-    The cache leaves out points that are not finite, the node's cloud keeps every point.
+    Attributes:
+        sweep: its number in the cache.
+        cloud: the bag's own message of it.
+        usable: [N] bool, the points of the cloud that are in the cache: those that are finite.
     """
-    by_stamp = {reply.stamp_ns: reply.points for reply in played.replies}
-    found = {}
-    for i in sweeps:
-        answer = by_stamp.get(cache.sweeps[i].stamp_ns)
-        if answer is not None:
-            xyz = np.stack([answer[axis] for axis in "xyz"], 1)
-            labels = answer["class_id"][np.isfinite(xyz).all(1)]
-            if len(labels) != cache.sweeps[i].points:
-                raise InputError(
-                    f"the node answered sweep {i} with {len(labels)} points, "
-                    f"the cache has {cache.sweeps[i].points}"
-                )
-            found[i] = labels
+
+    sweep: int
+    cloud: RecordedCloud
+    usable: np.ndarray
+
+
+def held_out_clouds(bag: Path, cache: Cache, sweeps: list[int]) -> list[HeldOut]:
+    """The bag's own messages of some sweeps of a cache, in time order."""
+    wanted = {cache.sweeps[i].stamp_ns: i for i in sweeps}
+    topic = scan(bag, bag.name, PrepareConfig()).points_topic
+    found = []
+    with open_bag(bag) as opened:
+        for message, cdr in opened.messages_with_cdr(topic):
+            if (stamp := stamp_ns(message)) in wanted:
+                points, _ = read_xyz_intensity(message)
+                usable = np.isfinite(points).all(1)
+                found.append(HeldOut(wanted[stamp], RecordedCloud(stamp, cdr), usable))
     return found
 
 
-def _score(cache: Cache, sweeps: list[int], played: Replay) -> Evaluation:
-    predictions = _predictions(cache, sweeps, played)
-    answers = iter(predictions.values())
-    return evaluate(lambda _: next(answers), (cache.sweep(i) for i in predictions), cache.taxonomy)
+def _held_out(bag: Path, cache: Cache, training: BaselineConfig) -> list[HeldOut]:
+    """What the node is shown: the first `MAX_CLOUDS` of the test part."""
+    test = [place.sweep for place in parts([cache], training)["test"]]
+    if not test:
+        raise InputError("the training settings leave no test sweeps; set test_fraction above 0")
+    if len(test) > MAX_CLOUDS:
+        log.info("playing the first %d of %d held-out sweeps", MAX_CLOUDS, len(test))
+    return held_out_clouds(bag, cache, test[:MAX_CLOUDS])
 
 
-def _draw(cache: Cache, sweeps: list[int], played: Replay, picture: Path) -> None:
+def _predictions(cache: Cache, shown: list[HeldOut], played: Replay) -> dict[int, np.ndarray]:
+    """Class ids [N] of the node for the points in the cache, by sweep number; sweeps without an
+    answer are missing."""
+    by_stamp = {reply.stamp_ns: reply.points["class_id"] for reply in played.replies}
+    return {
+        one.sweep: by_stamp[one.cloud.stamp_ns][one.usable]
+        for one in shown
+        if one.cloud.stamp_ns in by_stamp
+    }
+
+
+def _draw(cache: Cache, predictions: dict[int, np.ndarray], picture: Path) -> None:
     """The sweep with the most classes in it, predicted beside true."""
-    predictions = _predictions(cache, sweeps, played)
     chosen = max(predictions, key=lambda i: np.count_nonzero(cache.sweeps[i].class_counts))
     sweep = cache.sweep(chosen)
     plots.segmentation(
@@ -163,7 +180,7 @@ def _write_result(
         "latency_ms": played.percentiles(),
         "frames": {
             "sent": played.sent,
-            "returned": len(played.replies),
+            "labelled": len(played.replies),
             "replaced": played.replaced,
         },
         "training_seconds": training.seconds,

@@ -37,17 +37,17 @@ class LoopConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(12, ge=1)
-    batch_size: int = Field(2, ge=1, description="sweeps a step and process")
-    learning_rate: float = Field(4e-3, gt=0, description="peak of the one-cycle schedule")
-    weight_decay: float = Field(0.01, ge=0)
+    batch_size: int = Field(1, ge=1, le=256, description="sweeps a step")
+    learning_rate: float = Field(
+        4e-3, gt=0, allow_inf_nan=False, description="peak of the one-cycle schedule"
+    )
+    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
     warmup: float = Field(0.2, gt=0, lt=1, description="share of the steps before the peak")
     gradient_norm: float = Field(10.0, gt=0, description="gradients are clipped to this norm")
     seed: int = Field(0, ge=0, description="of weights, order and augmentation")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(1, ge=1, description="processes on this machine, one a device")
-    nodes: int = Field(1, ge=1, description="machines, under torchrun")
-    precision: Literal["32-true", "bf16-mixed"] = Field(
-        "32-true", description="bf16-mixed pays on GPUs and on CPUs with AMX only"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        "auto", description="auto: bf16-mixed on a GPU that has it; on CPUs it pays with AMX only"
     )
     workers: int = Field(0, ge=0, description="processes that read and augment sweeps")
     save_every: int = Field(50, ge=1, description="steps between checkpoints within an epoch")
@@ -64,12 +64,21 @@ class History:
 
 
 def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
-    """A launched Fabric that writes TensorBoard curves under `folder`."""
+    """A launched Fabric that writes TensorBoard curves under `folder`.
+
+    Raises:
+        InputError: a GPU was asked for and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("loop.device is cuda, but torch sees no CUDA device")
+    on_gpu = config.device != "cpu" and torch.cuda.is_available()
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
     fabric = Fabric(
-        accelerator=config.device,
-        devices=config.devices,
-        num_nodes=config.nodes,
-        precision=config.precision,
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=1,
+        precision=precision,
         loggers=TensorBoardLogger(folder, name="tensorboard", version=""),
     )
     fabric.launch()
@@ -111,24 +120,23 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, steps, pct_start=config.warmup, cycle_momentum=False
     )
+    raw, plain = network, optimizer
+    network, optimizer = fabric.setup(network, optimizer)
     history = History()
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
-        state = load_checkpoint(checkpoint, network, optimizer)
+        state = load_checkpoint(checkpoint, raw, plain)
         schedule.load_state_dict(state["schedule"])
         # The schedule writes into the optimizer only when it steps.
-        for group, rate in zip(optimizer.param_groups, schedule.get_last_lr()):
+        for group, rate in zip(plain.param_groups, schedule.get_last_lr()):
             group["lr"] = rate
         history = History(**state["history"])
         log.info("going on at step %d of %d", history.step, steps)
-    raw = network
-    network, optimizer = fabric.setup(network, optimizer)
     loader = training_loader(dataset, sampler, config.workers)
 
     def save() -> None:
-        if fabric.is_global_zero:
-            state = {"history": asdict(history), "schedule": schedule.state_dict()}
-            save_checkpoint(checkpoint, raw, optimizer, state)
+        state = {"history": asdict(history), "schedule": schedule.state_dict()}
+        save_checkpoint(checkpoint, raw, plain, state)
 
     for epoch in range(history.step // len(sampler), config.epochs):
         sampler.set_place(epoch, history.step % len(sampler))
@@ -146,7 +154,10 @@ def fit(
                 )
             optimizer.zero_grad()
             fabric.backward(total)
-            fabric.clip_gradients(network, optimizer, max_norm=config.gradient_norm)
+            # An infinite gradient shows in the next loss, which says so in plain words.
+            fabric.clip_gradients(
+                network, optimizer, max_norm=config.gradient_norm, error_if_nonfinite=False
+            )
             optimizer.step()
             schedule.step()
             history.step += 1
@@ -167,8 +178,7 @@ def fit(
             progress(history.step, steps, f"epoch {epoch + 1} validation {100 * score:.1f} %")
         if score is None or history.best_score is None or score > history.best_score:
             history.best_score, history.best_epoch = score, epoch + 1
-            if fabric.is_global_zero:
-                keep_best(raw)
+            keep_best(raw)
         history.seconds += time.perf_counter() - clock
         save()
     return history

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from haskd_ros.pointcloud import read_points
 
 INPUT = "/segment/input/points"
 OUTPUT = "/segment/output/segmentation"
+STAGES = ("preprocess", "inference", "postprocess", "total")
 START_TIMEOUT_S = 60.0
 REPLY_TIMEOUT_S = 2.0
 
@@ -41,6 +43,14 @@ class RecordedCloud:
 
     stamp_ns: int
     cdr: bytes
+
+    def restamped(self, stamp_ns: int) -> RecordedCloud:
+        """The same cloud at another time, so that a short recording can be played in a loop."""
+        cdr = bytearray(self.cdr)
+        # Behind the four bytes that name the encoding, 1 for little-endian, the header's stamp.
+        order = "<" if cdr[1] & 1 else ">"
+        struct.pack_into(f"{order}iI", cdr, 4, *divmod(stamp_ns, 1_000_000_000))
+        return RecordedCloud(stamp_ns, bytes(cdr))
 
 
 @dataclass(frozen=True)
@@ -65,13 +75,13 @@ class Replay:
     Attributes:
         sent: clouds handed to DDS.
         replies: labelled clouds that came back, in order.
-        received, labelled, replaced: the node's own count, from its last line.
+        stages: ms of each of the node's `STAGES`, a value a labelled cloud.
+        replaced: clouds that a newer one pushed out, by the node's own count.
     """
 
     sent: int
     replies: list[Reply]
-    received: int
-    labelled: int
+    stages: dict[str, list[float]]
     replaced: int
 
     def percentiles(self) -> dict[str, float]:
@@ -84,8 +94,8 @@ class Replay:
 def replay(model: Path, clouds: Sequence[RecordedCloud], rate_hz: float, log: Path) -> Replay:
     """Start the node with a model, play clouds to it at a steady rate, collect its answers.
 
-    The first cloud is sent once more than the others, before them: it opens the way, and is neither
-    counted nor timed.
+    The first cloud is also sent before the others, under a stamp of its own: it opens the way, and
+    is neither counted nor timed.
 
     Args:
         model: model file.
@@ -97,11 +107,11 @@ def replay(model: Path, clouds: Sequence[RecordedCloud], rate_hz: float, log: Pa
         InputError: ROS is not installed, or the node does not start.
     """
     with _ros_environment() as environment, _node(model, environment, log) as process:
-        times, sent = _play(clouds, rate_hz)
+        replies, stages = _play(clouds, rate_hz)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
-    counts = _node_counts(log.read_text(encoding="utf-8", errors="replace"))
-    return Replay(sent, times, *counts)
+    replaced = _replaced(log.read_text(encoding="utf-8", errors="replace"))
+    return Replay(len(clouds), replies, stages, replaced)
 
 
 @contextmanager
@@ -110,7 +120,8 @@ def _ros_environment() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory() as logs:
         ours = {
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", str(1 + os.getpid() % 100)),
+            # Not the user's: a robot's own node would take the clouds too.
+            "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
             "ROS_LOG_DIR": logs,
             **profile_environment(),
         }
@@ -143,9 +154,9 @@ def _wait_until_active(process: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         text = log.read_text(encoding="utf-8", errors="replace")
-        if "active, waiting for clouds" in text:
+        if "waiting for clouds on" in text:
             return
-        if process.poll() is not None or "can't configure" in text:
+        if process.poll() is not None or "] [segment]: can't " in text:
             break
         time.sleep(0.1)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -153,7 +164,9 @@ def _wait_until_active(process: subprocess.Popen, log: Path) -> None:
     raise InputError(f"the node did not become active; its last line in {log}: {last}")
 
 
-def _play(clouds: Sequence[RecordedCloud], rate_hz: float) -> tuple[list[Reply], int]:
+def _play(
+    clouds: Sequence[RecordedCloud], rate_hz: float
+) -> tuple[list[Reply], dict[str, list[float]]]:
     """Publish at a steady rate from one thread while another takes the answers."""
     try:
         import rclpy
@@ -161,6 +174,7 @@ def _play(clouds: Sequence[RecordedCloud], rate_hz: float) -> tuple[list[Reply],
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from rclpy.serialization import deserialize_message
         from sensor_msgs.msg import PointCloud2
+        from std_msgs.msg import Float32
     except ImportError as error:
         raise InputError(f"ROS 2 is not installed for this Python ({error})") from error
 
@@ -176,19 +190,29 @@ def _play(clouds: Sequence[RecordedCloud], rate_hz: float) -> tuple[list[Reply],
         QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE),
         raw=True,
     )
+    stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    for stage, values in stages.items():
+        node.create_subscription(
+            Float32,
+            f"/segment/debug/{stage}_ms",
+            lambda message, values=values: values.append(message.data),
+            QoSProfile(depth=10),
+        )
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     receiver = threading.Thread(target=executor.spin, daemon=True)
     receiver.start()
     try:
-        _open_the_way(publisher, clouds[0].cdr, arrived)
+        _open_the_way(publisher, clouds[0].restamped(0).cdr, arrived)
+        for values in stages.values():
+            values.clear()
         sent_at: dict[int, float] = {}
         start = time.perf_counter()
         for number, cloud in enumerate(clouds):
             time.sleep(max(0.0, start + number / rate_hz - time.perf_counter()))
             sent_at[cloud.stamp_ns] = time.perf_counter()
             publisher.publish(cloud.cdr)
-        _wait_for_quiet(arrived, len(clouds))
+        _wait_for_quiet([arrived, *stages.values()], len(clouds))
     finally:
         executor.shutdown()
         receiver.join()
@@ -198,8 +222,9 @@ def _play(clouds: Sequence[RecordedCloud], rate_hz: float) -> tuple[list[Reply],
     for at, serialised in arrived:
         message = deserialize_message(serialised, PointCloud2)
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        replies.append(Reply(stamp, 1e3 * (at - sent_at[stamp]), read_points(message)))
-    return replies, len(sent_at)
+        if stamp in sent_at:
+            replies.append(Reply(stamp, 1e3 * (at - sent_at[stamp]), read_points(message)))
+    return replies, stages
 
 
 def _open_the_way(publisher, cdr: bytes, arrived: list[tuple[float, bytes]]) -> None:
@@ -212,24 +237,23 @@ def _open_the_way(publisher, cdr: bytes, arrived: list[tuple[float, bytes]]) -> 
             )
         if publisher.get_subscription_count():
             publisher.publish(cdr)
-        time.sleep(0.5)
-    _wait_for_quiet(arrived, 1 << 30)
+        # Long enough for an answer: one that waited would be replaced, and counted.
+        _wait_for_quiet([arrived], 1)
     arrived.clear()
 
 
-def _wait_for_quiet(arrived: list, wanted: int) -> None:
-    """Until `wanted` answers are there, or none has come for `REPLY_TIMEOUT_S`."""
-    count, since = len(arrived), time.monotonic()
-    while len(arrived) < wanted and time.monotonic() - since < REPLY_TIMEOUT_S:
+def _wait_for_quiet(lists: Sequence[list], wanted: int) -> None:
+    """Until each list has `wanted` entries, or none has grown for `REPLY_TIMEOUT_S`."""
+    count, since = 0, time.monotonic()
+    while min(map(len, lists)) < wanted and time.monotonic() - since < REPLY_TIMEOUT_S:
         time.sleep(0.02)
-        if len(arrived) != count:
-            count, since = len(arrived), time.monotonic()
+        if (grown := sum(map(len, lists))) != count:
+            count, since = grown, time.monotonic()
 
 
-def _node_counts(log: str) -> tuple[int, int, int]:
-    """Clouds received, labelled and replaced, from the line that the node ends with."""
-    found = re.findall(r"(\d+) clouds received, (\d+) labelled, (\d+) replaced", log)
+def _replaced(log: str) -> int:
+    """Clouds that were replaced, from the line that the node ends with."""
+    found = re.findall(r"\d+ clouds received, \d+ labelled, (\d+) replaced", log)
     if not found:
         raise InputError("the node ended without its summary line; see its log")
-    received, labelled, replaced = map(int, found[-1])
-    return received, labelled, replaced
+    return int(found[-1])
