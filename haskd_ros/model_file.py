@@ -5,10 +5,8 @@ The header's one metadata entry, `haskd_ros`, is a JSON document; no pickle is e
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,10 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
 from haskd_ros.models import build
 from haskd_ros.taxonomy import Taxonomy
 
@@ -113,16 +112,12 @@ def save(path: Path | str, network: nn.Module, metadata: ModelMetadata) -> None:
         InputError: the place can't be written.
     """
     path = Path(path)
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, partial, {HEADER_KEY: metadata.to_json()})
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise InputError(f"model {path} can't be written: {error}") from error
+        write_atomically(path, to_bytes(weights, {HEADER_KEY: metadata.to_json()}))
+    except OSError as error:
+        raise InputError(f"model {path} can't be written: {error.strerror}") from error
 
 
 def load(path: Path | str) -> tuple[nn.Module, ModelMetadata]:

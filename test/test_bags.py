@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.errors import InputError
 from haskd_ros.pointcloud import read_points
@@ -30,6 +31,16 @@ def test_every_bag_format_gives_the_same_messages_in_time_order(tmp_path: Path, 
     assert stamps == [0, 50, 100, 150, 200, 250, 300, 350]
     assert [topic for topic, _ in read] == topics * 4
     assert np.array_equal(read_points(read[0][1]), SCENE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cloud_of_any_bag_can_be_sent_as_ros_2_sends_it(tmp_path: Path, kind: str) -> None:
+    with open_bag(write_bag(tmp_path, kind=kind)) as bag:
+        message, cdr = next(bag.messages_with_cdr("/lidar/points"))
+    received = get_typestore(Stores.ROS2_HUMBLE).deserialize_cdr(cdr, POINT_CLOUD)
+    assert received.header.frame_id == "lidar"
+    assert stamp_ns(received) == stamp_ns(message) == 10**12
+    assert np.array_equal(read_points(received), SCENE)
 
 
 def test_a_storage_file_reads_like_its_folder(tmp_path: Path) -> None:

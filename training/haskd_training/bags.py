@@ -72,8 +72,10 @@ class Bag:
             InputError: the bag is cut off or damaged.
         """
         is_ros1 = isinstance(self._reader, Reader1)
+        # Of ROS 2, whose header has no sequence number.
+        store = get_typestore(Stores.ROS2_HUMBLE)
         for connection, raw, message in self._read([topic]):
-            cdr = ros1_types().ros1_to_cdr(raw, connection.msgtype) if is_ros1 else raw
+            cdr = store.ros1_to_cdr(raw, connection.msgtype) if is_ros1 else raw
             yield message, bytes(cdr)
 
     def _read(self, topics: list[str]) -> Iterator[tuple[Any, bytes, Any]]:

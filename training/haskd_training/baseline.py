@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import haskd_ros
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import SIZES, build
 from haskd_ros.taxonomy import UNLABELLED
@@ -28,7 +29,6 @@ from haskd_training.cache import Cache
 from haskd_training.evaluation import evaluate, mean_iou
 from haskd_training.loop import CHECKPOINT, LoopConfig, Progress, fit, make_fabric
 from haskd_training.losses import class_weights, cross_entropy, lovasz_softmax
-from haskd_training.shards import write_atomically
 from haskd_training.splits import split_by_time
 
 log = logging.getLogger(__name__)

@@ -19,10 +19,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.calibration import CameraModel, invert
 from haskd_training.images import decode_jpeg
-from haskd_training.shards import SHARD_BYTES, ShardStream, remove_temporary, write_atomically
+from haskd_training.shards import SHARD_BYTES, ShardStream, remove_temporary
 
 FORMAT = "haskd-cache-1"
 

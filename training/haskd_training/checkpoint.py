@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from haskd_ros.errors import InputError
-from haskd_training.shards import write_atomically
+from haskd_ros.files import write_atomically
 
 _HEADER = "haskd_checkpoint"
 

@@ -14,6 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
 from haskd_ros.pointcloud import read_xyz_intensity
 from haskd_training import plots
 from haskd_training.bags import open_bag, stamp_ns
@@ -24,7 +25,6 @@ from haskd_training.loop import LoopConfig
 from haskd_training.node_client import RecordedCloud, Replay, replay
 from haskd_training.prepare import PrepareConfig, prepare
 from haskd_training.recording import scan
-from haskd_training.shards import write_atomically
 from haskd_training.simulation import SimulationConfig, simulate
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
 from haskd_ros.segmenter import Segmenter
 from haskd_training import plots
 from haskd_training.batches import within_range
@@ -23,7 +24,6 @@ from haskd_training.evaluation import (
     mean_iou,
     range_name,
 )
-from haskd_training.shards import write_atomically
 
 Progress = Callable[[int, int], None]
 

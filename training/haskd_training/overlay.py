@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from haskd_ros.files import write_atomically
 from haskd_training.cache import Cache
 from haskd_training.prepare_report import nearest_images
 from haskd_training.projection import project
-from haskd_training.shards import write_atomically
 
 MAX_DEPTH_M = 60.0
 """Depth at the end of the colour scale, where points have no labels."""

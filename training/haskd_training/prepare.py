@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 
 from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import LabelMap
 from haskd_training.bags import STORAGE_SUFFIXES, Unusable, bag_files, open_bag
 from haskd_training.cache import FORMAT, INDEX, OVERLAYS, REPORT, Cache, CacheWriter
@@ -21,7 +22,7 @@ from haskd_training.overlay import write_overlays
 from haskd_training.prepare_report import PrepareReport, make_report
 from haskd_training.recording import Recording, RecordingConfig, scan
 from haskd_training.samples import image_sample, sweep_sample
-from haskd_training.shards import SHARD_BYTES, write_atomically
+from haskd_training.shards import SHARD_BYTES
 from haskd_training.statistics import sensor_statistics
 
 Progress = Callable[[int, int], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -14,13 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from haskd_ros.errors import InputError
+from haskd_ros.files import TEMPORARY, write_atomically
 
 SHARD_BYTES = 64 * 1024 * 1024
 
 # One metadata entry: safetensors writes several in random order, and equal input is to give
 # equal files.
 _METADATA = "haskd_shard"
-_TEMPORARY = ".partial"
 
 
 class ShardStream:
@@ -120,26 +119,7 @@ def read_shard_content(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged or no shard of a cache: {error}") from error
 
 
-def write_atomically(path: Path, octets: bytes) -> None:
-    """Write a file so that under its name there is all of it or nothing, whenever we are killed."""
-    temporary = path.with_name(path.name + _TEMPORARY)
-    try:
-        with open(temporary, "wb") as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def remove_temporary(folder: Path) -> None:
     """Remove what a killed run was writing."""
-    for file in folder.glob(f"*{_TEMPORARY}"):
+    for file in folder.glob(f"*{TEMPORARY}"):
         file.unlink()
