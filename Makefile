@@ -1,0 +1,36 @@
+# Two commands: `make demo` and `make test`. Both set up all they need, once.
+#   make demo BAG=path LABELS=path   the same with a recorded bag
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+# The version that the figures in docs/ were measured with; any torch from 2.3 on works on a robot.
+TORCH := torch==2.13.0
+# What Open3D and OpenCV load from the system.
+LIBRARIES := libgl1 libgomp1 libusb-1.0-0
+APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
+MISSING := $(shell dpkg-query -W -f='$${Status} $${Package}\n' $(LIBRARIES) 2>/dev/null | grep -c "ok installed" | grep -vx $(words $(LIBRARIES)))
+
+.PHONY: demo test lint clean
+.DEFAULT_GOAL := test
+
+demo: $(READY)
+	$(BIN)/haskd demo --out demo $(if $(BAG),--bag "$(BAG)") $(if $(LABELS),--labels "$(LABELS)")
+
+test: $(READY) lint
+	$(BIN)/python -m pytest test
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(READY): setup.py haskd_ros/__init__.py Makefile
+	$(if $(MISSING),$(APT) update && $(APT) install -y --no-install-recommends $(LIBRARIES))
+	$(PYTHON) -m venv $(VENV) || ($(APT) install -y --no-install-recommends python3-venv && $(PYTHON) -m venv --clear $(VENV))
+	$(BIN)/python -m pip install --quiet $(TORCH) setuptools
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[training,ros-wheels,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo/bag demo/*/cache demo/*/run
