@@ -9,7 +9,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,15 +62,20 @@ class SegmentNode(LifecycleNode):
     """Labels clouds, the newest first.
 
     configure loads the model, activate subscribes and starts the worker, deactivate ends both,
-    cleanup lets the model and its device go. The only thread beside the executor's is the worker.
+    cleanup lets the model and its device go. Callbacks run in the executor's thread, the network in
+    the worker's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run_worker: Callable[[Callable[[], None]], None]) -> None:
         """
+        Args:
+            run_worker: has the worker's loop run in the thread that is to do the work.
+
         Raises:
             InputError, rclpy.exceptions.ParameterException: a parameter is not allowed.
         """
         super().__init__("segment")
+        self._run_worker = run_worker
         parameters.declare(self)
         self.finalized = False
         self._counts = FrameCounts()
@@ -84,11 +92,13 @@ class SegmentNode(LifecycleNode):
         model = Path(values["model"]).expanduser() if values["model"] else DEFAULT_MODEL
         start = time.perf_counter()
         try:
-            self._segmenter = Segmenter.load(
-                model,
-                device=values["device"],
-                precision=values["precision"],
-                threads=values["threads"],
+            self._segmenter = self._in_worker_thread(
+                lambda: Segmenter.load(
+                    model,
+                    device=values["device"],
+                    precision=values["precision"],
+                    threads=values["threads"],
+                )
             )
         except Exception as error:  # whatever it is, the node lives on and can be asked again
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
@@ -111,6 +121,7 @@ class SegmentNode(LifecycleNode):
                 self._work,
                 replaced=lambda arrival: self._counts.add(replaced=1),
                 warm_up=self._warm_up,
+                run=self._run_worker,
             )
         except Exception as error:
             self.get_logger().error(f"can't activate: {type(error).__name__}: {error}")
@@ -171,6 +182,20 @@ class SegmentNode(LifecycleNode):
         self._outputs = {}
         self._segmenter = None
         torch.cuda.empty_cache()
+
+    def _in_worker_thread(self, function: Callable[[], Segmenter]) -> Segmenter:
+        """Call a function where the network runs: a second thread that computes with torch costs
+        the first one its speed (see `main`)."""
+        result: Future[Segmenter] = Future()
+
+        def call() -> None:
+            try:
+                result.set_result(function())
+            except Exception as error:
+                result.set_exception(error)
+
+        self._run_worker(call)
+        return result.result()
 
     def _warm_up(self) -> None:
         """Label a made-up cloud, in the worker's thread: memory and torch's threads belong to the
@@ -295,13 +320,33 @@ def main(args: list[str] | None = None) -> int:
     os.environ.update(profile_environment())
     # rclpy's own handlers would end the context while the worker still publishes.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    loops: SimpleQueue[Callable[[], None]] = SimpleQueue()
     try:
-        node = SegmentNode()
+        node = SegmentNode(run_worker=loops.put)
     except (InputError, ParameterException) as error:
         rclpy.logging.get_logger("segment").fatal(str(error))
         rclpy.shutdown()
         return 2
 
+    # All of torch runs in the main thread and ROS in another one: as soon as a second thread
+    # computes with torch, GNU OpenMP counts more threads than there are cores, and each of a
+    # network's hundreds of parallel regions sleeps and wakes (on 2 cores half as long again).
+    with ThreadPoolExecutor(1) as pool:
+        spinning = pool.submit(_spin, node, stop)
+        while not spinning.done():
+            with suppress(Empty):
+                loops.get(timeout=0.1)()
+        spinning.result()
+    node.destroy_node()
+    rclpy.shutdown()
+    # A launch that is interrupted signals twice; the second must not kill a process that exits.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    return 0
+
+
+def _spin(node: SegmentNode, stop: threading.Event) -> None:
+    """Bring the node up, serve ROS until `stop`, take the node down."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     if (
@@ -310,17 +355,10 @@ def main(args: list[str] | None = None) -> int:
     ):
         node.trigger_activate()
     while not stop.is_set():
-        # Python hears of a signal only between two waits.
         executor.spin_once(timeout_sec=0.2)
     if not node.finalized:
         node.trigger_shutdown()
     executor.shutdown()
-    node.destroy_node()
-    rclpy.shutdown()
-    # A launch that is interrupted signals twice; the second must not kill a process that exits.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    return 0
 
 
 if __name__ == "__main__":

@@ -57,6 +57,10 @@ class FrameCounts:
             )
 
 
+def _in_a_thread(loop: Callable[[], None]) -> None:
+    threading.Thread(target=loop, name="newest-first-worker", daemon=True).start()
+
+
 class NewestFirstWorker(Generic[Item]):
     """A thread and one place to wait in front of it.
 
@@ -69,17 +73,19 @@ class NewestFirstWorker(Generic[Item]):
         work: Callable[[Item], None],
         replaced: Callable[[Item], None],
         warm_up: Callable[[], None] = lambda: None,
+        run: Callable[[Callable[[], None]], None] = _in_a_thread,
     ) -> None:
-        """Start the thread; returns when it has warmed up.
+        """Start working; returns when warmed up.
 
         Args:
             work: called with each item in the worker's thread. What it raises is logged as a
                 defect; the thread lives on.
             replaced: called, in the thread that puts, with an item that a newer one pushed out.
             warm_up: called once, in the worker's thread, before the first item.
+            run: takes the loop and has another thread run it; by default a new one.
 
         Raises:
-            Exception: whatever `warm_up` raised; the thread has ended then.
+            Exception: whatever `warm_up` raised; the loop has ended then.
         """
         self._work = work
         self._replaced = replaced
@@ -88,8 +94,8 @@ class NewestFirstWorker(Generic[Item]):
         self._stopping = False
         self._warm_up = warm_up
         self._warm: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, name="segment-worker", daemon=True)
-        self._thread.start()
+        self._ended = threading.Event()
+        run(self._run)
         self._warm.result()
 
     def put(self, item: Item) -> None:
@@ -101,7 +107,7 @@ class NewestFirstWorker(Generic[Item]):
             self._replaced(pushed_out)
 
     def stop(self) -> Item | None:
-        """Let the item in work be finished and end the thread.
+        """Let the item in work be finished and end the loop.
 
         Returns:
             the item that still waited and will not be worked on.
@@ -109,7 +115,7 @@ class NewestFirstWorker(Generic[Item]):
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._ended.wait()
         return self._waiting
 
     def _run(self) -> None:
@@ -117,8 +123,13 @@ class NewestFirstWorker(Generic[Item]):
             self._warm_up()
         except Exception as error:
             self._warm.set_exception(error)
-            return
-        self._warm.set_result(None)
+        else:
+            self._warm.set_result(None)
+            self._loop()
+        finally:
+            self._ended.set()
+
+    def _loop(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or self._waiting is not None)
