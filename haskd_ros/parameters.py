@@ -68,7 +68,7 @@ PARAMETERS = (
     ParameterInfo(
         "threads",
         0,
-        "CPU threads of the network. 0: as many as there are cores.",
+        "CPU threads of the network. 0: as torch chooses, mostly one a core.",
         minimum=0,
         maximum=1024,
         read_only=True,
