@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
-# The version that the figures in docs/ were measured with; any torch from 2.3 on works on a robot.
+# The version that the figures in docs/results were measured with.
 TORCH := torch==2.13.0
 # What Open3D and OpenCV load from the system.
 LIBRARIES := libgl1 libgomp1 libusb-1.0-0
@@ -33,4 +33,4 @@ $(READY): setup.py haskd_ros/__init__.py Makefile
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo/bag demo/*/cache demo/*/run
+	rm -rf $(VENV) demo

@@ -68,7 +68,7 @@ setup(
     extras_require={
         "training": TRAINING,
         "ros-wheels": ROS_WHEELS,
-        "test": ["hypothesis", "pytest", "ruff"],
+        "test": ["hypothesis", "pytest", "ruff==0.17.6"],
     },
     zip_safe=False,
 )
