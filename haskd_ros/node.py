@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -314,13 +313,15 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         exit code: 0, or 2 where a parameter is not allowed.
     """
-    stop = threading.Event()
+    signalled: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        # A handler may interrupt itself: nothing in it may take a lock.
+        signal.signal(number, lambda number, _: signalled.append(number))
     os.environ.update(profile_environment())
     # rclpy's own handlers would end the context while the worker still publishes.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    loops: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    # Not a SimpleQueue: a signal at the end of its timeout makes that one wait for ever.
+    loops: Queue[Callable[[], None]] = Queue()
     try:
         node = SegmentNode(run_worker=loops.put)
     except (InputError, ParameterException) as error:
@@ -332,7 +333,7 @@ def main(args: list[str] | None = None) -> int:
     # computes with torch, GNU OpenMP counts more threads than there are cores, and each of a
     # network's hundreds of parallel regions sleeps and wakes (on 2 cores half as long again).
     with ThreadPoolExecutor(1) as pool:
-        spinning = pool.submit(_spin, node, stop)
+        spinning = pool.submit(_spin, node, signalled)
         while not spinning.done():
             with suppress(Empty):
                 loops.get(timeout=0.1)()
@@ -345,8 +346,8 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _spin(node: SegmentNode, stop: threading.Event) -> None:
-    """Bring the node up, serve ROS until `stop`, take the node down."""
+def _spin(node: SegmentNode, signalled: list[int]) -> None:
+    """Bring the node up, serve ROS until a signal has come, take the node down."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     if (
@@ -354,7 +355,7 @@ def _spin(node: SegmentNode, stop: threading.Event) -> None:
         and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     ):
         node.trigger_activate()
-    while not stop.is_set():
+    while not signalled:
         executor.spin_once(timeout_sec=0.2)
     if not node.finalized:
         node.trigger_shutdown()
