@@ -350,16 +350,19 @@ def _spin(node: SegmentNode, signalled: list[int]) -> None:
     """Bring the node up, serve ROS until a signal has come, take the node down."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    if (
-        node.get_parameter("autostart").value
-        and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-    ):
-        node.trigger_activate()
-    while not signalled:
-        executor.spin_once(timeout_sec=0.2)
-    if not node.finalized:
-        node.trigger_shutdown()
-    executor.shutdown()
+    try:
+        if (
+            node.get_parameter("autostart").value
+            and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        ):
+            node.trigger_activate()
+        while not signalled:
+            executor.spin_once(timeout_sec=0.2)
+    finally:
+        # Whatever has happened, the worker's loop must end, or the main thread never would.
+        if not node.finalized:
+            node.trigger_shutdown()
+        executor.shutdown()
 
 
 if __name__ == "__main__":

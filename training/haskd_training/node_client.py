@@ -203,9 +203,7 @@ def _play(
     receiver = threading.Thread(target=executor.spin, daemon=True)
     receiver.start()
     try:
-        _open_the_way(publisher, clouds[0].restamped(0).cdr, arrived)
-        for values in stages.values():
-            values.clear()
+        _open_the_way(publisher, clouds[0].restamped(0).cdr, [arrived, *stages.values()])
         sent_at: dict[int, float] = {}
         start = time.perf_counter()
         for number, cloud in enumerate(clouds):
@@ -227,10 +225,11 @@ def _play(
     return replies, stages
 
 
-def _open_the_way(publisher, cdr: bytes, arrived: list[tuple[float, bytes]]) -> None:
-    """Send one cloud until it is answered, so that discovery and first use are over."""
+def _open_the_way(publisher, cdr: bytes, answers: Sequence[list]) -> None:
+    """Send one cloud until it is answered in full, so that discovery and first use are over; what
+    was answered is forgotten."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not arrived:
+    while not all(answers):
         if time.monotonic() > deadline:
             raise InputError(
                 f"no labelled cloud came back on {OUTPUT} within {START_TIMEOUT_S:.0f} s"
@@ -238,8 +237,9 @@ def _open_the_way(publisher, cdr: bytes, arrived: list[tuple[float, bytes]]) -> 
         if publisher.get_subscription_count():
             publisher.publish(cdr)
         # Long enough for an answer: one that waited would be replaced, and counted.
-        _wait_for_quiet([arrived], 1)
-    arrived.clear()
+        _wait_for_quiet(answers, 1)
+    for entries in answers:
+        entries.clear()
 
 
 def _wait_for_quiet(lists: Sequence[list], wanted: int) -> None:
