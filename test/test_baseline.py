@@ -17,17 +17,28 @@ from safetensors.torch import load_file
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelFileError
-from haskd_training.baseline import BaselineConfig, baseline, parts
+from haskd_training.baseline import TrainingResult, snapshot_path, snapshot_steps
+from haskd_training.baseline import baseline as train
 from haskd_training.batches import EpochSampler
 from haskd_training.cache import Cache
 from haskd_training.evaluate_model import evaluate_model
 from haskd_training.settings import load_settings
+from haskd_training.splits import SplitConfig, make_split
+from haskd_training.student import StudentConfig
 from small_street import street_cache
 
 
-def settings(*assignments: str) -> BaselineConfig:
-    few = ("voxel_size=0.5", "loop.epochs=20", "loop.batch_size=2", "loop.device=cpu")
-    return load_settings(BaselineConfig, None, [*few, *assignments])
+def settings(*assignments: str) -> StudentConfig:
+    few = (
+        "voxel_size=0.5", "split.calibration=0", "split.validation=0", "loop.epochs=20",
+        "loop.batch_size=2", "loop.device=cpu",
+    )  # fmt: skip
+    return load_settings(StudentConfig, None, [*few, *assignments])
+
+
+def baseline(caches, out, config, attribution=None) -> TrainingResult:
+    split = make_split([Cache.open(path) for path in caches], config.split)
+    return train(split, out, config, attribution)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +49,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("baseline") / "run"
-    return baseline([cache], out, settings("validation_fraction=0.2"), "Test Street, CC0")
+    return baseline([cache], out, settings("split.validation=0.2"), "Test Street, CC0")
 
 
 def test_the_student_learns_a_simple_street(trained, cache, tmp_path):
@@ -65,20 +76,18 @@ def test_the_model_file_says_where_it_comes_from(trained):
 def test_a_finished_run_is_not_repeated_and_another_one_is_kept_out(trained, cache):
     run = trained.model.parent
     before = trained.model.stat().st_mtime_ns
-    again = baseline([cache], run, settings("validation_fraction=0.2"), "Test Street, CC0")
+    again = baseline([cache], run, settings("split.validation=0.2"), "Test Street, CC0")
     assert again == trained
     assert trained.model.stat().st_mtime_ns == before
-    with pytest.raises(InputError, match="other caches or settings"):
-        baseline([cache], run, settings("validation_fraction=0.2", "loop.seed=1"))
+    with pytest.raises(InputError, match="other inputs or settings"):
+        baseline([cache], run, settings("split.validation=0.2", "loop.seed=1"))
 
 
 def test_another_seed_gives_another_model_and_the_same_seed_the_same(trained, cache, tmp_path):
     same = baseline(
-        [cache], tmp_path / "same", settings("validation_fraction=0.2"), "Test Street, CC0"
+        [cache], tmp_path / "same", settings("split.validation=0.2"), "Test Street, CC0"
     )
-    other = baseline(
-        [cache], tmp_path / "other", settings("validation_fraction=0.2", "loop.seed=1")
-    )
+    other = baseline([cache], tmp_path / "other", settings("split.validation=0.2", "loop.seed=1"))
     first, second, third = (load_file(run.model) for run in (trained, same, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], third[name]) for name in first)
@@ -87,14 +96,18 @@ def test_another_seed_gives_another_model_and_the_same_seed_the_same(trained, ca
 KILLED_RUN = """
 import sys
 from pathlib import Path
-from haskd_training.baseline import BaselineConfig, baseline
-baseline([Path(sys.argv[1])], Path(sys.argv[2]), BaselineConfig.model_validate_json(sys.argv[3]))
+from haskd_training.baseline import baseline
+from haskd_training.cache import Cache
+from haskd_training.splits import make_split
+from haskd_training.student import StudentConfig
+config = StudentConfig.model_validate_json(sys.argv[3])
+baseline(make_split([Cache.open(sys.argv[1])], config.split), Path(sys.argv[2]), config)
 """
 
 
 def test_a_run_that_is_killed_goes_on_bit_for_bit(cache, tmp_path):
     # 8 sweeps to learn from, 2 a step: 4 steps an epoch; a checkpoint after every step
-    config = settings("validation_fraction=0.2", "loop.save_every=1")
+    config = settings("split.validation=0.2", "loop.save_every=1")
     whole = baseline([cache], tmp_path / "whole", config)
     command = [
         sys.executable, "-c", KILLED_RUN, str(cache), str(tmp_path / "cut"),
@@ -117,10 +130,42 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(cache, tmp_path):
 
 
 def test_the_split_is_made_of_blocks_in_time(cache):
-    config = settings("validation_fraction=0.2", "test_fraction=0.3")
-    split = parts([Cache.open(cache)], config)
-    numbers = {name: [place.sweep for place in places] for name, places in split.items()}
-    assert numbers == {"train": [0, 1, 2, 3, 4], "validation": [5, 6], "test": [7, 8, 9]}
+    config = SplitConfig(calibration=0.1, validation=0.2, test=0.3)
+    split = make_split([Cache.open(cache)], config)
+    assert [place.sweep for place in split.train] == [0, 1, 2, 3]
+    assert [place.sweep for place in split.calibration] == [4]
+    assert [place.sweep for place in split.validation] == [5, 6]
+    assert [place.sweep for place in split.test] == [7, 8, 9]
+    assert split.unlabelled == []
+
+
+def test_a_cache_can_serve_one_purpose_as_a_whole(cache):
+    opened = Cache.open(cache)
+    nothing = SplitConfig(calibration=0, validation=0, test=0)
+    split = make_split([opened], nothing, test=[opened], unlabelled=[opened])
+    assert [(place.cache, place.sweep) for place in split.test] == [(1, i) for i in range(10)]
+    assert [(place.cache, place.sweep) for place in split.unlabelled] == [(2, i) for i in range(10)]
+    assert len(split.train) == 10 and len(split.learned) == 20
+
+
+def test_snapshots_are_spread_over_the_last_half_and_the_last_is_the_end():
+    # 40 steps, 5 snapshots over the last 20: every 4 steps; 5 cycles of 8 steps
+    assert snapshot_steps(40, StudentConfig()) == [24, 28, 32, 36, 40]
+    cyclic = load_settings(StudentConfig, None, ["loop.schedule=cyclic"])
+    assert snapshot_steps(40, cyclic) == [8, 16, 24, 32, 40]
+
+
+def test_a_run_leaves_snapshots_behind_and_the_last_is_its_last_epoch(cache, tmp_path):
+    run = baseline([cache], tmp_path / "run", settings("loop.epochs=2", "loop.average=0.9"))
+    snapshots = [load_file(snapshot_path(tmp_path / "run", k)) for k in range(5)]
+    # Nothing is held back for validation: the kept epoch is the last
+    last = load_file(run.model)
+    assert all(torch.equal(snapshots[-1][name], last[name]) for name in last)
+    assert not all(torch.equal(snapshots[0][name], last[name]) for name in last)
+    averaged, _ = model_file.load(tmp_path / "run/average.safetensors")
+    mean = averaged.state_dict()["classifier.weight"]
+    assert not torch.equal(mean, last["classifier.weight"])
+    assert torch.nn.functional.mse_loss(mean, last["classifier.weight"]) < 1e-2
 
 
 def test_every_process_gets_its_own_sweeps_and_as_many_batches():
@@ -178,7 +223,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(cache, tmp_path):
 def test_a_refused_run_does_not_stand_in_the_way_of_the_right_one(cache, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(InputError, match="no labelled sweep is left"):
-        baseline([cache], out, settings("validation_fraction=0.5", "test_fraction=0.5"))
+        baseline([cache], out, settings("split.validation=0.5", "split.test=0.5"))
     assert not out.exists()
     assert baseline([cache], out, settings("loop.epochs=1")).model.exists()
 
@@ -205,4 +250,4 @@ def test_batches_without_points_or_within_one_voxel_are_no_reason_to_stop(cache,
 )
 def test_a_setting_that_is_wrong_is_named_with_what_is_allowed(assignment, complaint):
     with pytest.raises(InputError, match=complaint):
-        load_settings(BaselineConfig, None, [assignment])
+        load_settings(StudentConfig, None, [assignment])

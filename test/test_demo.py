@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from haskd_ros.errors import InputError
-from haskd_training.baseline import BaselineConfig
 from haskd_training.demo import demo
 from haskd_training.node_client import RecordedCloud, replay
 from haskd_training.settings import load_settings
 from haskd_training.simulation import SimulationConfig
+from haskd_training.student import StudentConfig
 from recorded_bags import Scene, write_bag
 from small_street import street
 
@@ -28,9 +28,9 @@ def quiet(title: str):
 def test_bag_in_labelled_live_clouds_out(tmp_path):
     bag = write_bag(tmp_path, Scene(clouds=20, images=0, points=street))
     settings = load_settings(
-        BaselineConfig,
+        StudentConfig,
         None,
-        ["voxel_size=0.5", "loop.epochs=20", "loop.device=cpu", "test_fraction=0.25"],
+        ["voxel_size=0.5", "loop.epochs=20", "loop.device=cpu", "split.test=0.25"],
     )
     result = demo(tmp_path / "out", bag, "pandaset", quiet, settings)
     # 20 sweeps, the last quarter held out: 5 go to the node at 10 Hz, a tiny network keeps up
@@ -50,9 +50,9 @@ def test_bag_in_labelled_live_clouds_out(tmp_path):
 
 def test_the_simulated_demo_needs_nothing_and_can_be_run_again(tmp_path):
     settings = load_settings(
-        BaselineConfig,
+        StudentConfig,
         None,
-        ["voxel_size=1", "loop.epochs=1", "loop.device=cpu", "test_fraction=0.3"],
+        ["voxel_size=1", "loop.epochs=1", "loop.device=cpu", "split.test=0.3"],
     )
     drive = SimulationConfig(
         duration_s=1.0, azimuth_steps=90, image_width=64, image_height=36, cameras=("front",)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from haskd_ros.sparse import Geometry, SubmanifoldConv
+
+ToRows = Callable[[int, Tensor], Tensor]
+"""(level, values [N, D] of the points) -> [R, D], their sums over the level's R rows."""
+
+Fuse = Callable[[int, Tensor, ToRows], Tensor]
+"""(level, x [R, C], to_rows) -> [R, C]: takes part in a network at each of its levels. A row is a
+voxel of that level, or a pixel of a 2D network."""
 
 
 class BatchNorm(nn.BatchNorm1d):

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from haskd_ros.models.blocks import BatchNorm, Normed, ResidualBlock
+from haskd_ros.models.blocks import BatchNorm, Fuse, Normed, ResidualBlock
 from haskd_ros.sparse import (
     Geometry,
     Grouping,
@@ -43,6 +43,25 @@ class Voxels:
     geometry: Geometry
     grouping: Grouping
     offset: Tensor
+
+    def sum_to_level(self, level: int, values: Tensor) -> Tensor:
+        """Sum of the points' values over each voxel of a level: [N, D] -> [V_level, D];
+        differentiable."""
+        summed = pool(values, self.grouping) * self.grouping.counts[:, None]
+        for step in range(level):
+            summed = self.geometry.down(summed, _SumOfChildren(summed), step)
+        return summed
+
+
+class _SumOfChildren(nn.Module):
+    """A strided convolution whose every tap is the identity: it adds up a voxel's children on any
+    backend, whatever its order of rows."""
+
+    def __init__(self, like: Tensor) -> None:
+        super().__init__()
+        width = like.shape[1]
+        identity = torch.eye(width, dtype=like.dtype, device=like.device)
+        self.register_buffer("weight", identity[:, None, None, None].expand(-1, 2, 2, 2, -1))
 
 
 def voxelise(
@@ -98,6 +117,16 @@ class SparseUNet(nn.Module):
         self.point_head = nn.Linear(width, 2 * width, bias=False)
         self.classifier = nn.Linear(2 * width, classes)
 
+    @property
+    def feature_width(self) -> int:
+        """Channels of `features`."""
+        return self.classifier.in_features
+
+    @property
+    def fusion_widths(self) -> tuple[int, ...]:
+        """Channels of the places where `fuse` is called, finest first."""
+        return self.channels
+
     def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
         """Class scores of every point.
 
@@ -108,24 +137,35 @@ class SparseUNet(nn.Module):
         Returns:
             [N, C] logits, point order kept.
         """
+        return self.classifier(self.features(points, batch))
+
+    def features(
+        self, points: Tensor, batch: Tensor | None = None, fuse: Fuse | None = None
+    ) -> Tensor:
+        """What the classifier reads: [N, feature_width] of points as in `forward`.
+
+        Args:
+            fuse: changes each encoder level's voxel features, for a network that sees more.
+        """
         if len(points) == 0:
-            # Through the last layer, so that a loss over nothing still has a gradient.
-            return self.classifier(points.new_zeros(0, self.classifier.in_features))
+            return points.new_zeros(0, self.feature_width)
         voxels = voxelise(points, batch, self.voxel_size, self.backend)
         point_features = self.point_encoder(self.scale(_describe(points, voxels.offset)))
-        x = self.unet(pool(point_features, voxels.grouping), voxels.geometry)
+        x = self.unet(pool(point_features, voxels.grouping), voxels, fuse)
         # The sum of two linear maps is the linear map of both together; the voxels' half is
         # computed once a voxel instead of once a point.
         hidden = spread(self.voxel_head(x), voxels.grouping).add_(self.point_head(point_features))
-        return self.classifier(torch.relu_(hidden))
+        return torch.relu_(hidden)
 
-    def unet(self, x: Tensor, geometry: Geometry) -> Tensor:
+    def unet(self, x: Tensor, voxels: Voxels, fuse: Fuse | None = None) -> Tensor:
         """[V, channels[0]] -> [V, channels[0]] over the voxels of level 0."""
+        geometry = voxels.geometry
         x = self.encoder[0](self.stem(x, geometry, 0), geometry, 0)
-        skips = [x]
-        for level, down in enumerate(self.down):
-            x = self.encoder[level + 1](down(x, geometry, level), geometry, level + 1)
-            skips.append(x)
+        skips = [x if fuse is None else fuse(0, x, voxels.sum_to_level)]
+        for level, down in enumerate(self.down, 1):
+            x = self.encoder[level](down(skips[-1], geometry, level - 1), geometry, level)
+            skips.append(x if fuse is None else fuse(level, x, voxels.sum_to_level))
+        x = skips[-1]
         for level in reversed(range(len(self.up))):
             x = torch.cat([self.up[level](x, geometry, level), skips[level]], 1)
             x = self.decoder[level](x, geometry, level)

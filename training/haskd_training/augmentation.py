@@ -22,19 +22,15 @@ class AugmentationConfig(BaseModel):
 
 
 def augment(
-    points: np.ndarray,
-    labels: np.ndarray,
-    config: AugmentationConfig,
-    generator: np.random.Generator,
+    points: np.ndarray, config: AugmentationConfig, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A changed copy of a sweep.
 
     Args:
         points: [N, 4] float32 x y z in m in the sensor frame, intensity 0..1.
-        labels: [N] any type.
 
     Returns:
-        points [M, 4] float32 and labels [M] of those that were kept, in their order. The shift
+        points [M, 4] float32 of those that were kept, in their order, and kept [N] bool. The shift
         keeps voxels from always cutting the ground at the same height; the thinning makes up for
         a sensor that sees every street at one density.
     """
@@ -51,4 +47,4 @@ def augment(
     result = np.empty_like(points)
     result[:, :3] = points[:, :3] @ transform.T.astype(np.float32) + shift.astype(np.float32)
     result[:, 3] = points[:, 3] * np.float32(brightness)
-    return result, labels[kept]
+    return result, kept

@@ -3,8 +3,8 @@ a run that was killed goes on exactly where it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,6 +23,21 @@ class SweepRef:
     sweep: int
 
 
+Extras = Callable[[SweepRef, np.random.Generator], Mapping[str, np.ndarray]]
+"""What else is known of a sweep: arrays whose first axis is its N points, in the cache's order. The
+generator is a function of (seed, epoch, index)."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A sweep as a network learns from it: points [n, 4] float32, labels [n] uint8, and `extras`,
+    arrays of n rows each."""
+
+    points: np.ndarray
+    labels: np.ndarray
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Clouds one after another.
@@ -31,17 +46,23 @@ class Batch:
         points: [N, 4] float32 x y z in m, intensity 0..1.
         labels: [N] int64, 255 ignored.
         cloud: [N] int64, ascending number of a point's cloud within the batch.
+        extras: what else is known of each point, N rows each.
     """
 
     points: Tensor
     labels: Tensor
     cloud: Tensor
+    extras: dict[str, Tensor]
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(self.points.to(device), self.labels.to(device), self.cloud.to(device))
+        return self._each(lambda x: x.to(device))
 
     def pin_memory(self) -> Batch:
-        return Batch(*(x.pin_memory() for x in (self.points, self.labels, self.cloud)))
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        extras = {name: change(value) for name, value in self.extras.items()}
+        return Batch(change(self.points), change(self.labels), change(self.cloud), extras)
 
 
 def within_range(points: np.ndarray, max_range: float) -> np.ndarray:
@@ -49,13 +70,18 @@ def within_range(points: np.ndarray, max_range: float) -> np.ndarray:
     return np.einsum("ij,ij->i", points[:, :3], points[:, :3]) <= max_range**2
 
 
-def collate(clouds: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    """(points [n, 4], labels [n]) of each cloud -> one batch."""
-    sizes = torch.tensor([len(points) for points, _ in clouds])
+def collate(clouds: Sequence[Cloud]) -> Batch:
+    """One batch of several clouds with the same extras."""
+
+    def joined(values: Sequence[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate(values))
+
+    sizes = torch.tensor([len(cloud.points) for cloud in clouds])
     return Batch(
-        torch.from_numpy(np.concatenate([points for points, _ in clouds])),
-        torch.from_numpy(np.concatenate([labels for _, labels in clouds]).astype(np.int64)),
+        joined([cloud.points for cloud in clouds]),
+        joined([cloud.labels for cloud in clouds]).long(),
         torch.repeat_interleave(sizes),
+        {name: joined([cloud.extras[name] for cloud in clouds]) for name in clouds[0].extras},
     )
 
 
@@ -67,6 +93,7 @@ class SweepDataset(Dataset):
         sweeps: what to draw from.
         max_range: m; points further away are left out.
         augmentation: None for clouds as recorded.
+        extras: what else goes with each point; None for nothing.
     """
 
     def __init__(
@@ -76,23 +103,31 @@ class SweepDataset(Dataset):
         max_range: float,
         augmentation: AugmentationConfig | None = None,
         seed: int = 0,
+        extras: Extras | None = None,
     ) -> None:
         self.caches, self.sweeps, self.max_range = list(caches), list(sweeps), max_range
         self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+        self.extras = extras
 
     def __len__(self) -> int:
         return len(self.sweeps)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """(points [n, 4] float32, labels [n] uint8) of sweep `index`."""
+    def __getitem__(self, index: int) -> Cloud:
         place = self.sweeps[index]
         sweep = self.caches[place.cache].sweep(place.sweep)
-        near = within_range(sweep.points, self.max_range)
-        points, labels = sweep.points[near], sweep.label[near]
+        chosen = np.flatnonzero(within_range(sweep.points, self.max_range))
+        points = sweep.points[chosen]
+        generator = np.random.default_rng((self.seed, self.epoch, index))
         if self.augmentation is not None:
-            generator = np.random.default_rng((self.seed, self.epoch, index))
-            points, labels = augment(points, labels, self.augmentation, generator)
-        return points, labels
+            points, kept = augment(points, self.augmentation, generator)
+            chosen = chosen[kept]
+        # After the augmentation: what else is drawn does not change it.
+        extras = {} if self.extras is None else self.extras(place, generator)
+        return Cloud(
+            points,
+            sweep.label[chosen],
+            {name: values[chosen] for name, values in extras.items()},
+        )
 
 
 class EpochSampler:

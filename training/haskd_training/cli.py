@@ -37,6 +37,10 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="one setting, such as loop.epochs=24"),
 ]
+Attribution = Annotated[
+    str | None,
+    typer.Option(help="whom the data's licence wants credited, for the model file"),
+]
 
 
 @contextmanager
@@ -105,21 +109,21 @@ def prepare(
 def baseline(
     caches: Annotated[list[Path], typer.Argument(help="folders made by prepare")],
     out: Annotated[Path, typer.Option(help="folder of the run")],
-    attribution: Annotated[
-        str | None,
-        typer.Option(help="whom the data's licence wants credited, for the model file"),
-    ] = None,
+    attribution: Attribution = None,
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:
     """Train the LiDAR-only student on labels alone."""
-    from haskd_training.baseline import BaselineConfig
     from haskd_training.baseline import baseline as run
+    from haskd_training.cache import Cache
     from haskd_training.settings import load_settings
+    from haskd_training.splits import make_split
+    from haskd_training.student import StudentConfig
 
-    settings = load_settings(BaselineConfig, config, set_ or ())
+    settings = load_settings(StudentConfig, config, set_ or ())
+    split = make_split([Cache.open(path) for path in caches], settings.split)
     with step("training") as progress:
-        result = run(caches, out, settings, attribution, progress)
+        result = run(split, out, settings, attribution, progress)
     score = (
         "no validation split"
         if result.validation_miou is None

@@ -18,7 +18,7 @@ from haskd_ros.files import write_atomically
 from haskd_ros.pointcloud import read_xyz_intensity
 from haskd_training import plots
 from haskd_training.bags import open_bag, stamp_ns
-from haskd_training.baseline import BaselineConfig, BaselineResult, baseline, parts
+from haskd_training.baseline import TrainingResult, baseline
 from haskd_training.cache import Cache
 from haskd_training.evaluation import Evaluation, evaluate
 from haskd_training.loop import LoopConfig
@@ -26,6 +26,8 @@ from haskd_training.node_client import RecordedCloud, Replay, replay
 from haskd_training.prepare import PrepareConfig, prepare
 from haskd_training.recording import scan
 from haskd_training.simulation import SimulationConfig, simulate
+from haskd_training.splits import Split, SplitConfig, make_split
+from haskd_training.student import StudentConfig
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ MAX_CLOUDS = 200
 """Held-out clouds that are played at most: 20 s of them, whatever the bag's length."""
 
 SIMULATION = SimulationConfig(duration_s=24.0)
-TRAINING = BaselineConfig(test_fraction=0.2, loop=LoopConfig(epochs=4))
+TRAINING = StudentConfig(split=SplitConfig(test=0.2), loop=LoopConfig(epochs=4))
 
 Steps = Callable[[str], AbstractContextManager[Callable[..., None]]]
 """Shows a step while it runs: title -> context that yields a progress callback."""
@@ -54,7 +56,7 @@ class DemoResult:
 
     evaluation: Evaluation
     replay: Replay
-    training: BaselineResult
+    training: TrainingResult
     picture: Path
 
 
@@ -63,7 +65,7 @@ def demo(
     bag: Path | None,
     labels: str | None,
     steps: Steps,
-    training: BaselineConfig = TRAINING,
+    training: StudentConfig = TRAINING,
     simulation: SimulationConfig = SIMULATION,
 ) -> DemoResult:
     """Bag in, labelled live clouds out. Steps that an earlier call finished are not repeated.
@@ -90,11 +92,12 @@ def demo(
                 simulate(bag, simulation, progress)
     with steps("preparing the bag") as progress:
         prepare([bag], labels, work / "cache", PrepareConfig(), progress)
-    with steps("training the student") as progress:
-        trained = baseline([work / "cache"], work / "run", training, progress=progress)
     cache = Cache.open(work / "cache")
+    split = make_split([cache], training.split)
+    with steps("training the student") as progress:
+        trained = baseline(split, work / "run", training, progress=progress)
     with steps("playing held-out sweeps to the node"):
-        shown = _held_out(bag, cache, training)
+        shown = _held_out(bag, cache, split)
         played = replay(trained.model, [one.cloud for one in shown], RATE_HZ, work / "node.log")
     predictions = _predictions(cache, shown, played)
     if not predictions:
@@ -139,11 +142,11 @@ def held_out_clouds(bag: Path, cache: Cache, sweeps: list[int]) -> list[HeldOut]
     return found
 
 
-def _held_out(bag: Path, cache: Cache, training: BaselineConfig) -> list[HeldOut]:
+def _held_out(bag: Path, cache: Cache, split: Split) -> list[HeldOut]:
     """What the node is shown: the first `MAX_CLOUDS` of the test part."""
-    test = [place.sweep for place in parts([cache], training)["test"]]
+    test = [place.sweep for place in split.test]
     if not test:
-        raise InputError("the training settings leave no test sweeps; set test_fraction above 0")
+        raise InputError("the training settings leave no test sweeps; set split.test above 0")
     if len(test) > MAX_CLOUDS:
         log.info("playing the first %d of %d held-out sweeps", MAX_CLOUDS, len(test))
     return held_out_clouds(bag, cache, test[:MAX_CLOUDS])
@@ -173,7 +176,7 @@ def _draw(cache: Cache, predictions: dict[int, np.ndarray], picture: Path) -> No
 
 
 def _write_result(
-    path: Path, evaluation: Evaluation, played: Replay, training: BaselineResult
+    path: Path, evaluation: Evaluation, played: Replay, training: TrainingResult
 ) -> None:
     document = {
         "scores": evaluation.to_json(),

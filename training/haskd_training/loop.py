@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from haskd_ros.errors import InputError
 from haskd_training.batches import Batch, EpochSampler, SweepDataset, training_loader
@@ -22,8 +23,8 @@ from haskd_training.checkpoint import load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
 
-Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
-"""(network, batch) -> named terms; their sum is minimised."""
+Loss = Callable[[nn.Module, Batch, float], dict[str, Tensor]]
+"""(network, batch, share of the steps done, 0..1) -> named terms; their sum is minimised."""
 
 Progress = Callable[[int, int, str], None]
 """Called after each step with steps done, steps in all, and a line on how it goes."""
@@ -40,6 +41,13 @@ class LoopConfig(BaseModel):
     batch_size: int = Field(1, ge=1, le=256, description="sweeps a step")
     learning_rate: float = Field(
         4e-3, gt=0, allow_inf_nan=False, description="peak of the one-cycle schedule"
+    )
+    schedule: Literal["one_cycle", "cyclic"] = Field(
+        "one_cycle", description="cyclic: the rate falls to 0 and rises again, `cycles` times"
+    )
+    cycles: int = Field(5, ge=1, description="of a cyclic schedule")
+    average: float = Field(
+        0.0, ge=0, lt=1, description="decay of a running mean of the weights; 0: none is kept"
     )
     weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
     warmup: float = Field(0.2, gt=0, lt=1, description="share of the steps before the peak")
@@ -95,6 +103,8 @@ def fit(
     config: LoopConfig,
     folder: Path,
     progress: Progress,
+    after_step: Callable[[nn.Module, int, int], None] = lambda *_: None,
+    keep_average: Callable[[nn.Module], None] = lambda _: None,
 ) -> History:
     """Fit a network, or go on with a fit that was interrupted.
 
@@ -106,6 +116,8 @@ def fit(
         validate: a score after each epoch, higher is better; None: the last epoch is the best.
         keep_best: called with the network after each epoch that is the best so far.
         folder: takes the checkpoint and the curves.
+        after_step: called with the network, the steps done and the steps in all.
+        keep_average: called at the end with the running mean of the network, if there is one.
 
     Raises:
         InputError: the loss is no longer a number, or a damaged checkpoint.
@@ -117,15 +129,18 @@ def fit(
         len(dataset), config.batch_size, config.seed, fabric.global_rank, fabric.world_size
     )
     steps = config.epochs * len(sampler)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, steps, pct_start=config.warmup, cycle_momentum=False
-    )
+    schedule = _schedule(optimizer, steps, config)
+    average = None
+    if config.average:
+        decay = get_ema_multi_avg_fn(config.average)
+        average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
+    state_of = nn.ModuleList([network] if average is None else [network, average])
     raw, plain = network, optimizer
     network, optimizer = fabric.setup(network, optimizer)
     history = History()
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
-        state = load_checkpoint(checkpoint, raw, plain)
+        state = load_checkpoint(checkpoint, state_of, plain)
         schedule.load_state_dict(state["schedule"])
         # The schedule writes into the optimizer only when it steps.
         for group, rate in zip(plain.param_groups, schedule.get_last_lr()):
@@ -136,7 +151,7 @@ def fit(
 
     def save() -> None:
         state = {"history": asdict(history), "schedule": schedule.state_dict()}
-        save_checkpoint(checkpoint, raw, plain, state)
+        save_checkpoint(checkpoint, state_of, plain, state)
 
     for epoch in range(history.step // len(sampler), config.epochs):
         sampler.set_place(epoch, history.step % len(sampler))
@@ -144,7 +159,7 @@ def fit(
         network.train()
         clock = time.perf_counter()
         for batch in loader:
-            terms = loss(network, batch.to(fabric.device))
+            terms = loss(network, batch.to(fabric.device), history.step / steps)
             total = sum(terms.values())
             value = total.item()
             if not math.isfinite(value):
@@ -161,6 +176,9 @@ def fit(
             optimizer.step()
             schedule.step()
             history.step += 1
+            if average is not None:
+                average.update_parameters(raw)
+            after_step(raw, history.step, steps)
             now = time.perf_counter()
             history.seconds, clock = history.seconds + now - clock, now
             values = {f"train/{name}": term.item() for name, term in terms.items()}
@@ -181,4 +199,31 @@ def fit(
             keep_best(raw)
         history.seconds += time.perf_counter() - clock
         save()
+    if average is not None:
+        keep_average(average.module)
     return history
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, steps: int, config: LoopConfig
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The learning rate over the steps, relative to its peak."""
+
+    def one_cycle(step: int) -> float:
+        done = step / steps
+        if done < config.warmup:
+            return 1 - 0.96 * _falling_cosine(done / config.warmup)
+        return _falling_cosine((done - config.warmup) / (1 - config.warmup))
+
+    def cyclic(step: int) -> float:
+        # Huang et al., "Snapshot ensembles", ICLR 2017, eq. 2.
+        return _falling_cosine(step * config.cycles / steps % 1)
+
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, one_cycle if config.schedule == "one_cycle" else cyclic
+    )
+
+
+def _falling_cosine(share: float) -> float:
+    """1 at 0, 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * share))

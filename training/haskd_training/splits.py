@@ -1,11 +1,145 @@
-"""Splitting a cache into training, calibration, validation and test sweeps."""
+"""Which sweeps are learned from, calibrated on, validated on and tested on: by whole recording or
+by contiguous block of time, never at random."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from haskd_ros.errors import InputError
-from haskd_training.cache import Cache
+from haskd_ros.taxonomy import Taxonomy
+from haskd_training.batches import SweepRef
+from haskd_training.cache import Cache, Sweep, SweepRow
+
+
+class SplitConfig(BaseModel):
+    """What is held back from the end of each recording to be learned from, in this order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calibration: float = Field(
+        0.1, ge=0, lt=1, description="share that tells which snapshot is adept and fits temperature"
+    )
+    validation: float = Field(
+        0.1, ge=0, lt=1, description="share that picks the epoch; 0: the last epoch is kept"
+    )
+    test: float = Field(0.0, ge=0, lt=1, description="share that training never touches")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which sweeps serve what.
+
+    Attributes:
+        caches: open, with one taxonomy; a `SweepRef` counts in them.
+        train, calibration, validation, test: labelled sweeps.
+        unlabelled: sweeps without labels that may be learned from.
+    """
+
+    caches: list[Cache]
+    train: list[SweepRef]
+    calibration: list[SweepRef]
+    validation: list[SweepRef]
+    test: list[SweepRef]
+    unlabelled: list[SweepRef]
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return self.caches[0].taxonomy
+
+    @property
+    def learned(self) -> list[SweepRef]:
+        """All sweeps that training sees, labelled ones first."""
+        return self.train + self.unlabelled
+
+    def sweep(self, place: SweepRef) -> Sweep:
+        return self.caches[place.cache].sweep(place.sweep)
+
+    def row(self, place: SweepRef) -> SweepRow:
+        return self.caches[place.cache].sweeps[place.sweep]
+
+    def class_counts(self, sweeps: Sequence[SweepRef]) -> np.ndarray:
+        """[C] labelled points of each class."""
+        rows = [self.row(place).class_counts for place in sweeps]
+        return np.sum(rows, axis=0, dtype=np.int64)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What this split is, in JSON values; equal for equal data and roles."""
+        roles = ("train", "calibration", "validation", "test", "unlabelled")
+        return {"caches": [cache.fingerprint for cache in self.caches]} | {
+            role: [[place.cache, place.sweep] for place in getattr(self, role)] for role in roles
+        }
+
+
+def make_split(
+    caches: Sequence[Cache],
+    config: SplitConfig,
+    calibration: Sequence[Cache] = (),
+    validation: Sequence[Cache] = (),
+    test: Sequence[Cache] = (),
+    unlabelled: Sequence[Cache] = (),
+) -> Split:
+    """Give every sweep a role.
+
+    Args:
+        caches: to learn from; the ends of their recordings are held back as `config` says.
+        calibration, validation, test: caches that serve one purpose as a whole.
+        unlabelled: caches whose labels, where they have any, are not looked at.
+
+    Raises:
+        InputError: no labelled sweep is left to learn from, or the classes differ.
+    """
+    every = [*caches, *calibration, *validation, *test, *unlabelled]
+    _check_same_classes(every)
+    fractions = {
+        "train": 1 - config.calibration - config.validation - config.test,
+        **config.model_dump(),
+    }
+    roles: dict[str, list[SweepRef]] = {role: [] for role in (*fractions, "unlabelled")}
+    for number, cache in enumerate(caches):
+        for role, sweeps in split_by_time(cache, fractions).items():
+            for sweep in sweeps:
+                labelled = any(cache.sweeps[sweep].class_counts)
+                if labelled:
+                    roles[role].append(SweepRef(number, sweep))
+                elif role == "train":
+                    roles["unlabelled"].append(SweepRef(number, sweep))
+    number = len(caches)
+    for role, whole in (
+        ("calibration", calibration),
+        ("validation", validation),
+        ("test", test),
+        ("unlabelled", unlabelled),
+    ):
+        for cache in whole:
+            roles[role] += [
+                SweepRef(number, sweep)
+                for sweep, row in enumerate(cache.sweeps)
+                if role == "unlabelled" or any(row.class_counts)
+            ]
+            number += 1
+    if not roles["train"]:
+        raise InputError(
+            "no labelled sweep is left to learn from: prepare the caches with --labels, "
+            "or hold back less (split.calibration, split.validation, split.test)"
+        )
+    return Split(every, **roles)
+
+
+def _check_same_classes(caches: Sequence[Cache]) -> None:
+    if not caches:
+        raise InputError("no cache given")
+    for cache in caches[1:]:
+        if cache.taxonomy.names != caches[0].taxonomy.names:
+            raise InputError(
+                f"{cache.path} has the classes {', '.join(cache.taxonomy.names)}; "
+                f"{caches[0].path} has {', '.join(caches[0].taxonomy.names)}"
+            )
 
 
 def split_by_time(cache: Cache, fractions: dict[str, float]) -> dict[str, list[int]]:

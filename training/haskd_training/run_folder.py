@@ -1,0 +1,60 @@
+"""The folder of a stage's run: whose it is, whether it is finished, what came out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+
+CONFIG = "config.json"
+RESULT = "result.json"
+
+
+class RunFolder:
+    """Ties a folder to what a stage was asked to do, so that calling the stage again goes on where
+    it was, or returns what it found.
+
+    Args:
+        path: new, empty, or of an earlier run with the same settings.
+        settings: all that the result depends on, as plain JSON values.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self._text = json.dumps(settings, indent=2, sort_keys=True)
+        config = path / CONFIG
+        if config.exists():
+            if config.read_text(encoding="utf-8") != self._text:
+                raise InputError(
+                    f"{path} holds a run with other inputs or settings (see {config}); "
+                    "choose another folder"
+                )
+        elif path.exists() and any(path.iterdir()):
+            raise InputError(f"{path} is neither empty nor a run of this command")
+
+    def result(self) -> dict[str, Any] | None:
+        """What `finish` was told; None while the run is not finished."""
+        path = self.path / RESULT
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def claim(self) -> None:
+        """Make the folder this run's.
+
+        Raises:
+            InputError: it can't be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / CONFIG, self._text.encode())
+        except OSError as error:
+            raise InputError(f"{self.path} can't be written: {error.strerror}") from error
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Mark the run as finished; `result` as plain JSON values."""
+        write_atomically(self.path / RESULT, json.dumps(result, indent=2).encode())

@@ -1,0 +1,133 @@
+"""What every way of training the student shares: its network, its losses, its score."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+import haskd_ros
+from haskd_ros.model_file import Intensity, ModelMetadata
+from haskd_ros.models import SIZES, build
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.augmentation import AugmentationConfig
+from haskd_training.batches import within_range
+from haskd_training.evaluation import evaluate, mean_iou
+from haskd_training.loop import LoopConfig
+from haskd_training.losses import class_weights, cross_entropy, lovasz_softmax
+from haskd_training.splits import Split, SplitConfig
+
+
+class StudentConfig(BaseModel):
+    """What is trained, on what part of the data, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: Literal[tuple(SIZES)] = Field("S", description="network, see `models.SIZES`")
+    voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")
+    max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond get no label")
+    intensity_required: bool = Field(
+        False, description="refuse clouds without intensity instead of filling in the mean"
+    )
+    lovasz: float = Field(
+        1.0, ge=0, le=100, description="weight of the Lovasz loss beside cross-entropy"
+    )
+    snapshots: int = Field(
+        5, ge=1, le=50, description="checkpoints of the run on labels that are kept as experts"
+    )
+    split: SplitConfig = SplitConfig()
+    loop: LoopConfig = LoopConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+def make_network(
+    split: Split, config: StudentConfig, attribution: str | None
+) -> tuple[nn.Module, ModelMetadata]:
+    """Fresh weights, a function of `config.loop.seed` alone, and what will stand in the model
+    file's header."""
+    arguments = SIZES[config.size] | {"voxel_size": config.voxel_size}
+    architecture = arguments.pop("architecture")
+    torch.manual_seed(config.loop.seed)
+    network = build(architecture, classes=len(split.taxonomy), **arguments)
+    # The first cache is the sensor that the model is for: its scale and statistics count.
+    sensor = split.caches[0]
+    metadata = ModelMetadata(
+        architecture=architecture,
+        arguments=arguments,
+        taxonomy=sensor.taxonomy,
+        intensity=Intensity(
+            scale=sensor.intensity_scale,
+            mean=float(sensor.statistics["intensity"]["mean"]),
+            required=config.intensity_required,
+        ),
+        max_range=config.max_range,
+        sensor=sensor.statistics,
+        provenance={
+            "trained": time.strftime("%Y-%m-%d", time.gmtime()),
+            "haskd_ros": haskd_ros.__version__,
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+            "recordings": sorted({split.row(place).recording for place in split.learned}),
+            "sweeps": len(split.learned),
+            "config": config.model_dump(mode="json"),
+            "attribution": attribution,
+        },
+    )
+    return network, metadata
+
+
+def supervised_loss(
+    split: Split, config: StudentConfig
+) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    """(logits [N, C], labels [N]) -> the terms that labels alone ask for: cross-entropy weighted by
+    the training sweeps' inverse root frequencies, and Lovasz."""
+    weights = class_weights(torch.from_numpy(split.class_counts(split.train)))
+
+    def terms(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {
+            "cross_entropy": cross_entropy(logits, labels, weights.to(logits.device)),
+            "lovasz": config.lovasz * lovasz_softmax(logits.softmax(1), labels),
+        }
+
+    return terms
+
+
+def validator(
+    split: Split, config: StudentConfig, device: torch.device
+) -> Callable[[nn.Module], float] | None:
+    """mIoU, 0..1, of a network on the validation sweeps; None where there are none."""
+    if not split.validation:
+        return None
+
+    def validate(network: nn.Module) -> float:
+        found = evaluate(
+            lambda points: predict(network, points, config.max_range, device),
+            (split.sweep(place) for place in split.validation),
+            split.taxonomy,
+        )
+        return mean_iou(found.counts)
+
+    return validate
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module, points: np.ndarray, max_range: float, device: torch.device
+) -> np.ndarray:
+    """Class ids [N] uint8 of points [N, 4] (intensity 0..1), 255 beyond `max_range`."""
+    near = within_range(points, max_range)
+    labels = np.full(len(points), UNLABELLED, np.uint8)
+    logits = network(torch.from_numpy(points[near]).to(device))
+    labels[near] = logits.argmax(1).to(torch.uint8).cpu().numpy()
+    return labels
+
+
+def stage_settings(split: Split, config: BaseModel, **more: Any) -> dict[str, Any]:
+    """What a stage's result depends on, as `RunFolder` wants it."""
+    return {"config": config.model_dump(mode="json"), "split": split.fingerprint(), **more}
