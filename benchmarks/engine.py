@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from haskd_ros.models import SIZES, SparseUNet, build, fold_batch_norm
+from haskd_ros.models import SparseUNet, build, fold_batch_norm, of_size
 from haskd_ros.models.sparse_unet import voxelise
 from haskd_ros.sparse import TorchGeometry, make_geometry, spconv_backend
 from haskd_ros.sparse.kernel_map import KernelMap
@@ -121,9 +121,9 @@ def main() -> None:
         table.add_column(column, justify="right")
     for count, voxel_size in CASES:
         points = sweep if count is None else sweep[torch.randperm(len(sweep))[:count]]
-        for size, arguments_of_size in SIZES.items():
-            chosen = dict(arguments_of_size)
-            network = build(chosen.pop("architecture"), classes=11, voxel_size=voxel_size, **chosen)
+        for size in ("S", "M"):
+            architecture, chosen = of_size(size, voxel_size)
+            network = build(architecture, classes=11, **chosen)
             times = measure(contenders(fold_batch_norm(network), points), arguments.repeats)
             cells = [
                 "{1:.0f} ({0:.0f}-{2:.0f})".format(*np.percentile(times[name], [25, 50, 75]))

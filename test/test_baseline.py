@@ -30,8 +30,8 @@ from small_street import street_cache
 
 def settings(*assignments: str) -> StudentConfig:
     few = (
-        "voxel_size=0.5", "split.calibration=0", "split.validation=0", "loop.epochs=20",
-        "loop.batch_size=2", "loop.device=cpu",
+        "voxel_size=0.5", "split.calibration=0", "split.validation=0", "split.test=0",
+        "loop.epochs=20", "loop.batch_size=2", "loop.device=cpu",
     )  # fmt: skip
     return load_settings(StudentConfig, None, [*few, *assignments])
 

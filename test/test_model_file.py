@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import Intensity, ModelFileError, ModelMetadata
-from haskd_ros.models import SIZES, build, fold_batch_norm
+from haskd_ros.models import SIZES, build, fold_batch_norm, of_size
 
 
 def test_a_saved_model_comes_back_with_all_that_inference_needs(tiny_model, tiny_metadata):
@@ -125,8 +125,8 @@ def test_metadata_survives_the_header(tiny_metadata, scale, mean, max_range, tex
 
 @pytest.mark.parametrize("size", SIZES)
 def test_folding_batch_norm_changes_no_score(size):
-    arguments = dict(SIZES[size])
-    network = build(arguments.pop("architecture"), classes=11, voxel_size=0.2, **arguments)
+    architecture, arguments = of_size(size, voxel_size=0.2)
+    network = build(architecture, classes=11, **arguments)
     points = torch.rand(3000, 4) * torch.tensor([10.0, 10.0, 3.0, 1.0])
     # Running statistics that differ from the fresh ones, so that there is something to fold.
     network.train()(points)

@@ -14,14 +14,32 @@ from torch import nn
 
 from haskd_ros.errors import InputError
 from haskd_ros.models.blocks import fold_batch_norm
+from haskd_ros.models.range_view import RangeViewUNet
 from haskd_ros.models.sparse_unet import SparseUNet
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"sparse_unet": SparseUNet}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "sparse_unet": SparseUNet,
+    "range_view": RangeViewUNet,
+}
 
 SIZES: dict[str, dict[str, Any]] = {
     "S": {"architecture": "sparse_unet", "channels": (16, 32, 48, 64)},
     "M": {"architecture": "sparse_unet", "channels": (32, 64, 128, 256)},
+    "R": {"architecture": "range_view", "channels": (32, 48, 64, 96)},
 }
+
+
+def of_size(size: str, voxel_size: float) -> tuple[str, dict[str, Any]]:
+    """Architecture and arguments (all but `classes`) of one of `SIZES`.
+
+    Args:
+        voxel_size: m; for networks that have voxels.
+    """
+    arguments = dict(SIZES[size])
+    architecture = arguments.pop("architecture")
+    if architecture == "sparse_unet":
+        arguments["voxel_size"] = voxel_size
+    return architecture, arguments
 
 
 def build(architecture: str, **arguments: Any) -> nn.Module:
@@ -44,4 +62,12 @@ def build(architecture: str, **arguments: Any) -> nn.Module:
         raise InputError(f"architecture {architecture}: {error}") from error
 
 
-__all__ = ["ARCHITECTURES", "SIZES", "SparseUNet", "build", "fold_batch_norm"]
+__all__ = [
+    "ARCHITECTURES",
+    "SIZES",
+    "RangeViewUNet",
+    "SparseUNet",
+    "build",
+    "fold_batch_norm",
+    "of_size",
+]

@@ -69,14 +69,15 @@ def baseline(
     Raises:
         InputError: a folder that belongs to another run, or a training that diverged.
     """
-    folder = RunFolder(out, stage_settings(split, config, attribution=attribution))
-    if (found := folder.result()) is not None:
-        return TrainingResult(out / MODEL, **found)
+    fabric = make_fabric(config.loop, out)
+    with fabric.rank_zero_first():
+        folder = RunFolder(out, stage_settings(split, config, attribution=attribution))
+        if (found := folder.result()) is not None:
+            return TrainingResult(out / MODEL, **found)
+        network, metadata = make_network(split, config, attribution)
+        folder.claim()
     if config.loop.batch_size == 1:
         _warn_of_several_sensors(split)
-    network, metadata = make_network(split, config, attribution)
-    folder.claim()
-    fabric = make_fabric(config.loop, out)
     dataset = SweepDataset(
         split.caches, split.train, config.max_range, config.augmentation, config.loop.seed
     )
@@ -101,7 +102,7 @@ def baseline(
         network,
         dataset,
         loss,
-        validator(split, config, fabric.device),
+        validator(split, config, fabric),
         lambda model: model_file.save(out / MODEL, model, metadata),
         config.loop,
         out,
@@ -114,8 +115,10 @@ def baseline(
         "validation_miou": history.best_score,
         "seconds": history.seconds,
     }
-    folder.finish(result)
-    (out / CHECKPOINT).unlink()
+    if fabric.is_global_zero:
+        folder.finish(result)
+        (out / CHECKPOINT).unlink()
+    fabric.barrier()
     return TrainingResult(out / MODEL, **result)
 
 

@@ -1,4 +1,8 @@
-"""The one training loop: every network of this package is fitted by `fit`."""
+"""The one training loop: every network of this package is fitted by `fit`.
+
+Under torchrun several processes fit one network together: each step averages the gradients of a
+batch in each of them.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from haskd_ros.errors import InputError
 from haskd_training.batches import Batch, EpochSampler, SweepDataset, training_loader
 from haskd_training.checkpoint import load_checkpoint, save_checkpoint
+from haskd_training.processes import copy_buffers, processes_and_machines
 
 log = logging.getLogger(__name__)
 
@@ -72,20 +77,29 @@ class History:
 
 
 def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
-    """A launched Fabric that writes TensorBoard curves under `folder`.
+    """A launched Fabric that writes TensorBoard curves under `folder`. Under torchrun it joins the
+    other processes, by gloo on CPUs and by nccl on GPUs.
 
     Raises:
-        InputError: a GPU was asked for and there is none.
+        InputError: a GPU was asked for and there is none, or not one for each process.
     """
+    processes, machines = processes_and_machines()
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("loop.device is cuda, but torch sees no CUDA device")
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
+    if on_gpu and processes > torch.cuda.device_count():
+        raise InputError(
+            f"torchrun started {processes} processes on this machine, which has "
+            f"{torch.cuda.device_count()} CUDA devices"
+        )
     precision = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
-        devices=1,
+        devices=processes,
+        num_nodes=machines,
+        strategy="ddp" if processes * machines > 1 else "auto",
         precision=precision,
         loggers=TensorBoardLogger(folder, name="tensorboard", version=""),
     )
@@ -115,13 +129,23 @@ def fit(
         loss: terms to be minimised.
         validate: a score after each epoch, higher is better; None: the last epoch is the best.
         keep_best: called with the network after each epoch that is the best so far.
-        folder: takes the checkpoint and the curves.
+        folder: takes the checkpoint and the curves; all processes see the same one.
         after_step: called with the network, the steps done and the steps in all.
         keep_average: called at the end with the running mean of the network, if there is one.
 
+    Of several processes all call `loss` and `validate`, each with batches of its own; the first
+    one alone calls `keep_best`, `keep_average`, `after_step` and `progress`.
+
     Raises:
-        InputError: the loss is no longer a number, or a damaged checkpoint.
+        InputError: the loss is no longer a number, a damaged checkpoint or one of another number of
+            processes, or fewer sweeps than processes.
     """
+    if len(dataset) < fabric.world_size:
+        raise InputError(
+            f"{len(dataset)} sweeps to learn from are fewer than the {fabric.world_size} processes"
+        )
+    if not fabric.is_global_zero:
+        keep_best = keep_average = after_step = progress = _do_nothing
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
@@ -130,13 +154,13 @@ def fit(
     )
     steps = config.epochs * len(sampler)
     schedule = _schedule(optimizer, steps, config)
+    raw, plain = network, optimizer
+    network, optimizer = fabric.setup(network, optimizer)
     average = None
     if config.average:
         decay = get_ema_multi_avg_fn(config.average)
-        average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
-    state_of = nn.ModuleList([network] if average is None else [network, average])
-    raw, plain = network, optimizer
-    network, optimizer = fabric.setup(network, optimizer)
+        average = AveragedModel(raw, multi_avg_fn=decay, use_buffers=True)
+    state_of = nn.ModuleList([raw] if average is None else [raw, average])
     history = History()
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
@@ -146,11 +170,22 @@ def fit(
         for group, rate in zip(plain.param_groups, schedule.get_last_lr()):
             group["lr"] = rate
         history = History(**state["history"])
+        if (processes := state.get("processes", 1)) != fabric.world_size:
+            raise InputError(
+                f"{folder} holds a run of {processes} processes, this one has "
+                f"{fabric.world_size}; go on with as many, or choose another folder"
+            )
         log.info("going on at step %d of %d", history.step, steps)
     loader = training_loader(dataset, sampler, config.workers)
 
     def save() -> None:
-        state = {"history": asdict(history), "schedule": schedule.state_dict()}
+        if not fabric.is_global_zero:
+            return
+        state = {
+            "history": asdict(history),
+            "schedule": schedule.state_dict(),
+            "processes": fabric.world_size,
+        }
         save_checkpoint(checkpoint, state_of, plain, state)
 
     for epoch in range(history.step // len(sampler), config.epochs):
@@ -160,15 +195,16 @@ def fit(
         clock = time.perf_counter()
         for batch in loader:
             terms = loss(network, batch.to(fabric.device), history.step / steps)
-            total = sum(terms.values())
-            value = total.item()
+            # The same in every process, so that all of them stop where one can't go on.
+            means = fabric.all_reduce(torch.stack([term.detach() for term in terms.values()]))
+            value = means.sum().item()
             if not math.isfinite(value):
                 raise InputError(
                     f"training diverged: loss {value} at step {history.step}; "
                     f"lower learning_rate (now {config.learning_rate})"
                 )
             optimizer.zero_grad()
-            fabric.backward(total)
+            fabric.backward(sum(terms.values()) + _zero(raw, fabric))
             # An infinite gradient shows in the next loss, which says so in plain words.
             fabric.clip_gradients(
                 network, optimizer, max_norm=config.gradient_norm, error_if_nonfinite=False
@@ -181,7 +217,7 @@ def fit(
             after_step(raw, history.step, steps)
             now = time.perf_counter()
             history.seconds, clock = history.seconds + now - clock, now
-            values = {f"train/{name}": term.item() for name, term in terms.items()}
+            values = {f"train/{name}": mean for name, mean in zip(terms, means.tolist())}
             fabric.log_dict(
                 values | {"train/learning_rate": schedule.get_last_lr()[0]}, history.step
             )
@@ -190,6 +226,7 @@ def fit(
             if within_epoch and history.step % config.save_every == 0:
                 save()
         network.eval()
+        copy_buffers(raw, fabric)
         score = None if validate is None else validate(raw)
         if score is not None:
             fabric.log("validation/score", score, history.step)
@@ -201,7 +238,21 @@ def fit(
         save()
     if average is not None:
         keep_average(average.module)
+    # From here on every process finds what the first one wrote.
+    fabric.barrier()
     return history
+
+
+def _do_nothing(*_: object) -> None:
+    pass
+
+
+def _zero(network: nn.Module, fabric: Fabric) -> Tensor | float:
+    """0 with a gradient of 0 for every weight: several processes wait for each other's gradients
+    of all weights, also where one's batch has no use for some."""
+    if fabric.world_size == 1:
+        return 0.0
+    return 0.0 * sum(weight.sum() for weight in network.parameters() if weight.requires_grad)
 
 
 def _schedule(

@@ -44,11 +44,13 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def claim(self) -> None:
-        """Make the folder this run's.
+        """Make the folder this run's; nothing to do where it is already.
 
         Raises:
             InputError: it can't be written.
         """
+        if (self.path / CONFIG).exists():
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / CONFIG, self._text.encode())

@@ -28,7 +28,7 @@ class SplitConfig(BaseModel):
     validation: float = Field(
         0.1, ge=0, lt=1, description="share that picks the epoch; 0: the last epoch is kept"
     )
-    test: float = Field(0.0, ge=0, lt=1, description="share that training never touches")
+    test: float = Field(0.1, ge=0, lt=1, description="share that training never touches")
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,7 @@ def make_split(
     Raises:
         InputError: no labelled sweep is left to learn from, or the classes differ.
     """
-    every = [*caches, *calibration, *validation, *test, *unlabelled]
-    _check_same_classes(every)
+    _check_same_classes([*caches, *calibration, *validation, *test])
     fractions = {
         "train": 1 - config.calibration - config.validation - config.test,
         **config.model_dump(),
@@ -128,7 +127,8 @@ def make_split(
             "no labelled sweep is left to learn from: prepare the caches with --labels, "
             "or hold back less (split.calibration, split.validation, split.test)"
         )
-    return Split(every, **roles)
+    silent = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
+    return Split([*caches, *calibration, *validation, *test, *silent], **roles)
 
 
 def _check_same_classes(caches: Sequence[Cache]) -> None:

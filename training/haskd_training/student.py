@@ -9,18 +9,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 import haskd_ros
 from haskd_ros.model_file import Intensity, ModelMetadata
-from haskd_ros.models import SIZES, build
+from haskd_ros.models import SIZES, build, of_size
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.augmentation import AugmentationConfig
 from haskd_training.batches import within_range
 from haskd_training.evaluation import evaluate, mean_iou
 from haskd_training.loop import LoopConfig
-from haskd_training.losses import class_weights, cross_entropy, lovasz_softmax
+from haskd_training.losses import class_weights, cross_entropy, lovasz_softmax, soften
+from haskd_training.processes import add_up, share
 from haskd_training.splits import Split, SplitConfig
 
 
@@ -51,8 +53,7 @@ def make_network(
 ) -> tuple[nn.Module, ModelMetadata]:
     """Fresh weights, a function of `config.loop.seed` alone, and what will stand in the model
     file's header."""
-    arguments = SIZES[config.size] | {"voxel_size": config.voxel_size}
-    architecture = arguments.pop("architecture")
+    architecture, arguments = of_size(config.size, config.voxel_size)
     torch.manual_seed(config.loop.seed)
     network = build(architecture, classes=len(split.taxonomy), **arguments)
     # The first cache is the sensor that the model is for: its scale and statistics count.
@@ -90,28 +91,30 @@ def supervised_loss(
     weights = class_weights(torch.from_numpy(split.class_counts(split.train)))
 
     def terms(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        log_p = soften(logits)
         return {
-            "cross_entropy": cross_entropy(logits, labels, weights.to(logits.device)),
-            "lovasz": config.lovasz * lovasz_softmax(logits.softmax(1), labels),
+            "cross_entropy": cross_entropy(log_p, labels, weights.to(logits.device)),
+            "lovasz": config.lovasz * lovasz_softmax(log_p.exp(), labels),
         }
 
     return terms
 
 
 def validator(
-    split: Split, config: StudentConfig, device: torch.device
+    split: Split, config: StudentConfig, fabric: Fabric
 ) -> Callable[[nn.Module], float] | None:
-    """mIoU, 0..1, of a network on the validation sweeps; None where there are none."""
+    """mIoU, 0..1, of a network on the validation sweeps, of which each process takes its share;
+    None where there are none."""
     if not split.validation:
         return None
 
     def validate(network: nn.Module) -> float:
         found = evaluate(
-            lambda points: predict(network, points, config.max_range, device),
-            (split.sweep(place) for place in split.validation),
+            lambda points: predict(network, points, config.max_range, fabric.device),
+            (split.sweep(place) for place in share(split.validation, fabric)),
             split.taxonomy,
         )
-        return mean_iou(found.counts)
+        return mean_iou(add_up(found.counts, fabric))
 
     return validate
 
