@@ -1,0 +1,216 @@
+"""What the student learns from its teachers: pure functions of log-probabilities.
+
+The ideas, heterogeneous (IHD) and adept snapshot distillation (ASD), are those of Wu, Hou et al.,
+"Heterogeneous and Adept Snapshot Distillation for 3D Semantic Segmentation", arXiv 2606.25278. Of
+that paper only the abstract was at hand: the formulas are this project's own reading of it.
+
+Log-probabilities come from `losses.soften(logits, T)`, once for every network and temperature, so
+that no softmax is computed twice; all of one call are at the same T. Every loss is a weighted mean
+of one `divergence` and differs from the others in its weights alone:
+
+    T^2 KL(p_teacher || p_student), summed over the classes, averaged over the weighted points
+
+Gradients reach the student only. Where no weight is left a loss is 0, and so is its gradient.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from haskd_ros.taxonomy import UNLABELLED
+
+
+def ramp(step: int, steps: int, share: float) -> float:
+    """Weight 0..1 of distillation at `step` of `steps`: grows evenly over the first `share` (0..1)
+    of them, then stays 1."""
+    warm = share * steps
+    return min(1.0, step / warm) if warm > 0 else 1.0
+
+
+def divergence(log_student: Tensor, log_teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(teacher || student) of each point in nats (Hinton et al., "Distilling the Knowledge in
+    a Neural Network", 2015: T^2 keeps the gradient's size whatever T is).
+
+    Args:
+        log_student, log_teacher: [N, C] at temperature T.
+
+    Returns:
+        [N]; no gradient to the teacher.
+    """
+    log_teacher = log_teacher.detach()
+    return temperature**2 * (log_teacher.exp() * (log_teacher - log_student)).sum(1)
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """sum w x / sum w of values x [N] and weights w [N], no gradient to w; 0 where no weight is."""
+    weights = weights.detach().to(values.dtype)
+    total = weights.sum()
+    return values @ weights / torch.where(total > 0, total, 1)
+
+
+def vanilla_distillation(log_student: Tensor, log_teacher: Tensor, temperature: float) -> Tensor:
+    """Mean divergence over all points, whatever the teacher knows of them: the distillation that
+    the others are compared with.
+
+    Args:
+        log_student, log_teacher: [N, C] at temperature T.
+    """
+    values = divergence(log_student, log_teacher, temperature)
+    return weighted_mean(values, torch.ones_like(values))
+
+
+@torch.no_grad()
+def confidence(log_p: Tensor) -> Tensor:
+    """c = 1 - H(p) / log C: 0 for an even distribution, 1 for certainty; [N] from [N, C]."""
+    entropy = -(log_p.exp() * log_p).sum(1)
+    return (1 - entropy / math.log(log_p.shape[1])).clamp(0, 1)
+
+
+@torch.no_grad()
+def information_weights(
+    log_student: Tensor,
+    log_teacher: Tensor,
+    labels: Tensor,
+    seen: Tensor,
+    threshold: float = 0.7,
+    floor: float = 0.2,
+) -> Tensor:
+    """How much the teacher's word on each point counts in IHD: more where it knows more than the
+    student, w = m g (floor + (1 - floor) relu(c_teacher - c_student)).
+
+    m: the point is seen by an image; g: the teacher is right, or, where nobody knows, confident.
+
+    Args:
+        log_student, log_teacher: [N, C] at one temperature.
+        labels: [N] int64, 255 unlabelled.
+        seen: [N] bool, by at least one of the teacher's images.
+        threshold: least confidence of a teacher that counts on unlabelled points.
+        floor: weight of a point where the student is as confident as the teacher.
+
+    Returns:
+        [N] in 0..1. The share of points above 0 tells how much there is to distil.
+    """
+    knows = confidence(log_teacher)
+    unlabelled = labels == UNLABELLED
+    trusted = torch.where(unlabelled, knows >= threshold, _right(log_teacher, labels))
+    more = (knows - confidence(log_student)).relu_()
+    return (floor + (1 - floor) * more) * (seen & trusted)
+
+
+def feature_gap(projected: Tensor, target: Tensor) -> Tensor:
+    """1 - cos of the angle between the student's features, projected to the teacher's width, and
+    the teacher's: [N] in 0..2 from two [N, D]; no gradient to the target. 1 where either is 0."""
+    target = target.detach()
+    squared_norms = (projected * projected).sum(1) * (target * target).sum(1)
+    # Bounded from below: the gradient of a vanishing vector stays finite.
+    return 1 - (projected * target).sum(1) * squared_norms.clamp(min=1e-8).rsqrt()
+
+
+def information_distillation(
+    log_student: Tensor,
+    log_teacher: Tensor,
+    weights: Tensor,
+    temperature: float,
+    gap: Tensor | None = None,
+    beta: float = 0.5,
+) -> Tensor:
+    """L_IHD = sum w (T^2 KL(p_teacher || p_student) + beta gap) / sum w.
+
+    Points without weight may be left out of all arguments: that saves their computation and changes
+    nothing.
+
+    Args:
+        log_student, log_teacher: [N, C] at temperature T.
+        weights: [N] from `information_weights`.
+        gap: [N] from `feature_gap`; None leaves the features alone.
+        beta: weight of `gap`.
+    """
+    values = divergence(log_student, log_teacher, temperature)
+    return weighted_mean(values if gap is None else values + beta * gap, weights)
+
+
+def expert_weights(expert_iou: Tensor, student_iou: Tensor, gap: float = 0.7) -> Tensor:
+    """How loud the expert of each class speaks, e_c = clip((A - IoU_student) / (gap A), 0, 1): an
+    expert falls silent once the student has caught up.
+
+    Args:
+        expert_iou: [C] A of each class's expert, 0..1; NaN where it was never measured.
+        student_iou: [C] of the student on the same sweeps; NaN where it was never measured.
+        gap: share of A by which a student must lag behind to be taught with full weight.
+
+    Returns:
+        [C] in 0..1: 1 where nothing was measured, 0 where the expert itself scores 0.
+    """
+    lead = expert_iou - student_iou
+    weights = (lead / (gap * expert_iou).clamp(min=1e-9)).clamp(0, 1)
+    return torch.where(lead.isnan(), 1.0, weights)
+
+
+def adept_distillation(
+    log_student: Tensor,
+    log_expert: Tensor,
+    classes: Tensor,
+    experts: Tensor,
+    temperature: float,
+) -> Tensor:
+    """L_ASD = sum_c e_c mean_{i of c, expert right} T^2 KL(p_expert || p_student) / sum_c e_c, over
+    the classes c that have such points.
+
+    Args:
+        log_student: [N, C] at temperature T.
+        log_expert: [N, C] at temperature T, each point's from the expert of its class.
+        classes: [N] int64 class that chose the expert (the label, or what the snapshots say of an
+            unlabelled point), 255 for none.
+        experts: [C] e_c from `expert_weights`.
+    """
+    values = divergence(log_student, log_expert, temperature)
+    return weighted_mean(values, _by_class(classes, _right(log_expert, classes), experts))
+
+
+@torch.no_grad()
+def _by_class(classes: Tensor, valid: Tensor, experts: Tensor) -> Tensor:
+    """[N] weights that turn a weighted mean over points into e_c-weighted means over classes."""
+    points = torch.bincount(classes[valid], minlength=len(experts))
+    share = experts / points.clamp(min=1)
+    return share[torch.where(valid, classes, 0)] * valid
+
+
+def adept_channel_distillation(
+    log_student: Tensor, expert_probability: Tensor, experts: Tensor, temperature: float
+) -> Tensor:
+    """ASD by channel instead of by point: the expert of class c teaches channel c on all points,
+    right or wrong, labelled or not. IoU punishes a class's false positives too, which routing by
+    label never shows the student.
+
+    L = sum_c e_c mean_i T^2 KL(Bernoulli(expert's p_i,c) || Bernoulli(student's p_i,c)) / sum_c e_c
+
+    Args:
+        log_student: [N, C] at temperature T.
+        expert_probability: [N, C] at temperature T, channel c from the expert of class c; rows need
+            not add up to 1.
+        experts: [C] e_c from `expert_weights`.
+    """
+    p = expert_probability.detach()
+    certainty = -(torch.special.entr(p) + torch.special.entr(1 - p)).sum(0)
+    agreement = (p * log_student + (1 - p) * _log_complement(log_student)).sum(0)
+    by_class = (certainty - agreement) / max(len(p), 1)
+    return temperature**2 * weighted_mean(by_class, experts)
+
+
+def _log_complement(log_p: Tensor) -> Tensor:
+    """log(1 - p) of every class, [N, C]; for one above 1/2 the others are summed, because 1 - p
+    keeps no digits where p is near 1."""
+    likeliest = log_p.detach() > -math.log(2)
+    others = torch.where(likeliest, -math.inf, log_p)
+    return torch.where(likeliest, others.logsumexp(1, keepdim=True), torch.log1p(-others.exp()))
+
+
+def _right(log_p: Tensor, classes: Tensor) -> Tensor:
+    """[N] bool: no class is likelier than `classes` [N]; False where that is `UNLABELLED`."""
+    named = classes != UNLABELLED
+    # Not argmax, which is slow along strides: the largest value is enough.
+    value = log_p.gather(1, torch.where(named, classes, 0)[:, None])[:, 0]
+    return named & (value >= log_p.amax(1))

@@ -1,0 +1,236 @@
+"""Which snapshot of the baseline's run is adept at which class.
+
+Snapshots as experts, each in the classes where it is adept, are the idea of Wu, Hou et al.
+(arXiv 2606.25278), whose abstract alone was at hand. The rule by which an expert is chosen is this
+project's own: the best lower bound of the IoU on the calibration sweeps, under resampling of whole
+scans; where that is not known well enough, the mean of all snapshots speaks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from rich.table import Table
+from torch import Tensor
+
+from haskd_ros.errors import InputError
+from haskd_training.evaluation import iou
+
+
+class ExpertiseConfig(BaseModel):
+    """How sure the choice of an expert must be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resamples: int = Field(1000, ge=200, description="bootstrap resamples of whole scans")
+    min_scans: int = Field(
+        20, ge=1, description="scans in which a class must be seen to get an expert of its own"
+    )
+    seed: int = Field(0, ge=0, description="of the resampling")
+
+
+@dataclass(frozen=True)
+class ClassExpertise:
+    """How good the snapshots are at one class; IoU 0..1, NaN where no calibration scan shows it.
+
+    Attributes:
+        name: of the class.
+        scans: calibration scans that show it.
+        iou: of each snapshot over all calibration scans.
+        mean, deviation: of that IoU over the resamples.
+        iou_of_mean: of the snapshots' mean prediction.
+        expert: number of the snapshot that teaches the class; None: the mean of all does.
+        reason: why.
+    """
+
+    name: str
+    scans: int
+    iou: tuple[float, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    iou_of_mean: float
+    expert: int | None
+    reason: str
+
+    @property
+    def expert_iou(self) -> float:
+        """IoU of whoever teaches the class."""
+        return self.iou_of_mean if self.expert is None else self.iou[self.expert]
+
+
+@dataclass(frozen=True)
+class ExpertiseTable:
+    """Who teaches what.
+
+    Attributes:
+        snapshots: K names, oldest first.
+        classes: C rows, in the taxonomy's order.
+    """
+
+    snapshots: tuple[str, ...]
+    classes: tuple[ClassExpertise, ...]
+
+    @property
+    def experts(self) -> tuple[int | None, ...]:
+        """[C] snapshot that teaches each class; None for the mean of all."""
+        return tuple(row.expert for row in self.classes)
+
+    def expert_iou(self) -> Tensor:
+        """[C] float32, what `expert_weights` compares the student with."""
+        return torch.tensor([row.expert_iou for row in self.classes])
+
+    def owners(self, unlabelled: bool = False) -> list[int]:
+        """The snapshots that must be loaded: those that own a class, or all of them where the mean
+        is asked for: by a class without an expert, or by unlabelled points."""
+        if unlabelled or None in self.experts:
+            return list(range(len(self.snapshots)))
+        return sorted({expert for expert in self.experts if expert is not None})
+
+    def with_random_experts(self, seed: int) -> ExpertiseTable:
+        """Every class taught by a snapshot drawn at random: what is the choice itself worth?"""
+        drawn = np.random.default_rng(seed).integers(len(self.snapshots), size=len(self.classes))
+        rows = (
+            replace(row, expert=int(expert), reason=f"drawn at random, seed {seed}")
+            for row, expert in zip(self.classes, drawn)
+        )
+        return replace(self, classes=tuple(rows))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; null for a score that is not a number."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return [plain(item) for item in value]
+            return None if isinstance(value, float) and math.isnan(value) else value
+
+        rows = [{key: plain(value) for key, value in asdict(row).items()} for row in self.classes]
+        return {"snapshots": list(self.snapshots), "classes": rows}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> ExpertiseTable:
+        """The inverse of `to_json`."""
+
+        def number(value: float | None) -> float:
+            return math.nan if value is None else value
+
+        def row(entry: dict[str, Any]) -> ClassExpertise:
+            per_snapshot = {
+                key: tuple(map(number, entry[key])) for key in ("iou", "mean", "deviation")
+            }
+            entry = entry | per_snapshot | {"iou_of_mean": number(entry["iou_of_mean"])}
+            return ClassExpertise(**entry)
+
+        return cls(tuple(document["snapshots"]), tuple(map(row, document["classes"])))
+
+    def header(self) -> list[str]:
+        """Column names of `rows`."""
+        return ["class", "scans", *self.snapshots, "mean of all", "expert", "why"]
+
+    def rows(self) -> list[list[str]]:
+        """The table as text, IoU in percent with its deviation."""
+        return [
+            [
+                row.name,
+                str(row.scans),
+                *(_percent(*pair) for pair in zip(row.iou, row.deviation)),
+                _percent(row.iou_of_mean),
+                "mean of all" if row.expert is None else self.snapshots[row.expert],
+                row.reason,
+            ]
+            for row in self.classes
+        ]
+
+
+def render(table: ExpertiseTable) -> Table:
+    """For the screen."""
+    result = Table(title="IoU in % on the calibration sweeps, and who teaches what")
+    for name in table.header():
+        is_text = name in ("class", "expert", "why")
+        result.add_column(name, justify="left" if is_text else "right")
+    for row in table.rows():
+        result.add_row(*row)
+    return result
+
+
+def expertise(
+    counts: np.ndarray,
+    counts_of_mean: np.ndarray,
+    snapshots: Sequence[str],
+    classes: Sequence[str],
+    config: ExpertiseConfig,
+) -> ExpertiseTable:
+    """Choose each class's expert: the snapshot with the best lower bound, mean less one standard
+    deviation over resamples of whole scans, if that beats the last snapshot's mean.
+
+    Args:
+        counts: [K, S, C, C + 1] confusions of K snapshots on S calibration scans (`evaluation`).
+        counts_of_mean: [S, C, C + 1] of the snapshots' mean prediction.
+        snapshots: K names, oldest first.
+        classes: C names.
+
+    Raises:
+        InputError: there is no calibration scan.
+    """
+    scans = counts.shape[1]
+    if scans == 0:
+        raise InputError(
+            "no labelled sweep to calibrate on: the snapshots can't be compared "
+            "(raise split.calibration or give a calibration cache)"
+        )
+    generator = np.random.default_rng(config.seed)
+    # How often each scan is drawn; the same draws for every snapshot, so that luck is shared.
+    draws = generator.multinomial(scans, np.full(scans, 1 / scans), size=config.resamples)
+    whole = np.stack([iou(each) for each in counts.sum(1)])
+    of_mean = iou(counts_of_mean.sum(0))
+    # Masked, not NaN: a class that no scan shows has neither mean nor deviation.
+    resampled = np.ma.masked_invalid([_resampled_iou(each, draws) for each in counts])
+    mean, deviation = (x.filled(np.nan) for x in (resampled.mean(1), resampled.std(1)))
+    seen = (counts[0].sum(2) > 0).sum(0)
+    rows = []
+    for c, name in enumerate(classes):
+        expert, reason = _choose(int(seen[c]), mean[:, c], deviation[:, c], config, snapshots)
+        per_snapshot = (tuple(map(float, x[:, c])) for x in (whole, mean, deviation))
+        rows.append(
+            ClassExpertise(name, int(seen[c]), *per_snapshot, float(of_mean[c]), expert, reason)
+        )
+    return ExpertiseTable(tuple(snapshots), tuple(rows))
+
+
+def _resampled_iou(counts: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """[B, C] IoU of B resamples from [S, C, C + 1] counts and [B, S] draws of each scan; NaN where
+    a resample does not show the class."""
+    classes = counts.shape[1]
+    hits = draws @ np.diagonal(counts, axis1=1, axis2=2)
+    true = draws @ counts.sum(2)
+    union = true + draws @ counts.sum(1)[:, :classes] - hits
+    return np.divide(hits, union, out=np.full(hits.shape, np.nan), where=true > 0)
+
+
+def _choose(
+    seen: int,
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    config: ExpertiseConfig,
+    snapshots: Sequence[str],
+) -> tuple[int | None, str]:
+    """The expert of one class, and why; mean and deviation [K] of its IoU."""
+    if seen < config.min_scans:
+        return None, f"seen in {seen} scans, fewer than {config.min_scans}"
+    lower = mean - deviation
+    best = int(lower.argmax())
+    found = f"lower bound {100 * lower[best]:.1f} of {snapshots[best]}"
+    if lower[best] > mean[-1]:
+        return best, f"{found} beats the last one's mean {100 * mean[-1]:.1f}"
+    return None, f"{found}, the best, does not beat the last one's mean {100 * mean[-1]:.1f}"
+
+
+def _percent(value: float, deviation: float | None = None) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
