@@ -116,29 +116,31 @@ def test_adept_distillation_averages_within_a_class_and_weighs_between_classes()
     expert = log_p(sure0, sure0, sure1, sure0, sure0)
     classes = torch.tensor([0, 0, 1, 1, 255])
     # class 0: KL d and 0, mean d/2, weight 1/2; class 1: one right expert, KL d, weight 1/4; the
-    # other is wrong; class 2 has no point; the last point has no class
+    # other is wrong; class 2 has no point, so the mean is over two; the last point has no class
     d = float(divergence(student[:1], expert[:1], 1.0))
     found = adept_distillation(student, expert, classes, torch.tensor([0.5, 0.25, 1.0]), 1.0)
-    assert float(found) == pytest.approx((0.5 * d / 2 + 0.25 * d) / 0.75)
+    assert float(found) == pytest.approx((0.5 * d / 2 + 0.25 * d) / 2)
 
 
 def test_channels_are_distilled_by_their_own_experts_on_all_points():
     student = log_p(THREE, EVEN)
     expert = torch.tensor([[0.5, 0.25], [0.5, 0.5]])
-    # channel 0: KL(1/2 || 3/4) = 1/2 log(2/3) + 1/2 log 2 and 0, mean GAP / 2; channel 1: 0 and 0
+    # channel 0: KL(1/2 || 3/4) = 1/2 log(2/3) + 1/2 log 2 and 0, mean GAP / 2; channel 1: 0 and
+    # 0; the mean over the two channels
     found = adept_channel_distillation(student, expert, torch.tensor([1.0, 3.0]), 2.0)
-    assert float(found) == pytest.approx(4 * GAP / 2 * 1 / 4)
+    assert float(found) == pytest.approx(4 * GAP / 2 / 2)
 
 
 def test_channels_of_a_student_that_is_quite_sure_keep_value_and_gradient():
-    # p = 1 to rounding, 1 - p = exp(-40): 1/2 log(1/2) + 1/2 (log(1/2) + 40); slope p - 1/2
+    # p = 1 to rounding, 1 - p = exp(-40): 1/2 log(1/2) + 1/2 (log(1/2) + 40); slope p - 1/2; one
+    # of two channels speaks
     logits = torch.tensor([[40.0, 0.0]], requires_grad=True)
     found = adept_channel_distillation(
         soften(logits), torch.tensor([[0.5, 0.5]]), torch.tensor([1.0, 0.0]), 1.0
     )
     found.backward()
-    assert float(found) == pytest.approx(20 - math.log(2))
-    torch.testing.assert_close(logits.grad, torch.tensor([[0.5, -0.5]]))
+    assert found.item() == pytest.approx((20 - math.log(2)) / 2)
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.25, -0.25]]))
 
 
 @pytest.mark.parametrize(

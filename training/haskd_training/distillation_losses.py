@@ -156,8 +156,11 @@ def adept_distillation(
     experts: Tensor,
     temperature: float,
 ) -> Tensor:
-    """L_ASD = sum_c e_c mean_{i of c, expert right} T^2 KL(p_expert || p_student) / sum_c e_c, over
-    the classes c that have such points.
+    """L_ASD = mean_c e_c mean_{i of c, expert right} T^2 KL(p_expert || p_student), over the classes
+    c that have such points.
+
+    Not divided by the sum of e_c: the loss would then be as loud as ever when all experts have
+    nearly fallen silent.
 
     Args:
         log_student: [N, C] at temperature T.
@@ -167,14 +170,16 @@ def adept_distillation(
         experts: [C] e_c from `expert_weights`.
     """
     values = divergence(log_student, log_expert, temperature)
-    return weighted_mean(values, _by_class(classes, _right(log_expert, classes), experts))
+    return values @ _by_class(classes, _right(log_expert, classes), experts).to(values.dtype)
 
 
 @torch.no_grad()
 def _by_class(classes: Tensor, valid: Tensor, experts: Tensor) -> Tensor:
-    """[N] weights that turn a weighted mean over points into e_c-weighted means over classes."""
+    """[N] weights that turn a sum over points into the mean over the classes that have valid ones
+    of e_c times the mean over their points."""
     points = torch.bincount(classes[valid], minlength=len(experts))
-    share = experts / points.clamp(min=1)
+    shown = (points > 0).sum().clamp(min=1)
+    share = experts / (points.clamp(min=1) * shown)
     return share[torch.where(valid, classes, 0)] * valid
 
 
@@ -185,7 +190,7 @@ def adept_channel_distillation(
     right or wrong, labelled or not. IoU punishes a class's false positives too, which routing by
     label never shows the student.
 
-    L = sum_c e_c mean_i T^2 KL(Bernoulli(expert's p_i,c) || Bernoulli(student's p_i,c)) / sum_c e_c
+    L = mean_c e_c mean_i T^2 KL(Bernoulli(expert's p_i,c) || Bernoulli(student's p_i,c))
 
     Args:
         log_student: [N, C] at temperature T.
@@ -197,7 +202,7 @@ def adept_channel_distillation(
     certainty = -(torch.special.entr(p) + torch.special.entr(1 - p)).sum(0)
     agreement = (p * log_student + (1 - p) * _log_complement(log_student)).sum(0)
     by_class = (certainty - agreement) / max(len(p), 1)
-    return temperature**2 * weighted_mean(by_class, experts)
+    return temperature**2 * (by_class @ experts.to(by_class.dtype)) / len(experts)
 
 
 def _log_complement(log_p: Tensor) -> Tensor:
