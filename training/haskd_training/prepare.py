@@ -217,7 +217,7 @@ def _warnings(
         if recording.max_intensity is None
     ]
     if not labelled:
-        warnings.append("no labels: nothing can be trained or evaluated on these sweeps")
+        warnings.append("no labels: these sweeps can be learned from as unlabelled ones only")
     return warnings
 
 

@@ -29,6 +29,11 @@ class SplitConfig(BaseModel):
         0.1, ge=0, lt=1, description="share that picks the epoch; 0: the last epoch is kept"
     )
     test: float = Field(0.1, ge=0, lt=1, description="share that training never touches")
+    explain_held_back: bool = Field(
+        False,
+        description="calibration and validation sweeps join the unlabelled ones: the teacher "
+        "explains them to the student, who never reads their labels",
+    )
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Split:
     Attributes:
         caches: open, with one taxonomy; a `SweepRef` counts in them.
         train, calibration, validation, test: labelled sweeps.
-        unlabelled: sweeps without labels that may be learned from.
+        unlabelled: sweeps that may be learned from, but not by their labels.
     """
 
     caches: list[Cache]
@@ -66,7 +71,7 @@ class Split:
     def class_counts(self, sweeps: Sequence[SweepRef]) -> np.ndarray:
         """[C] labelled points of each class."""
         rows = [self.row(place).class_counts for place in sweeps]
-        return np.sum(rows, axis=0, dtype=np.int64)
+        return np.reshape(rows, (-1, len(self.taxonomy))).sum(0, dtype=np.int64)
 
     def fingerprint(self) -> dict[str, Any]:
         """What this split is, in JSON values; equal for equal data and roles."""
@@ -97,7 +102,9 @@ def make_split(
     _check_same_classes([*caches, *calibration, *validation, *test])
     fractions = {
         "train": 1 - config.calibration - config.validation - config.test,
-        **config.model_dump(),
+        "calibration": config.calibration,
+        "validation": config.validation,
+        "test": config.test,
     }
     roles: dict[str, list[SweepRef]] = {role: [] for role in (*fractions, "unlabelled")}
     for number, cache in enumerate(caches):
@@ -122,6 +129,8 @@ def make_split(
                 if role == "unlabelled" or any(row.class_counts)
             ]
             number += 1
+    if config.explain_held_back:
+        roles["unlabelled"] += roles["calibration"] + roles["validation"]
     if not roles["train"]:
         raise InputError(
             "no labelled sweep is left to learn from: prepare the caches with --labels, "

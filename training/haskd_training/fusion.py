@@ -1,0 +1,137 @@
+"""The teacher's network: any point-cloud network, with image features fused in by learned gates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+from haskd_ros.model_file import ModelMetadata
+from haskd_ros.models import build
+from haskd_ros.models.blocks import ToRows
+
+_HEADER = "haskd_teacher"
+
+
+class GatedFusion(nn.Module):
+    """`f = f3d + sigmoid(g([f3d, f2d])) * h(f2d)`, g and h linear: this project's own reading of
+    the abstract of arXiv 2606.25278.
+
+    h has no bias: where no image sees, f2d is 0 and f3d comes out exactly as it went in.
+
+    Args:
+        width: channels of f3d.
+        image_width: channels of f2d.
+    """
+
+    def __init__(self, width: int, image_width: int) -> None:
+        super().__init__()
+        # g of two vectors side by side is the sum of a map of each; that of f2d is computed
+        # together with h.
+        self.gate = nn.Linear(width, width)
+        self.image = nn.Linear(image_width, 2 * width, bias=False)
+
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        """x [R, width], image [R, image_width] -> [R, width]."""
+        added, gate = self.image(image).chunk(2, dim=1)
+        return x + torch.sigmoid(gate + self.gate(x)) * added
+
+
+class FusionTeacher(nn.Module):
+    """A point-cloud network with an image branch.
+
+    The features of a point's pixels pass one layer, are averaged over the seen points of each
+    voxel (or pixel, for a 2D trunk), and are fused into every level of the trunk that takes part;
+    and into each point's own features before the classifier, because a voxel's mean hides what is
+    finer: paint on the road.
+
+    Args:
+        trunk: a network of `haskd_ros.models`.
+        image_width: features a point that images give.
+        width: channels of the image branch.
+    """
+
+    def __init__(self, trunk: nn.Module, image_width: int, width: int) -> None:
+        super().__init__()
+        self.trunk, self.image_width, self.width = trunk, image_width, width
+        # Layer norm: a sweep whose cameras are dropped leaves no rows to take statistics from.
+        self.image_branch = nn.Sequential(
+            nn.Linear(image_width, width), nn.LayerNorm(width), nn.ReLU()
+        )
+        self.levels = nn.ModuleList(
+            GatedFusion(channels, width) for channels in trunk.fusion_widths
+        )
+        self.points = GatedFusion(trunk.feature_width, width)
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of `features`."""
+        return self.trunk.feature_width
+
+    def forward(
+        self, points: Tensor, batch: Tensor | None, image_features: Tensor, seen: Tensor
+    ) -> Tensor:
+        """Class scores [N, C]; arguments as of `features`."""
+        return self.trunk.classifier(self.features(points, batch, image_features, seen))
+
+    def features(
+        self, points: Tensor, batch: Tensor | None, image_features: Tensor, seen: Tensor
+    ) -> Tensor:
+        """What the classifier reads: [N, feature_width].
+
+        Args:
+            points: [N, 4] float32 x y z in m in the sensor frame, intensity 0..1.
+            batch: [N] int64 ascending cloud numbers, or None for one cloud.
+            image_features: [N, image_width], any floating-point type; not read where not seen.
+            seen: [N] bool, whether an image shows the point.
+        """
+        rows = torch.nonzero(seen)[:, 0]
+        found = self.image_branch(image_features[rows].to(points.dtype))
+        image = found.new_zeros(len(points), self.width).index_copy(0, rows, found)
+        with_count = torch.cat([image, seen[:, None].to(image.dtype)], 1)
+
+        def fuse(level: int, x: Tensor, to_rows: ToRows) -> Tensor:
+            summed = to_rows(level, with_count)
+            return self.levels[level](x, summed[:, :-1] / summed[:, -1:].clamp(min=1))
+
+        return self.points(self.trunk.features(points, batch, fuse), image)
+
+
+def save_teacher(path: Path, teacher: FusionTeacher, metadata: ModelMetadata) -> None:
+    """Write a teacher as safetensors.
+
+    Args:
+        metadata: of its trunk, as in a model file.
+    """
+    header = {
+        "trunk": metadata.to_json(),
+        "image_width": teacher.image_width,
+        "width": teacher.width,
+    }
+    weights = {name: value.cpu().contiguous() for name, value in teacher.state_dict().items()}
+    write_atomically(path, save(weights, {_HEADER: json.dumps(header)}))
+
+
+def load_teacher(path: Path) -> tuple[FusionTeacher, ModelMetadata]:
+    """Read what `save_teacher` wrote, onto the CPU, in eval mode.
+
+    Raises:
+        InputError: no such file, or not a whole teacher.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = ModelMetadata.from_json(header["trunk"])
+        trunk = build(metadata.architecture, classes=len(metadata.taxonomy), **metadata.arguments)
+        teacher = FusionTeacher(trunk, header["image_width"], header["width"])
+        teacher.load_state_dict(weights)
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is missing, damaged or no teacher: {error}") from error
+    return teacher.eval(), metadata

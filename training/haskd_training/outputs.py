@@ -1,0 +1,92 @@
+"""What finished networks say of recorded sweeps, kept on disk: a teacher or a snapshot looks at
+each sweep once, not once an epoch. That keeps the price of distillation near that of training.
+
+FOLDER/CACHE-SWEEP.safetensors   arrays of N rows each, float16
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import Tensor
+
+from haskd_ros import model_file
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+from haskd_training.batches import SweepRef, within_range
+from haskd_training.splits import Split
+
+Look = Callable[[SweepRef, Tensor, np.ndarray], dict[str, Tensor]]
+"""(sweep, its points within range [n, 4], [N] bool which they are) -> values of n rows by name."""
+
+
+class Outputs:
+    """Recorded values of the points of sweeps.
+
+    Args:
+        folder: where they lie, or will.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def of(self, place: SweepRef) -> dict[str, np.ndarray]:
+        """By name, [N, ...] float16 for all N points of a sweep; 0 beyond the range.
+
+        Raises:
+            InputError: not recorded, or damaged.
+        """
+        path = self._path(place)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is missing or damaged: {error}") from error
+
+    def record(
+        self,
+        look: Look,
+        split: Split,
+        places: Sequence[SweepRef],
+        max_range: float,
+        device: torch.device,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> Outputs:
+        """Look at every sweep that was not looked at yet; returns itself."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for number, place in enumerate(places):
+            path = self._path(place)
+            if not path.exists():
+                points = split.sweep(place).points
+                near = within_range(points, max_range)
+                with torch.inference_mode():
+                    values = look(place, torch.from_numpy(points[near]).to(device), near)
+                write_atomically(path, save({k: _whole(v, near) for k, v in values.items()}))
+            progress(number + 1, len(places))
+        return self
+
+    def _path(self, place: SweepRef) -> Path:
+        return self.folder / f"{place.cache}-{place.sweep}.safetensors"
+
+
+def _whole(values: Tensor, near: np.ndarray) -> np.ndarray:
+    """[n, ...] of the points within range -> [N, ...] float16 of all."""
+    result = np.zeros((len(near), *values.shape[1:]), np.float16)
+    result[near] = values.half().cpu().numpy()
+    return result
+
+
+def model_logits(model: Path, device: torch.device) -> Look:
+    """How a model file looks at a sweep: `logits` [n, C].
+
+    Raises:
+        ModelFileError: not a model.
+    """
+    network, _ = model_file.load(model)
+    network.to(device)
+    return lambda _, points, __: {"logits": network(points).float()}
