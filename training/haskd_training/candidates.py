@@ -40,8 +40,8 @@ class SelectionConfig(BaseModel):
         "counts alike as well; to compare with, unfiltered: nearest in time, stride (uniform in "
         "time), random, all in the window",
     )
-    images: int = Field(3, ge=1, description="K, most images of a sweep (strategy all: no limit)")
-    window_s: float = Field(1.5, gt=0, le=60, description="candidates are this near in time")
+    images: int = Field(6, ge=1, description="K, most images of a sweep (strategy all: no limit)")
+    window_s: float = Field(0.5, gt=0, le=60, description="candidates are this near in time")
     min_move_m: float = Field(0.3, ge=0, description="a near-duplicate moved less than this")
     min_turn_deg: float = Field(5.0, ge=0, le=180, description="and turned less than this")
     min_seen: float = Field(
