@@ -1,5 +1,6 @@
 # Two commands: `make demo` and `make test`. Both set up all they need, once.
 #   make demo BAG=path LABELS=path   the same with a recorded bag
+#   make demo SET="student.loop.epochs=2 ..."   with other settings
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +17,7 @@ MISSING := $(shell dpkg-query -W -f='$${Status} $${Package}\n' $(LIBRARIES) 2>/d
 .DEFAULT_GOAL := test
 
 demo: $(READY)
-	$(BIN)/haskd demo --out demo $(if $(BAG),--bag "$(BAG)") $(if $(LABELS),--labels "$(LABELS)")
+	$(BIN)/haskd demo --out demo $(if $(BAG),--bag "$(BAG)") $(if $(LABELS),--labels "$(LABELS)") $(addprefix --set ,$(SET))
 
 test: $(READY) lint
 	$(BIN)/python -m pytest test

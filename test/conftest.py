@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_run import small_drive
 
 from haskd_ros import model_file
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
+from haskd_training.prepare import PrepareConfig, prepare
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -23,6 +25,20 @@ def real_bags() -> Path:
     if not (folder / "pandaset_002_train").is_dir():
         pytest.skip(f"the real bags are not at {folder} (set HASKD_REAL_BAGS to their folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bag of a small simulated drive, see `small_run`."""
+    return small_drive(tmp_path_factory.mktemp("small_run"))
+
+
+@pytest.fixture(scope="session")
+def drive_cache(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It prepared."""
+    cache = tmp_path_factory.mktemp("small_run_cache") / "drive"
+    prepare([drive], "simulation", cache, PrepareConfig(overlays=0))
+    return cache
 
 
 @pytest.fixture(scope="session")

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from small_run import DRIVE, METHOD, quiet
 
 from haskd_ros.errors import InputError
-from haskd_training.demo import demo
+from haskd_training.demo import demo, load_demo_settings
 from haskd_training.node_client import RecordedCloud, replay
-from haskd_training.settings import load_settings
-from haskd_training.simulation import SimulationConfig
-from haskd_training.student import StudentConfig
 from recorded_bags import Scene, write_bag
 from small_street import street
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
 
-@contextmanager
-def quiet(title: str):
-    yield lambda *_: None
-
-
 def test_bag_in_labelled_live_clouds_out(tmp_path):
     bag = write_bag(tmp_path, Scene(clouds=20, images=0, points=street))
-    settings = load_settings(
-        StudentConfig,
+    settings = load_demo_settings(
         None,
-        ["voxel_size=0.5", "loop.epochs=20", "loop.device=cpu", "split.test=0.25"],
-    )
+        [
+            "student.voxel_size=0.5", "student.loop.epochs=10", "student.loop.device=cpu",
+            "student.split.test=0.25", "distillation.teacher=none",
+        ],
+    )  # fmt: skip
     result = demo(tmp_path / "out", bag, "pandaset", quiet, settings)
     # 20 sweeps, the last quarter held out: 5 go to the node at 10 Hz, a tiny network keeps up
     assert result.replay.sent == 5
@@ -46,24 +40,20 @@ def test_bag_in_labelled_live_clouds_out(tmp_path):
     assert 0 < max(stages["inference"]) < max(stages["total"])
     saved = json.loads((tmp_path / "out/drive/demo.json").read_text())
     assert saved["frames"]["sent"] == 5
+    assert saved["distilled"]["miou"] == result.run.student.to_json()["miou"]
 
 
 def test_the_simulated_demo_needs_nothing_and_can_be_run_again(tmp_path):
-    settings = load_settings(
-        StudentConfig,
-        None,
-        ["voxel_size=1", "loop.epochs=1", "loop.device=cpu", "split.test=0.3"],
-    )
-    drive = SimulationConfig(
-        duration_s=1.0, azimuth_steps=90, image_width=64, image_height=36, cameras=("front",)
-    )
+    settings = load_demo_settings(None, METHOD)
     # A folder that isn't there yet, in one that isn't either.
     out = tmp_path / "new" / "demo"
-    first = demo(out, None, None, quiet, settings, drive)
-    model = first.training.model
+    first = demo(out, None, None, quiet, settings, DRIVE)
+    model = first.run.model
     before = model.read_bytes()
-    second = demo(out, None, None, quiet, settings, drive)
-    assert first.replay.sent == second.replay.sent == 3
+    assert first.run.report.is_file()
+    second = demo(out, None, None, quiet, settings, DRIVE)
+    # 0.2 of 20 sweeps
+    assert first.replay.sent == second.replay.sent == 4
     assert model.read_bytes() == before
 
 
@@ -71,6 +61,20 @@ def test_a_bag_without_a_label_map_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(InputError, match="needs its label map"):
         demo(tmp_path / "out", Path("drive"), None, quiet)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bag_too_short_to_show_anything_is_refused_before_the_node_is_started(tmp_path):
+    bag = write_bag(tmp_path, Scene(clouds=6, images=0, points=street))
+    settings = load_demo_settings(
+        None,
+        [
+            "student.voxel_size=1", "student.loop.epochs=1", "student.loop.device=cpu",
+            "student.split.calibration=0.3", "student.split.validation=0.3",
+            "student.split.test=0.05", "distillation.teacher=none",
+        ],
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"no test sweeps are left.*raise student\.split\.test"):
+        demo(tmp_path / "out", bag, "pandaset", quiet, settings)
 
 
 def test_a_node_that_can_not_start_is_answered_with_its_own_last_line(tmp_path):

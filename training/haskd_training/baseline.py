@@ -93,9 +93,10 @@ def baseline(
         return supervised(model(batch.points, batch.cloud).float(), batch.labels)
 
     def keep_snapshot(model: nn.Module, step: int, steps: int) -> None:
-        moments = snapshot_steps(steps, config)
-        if step in moments:
-            model_file.save(snapshot_path(out, moments.index(step)), model, metadata)
+        # A run of few steps may take several snapshots at once.
+        for number, moment in enumerate(snapshot_steps(steps, config)):
+            if moment == step:
+                model_file.save(snapshot_path(out, number), model, metadata)
 
     history = fit(
         fabric,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markdown import Markdown
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,7 +33,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+# Of several processes that train together, the first one talks.
+console = Console(quiet=os.environ.get("RANK", "0") != "0")
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file with settings", show_default=False)
@@ -36,6 +42,14 @@ ConfigFile = Annotated[
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="one setting, such as loop.epochs=24"),
+]
+Caches = Annotated[list[Path], typer.Argument(help="folders made by prepare")]
+LabelMap = Annotated[
+    str, typer.Option(help="label map: a YAML file, or pandaset, semantickitti, simulation")
+]
+Whole = Annotated[
+    list[Path] | None,
+    typer.Option(help="a cache that serves this alone; nothing else is held back for it then"),
 ]
 Attribution = Annotated[
     str | None,
@@ -107,7 +121,7 @@ def prepare(
 
 @app.command()
 def baseline(
-    caches: Annotated[list[Path], typer.Argument(help="folders made by prepare")],
+    caches: Caches,
     out: Annotated[Path, typer.Option(help="folder of the run")],
     attribution: Attribution = None,
     config: ConfigFile = None,
@@ -158,22 +172,149 @@ def evaluate(
 
 
 @app.command()
+def run(
+    bags: Annotated[list[Path], typer.Argument(help="labelled bags, camera and LiDAR")],
+    out: Annotated[Path, typer.Option(help="folder of the run")],
+    labels: LabelMap,
+    unlabelled: Annotated[
+        list[Path] | None, typer.Option(help="a bag without labels to learn from as well")
+    ] = None,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="a labelled bag to score on; nothing of the other bags is held back for it then"
+        ),
+    ] = None,
+    attribution: Attribution = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """From bags to a distilled model and a report on it; what is finished is not done again."""
+    from haskd_training.pipeline import RunConfig, score_table
+    from haskd_training.pipeline import run as work
+    from haskd_training.settings import load_settings
+
+    settings = load_settings(RunConfig, config, set_ or ())
+    result = work(bags, out, labels, settings, step, unlabelled or (), test or (), attribution)
+    if result is not None:
+        console.print(score_table(result))
+        console.print(f"model: {result.model}; report: {result.report}")
+
+
+@app.command()
+def select(
+    caches: Caches,
+    model: Annotated[Path, typer.Option(help="model file trained on labels alone")],
+    out: Annotated[Path, typer.Option(help="folder of the selection")],
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """Choose the images that teach about each sweep, and show why."""
+    from haskd_training.batches import SweepRef
+    from haskd_training.cache import Cache
+    from haskd_training.candidates import SelectionConfig
+    from haskd_training.report import Report, write
+    from haskd_training.selection import select as work
+    from haskd_training.selection_report import table
+    from haskd_training.settings import load_settings
+    from haskd_training.stage_sections import selection_section
+
+    settings = load_settings(SelectionConfig, config, set_ or ())
+    opened = [Cache.open(path) for path in caches]
+    sweeps = [SweepRef(number, i) for number, cache in enumerate(opened) for i in range(len(cache))]
+    with step("choosing images") as progress:
+        selection = work(opened, sweeps, model, out, settings, progress)
+    console.print(table(selection))
+    with step("writing the report"):
+        section = selection_section(opened, selection, out / "pictures")
+        write(Report("Images that teach", [section]), out / "report.html")
+    console.print(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def ablate(
+    caches: Caches,
+    out: Annotated[Path, typer.Option(help="folder of all runs")],
+    calibration: Whole = None,
+    validation: Whole = None,
+    test: Whole = None,
+    unlabelled: Annotated[
+        list[Path] | None, typer.Option(help="a cache to learn from without its labels")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="folder for ablation.json and ablation.md")
+    ] = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """What each part of the method is worth: every row of the table on every seed."""
+    from haskd_training import ablation_table
+    from haskd_training.ablation import AblationConfig
+    from haskd_training.ablation import ablate as work
+    from haskd_training.cache import Cache
+    from haskd_training.pipeline import held_back
+    from haskd_training.settings import load_settings
+    from haskd_training.splits import make_split
+
+    started = time.perf_counter()
+    settings = load_settings(AblationConfig, config, set_ or ())
+    whole = {
+        role: [Cache.open(path) for path in given or ()]
+        for role, given in (
+            ("calibration", calibration), ("validation", validation), ("test", test)
+        )
+    }  # fmt: skip
+    shares = held_back(settings.method.student.split, **whole)
+    opened = [Cache.open(path) for path in caches]
+    silent = [Cache.open(path) for path in unlabelled or ()]
+    split = make_split(opened, shares, **whole, unlabelled=silent)
+    scores = work(split, out, settings, step)
+    with step("measuring the students"):
+        summary = ablation_table.summarise(scores, split, settings)
+    command = shlex.join(["haskd", *sys.argv[1:]])
+    summary |= ablation_table.circumstances(command, time.perf_counter() - started)
+    console.print(Markdown(ablation_table.markdown(summary)))
+    if results is not None:
+        ablation_table.write(summary, results)
+        console.print(f"wrote {results / 'ablation.md'}")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="model file of a range-view network (size R)")],
+    onnx: Annotated[Path, typer.Option(help="ONNX file to write")],
+) -> None:
+    """Write a model as ONNX, checked against torch."""
+    from haskd_training.onnx_export import export_onnx
+
+    found = export_onnx(model, onnx)
+    console.print(
+        f"{found.path}: scores of {found.points:,} points differ from torch's by at most "
+        f"{found.difference:.1g} of the largest"
+    )
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="folder for everything the demo makes")] = Path("demo"),
     bag: Annotated[
         Path | None, typer.Option(help="a recorded bag instead of a simulated one")
     ] = None,
     labels: Annotated[str | None, typer.Option(help="label map of the recorded bag")] = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
 ) -> None:
     """The whole path: bag, training, live node, scores, picture."""
-    from haskd_training.demo import demo as run
-    from haskd_training.demo import latency_table
+    from haskd_training.demo import demo as work
+    from haskd_training.demo import latency_table, load_demo_settings
     from haskd_training.evaluate_model import table
+    from haskd_training.pipeline import score_table
 
-    result = run(out, bag, labels, step)
+    result = work(out, bag, labels, step, load_demo_settings(config, set_ or ()))
+    console.print(score_table(result.run))
     console.print(table(result.evaluation))
     console.print(latency_table(result.replay))
-    console.print(f"picture: {result.picture}; model: {result.training.model}")
+    console.print(f"picture: {result.picture}; report: {result.run.report}")
 
 
 def main() -> None:
@@ -183,6 +324,8 @@ def main() -> None:
         format="%(message)s",
         handlers=[RichHandler(console=console, show_path=False, show_time=False)],
     )
+    # A line for each file of curves that it reads to the end.
+    logging.getLogger("tensorboard").setLevel(logging.WARNING)
     try:
         app()
     except InputError as error:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +17,16 @@ from haskd_ros.files import write_atomically
 from haskd_ros.pointcloud import read_xyz_intensity
 from haskd_training import plots
 from haskd_training.bags import open_bag, stamp_ns
-from haskd_training.baseline import TrainingResult, baseline
 from haskd_training.cache import Cache
 from haskd_training.evaluation import Evaluation, evaluate
-from haskd_training.loop import LoopConfig
 from haskd_training.node_client import RecordedCloud, Replay, replay
-from haskd_training.prepare import PrepareConfig, prepare
+from haskd_training.pipeline import RunConfig, RunResult, run
+from haskd_training.prepare import PrepareConfig
 from haskd_training.recording import scan
+from haskd_training.settings import load_settings
 from haskd_training.simulation import SimulationConfig, simulate
-from haskd_training.splits import Split, SplitConfig, make_split
-from haskd_training.student import StudentConfig
+from haskd_training.splits import Split
+from haskd_training.stages import Steps
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +35,15 @@ RATE_HZ = 10.0
 MAX_CLOUDS = 200
 """Held-out clouds that are played at most: 20 s of them, whatever the bag's length."""
 
-SIMULATION = SimulationConfig(duration_s=24.0)
-TRAINING = StudentConfig(split=SplitConfig(test=0.2), loop=LoopConfig(epochs=4))
+SIMULATION = SimulationConfig(duration_s=12.0)
 
-Steps = Callable[[str], AbstractContextManager[Callable[..., None]]]
-"""Shows a step while it runs: title -> context that yields a progress callback."""
+SETTINGS = (
+    "student.loop.epochs=4",
+    "student.split.test=0.2",
+    "selection.window_s=0.5",
+    "expertise.min_scans=8",
+)
+"""A run of a few minutes on two cores: what it shows is that all works, not how well."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,20 @@ class DemoResult:
     Attributes:
         evaluation: of the labelled clouds that came back from the node.
         replay: how they came back.
-        training: how the model was trained.
+        run: what the pipeline made.
         picture: PNG of one held-out sweep.
     """
 
     evaluation: Evaluation
     replay: Replay
-    training: TrainingResult
+    run: RunResult
     picture: Path
+
+
+def load_demo_settings(file: Path | None = None, assignments: Sequence[str] = ()) -> RunConfig:
+    """The demo's own settings, or those of a file instead, overridden by assignments; errors as of
+    `load_settings`."""
+    return load_settings(RunConfig, file, (*(SETTINGS if file is None else ()), *assignments))
 
 
 def demo(
@@ -65,7 +74,7 @@ def demo(
     bag: Path | None,
     labels: str | None,
     steps: Steps,
-    training: StudentConfig = TRAINING,
+    config: RunConfig | None = None,
     simulation: SimulationConfig = SIMULATION,
 ) -> DemoResult:
     """Bag in, labelled live clouds out. Steps that an earlier call finished are not repeated.
@@ -75,12 +84,14 @@ def demo(
         bag: a recorded bag; None simulates one.
         labels: label map of `bag`: a file, or the name of one that ships.
         steps: shows the progress.
-        training: how the student is trained; its test part is what the node is shown.
+        config: of the pipeline, `load_demo_settings` by default; the test part is what the node is
+            shown.
         simulation: the drive, where no bag is given.
 
     Raises:
         InputError: of any of the steps.
     """
+    config = config or load_demo_settings()
     if bag is not None and labels is None:
         raise InputError("a bag of your own needs its label map too: LABELS=path or a shipped name")
     work = out / ("simulated" if bag is None else bag.resolve().name)
@@ -90,15 +101,11 @@ def demo(
         if not bag.exists():
             with steps("simulating a drive") as progress:
                 simulate(bag, simulation, progress)
-    with steps("preparing the bag") as progress:
-        prepare([bag], labels, work / "cache", PrepareConfig(), progress)
-    cache = Cache.open(work / "cache")
-    split = make_split([cache], training.split)
-    with steps("training the student") as progress:
-        trained = baseline(split, work / "run", training, progress=progress)
+    result = run([bag], work / "run", labels, config, steps)
+    cache = result.caches[0]
     with steps("playing held-out sweeps to the node"):
-        shown = _held_out(bag, cache, split)
-        played = replay(trained.model, [one.cloud for one in shown], RATE_HZ, work / "node.log")
+        shown = _held_out(bag, cache, result.split)
+        played = replay(result.model, [one.cloud for one in shown], RATE_HZ, work / "node.log")
     predictions = _predictions(cache, shown, played)
     if not predictions:
         raise InputError(f"the node labelled no cloud; see {work / 'node.log'}")
@@ -109,8 +116,8 @@ def demo(
     picture = out / "segmentation.png"
     with steps("drawing"):
         _draw(cache, predictions, picture)
-    _write_result(work / "demo.json", evaluation, played, trained)
-    return DemoResult(evaluation, played, trained, picture)
+    _write_result(work / "demo.json", evaluation, played, result)
+    return DemoResult(evaluation, played, result, picture)
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ def _held_out(bag: Path, cache: Cache, split: Split) -> list[HeldOut]:
     """What the node is shown: the first `MAX_CLOUDS` of the test part."""
     test = [place.sweep for place in split.test]
     if not test:
-        raise InputError("the training settings leave no test sweeps; set split.test above 0")
+        raise InputError("no test sweeps are left for the node: raise student.split.test")
     if len(test) > MAX_CLOUDS:
         log.info("playing the first %d of %d held-out sweeps", MAX_CLOUDS, len(test))
     return held_out_clouds(bag, cache, test[:MAX_CLOUDS])
@@ -175,18 +182,17 @@ def _draw(cache: Cache, predictions: dict[int, np.ndarray], picture: Path) -> No
     )
 
 
-def _write_result(
-    path: Path, evaluation: Evaluation, played: Replay, training: TrainingResult
-) -> None:
+def _write_result(path: Path, evaluation: Evaluation, played: Replay, result: RunResult) -> None:
     document = {
         "scores": evaluation.to_json(),
+        "labels_alone": result.baseline.to_json(),
+        "distilled": result.student.to_json(),
         "latency_ms": played.percentiles(),
         "frames": {
             "sent": played.sent,
             "labelled": len(played.replies),
             "replaced": played.replaced,
         },
-        "training_seconds": training.seconds,
         "cores": os.cpu_count(),
     }
     write_atomically(path, json.dumps(document, indent=2).encode())

@@ -156,8 +156,8 @@ def adept_distillation(
     experts: Tensor,
     temperature: float,
 ) -> Tensor:
-    """L_ASD = mean_c e_c mean_{i of c, expert right} T^2 KL(p_expert || p_student), over the classes
-    c that have such points.
+    """L_ASD = mean_c e_c mean_{i of c, expert right} T^2 KL(p_expert || p_student), over the
+    classes c that have such points.
 
     Not divided by the sum of e_c: the loss would then be as loud as ever when all experts have
     nearly fallen silent.

@@ -45,7 +45,7 @@ class EncoderConfig(BaseModel):
     )
     reduction: int = Field(1, ge=1, le=8, description="px averaged along each side of an image")
     channels: int = Field(
-        128, ge=1, le=sum(CHANNELS), description="principal components kept of the feature maps"
+        64, ge=1, le=sum(CHANNELS), description="principal components kept of the feature maps"
     )
     frozen: bool = Field(
         True, description="false: the encoder learns with the teacher, which costs many times more"

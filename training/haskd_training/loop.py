@@ -42,7 +42,7 @@ class LoopConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(24, ge=1)
     batch_size: int = Field(1, ge=1, le=256, description="sweeps a step")
     learning_rate: float = Field(
         4e-3, gt=0, allow_inf_nan=False, description="peak of the one-cycle schedule"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,13 @@ class Split:
     def learned(self) -> list[SweepRef]:
         """All sweeps that training sees, labelled ones first."""
         return self.train + self.unlabelled
+
+    def labelled(self) -> Split:
+        """The same without the unlabelled sweeps, as training on labels alone sees it: it does not
+        change when a recording without labels is added."""
+        roles = (self.train, self.calibration, self.validation, self.test)
+        used = 1 + max(place.cache for role in roles for place in role)
+        return replace(self, caches=self.caches[:used], unlabelled=[])
 
     def sweep(self, place: SweepRef) -> Sweep:
         return self.caches[place.cache].sweep(place.sweep)

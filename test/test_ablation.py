@@ -1,0 +1,267 @@
+"""The ablation: paired rows, resumable, and a table whose numbers can be worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from painted_wall import wall_cache
+from safetensors.torch import load_file
+from small_run import METHOD as SETTINGS
+from small_run import quiet
+
+from haskd_ros import model_file
+from haskd_ros.errors import InputError
+from haskd_ros.models import build
+from haskd_training.ablation import (
+    LABELS,
+    METHOD,
+    RECORDED,
+    AblationConfig,
+    Scores,
+    ablate,
+    row_settings,
+)
+from haskd_training.ablation_table import circumstances, markdown, summarise, write
+from haskd_training.cache import Cache
+from haskd_training.settings import load_settings
+from haskd_training.splits import SplitConfig, make_split
+from haskd_training.weight_averaging import average_snapshots
+
+NOBODY = "taught by nobody"
+ROWS = {
+    NOBODY: {"distillation": {"teacher": "none", "snapshots": "none"}},
+    METHOD: {},
+}
+
+
+def settings(*assignments: str, rows=ROWS) -> AblationConfig:
+    given = [f"method.{setting}" for setting in SETTINGS]
+    config = load_settings(
+        AblationConfig, None, [*given, "bounds=false", "seeds=[0]", *assignments]
+    )
+    return config.model_copy(update={"rows": rows})
+
+
+@pytest.fixture(scope="module")
+def split(drive_cache):
+    return make_split([Cache.open(drive_cache)], settings().method.student.split)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("ablation")
+
+
+@pytest.fixture(scope="module")
+def scores(split, out):
+    """Seeds 0 and 1, each made by a call of its own, as two machines would."""
+    for seed in (0, 1):
+        ablate(split, out, settings(f"seeds=[{seed}]"), quiet)
+    return ablate(split, out, settings("seeds=[0,1]"), quiet)
+
+
+def written(out: Path) -> dict[Path, int]:
+    files = (path for path in out.rglob("*") if path.is_file() and path.name != "seconds.json")
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_rows_of_a_seed_are_pairs(scores, split):
+    # Taught by nobody, a row is the baseline: same initial weights, same order, same steps
+    np.testing.assert_array_equal(scores[NOBODY].counts[RECORDED], scores[LABELS].counts[RECORDED])
+    plain, nobody, method = (load_file(scores[name].model) for name in (LABELS, NOBODY, METHOD))
+    assert all(torch.equal(plain[name], nobody[name]) for name in plain)
+    assert not all(torch.equal(plain[name], method[name]) for name in plain)
+    # [seeds, sweeps, C, C + 1], and the two seeds are two runs
+    classes = len(split.taxonomy)
+    counts = scores[METHOD].counts[RECORDED]
+    assert counts.shape == (2, 4, classes, classes + 1)
+    assert not np.array_equal(counts[0], counts[1])
+    assert set(scores[METHOD].counts) == {RECORDED, *scores[LABELS].counts}
+    assert set(scores[NOBODY].counts) == {RECORDED}
+
+
+def test_calls_for_single_seeds_leave_nothing_to_do_for_the_one_that_assembles(scores, split, out):
+    before = written(out)
+    again = ablate(split, out, settings("seeds=[0,1]"), quiet)
+    assert written(out) == before
+    np.testing.assert_array_equal(again[METHOD].counts[RECORDED], scores[METHOD].counts[RECORDED])
+    # What seed 1 cost is known to a call that did not pay it
+    assert len(again[METHOD].costs) == 2 and (again[METHOD].seconds > 0).all()
+    stages = {name.rpartition("-")[0] for name in again[METHOD].costs[1]}
+    assert {"baseline", "selection", "features", "teacher", "expertise", "student"} <= stages
+    assert {name.rpartition("-")[0] for name in again[LABELS].costs[1]} == {"baseline"}
+
+
+def test_scores_of_other_settings_are_not_taken_for_ones_own(scores, split, out):
+    before = written(out)
+    config = settings("method.distillation.teacher_weight=0.1", "corrupted=[]")
+    other = ablate(split, out, config, quiet)
+    assert not np.array_equal(other[METHOD].counts[RECORDED][0], scores[METHOD].counts[RECORDED][0])
+    # The old ones stay, and of the stages only the student was trained again
+    now = written(out)
+    assert before.items() <= now.items()
+    new = {path.relative_to(out).parts[1] for path in now.keys() - before.keys()}
+    assert {name.rpartition("-")[0] for name in new if "." not in name} == {"student"}
+
+
+def test_bounds_stand_beside_the_rows(split, out, scores):
+    config = settings(
+        "bounds=true", "corrupted=[]", "method.student.loop.average=0.9",
+        "method.distillation.snapshots=none", rows={},
+    )  # fmt: skip
+    found = ablate(split, out, config, quiet)
+    assert list(found) == [
+        LABELS,
+        "SWA of the snapshots",
+        "ensemble of the snapshots",
+        "EMA of the weights",
+        "teacher (with images)",
+    ]
+    points = found[LABELS].counts[RECORDED].sum()
+    assert points > 0
+    for row in found.values():
+        assert row.counts[RECORDED].sum() == points
+
+
+def test_without_test_sweeps_nothing_is_trained(drive_cache, tmp_path):
+    held = SplitConfig(calibration=0.2, validation=0.2, test=0)
+    split = make_split([Cache.open(drive_cache)], held)
+    with pytest.raises(InputError, match="no labelled sweep to test on"):
+        ablate(split, tmp_path, settings(), quiet)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_row_with_an_impossible_setting_is_named_before_anything_is_trained(split, tmp_path):
+    for row, message in (
+        ({"distillation": {"teacher": "nobody"}}, r"'odd', setting distillation\.teacher"),
+        ({"distilation": {"teacher": "none"}}, r"'odd', setting distilation: extra"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ablate(split, tmp_path, settings(rows={"odd": row}), quiet)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_row_may_change_one_nested_setting_and_keeps_the_others():
+    method = settings("method.student.loop.epochs=3").method
+    cyclic = {"student": {"loop": {"schedule": "cyclic"}}}
+    loop = row_settings(method, "cyclic", cyclic, seed=7).student.loop
+    assert (loop.schedule, loop.seed, loop.epochs) == ("cyclic", 7, 3)
+
+
+# Two seeds, two sweeps, two classes and the column of points without a prediction.
+PLAIN = np.array([[[[2, 2, 0], [0, 4, 0]], [[0, 0, 0], [0, 4, 0]]]] * 2)
+BETTER = np.array(
+    [
+        [[[4, 0, 0], [0, 4, 0]], [[0, 0, 0], [0, 4, 0]]],
+        [[[2, 0, 2], [0, 4, 0]], [[0, 0, 0], [0, 4, 0]]],
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def wall(tmp_path_factory):
+    """Classes wall and poster, two sweeps to test on."""
+    cache = wall_cache(tmp_path_factory.mktemp("wall") / "wall", sweeps=4)
+    return make_split([cache], SplitConfig(calibration=0, validation=0, test=0.5))
+
+
+@pytest.fixture(scope="module")
+def summary(wall, tmp_path_factory, tiny_metadata):
+    folder = tmp_path_factory.mktemp("models")
+    models = {}
+    for seed, name in enumerate((LABELS, METHOD)):
+        torch.manual_seed(seed)
+        network = build("sparse_unet", classes=2, **tiny_metadata.arguments)
+        metadata = replace(tiny_metadata, taxonomy=wall.taxonomy)
+        models[name] = folder / f"{seed}.safetensors"
+        model_file.save(models[name], network, metadata)
+    costs = [{"baseline-a": 10.0}, {"baseline-b": 20.0}]
+    more = [{"baseline-a": 10.0, "student-a": 15.0}, {"baseline-b": 20.0, "student-b": 30.0}]
+    scores = {
+        LABELS: Scores({RECORDED: PLAIN, "fog": PLAIN}, costs, 1.0, models[LABELS]),
+        METHOD: Scores({RECORDED: BETTER, "fog": PLAIN}, more, 2.0, models[METHOD]),
+    }
+    return summarise(scores, wall, AblationConfig(seeds=(0, 1)))
+
+
+def test_the_table_s_numbers_are_those_worked_out_by_hand(summary):
+    plain, method = summary["rows"][LABELS], summary["rows"][METHOD]
+    # wall: TP 2, FN 2 -> 1/2; poster: TP 8, FP 2 -> 4/5
+    assert plain["miou"] == pytest.approx([0.65, 0.65])
+    # seed 0: all right; seed 1: wall TP 2, FN 2 -> 1/2, poster 1
+    assert method["miou"] == pytest.approx([1.0, 0.75])
+    assert method["iou"] == pytest.approx([0.75, 1.0])
+    # differences 0.35 and 0.10: mean 0.225, standard error 0.125, t(1 degree) at 97.5 % 12.706
+    mean, low, high = method["gain"]["over_seeds"]
+    assert mean == pytest.approx(0.225)
+    assert (low, high) == pytest.approx((0.225 - 12.706 * 0.125, 0.225 + 12.706 * 0.125), abs=1e-3)
+    # Blocks as long as the test drive: every resample sees all sweeps, so that only seeds are
+    # drawn: 0 twice, 1 twice, or both
+    mean, low, high = method["gain"]["over_seeds_and_sweeps"]
+    assert (mean, low, high) == pytest.approx((0.225, 0.1, 0.35))
+    assert summary["method_over"][LABELS]["gain"] == method["gain"]
+    assert summary["corrupted"] == {"fog": {LABELS: plain["miou"], METHOD: plain["miou"]}}
+    assert summary["common"] == ["wall", "poster"]
+
+
+def test_stages_that_rows_share_are_paid_once(summary):
+    assert summary["rows"][LABELS]["seconds"] == [10.0, 20.0]
+    assert summary["rows"][METHOD]["seconds"] == [25.0, 50.0]
+    # 10 + 20 + 15 + 30 and 3 for scoring
+    assert summary["computing_s"] == pytest.approx(78.0)
+
+
+def test_the_page_says_who_made_it_from_what_and_where(summary, tmp_path):
+    summary = summary | circumstances("haskd ablate wall", 90.0)
+    write(summary, tmp_path / "results")
+    page = (tmp_path / "results/ablation.md").read_text()
+    assert page == markdown(summary)
+    assert "haskd ablate wall" in page and "This call took 1.5 minutes" in page
+    assert f"torch {torch.__version__}" in page
+    assert "| wall (drive) | 2 |  |  | 2 |  | 600 |" in page
+    assert "| labels alone | 65.0 |  |  |  | 65.0 |  |  |  | 1.00 |" in page
+    # 37.5 s of 15 s on average
+    row = next(line for line in page.splitlines() if line.startswith("| HAS-KD | 87.5 |"))
+    assert "| +22.5 |" in row and "| +10.0 to +35.0 |" in row and row.endswith("| 2.50 |")
+    assert "tensors of equal shapes (checked)" in page
+    document = json.loads((tmp_path / "results/ablation.json").read_text())
+    assert document["rows"] == summary["rows"] and document["machine"] == summary["machine"]
+
+
+def test_one_seed_alone_has_no_interval_over_seeds(wall):
+    scores = {
+        LABELS: Scores({RECORDED: PLAIN[:1]}, [{"a": 1.0}], 0.0, None),
+        "other": Scores({RECORDED: BETTER[:1]}, [{"a": 1.0}], 0.0, None),
+    }
+    summary = summarise(scores, wall, AblationConfig(seeds=(0,)))
+    assert summary["rows"]["other"]["gain"]["over_seeds"] == [pytest.approx(0.35), None, None]
+    assert "| +35.0 | - | +35.0 to +35.0 |" in markdown(summary)
+    assert summary["student"] is None
+
+
+def test_averaged_weights_are_means_with_statistics_of_their_own(wall, tmp_path, tiny_metadata):
+    metadata = replace(tiny_metadata, taxonomy=wall.taxonomy)
+    snapshots = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = build("sparse_unet", classes=2, **metadata.arguments)
+        snapshots.append(tmp_path / f"{seed}.safetensors")
+        model_file.save(snapshots[-1], network, metadata)
+    config = settings().method.student
+    average = average_snapshots(
+        snapshots, wall, config, tmp_path / "mean.safetensors", torch.device("cpu")
+    )
+    first, second, mean = map(load_file, (*snapshots, average))
+    for name, value in mean.items():
+        if name.endswith(("running_mean", "running_var")):
+            # Fresh networks have 0 and 1; after an epoch it is what the clouds give
+            assert not torch.equal(value, first[name])
+        elif name.endswith("num_batches_tracked"):
+            assert value == len(wall.train)
+        else:
+            torch.testing.assert_close(value, (first[name] + second[name]) / 2)

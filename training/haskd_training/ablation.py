@@ -1,0 +1,304 @@
+"""`haskd ablate`: what each part of the method is worth.
+
+Every row is the same student with the same initial weights, data order and number of steps, taught
+by somebody else; rows of one seed are paired. Beside them stand bounds that the student's price
+does not buy: the teacher with its images, averages of the weights, the ensemble of the snapshots.
+
+OUT/stages/   of all rows, see `stages`; what rows have in common is done once
+OUT/scores/ROW-SEED-DIGEST.safetensors   [S, C, C + 1] counts on each test sweep, as recorded and
+                                         corrupted; the digest is of the data and settings
+
+Calls with different seeds may work on one OUT at the same time; a call with all of them then finds
+everything done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from haskd_ros import model_file
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.baseline import AVERAGE, TrainingResult
+from haskd_training.batches import SweepRef, within_range
+from haskd_training.cache import Sweep
+from haskd_training.corruptions import CORRUPTIONS
+from haskd_training.fusion import load_teacher
+from haskd_training.scoring import Predict, by_model, sweep_confusions
+from haskd_training.snapshots import mean_logits, snapshot_logits
+from haskd_training.splits import Split
+from haskd_training.stages import MethodConfig, Stages, Steps, check
+from haskd_training.teacher import teacher_look
+from haskd_training.weight_averaging import average_snapshots
+
+LABELS = "labels alone"
+METHOD = "HAS-KD"
+
+RECORDED = "recorded"
+"""The condition of clouds that are not corrupted."""
+
+_SPENT = "haskd_spent"
+
+Overrides = dict[str, dict[str, Any]]
+"""Settings of a row that differ from the method's: stage -> setting -> value."""
+
+
+def _taught(**distillation: Any) -> Overrides:
+    return {"distillation": distillation}
+
+
+ROWS: dict[str, Overrides] = {
+    "vanilla KD from the teacher": _taught(teacher="vanilla", snapshots="none"),
+    "KD from the last snapshot": _taught(teacher="none", snapshots="last"),
+    "KD from the mean of snapshots": _taught(teacher="none", snapshots="mean"),
+    "ASD, experts at random": _taught(teacher="none", snapshots="random"),
+    "ASD": _taught(teacher="none", snapshots="adept"),
+    "IHD, nearest images": _taught(teacher="information", snapshots="none")
+    | {"selection": {"strategy": "nearest"}},
+    "IHD with IOF": _taught(teacher="information", snapshots="none"),
+    "HAS-KD, experts at random": _taught(teacher="information", snapshots="random"),
+    METHOD: _taught(teacher="information", snapshots="adept"),
+}
+
+
+class AblationConfig(BaseModel):
+    """What is compared, on how many seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    rows: dict[str, Overrides] = Field(ROWS, description="by name: stage -> setting -> value")
+    corrupted: tuple[str, ...] = Field(
+        (LABELS, METHOD), description="rows that are also scored on corrupted clouds"
+    )
+    bounds: bool = Field(
+        True, description="score the teacher, averaged weights and the ensemble too"
+    )
+    method: MethodConfig = MethodConfig()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A row's runs.
+
+    Attributes:
+        counts: by condition ("recorded" or a corruption), [seeds, S, C, C + 1].
+        costs: of each seed, s of computing by stage, everything that the row needs.
+        scoring_s: of all seeds together.
+        model: the file of the first seed; None where it is no model file.
+    """
+
+    counts: dict[str, np.ndarray]
+    costs: list[dict[str, float]]
+    scoring_s: float
+    model: Path | None
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """[seeds] of computing."""
+        return np.array([sum(costs.values()) for costs in self.costs])
+
+
+def ablate(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict[str, Scores]:
+    """Train and score every row on every seed; what an earlier call finished is not done again.
+
+    The test sweeps are looked at once a row, at the very end of its training.
+
+    Args:
+        split: who learns from what; with test sweeps.
+
+    Raises:
+        InputError: data that can't serve the method or the test, or of any stage.
+    """
+    check(split, config.method)
+    if not split.test:
+        raise InputError("no labelled sweep to test on: give a test cache or raise split.test")
+    return {
+        name: _scored(name, runs, out, config, split, steps)
+        for name, runs in _runs(split, out, config, steps).items()
+    }
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row on one seed, not yet done.
+
+    Attributes:
+        stages: that it is made from.
+        predictor: makes what will be scored.
+        model: the model file, once that is made; None for what is none.
+    """
+
+    stages: Stages
+    predictor: Callable[[], Predict]
+    model: Callable[[], Path | None]
+
+    @property
+    def seed(self) -> int:
+        return self.stages.config.student.loop.seed
+
+    def digest(self, conditions: Sequence[str]) -> str:
+        """Of all that its scores depend on."""
+        identity = [
+            self.stages.split.fingerprint(),
+            self.stages.config.model_dump(mode="json"),
+            conditions,
+        ]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
+
+
+def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict[str, list[Run]]:
+    """Rows in the table's order, each with its seeds."""
+    rows: dict[str, list[Run]] = {LABELS: []} | {name: [] for name in config.rows}
+    for seed in config.seeds:
+
+        def stages(name: str, overrides: Overrides, seed: int = seed) -> Stages:
+            method = row_settings(config.method, name, overrides, seed)
+
+            def titled(title: str) -> AbstractContextManager[Callable[..., None]]:
+                return steps(f"{name}, seed {seed}: {title}")
+
+            return Stages(out / "stages", split, method, None, titled, images_of_test=config.bounds)
+
+        plain = stages(LABELS, {})
+        rows[LABELS].append(_of_model(plain, lambda s: s.baseline))
+        for name, overrides in config.rows.items():
+            rows[name].append(_of_model(stages(name, overrides), lambda s: s.student))
+        if config.bounds:
+            for name, run in _bounds(plain).items():
+                rows.setdefault(name, []).append(run)
+    return rows
+
+
+def row_settings(method: MethodConfig, name: str, overrides: Overrides, seed: int) -> MethodConfig:
+    """The settings of a row on a seed.
+
+    Raises:
+        InputError: overrides that name no setting, or a value that isn't allowed.
+    """
+    settings = _merged(method.model_dump(), overrides)
+    settings["student"]["loop"]["seed"] = seed
+    try:
+        return MethodConfig.model_validate(settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise InputError(f"row {name!r}, setting {place}: {problem['msg'].lower()}") from error
+
+
+def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with some of them changed."""
+    return dict(settings) | {
+        name: _merged(settings[name], value)
+        if isinstance(value, Mapping) and isinstance(settings.get(name), Mapping)
+        else value
+        for name, value in changes.items()
+    }
+
+
+def _of_model(stages: Stages, result: Callable[[Stages], TrainingResult]) -> Run:
+    return Run(
+        stages,
+        lambda: by_model(result(stages).model, stages.device),
+        lambda: result(stages).model,
+    )
+
+
+def _bounds(stages: Stages) -> dict[str, Run]:
+    """What costs more than the student does, or needs more than a cloud."""
+
+    def averaged() -> Predict:
+        path = stages.baseline.model.parent.parent / f"{stages.baseline.model.parent.name}-swa"
+        model = path / "model.safetensors"
+        if not model.exists():
+            average_snapshots(
+                stages.snapshots, stages.split, stages.config.student, model, stages.device
+            )
+        return by_model(model, stages.device)
+
+    def ensemble() -> Predict:
+        networks = [model_file.load(path)[0].to(stages.device) for path in stages.snapshots]
+        return _near(stages, lambda _, points, __: mean_logits(snapshot_logits(networks, points)))
+
+    def teacher() -> Predict:
+        network, _ = load_teacher(stages.teacher.teacher)
+        look = teacher_look(network.to(stages.device), stages.features)
+        return _near(stages, lambda *where: look(*where)["logits"])
+
+    def run(predictor: Callable[[], Predict]) -> Run:
+        return Run(stages, predictor, lambda: None)
+
+    bounds = {"SWA of the snapshots": run(averaged), "ensemble of the snapshots": run(ensemble)}
+    if stages.config.student.loop.average:
+        average = lambda: by_model(stages.baseline.model.parent / AVERAGE, stages.device)  # noqa: E731
+        bounds["EMA of the weights"] = run(average)
+    if stages.config.distillation.teacher != "none":
+        bounds["teacher (with images)"] = run(teacher)
+    return bounds
+
+
+def _near(stages: Stages, logits: Callable[..., torch.Tensor]) -> Predict:
+    """Classes of points within the student's range from a `Look` at them."""
+
+    @torch.inference_mode()
+    def predict(place: SweepRef, sweep: Sweep) -> np.ndarray:
+        near = within_range(sweep.points, stages.config.student.max_range)
+        classes = np.full(len(near), UNLABELLED, np.uint8)
+        points = torch.from_numpy(sweep.points[near]).to(stages.device)
+        classes[near] = logits(place, points, near).argmax(1).cpu().numpy()
+        return classes
+
+    return predict
+
+
+def _scored(
+    name: str, runs: Sequence[Run], out: Path, config: AblationConfig, split: Split, steps: Steps
+) -> Scores:
+    conditions = [RECORDED, *(CORRUPTIONS if name in config.corrupted else ())]
+    counts: dict[str, list[np.ndarray]] = {condition: [] for condition in conditions}
+    costs, scoring_s = [], 0.0
+    for run in runs:
+        slug = re.sub(r"\W+", "-", name).strip("-").lower()
+        path = out / "scores" / f"{slug}-{run.seed}-{run.digest(conditions)}.safetensors"
+        if not path.exists():
+            predictor = run.predictor()
+            started = time.perf_counter()
+            found = _counts(f"{name}, seed {run.seed}", predictor, conditions, split, steps)
+            spent = {"costs": run.stages.costs, "scoring_s": time.perf_counter() - started}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, save(found, {_SPENT: json.dumps(spent)}))
+        with safe_open(path, framework="numpy") as file:
+            for condition in conditions:
+                counts[condition].append(file.get_tensor(condition))
+            spent = json.loads(file.metadata()[_SPENT])
+        costs.append(spent["costs"])
+        scoring_s += spent["scoring_s"]
+    stacked = {condition: np.stack(tables) for condition, tables in counts.items()}
+    return Scores(stacked, costs, scoring_s, runs[0].model())
+
+
+def _counts(
+    title: str, predictor: Predict, conditions: Sequence[str], split: Split, steps: Steps
+) -> dict[str, np.ndarray]:
+    """By condition [S, C, C + 1]."""
+    found = {}
+    for condition in conditions:
+        with steps(f"scoring {title}, {condition}") as progress:
+            corruption = None if condition == RECORDED else condition
+            found[condition] = sweep_confusions(predictor, split, split.test, corruption, progress)
+    return found

@@ -1,0 +1,348 @@
+"""The stages of HAS-KD on prepared caches, each done once for what it depends on.
+
+ROOT/STAGE-DIGEST/, where the digest is of all that went into the stage: settings, data, and the
+folders of the stages before it. Calling for a stage whose folder is finished costs nothing, an
+unfinished one goes on, and changed settings lead to another folder beside the old one. Runs with
+other settings under the same root share the stages in which they agree.
+
+Under torchrun all processes train together; what is no training the first one does, while the
+others wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.baseline import TrainingResult, baseline, snapshot_path
+from haskd_training.batches import SweepRef
+from haskd_training.candidates import SelectionConfig
+from haskd_training.distil import DistillationConfig, SnapshotTargets, TeacherTargets, distil
+from haskd_training.expertise import ExpertiseConfig, ExpertiseTable, expertise
+from haskd_training.fusion import load_teacher
+from haskd_training.image_features import EncoderConfig, ImageFeatures, image_features
+from haskd_training.loop import make_fabric
+from haskd_training.outputs import Look, Outputs, model_logits
+from haskd_training.run_folder import RESULT, RunFolder
+from haskd_training.selection import Selection, select
+from haskd_training.snapshots import channel_probabilities, mean_logits, measure, route
+from haskd_training.splits import Split
+from haskd_training.student import StudentConfig
+from haskd_training.teacher import TeacherConfig, TeacherResult, teacher_look, train_teacher
+
+_SECONDS = "seconds.json"
+
+Steps = Callable[[str], AbstractContextManager[Callable[..., None]]]
+"""Shows a step while it runs: title -> context that yields a progress callback."""
+
+
+class MethodConfig(BaseModel):
+    """All that HAS-KD does with prepared data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    student: StudentConfig = StudentConfig()
+    selection: SelectionConfig = SelectionConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    expertise: ExpertiseConfig = ExpertiseConfig()
+    distillation: DistillationConfig = DistillationConfig()
+
+
+def check(split: Split, config: MethodConfig) -> None:
+    """Whether the data can serve what the configuration asks for.
+
+    Raises:
+        InputError: it can't.
+    """
+    if not split.calibration:
+        raise InputError(
+            "no labelled sweep to calibrate on: raise split.calibration (HAS-KD needs it to tell "
+            "which snapshot is adept at what)"
+        )
+    if not (split.test or split.validation):
+        raise InputError("no labelled sweep to score on: raise split.test or split.validation")
+    images = any(split.caches[place.cache].images for place in split.train)
+    if config.distillation.teacher != "none" and not images:
+        raise InputError(
+            "no images in the bags, so there is no teacher: record a camera, or set "
+            "distillation.teacher=none to learn from labels and snapshots alone"
+        )
+
+
+class Stages:
+    """The stages under one root, for one split and one configuration.
+
+    Args:
+        root: their folders' parent.
+        split: who learns from what.
+        config: of every stage.
+        attribution: whom the data's licence wants credited, for the model files.
+        steps: shows the progress.
+        images_of_test: choose images of the test sweeps too, to score the teacher on them.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: Split,
+        config: MethodConfig,
+        attribution: str | None,
+        steps: Steps,
+        images_of_test: bool = False,
+    ) -> None:
+        self.root, self.split, self.config = root, split, config
+        self.attribution, self.steps = attribution, steps
+        self.images_of_test = images_of_test
+        self._used: list[Path] = []
+        self.fabric = make_fabric(config.student.loop, root)
+        self.device = self.fabric.device
+
+    @cached_property
+    def baseline(self) -> TrainingResult:
+        """The student trained on labels alone; its folder holds the snapshots."""
+        config, split = self.config.student, self.split.labelled()
+        folder = self._folder("baseline", config, self.attribution, split=split)
+        with self._working(
+            "training the student on labels alone", folder, together=True
+        ) as progress:
+            return baseline(split, folder, config, self.attribution, progress)
+
+    @property
+    def snapshots(self) -> list[Path]:
+        """Model files, oldest first."""
+        folder = self.baseline.model.parent
+        return [snapshot_path(folder, k) for k in range(self.config.student.snapshots)]
+
+    @cached_property
+    def with_images(self) -> list[SweepRef]:
+        """Sweeps that images are chosen for: those that are learned from, and those on which the
+        teacher is compared."""
+        split = self.split
+        places = list(dict.fromkeys(split.learned + split.calibration + split.validation))
+        return places + split.test if self.images_of_test else places
+
+    @cached_property
+    def selection(self) -> Selection:
+        """The images that teach."""
+        model, config = self.baseline.model, self.config.selection
+        folder = self._folder("selection", config, model.parent.name, self.with_images)
+        with self._working("choosing images", folder) as progress:
+            return select(self.split.caches, self.with_images, model, folder, config, progress)
+
+    @cached_property
+    def features(self) -> ImageFeatures:
+        """What the chosen images show of each point."""
+        selection, config = self.selection, self.config.encoder
+        folder = self._folder("features", config, selection.path.name)
+        with self._working("computing image features", folder) as progress:
+            return image_features(self.split, self.with_images, selection, folder, config, progress)
+
+    @cached_property
+    def teacher(self) -> TeacherResult:
+        """The camera + LiDAR teacher."""
+        features, student, config = self.features, self.config.student, self.config.teacher
+        folder = self._folder("teacher", student, config, features.path.name)
+        with self._working("training the teacher", folder, together=True) as progress:
+            return train_teacher(
+                self.split, features, self.baseline.model, folder, student, config, progress
+            )
+
+    @cached_property
+    def teacher_targets(self) -> TeacherTargets:
+        """What the teacher says of the sweeps to learn from."""
+        network, _ = load_teacher(self.teacher.teacher)
+        network.to(self.device)
+        folder = self._folder("said-by-teacher", self.teacher.teacher.parent.name)
+        look = teacher_look(network, self.features)
+        outputs = self._recorded("asking the teacher", folder, look)
+        return TeacherTargets(outputs, network.feature_width)
+
+    @cached_property
+    def expertise(self) -> ExpertiseTable:
+        """Which snapshot is adept at what."""
+        self.baseline  # noqa: B018 trained under a title of its own
+        settings = {
+            "config": self.config.expertise.model_dump(mode="json"),
+            "baseline": self.baseline.model.parent.name,
+        }
+        folder = self._folder("expertise", settings)
+        with self._working("comparing the snapshots", folder) as progress:
+            run = RunFolder(folder, settings)
+            if (found := run.result()) is not None:
+                return ExpertiseTable.from_json(found)
+            run.claim()
+            places = self.split.calibration
+            counts, of_mean = measure(
+                self.snapshots,
+                map(self.split.sweep, places),
+                self.device,
+                lambda done: progress(done, len(places)),
+            )
+            names = [path.stem for path in self.snapshots]
+            classes = self.split.taxonomy.names
+            table = expertise(counts, of_mean, names, classes, self.config.expertise)
+            run.finish(table.to_json())
+        return table
+
+    @cached_property
+    def snapshot_targets(self) -> SnapshotTargets:
+        """What the snapshots say of the sweeps to learn from, as `distillation` asks."""
+        everyone = range(len(self.snapshots))
+        kind = self.config.distillation.snapshots
+        if kind in ("adept", "random"):
+            return self._expert_targets(random=kind == "random")
+        loaded = [self._said_by(k) for k in (everyone if kind == "mean" else everyone[-1:])]
+
+        def look(place: SweepRef, _: Tensor, near: np.ndarray) -> dict[str, Tensor]:
+            return {"logits": mean_logits(_logits(loaded, place, near))}
+
+        unknown = torch.full((len(self.split.taxonomy),), torch.nan)
+        return SnapshotTargets(self._said_together(kind, look), unknown)
+
+    def _expert_targets(self, random: bool) -> SnapshotTargets:
+        """Every point hears the expert of its class, or every channel its own."""
+        table = self.expertise
+        if random:
+            table = table.with_random_experts(self.config.student.loop.seed)
+        numbers = table.owners(unlabelled=bool(self.split.unlabelled))
+        loaded = [self._said_by(k) for k in numbers]
+        config, unlabelled = self.config.distillation, set(self.split.unlabelled)
+
+        def look(place: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
+            logits = _logits(loaded, place, near)
+            if config.routing == "channel":
+                heard = channel_probabilities(table, numbers, logits, config.temperature)
+                return {"probability": heard}
+            labels = torch.full((len(points),), UNLABELLED)
+            if place not in unlabelled:
+                labels = torch.from_numpy(self.split.sweep(place).label[near]).long()
+            routed, classes = route(table, numbers, logits, labels, config.trusted_snapshots)
+            return {"logits": routed, "classes": classes}
+
+        outputs = self._said_together(
+            [table.to_json(), config.routing, config.temperature, config.trusted_snapshots], look
+        )
+        return SnapshotTargets(outputs, table.expert_iou())
+
+    def _said_together(self, how: Any, look: Look) -> Outputs:
+        folder = self._folder("said-by-experts", how, self.baseline.model.parent.name)
+        return self._recorded("routing", folder, look)
+
+    def _said_by(self, snapshot: int) -> Outputs:
+        path = self.snapshots[snapshot]
+        folder = self._folder(f"said-by-{path.stem}", self.baseline.model.parent.name)
+        return self._recorded(f"asking {path.stem}", folder, model_logits(path, self.device))
+
+    def _recorded(self, title: str, folder: Path, look: Look) -> Outputs:
+        with self._working(title, folder) as progress:
+            return Outputs(folder).record(
+                look,
+                self.split,
+                self.split.learned,
+                self.config.student.max_range,
+                self.device,
+                progress,
+            )
+
+    @cached_property
+    def student(self) -> TrainingResult:
+        """The student taught by whom `distillation` names."""
+        config = self.config.distillation
+        teacher = None if config.teacher == "none" else self.teacher_targets
+        snapshots = None if config.snapshots == "none" else self.snapshot_targets
+        sources = {
+            name: None if targets is None else targets.outputs.folder.name
+            for name, targets in (("teacher", teacher), ("snapshots", snapshots))
+        }
+        student = self.config.student
+        folder = self._folder("student", student, config, sources, self.attribution)
+        with self._working("teaching the student", folder, together=True) as progress:
+            return distil(
+                self.split,
+                folder,
+                student,
+                config,
+                teacher,
+                snapshots,
+                sources,
+                self.attribution,
+                progress,
+            )
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """s of computing by the folder's name, of the stages that this object was asked for, over
+        all calls that worked on them, whoever asked."""
+        return {folder.name: _spent(folder) for folder in self._used}
+
+    @property
+    def seconds(self) -> float:
+        """All `costs` together."""
+        return sum(self.costs.values())
+
+    @contextmanager
+    def _working(
+        self, title: str, folder: Path, together: bool = False
+    ) -> Iterator[Callable[..., None]]:
+        """Show a stage's progress, and add its time to what was spent on its folder.
+
+        Args:
+            together: all processes take part; otherwise the others follow the first one, and find
+                the work done.
+        """
+        finished = (folder / RESULT).exists()
+        started = time.perf_counter()
+        self._used.append(folder)
+        turns = nullcontext() if together else self.fabric.rank_zero_first()
+        try:
+            with turns, self.steps(title) as progress:
+                yield progress
+        finally:
+            if folder.exists() and not finished and self.fabric.is_global_zero:
+                total = _spent(folder) + time.perf_counter() - started
+                write_atomically(folder / _SECONDS, json.dumps(total).encode())
+
+    def _folder(self, stage: str, *inputs: Any, split: Split | None = None) -> Path:
+        """Where a stage's run with these inputs lies.
+
+        Args:
+            split: what the stage sees of the data; None: all of it.
+        """
+        data = (split or self.split).fingerprint()
+        text = json.dumps([_plain(value) for value in (data, *inputs)], sort_keys=True)
+        return self.root / f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _spent(folder: Path) -> float:
+    """s of computing on a stage's folder."""
+    path = folder / _SECONDS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else 0.0
+
+
+def _logits(said: Sequence[Outputs], place: SweepRef, near: np.ndarray) -> Tensor:
+    """[L, n, C] of L networks, of the points within range."""
+    return torch.stack([torch.from_numpy(one.of(place)["logits"][near]).float() for one in said])
+
+
+def _plain(value: Any) -> Any:
+    """As JSON values."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Sequence) and value and isinstance(value[0], SweepRef):
+        return [[place.cache, place.sweep] for place in value]
+    return value

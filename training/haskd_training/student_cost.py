@@ -1,0 +1,88 @@
+"""What a model costs a robot, beside another one: their tensors, their files, their latency."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from haskd_ros import model_file
+from haskd_ros.segmenter import Segmenter
+
+WARM_UP = 2
+"""Turns that are not counted."""
+
+
+@dataclass(frozen=True)
+class StudentCost:
+    """What one model costs.
+
+    Attributes:
+        file_bytes: of the model file; headers differ, since they tell how the model was trained.
+        tensor_bytes: of the weights alone.
+        latency_ms: lower quartile, median and upper quartile for one cloud, points in to labels
+            out.
+    """
+
+    file_bytes: int
+    tensor_bytes: int
+    latency_ms: tuple[float, float, float]
+
+
+def tensors(model: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Number format and shape of a model file's tensors by name.
+
+    Raises:
+        ModelFileError: not a model.
+    """
+    model_file.load(model)
+    with safe_open(model, framework="numpy") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+
+
+def same_network(first: Path, second: Path) -> bool:
+    """Whether two model files hold the same architecture with tensors of the same shapes, and so
+    ask for the same operations."""
+    kinds = [
+        (metadata.architecture, metadata.arguments, metadata.max_range)
+        for _, metadata in map(model_file.load, (first, second))
+    ]
+    return kinds[0] == kinds[1] and tensors(first) == tensors(second)
+
+
+def compare_costs(
+    models: Mapping[str, Path], clouds: Sequence[np.ndarray], device: torch.device, turns: int = 30
+) -> dict[str, StudentCost]:
+    """Measure models in turn, so that what else the machine does falls on all of them alike.
+
+    Args:
+        models: model files by name.
+        clouds: [N, 4] each, intensity 0..1; turn i labels cloud i, and over again.
+
+    Raises:
+        ModelFileError: not a model.
+    """
+    segmenters = {name: Segmenter.load(path, str(device)) for name, path in models.items()}
+    spent: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(WARM_UP + turns):
+        cloud = clouds[turn % len(clouds)]
+        for name, segmenter in segmenters.items():
+            unit = np.array([1, 1, 1, segmenter.metadata.intensity.scale], np.float32)
+            points = cloud * unit
+            started = time.perf_counter()
+            segmenter(points)
+            spent[name].append(1e3 * (time.perf_counter() - started))
+    return {
+        name: StudentCost(
+            path.stat().st_size,
+            sum(value.nbytes for value in model_file.load(path)[0].state_dict().values()),
+            tuple(map(float, np.percentile(spent[name][WARM_UP:], (25, 50, 75)))),
+        )
+        for name, path in models.items()
+    }
