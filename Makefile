@@ -8,8 +8,8 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 # The version that the figures in docs/results were measured with.
 TORCH := torch==2.13.0
-# What Open3D and OpenCV load from the system.
-LIBRARIES := libgl1 libgomp1 libusb-1.0-0
+# The compiler of the sparse engine's kernels, and what Open3D and OpenCV load from the system.
+LIBRARIES := g++ libgl1 libgomp1 libusb-1.0-0
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 MISSING := $(shell dpkg-query -W -f='$${Status} $${Package}\n' $(LIBRARIES) 2>/dev/null | grep -c "ok installed" | grep -vx $(words $(LIBRARIES)))
 

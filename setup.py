@@ -54,7 +54,12 @@ setup(
     packages=find_packages(include=["haskd_ros", "haskd_ros.*"])
     + find_packages("training", include=["haskd_training", "haskd_training.*"]),
     package_data={
-        "haskd_ros": ["data/*.safetensors", "data/*.xml"],
+        "haskd_ros": [
+            "data/*.safetensors",
+            "data/*.xml",
+            "sparse/native/*.cpp",
+            "sparse/native/*.h",
+        ],
         "haskd_training": ["label_maps/*.yaml", "templates/*.j2"],
     },
     # What the ROS 2 tools look for. `ros2 run` finds executables in lib/haskd_ros; pip puts no

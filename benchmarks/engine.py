@@ -2,10 +2,11 @@
 
 For each cloud, voxel size and network, in turn, so that a drift of the machine hits all alike:
 - products: the network's matrix products alone, on rows that lie ready: the limit of this design;
-- torch: the plain torch backend, kernel maps and forward pass of the U-Net over voxels;
+- torch: plain torch, kernel maps and forward pass of the U-Net over voxels;
+- compiled: the same with the compiled kernels, where they can be built;
 - spconv: the same on spconv (its Native algorithm on a CPU), where it can be imported.
 
-Prints median and quartiles in ms and the ratio to torch. Timings, not a test.
+Prints median and quartiles in ms and the ratio of torch to compiled. Timings, not a test.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from haskd_ros.models import SparseUNet, build, fold_batch_norm, of_size
-from haskd_ros.models.sparse_unet import voxelise
+from haskd_ros.models.sparse_unet import Voxels, voxelise
 from haskd_ros.sparse import TorchGeometry, make_geometry, spconv_backend
 from haskd_ros.sparse.kernel_map import KernelMap
+from haskd_ros.sparse.native import build as native
+from haskd_ros.sparse.native.kernels import plain_torch
 from haskd_training.cache import Cache
 
 CASES = ((30_000, 0.2), (None, 0.2), (None, 0.1))
@@ -66,15 +69,23 @@ class ProductsAlone(TorchGeometry):
 
 
 def contenders(network: SparseUNet, points: torch.Tensor) -> dict[str, Callable[[], object]]:
-    keys = voxelise(points, None, network.voxel_size, "torch").geometry.keys(0)
+    voxels = voxelise(points, None, network.voxel_size, "torch")
+    keys = voxels.geometry.keys(0)
     x = torch.rand(len(keys), network.channels[0])
     ready = ProductsAlone(keys)
+
+    def run(backend: str) -> torch.Tensor:
+        geometry = make_geometry(keys, backend)
+        return network.unet(x, Voxels(geometry, voxels.grouping, voxels.offset))
+
     result = {
         "products": lambda: multiply_all(network, ready),
-        "torch": lambda: network.unet(x, make_geometry(keys, "torch")),
+        "torch": plain_torch()(lambda: run("torch")),
     }
+    if native.library() is not None:
+        result["compiled"] = lambda: run("torch")
     if spconv_backend.available():
-        result["spconv"] = lambda: network.unet(x, make_geometry(keys, "spconv"))
+        result["spconv"] = lambda: run("spconv")
     return result
 
 
@@ -116,8 +127,8 @@ def main() -> None:
     table = Table(
         title=f"ms: median (quartiles) over {arguments.repeats}, {arguments.threads} threads"
     )
-    columns = ("points", "voxel", "voxels", "net", "products", "torch", "spconv", "spconv/torch")
-    for column in columns:
+    names = ("products", "torch", "compiled", "spconv")
+    for column in ("points", "voxel", "voxels", "net", *names, "torch/compiled"):
         table.add_column(column, justify="right")
     for count, voxel_size in CASES:
         points = sweep if count is None else sweep[torch.randperm(len(sweep))[:count]]
@@ -129,10 +140,12 @@ def main() -> None:
                 "{1:.0f} ({0:.0f}-{2:.0f})".format(*np.percentile(times[name], [25, 50, 75]))
                 if name in times
                 else "-"
-                for name in ("products", "torch", "spconv")
+                for name in names
             ]
             ratio = (
-                f"{np.median(times['spconv'] / times['torch']):.2f}" if "spconv" in times else "-"
+                f"{np.median(times['torch'] / times['compiled']):.2f}"
+                if "compiled" in times
+                else "-"
             )
             voxels = len(voxelise(points, None, voxel_size, "torch").geometry.keys(0))
             table.add_row(f"{len(points):,}", f"{voxel_size} m", f"{voxels:,}", size, *cells, ratio)

@@ -16,6 +16,7 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import fold_batch_norm
+from haskd_ros.sparse.native.build import library as compiled_kernels
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -66,6 +67,9 @@ class Segmenter:
         self.dtype = _dtype(precision, self.device)
         if threads:
             torch.set_num_threads(threads)
+        if self.device.type == "cpu":
+            # Compiled at first use: now, so that no cloud waits for it.
+            compiled_kernels()
         self._network = fold_batch_norm(network).to(self.device)
 
     @classmethod

@@ -174,7 +174,7 @@ def test_training_goes_on_after_inference_in_the_same_thread():
     x = torch.randn(len(keys), 4)
     with torch.inference_mode():
         # Larger than what follows, so that its buffers are used again.
-        layer(torch.cat([x, x]), TorchGeometry(torch.cat([keys, keys + (1 << 40)])), 0)
+        layer(torch.cat([x, x]), TorchGeometry(torch.cat([keys, keys + (2 << 54)])), 0)
     layer(x, TorchGeometry(keys), 0).sum().backward()
     assert layer.weight.grad is not None
 

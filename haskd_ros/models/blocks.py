@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from haskd_ros.sparse import Geometry, SubmanifoldConv
+from haskd_ros.sparse import Geometry, SubmanifoldConv, norm_rows
 
 ToRows = Callable[[int, Tensor], Tensor]
 """(level, values [N, D] of the points) -> [R, D], their sums over the level's R rows."""
@@ -42,9 +42,9 @@ class Normed(nn.Module):
         self.norm: nn.Module = BatchNorm(layer.weight.shape[0])
         self.relu = relu
 
-    def forward(self, x: Tensor, *where: object) -> Tensor:
-        y = self.norm(self.layer(x, *where))
-        return torch.relu_(y) if self.relu else y
+    def forward(self, x: Tensor, *where: object, added: Tensor | None = None) -> Tensor:
+        """The layer at `where`, its norm, the sum with `added` if there is one, ReLU."""
+        return norm_rows(self.layer(x, *where), self.norm, added, self.relu)
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -63,11 +63,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = Normed(SubmanifoldConv(channels, channels, bias=False))
-        self.second = Normed(SubmanifoldConv(channels, channels, bias=False), relu=False)
+        self.second = Normed(SubmanifoldConv(channels, channels, bias=False))
 
     def forward(self, x: Tensor, geometry: Geometry, level: int) -> Tensor:
-        y = self.second(self.first(x, geometry, level), geometry, level)
-        return torch.relu_(y.add_(x))
+        return self.second(self.first(x, geometry, level), geometry, level, added=x)
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:

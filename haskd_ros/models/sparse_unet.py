@@ -18,6 +18,7 @@ from haskd_ros.sparse import (
     Geometry,
     Grouping,
     InverseConv,
+    Linear,
     StridedConv,
     SubmanifoldConv,
     group_by_key,
@@ -98,8 +99,8 @@ class SparseUNet(nn.Module):
         # Brings metres, fractions and intensities to one scale before anything is learned.
         self.scale = BatchNorm(POINT_FEATURES, affine=False)
         self.point_encoder = nn.Sequential(
-            Normed(nn.Linear(POINT_FEATURES, 2 * width, bias=False)),
-            Normed(nn.Linear(2 * width, width, bias=False)),
+            Normed(Linear(POINT_FEATURES, 2 * width, bias=False)),
+            Normed(Linear(2 * width, width, bias=False)),
         )
         self.stem = Normed(SubmanifoldConv(width, width, bias=False))
         self.encoder = nn.ModuleList(ResidualBlock(channel) for channel in channels)
@@ -113,9 +114,9 @@ class SparseUNet(nn.Module):
         self.decoder = nn.ModuleList(
             Normed(SubmanifoldConv(2 * fine, fine, bias=False)) for fine, _ in steps
         )
-        self.voxel_head = nn.Linear(width, 2 * width)
-        self.point_head = nn.Linear(width, 2 * width, bias=False)
-        self.classifier = nn.Linear(2 * width, classes)
+        self.voxel_head = Linear(width, 2 * width)
+        self.point_head = Linear(width, 2 * width, bias=False)
+        self.classifier = Linear(2 * width, classes)
 
     @property
     def feature_width(self) -> int:

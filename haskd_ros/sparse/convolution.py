@@ -1,8 +1,9 @@
-"""Sparse 3D convolution in plain torch: gather rows, one matrix product an offset, sum per output.
+"""Sparse 3D convolution: gather rows, one matrix product an offset, sum per output.
 
-Runs on any device and any floating dtype, forward and backward. What made it fast is measured in
-`benchmarks/engine.py`: kernel maps shared by all layers of a resolution, buffers that are kept (a
-fresh one costs more in page faults than the gather itself), and sums by `bag_sum`.
+Here in plain torch, on any device and in any floating dtype, forward and backward; float32 on a CPU
+goes through compiled kernels where there are any (`native`). What made plain torch fast is measured
+in `benchmarks/engine.py`: kernel maps shared by all layers of a resolution, buffers that are kept
+(a fresh one costs more in page faults than the gather itself), and sums by `bag_sum`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import threading
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-from haskd_ros.sparse.kernel_map import CENTRE, KernelMap
+from haskd_ros.sparse.kernel_map import CENTRE, KernelMap, identity_map
+from haskd_ros.sparse.native import kernels
 from haskd_ros.sparse.voxels import bag_sum
 
 _local = threading.local()
@@ -46,7 +50,7 @@ def _apply(x: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
     ):
         if len(rows):
             torch.mm(rows, weight, out=result)
-    summed = bag_sum(products, pairs.bags, pairs.bag_starts)
+    summed = bag_sum(products, *pairs.bags)
     if pairs.identity_centre:
         summed.addmm_(x, kernel[CENTRE])
     return summed
@@ -88,6 +92,33 @@ class _Convolution(torch.autograd.Function):
         return x_gradient, kernel_gradient, None, None
 
 
+class _CompiledConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, pairs: KernelMap, adjoint: KernelMap) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.pairs, ctx.adjoint = pairs, adjoint
+        return kernels.convolve(x, weight, pairs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        x_gradient = weight_gradient = None
+        if ctx.needs_input_grad[0]:
+            mirrored = ctx.pairs.identity_centre
+            x_gradient = kernels.convolve(gradient, weight, ctx.adjoint, True, mirrored)
+        if ctx.needs_input_grad[1]:
+            weight_gradient = kernels.weight_gradient(x, gradient, weight, ctx.pairs)
+        return x_gradient, weight_gradient, None, None
+
+
+def _check(x: Tensor, rows: int, weight: Tensor) -> None:
+    # Compiled kernels read where they are told to, without asking.
+    if x.shape != (rows, weight.shape[-1]):
+        raise ValueError(f"features are {tuple(x.shape)}, not ({rows}, {weight.shape[-1]})")
+
+
 def convolve(x: Tensor, weight: Tensor, pairs: KernelMap, adjoint: KernelMap) -> Tensor:
     """Sparse convolution over given pairs; differentiable in `x` and `weight`.
 
@@ -99,7 +130,27 @@ def convolve(x: Tensor, weight: Tensor, pairs: KernelMap, adjoint: KernelMap) ->
 
     Returns:
         [V, O] features of the output voxels, in x's dtype.
+
+    Raises:
+        ValueError: x is of another shape than map and weight say.
     """
+    _check(x, adjoint.outputs, weight)
+    if kernels.usable(x, weight):
+        return _CompiledConvolution.apply(x.contiguous(), weight.contiguous(), pairs, adjoint)
     outputs, inputs = weight.shape[0], weight.shape[-1]
     kernel = weight.reshape(outputs, -1, inputs).permute(1, 2, 0).to(x.dtype)
     return _Convolution.apply(x.contiguous(), kernel, pairs, adjoint)
+
+
+def multiply(x: Tensor, weight: Tensor) -> Tensor:
+    """x [R, I] times the transpose of weight [O, I] -> [R, O]; differentiable in both.
+
+    Raises:
+        ValueError: x is of another shape than the weight says.
+    """
+    _check(x, len(x), weight)
+    if not kernels.usable(x, weight):
+        return F.linear(x, weight)
+    # A convolution with a kernel of one tap.
+    pairs = identity_map(len(x))
+    return _CompiledConvolution.apply(x.contiguous(), weight[:, None].contiguous(), pairs, pairs)

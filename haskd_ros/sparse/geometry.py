@@ -32,7 +32,8 @@ class Geometry(Protocol):
 
 
 class TorchGeometry:
-    """Plain torch on any device. Kernel maps are built at first use and shared by all layers.
+    """torch on any device, with compiled kernels for float32 on a CPU where there are any. Kernel
+    maps are built at first use and shared by all layers.
 
     Args:
         keys: [V] int64 sorted unique voxel keys of level 0 (`voxels.group_by_key`).

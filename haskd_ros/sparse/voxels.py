@@ -12,6 +12,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from haskd_ros.sparse.native import kernels
+
 FIELD_BITS = 18
 MAX_BATCH = 1 << (63 - 3 * FIELD_BITS)
 BIAS = 1 << (FIELD_BITS - 1)
@@ -66,10 +68,14 @@ def parent_keys(keys: Tensor) -> Tensor:
     return batch | ((keys >> 1) & _HALVED)
 
 
-def octants(keys: Tensor) -> Tensor:
-    """Which of its parent's 2 x 2 x 2 children a voxel is: [V] int64, 4 * x + 2 * y + z."""
+def by_octant(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of keys [V] sorted by which of its parent's 2 x 2 x 2 children a voxel is, 4 * x + 2 * y
+    + z: their order [V] int64, rows of one child ascending, and how many each of the 8 has."""
+    if kernels.usable(keys, dtype=torch.int64):
+        return kernels.by_octant(keys, FIELD_BITS)
     lowest = [(keys >> (i * FIELD_BITS)) & 1 for i in (2, 1, 0)]
-    return (lowest[0] << 2) | (lowest[1] << 1) | lowest[2]
+    octant = (lowest[0] << 2) | (lowest[1] << 1) | lowest[2]
+    return octant.argsort(stable=True), torch.bincount(octant, minlength=8)
 
 
 def argsort(keys: Tensor) -> Tensor:
@@ -107,6 +113,9 @@ class Grouping:
 def group_by_key(keys: Tensor) -> tuple[Tensor, Grouping]:
     """Unique keys in ascending order [G], and the grouping of the rows by them."""
     order = argsort(keys)
+    if kernels.usable(keys, dtype=torch.int64):
+        unique, starts, group, order = kernels.group(keys, order)
+        return unique, Grouping(order, starts, group)
     ordered = keys[order]
     first = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
     torch.ne(ordered[1:], ordered[:-1], out=first[1:])

@@ -1,0 +1,169 @@
+// Batch norm over rows, with the sum and the ReLU that may follow it, forward and backward.
+//
+// Sums run over blocks of rows in float and over the blocks in double, in an order that depends on
+// the shape alone.
+
+#include <algorithm>
+#include <vector>
+
+#include "lanes.h"
+
+namespace {
+
+constexpr int64_t BLOCK_ROWS = 256;
+
+template <typename T> T read(const float* from);
+template <> inline float read<float>(const float* from) { return *from; }
+template <> inline Vector read<Vector>(const float* from) { return load(from); }
+inline void write(float* to, float value) { *to = value; }
+inline void write(float* to, Vector value) { store(to, value); }
+
+// The value, or 0 where the condition is not positive; one that is not a number stays.
+inline float where_positive(float value, float condition) { return condition <= 0 ? 0 : value; }
+inline Vector where_positive(Vector value, Vector condition) {
+    return condition <= 0 ? Vector{} : value;
+}
+
+// f(c, T()) for each whole vector of columns, then for each column that is left.
+template <typename Function>
+void by_columns(int64_t columns, Function f) {
+    int64_t c = 0;
+    for (; c + LANES <= columns; c += LANES) f(c, Vector{});
+    for (; c < columns; ++c) f(c, 0.0f);
+}
+
+// Sum over rows of f(row), four sums at a time so that none waits for the one before.
+template <typename T, typename Function>
+T sum_rows(int64_t rows, Function f) {
+    T sums[4] = {};
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4)
+        for (int i = 0; i < 4; ++i) sums[i] += f(r + i);
+    for (; r < rows; ++r) sums[0] += f(r);
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+template <typename Function>
+void by_blocks(int64_t rows, int threads, Function f) {
+    const int64_t blocks = ceil_div(rows, BLOCK_ROWS);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t block = 0; block < blocks; ++block)
+        f(block, block * BLOCK_ROWS, std::min(rows, (block + 1) * BLOCK_ROWS));
+}
+
+}  // namespace
+
+extern "C" {
+
+// mean and (biased) variance [columns] of x [rows, columns]; rows > 0.
+void haskd_moments(const float* x, int64_t rows, int64_t columns, float* mean, float* variance,
+                   int threads) {
+    const int64_t blocks = ceil_div(rows, BLOCK_ROWS);
+    std::vector<float> partial(blocks * columns * 2);  // mean and sum of squares about it
+    by_blocks(rows, threads, [&](int64_t block, int64_t first, int64_t last) {
+        const float* from = x + first * columns;
+        float* to = partial.data() + block * columns * 2;
+        const int64_t count = last - first;
+        by_columns(columns, [&](int64_t c, auto zero) {
+            using T = decltype(zero);
+            const T middle = sum_rows<T>(count, [&](int64_t r) {
+                return read<T>(from + r * columns + c);
+            }) / static_cast<float>(count);
+            write(to + c, middle);
+            write(to + columns + c, sum_rows<T>(count, [&](int64_t r) {
+                const T off = read<T>(from + r * columns + c) - middle;
+                return off * off;
+            }));
+        });
+    });
+    // Chan, Golub and LeVeque's merging of moments.
+    std::vector<double> means(columns), squares(columns);
+    for (int64_t block = 0; block < blocks; ++block) {
+        const float* from = partial.data() + block * columns * 2;
+        const double before = static_cast<double>(block * BLOCK_ROWS);
+        const double here = static_cast<double>(std::min(BLOCK_ROWS, rows - block * BLOCK_ROWS));
+        const double share = here / (before + here);
+        for (int64_t c = 0; c < columns; ++c) {
+            const double apart = from[c] - means[c];
+            means[c] += apart * share;
+            squares[c] += from[columns + c] + apart * apart * before * share;
+        }
+    }
+    for (int64_t c = 0; c < columns; ++c) {
+        mean[c] = static_cast<float>(means[c]);
+        variance[c] = static_cast<float>(squares[c] / static_cast<double>(rows));
+    }
+}
+
+// y = x * scale + shift (+ added) (cut off at 0); added may be null. y may be x.
+void haskd_affine(const float* x, int64_t rows, int64_t columns, const float* scale,
+                  const float* shift, const float* added, int relu, float* y, int threads) {
+    by_blocks(rows, threads, [&](int64_t, int64_t first, int64_t last) {
+        by_columns(columns, [&](int64_t c, auto zero) {
+            using T = decltype(zero);
+            const T factor = read<T>(scale + c), offset = read<T>(shift + c);
+            for (int64_t at = first * columns + c; at < last * columns; at += columns) {
+                T value = read<T>(x + at) * factor + offset;
+                if (added) value += read<T>(added + at);
+                write(y + at, relu ? where_positive(value, value) : value);
+            }
+        });
+    });
+}
+
+// From the gradient g of y = norm(x) (+ added) (cut off at 0): the gradient g_x of x, those of the
+// norm's weight and bias [columns], and that of what was added, g where y > 0.
+// y null: nothing was cut off. g_added null: not asked for.
+void haskd_norm_backward(const float* g, const float* x, const float* y, int64_t rows,
+                         int64_t columns, const float* mean, const float* inverse_std,
+                         const float* weight, float* g_x, float* g_weight, float* g_bias,
+                         float* g_added, int threads) {
+    const int64_t blocks = ceil_div(rows, BLOCK_ROWS);
+    std::vector<float> partial(blocks * columns * 2);  // sums of g and of g (x - mean)
+    by_blocks(rows, threads, [&](int64_t block, int64_t first, int64_t last) {
+        float* to = partial.data() + block * columns * 2;
+        by_columns(columns, [&](int64_t c, auto zero) {
+            using T = decltype(zero);
+            const T middle = read<T>(mean + c);
+            const int64_t start = first * columns + c;
+            const auto cut = [&](int64_t at) {
+                const T value = read<T>(g + at);
+                return y ? where_positive(value, read<T>(y + at)) : value;
+            };
+            write(to + c, sum_rows<T>(last - first, [&](int64_t r) {
+                return cut(start + r * columns);
+            }));
+            write(to + columns + c, sum_rows<T>(last - first, [&](int64_t r) {
+                const int64_t at = start + r * columns;
+                return cut(at) * (read<T>(x + at) - middle);
+            }));
+        });
+    });
+    std::vector<double> sums(columns * 2);
+    for (int64_t block = 0; block < blocks; ++block)
+        for (int64_t i = 0; i < columns * 2; ++i) sums[i] += partial[block * columns * 2 + i];
+    std::vector<float> factor(columns), slope(columns), offset(columns);
+    for (int64_t c = 0; c < columns; ++c) {
+        const double bias = sums[c], scaled = sums[columns + c] * inverse_std[c];
+        g_bias[c] = static_cast<float>(bias);
+        g_weight[c] = static_cast<float>(scaled);
+        factor[c] = inverse_std[c] * weight[c];
+        offset[c] = static_cast<float>(bias / rows);
+        slope[c] = static_cast<float>(scaled * inverse_std[c] / rows);
+    }
+    by_blocks(rows, threads, [&](int64_t, int64_t first, int64_t last) {
+        by_columns(columns, [&](int64_t c, auto zero) {
+            using T = decltype(zero);
+            const T middle = read<T>(mean + c), times = read<T>(factor.data() + c);
+            const T less = read<T>(offset.data() + c), tilt = read<T>(slope.data() + c);
+            for (int64_t at = first * columns + c; at < last * columns; at += columns) {
+                T value = read<T>(g + at);
+                if (y) value = where_positive(value, read<T>(y + at));
+                if (g_added) write(g_added + at, value);
+                write(g_x + at, times * (value - less - (read<T>(x + at) - middle) * tilt));
+            }
+        });
+    });
+}
+
+}  // extern "C"
