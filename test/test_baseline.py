@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,18 +142,39 @@ def test_the_split_is_made_of_blocks_in_time(cache):
 
 def test_a_cache_can_serve_one_purpose_as_a_whole(cache):
     opened = Cache.open(cache)
+    first, second, third = (
+        replace(opened, sweeps=[replace(row, recording=name) for row in opened.sweeps])
+        for name in ("first", "second", "third")
+    )
     nothing = SplitConfig(calibration=0, validation=0, test=0)
-    split = make_split([opened], nothing, test=[opened], unlabelled=[opened])
+    split = make_split([first], nothing, test=[second], unlabelled=[third])
     assert [(place.cache, place.sweep) for place in split.test] == [(1, i) for i in range(10)]
     assert [(place.cache, place.sweep) for place in split.unlabelled] == [(2, i) for i in range(10)]
     assert len(split.train) == 10 and len(split.learned) == 20
+    assert split.labelled().unlabelled == [] and len(split.labelled().caches) == 2
+
+
+def test_a_recording_that_serves_two_purposes_is_refused(cache):
+    opened = Cache.open(cache)
+    with pytest.raises(InputError, match="drive serves both as train and as test"):
+        make_split([opened], SplitConfig(), test=[opened])
+    with pytest.raises(InputError, match="drive serves both as train and as unlabelled"):
+        make_split([opened], SplitConfig(), unlabelled=[opened])
+
+
+def test_held_back_sweeps_can_be_explained_but_never_those_of_the_test(cache):
+    config = SplitConfig(calibration=0.1, validation=0.2, test=0.3, explain_held_back=True)
+    split = make_split([Cache.open(cache)], config)
+    assert [place.sweep for place in split.unlabelled] == [4, 5, 6]
 
 
 def test_snapshots_are_spread_over_the_last_half_and_the_last_is_the_end():
-    # 40 steps, 5 snapshots over the last 20: every 4 steps; 5 cycles of 8 steps
+    # 40 steps, 5 snapshots over the last 20: every 4 steps; of 8 cycles of 5 steps the last three
     assert snapshot_steps(40, StudentConfig()) == [24, 28, 32, 36, 40]
-    cyclic = load_settings(StudentConfig, None, ["loop.schedule=cyclic"])
-    assert snapshot_steps(40, cyclic) == [8, 16, 24, 32, 40]
+    cyclic = ["loop.schedule=cyclic", "loop.cycles=8", "snapshots=3"]
+    assert snapshot_steps(40, load_settings(StudentConfig, None, cyclic)) == [30, 35, 40]
+    with pytest.raises(InputError, match=r"snapshots \(5\) may not exceed loop.cycles \(3\)"):
+        load_settings(StudentConfig, None, ["loop.schedule=cyclic", "loop.cycles=3"])
 
 
 def test_a_run_leaves_snapshots_behind_and_the_last_is_its_last_epoch(cache, tmp_path):

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import safe_open
 from safetensors.numpy import save
 
@@ -39,6 +39,7 @@ from haskd_training.batches import SweepRef, within_range
 from haskd_training.cache import Sweep
 from haskd_training.corruptions import CORRUPTIONS
 from haskd_training.fusion import load_teacher
+from haskd_training.image_features import ImageFeatures
 from haskd_training.scoring import Predict, by_model, sweep_confusions
 from haskd_training.snapshots import mean_logits, snapshot_logits
 from haskd_training.splits import Split
@@ -82,7 +83,9 @@ class AblationConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
-    rows: dict[str, Overrides] = Field(ROWS, description="by name: stage -> setting -> value")
+    rows: dict[str, Overrides] = Field(
+        ROWS, description="all rows by name: stage -> setting -> value, beats `method`"
+    )
     corrupted: tuple[str, ...] = Field(
         (LABELS, METHOD), description="rows that are also scored on corrupted clouds"
     )
@@ -90,6 +93,17 @@ class AblationConfig(BaseModel):
         True, description="score the teacher, averaged weights and the ensemble too"
     )
     method: MethodConfig = MethodConfig()
+
+    @model_validator(mode="after")
+    def _corrupted_rows_exist(self) -> AblationConfig:
+        if self.corrupted and LABELS not in self.corrupted:
+            raise ValueError(f"corrupted must name {LABELS!r}, what the others are compared with")
+        if unknown := set(self.corrupted) - {LABELS, *self.rows}:
+            raise ValueError(
+                f"corrupted names {', '.join(sorted(unknown))}; the rows are "
+                f"{', '.join((LABELS, *self.rows))}"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -237,7 +251,8 @@ def _bounds(stages: Stages) -> dict[str, Run]:
 
     def teacher() -> Predict:
         network, _ = load_teacher(stages.teacher.teacher)
-        look = teacher_look(network.to(stages.device), stages.features)
+        features = ImageFeatures.open(stages.teacher.features)
+        look = teacher_look(network.to(stages.device), features)
         return _near(stages, lambda *where: look(*where)["logits"])
 
     def run(predictor: Callable[[], Predict]) -> Run:

@@ -201,6 +201,15 @@ def _made_by(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _unpaired(summary: Mapping[str, Any]) -> str:
+    if not (count := summary["sweeps"]["unlabelled"]):
+        return ""
+    return (
+        f" Rows that learn from the {count} unlabelled sweeps too take more steps an epoch than "
+        "labels alone, in another order: only their initial weights are the same."
+    )
+
+
 def _score_lines(summary: Mapping[str, Any]) -> list[str]:
     rows = summary["rows"]
     rare = sorted(set(summary["classes"]) - set(summary["common"]))
@@ -212,6 +221,7 @@ def _score_lines(summary: Mapping[str, Any]) -> list[str]:
         "(Student's t of the paired differences), and over seeds and test sweeps (bootstrap). "
         "Common classes are those with at least 0.1 % of the test points"
         + (f": all but {', '.join(rare)}." if rare else ": here all.")
+        + _unpaired(summary)
         + " Cost: computing of all that a row needs, relative to labels alone. Averages of "
         "weights, the ensemble and the teacher are bounds, not students: on a robot the ensemble "
         "costs as many times as much as it has snapshots, and the teacher needs images.",

@@ -130,10 +130,11 @@ def snapshot_path(run: Path, number: int) -> Path:
 
 def snapshot_steps(steps: int, config: StudentConfig) -> list[int]:
     """After how many steps the snapshots are taken: evenly over the last half of an ordinary run,
-    at the end of each cycle of a cyclic one."""
+    at the ends of the last cycles of a cyclic one."""
     count = config.snapshots
     if config.loop.schedule == "cyclic":
-        return [round(steps * (k + 1) / count) for k in range(count)]
+        cycles = config.loop.cycles
+        return [round(steps * k / cycles) for k in range(cycles - count + 1, cycles + 1)]
     half = steps // 2
     return [half + round((steps - half) * (k + 1) / count) for k in range(count)]
 

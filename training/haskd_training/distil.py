@@ -177,14 +177,15 @@ def distil(
         folder = RunFolder(out, settings)
         if (found := folder.result()) is not None:
             return TrainingResult(out / MODEL, **found)
-        network, metadata = make_network(split, student, attribution)
+        learned_from = split if config.unlabelled else split.labelled()
+        network, metadata = make_network(learned_from, student, attribution)
         folder.claim()
     metadata.provenance["distillation"] = config.model_dump(mode="json") | dict(sources)
     compare = teacher is not None and config.teacher == "information" and config.feature_weight > 0
     apprentice = Apprentice(network, teacher.feature_width if compare else 0, len(split.taxonomy))
     dataset = SweepDataset(
         split.caches,
-        split.learned if config.unlabelled else split.train,
+        learned_from.learned,
         student.max_range,
         student.augmentation,
         student.loop.seed,
@@ -211,10 +212,12 @@ def distil(
     validate = validator(split, student, fabric)
 
     def measure(model: nn.Module) -> float | None:
-        if snapshots is not None:
+        if config.snapshots in ("adept", "random"):
             model.iou.copy_(_calibration_iou(model.student, split, student, fabric))
         return None if validate is None else validate(model.student)
 
+    # A running mean of the weights is the baseline's affair.
+    loop = student.loop.model_copy(update={"average": 0.0})
     history = fit(
         fabric,
         apprentice,
@@ -222,7 +225,7 @@ def distil(
         loss,
         measure,
         lambda model: model_file.save(out / MODEL, model.student, metadata),
-        student.loop,
+        loop,
         out,
         progress,
     )

@@ -103,7 +103,8 @@ def run(
     split = make_split(prepared, student.split, unlabelled=silent, test=held)
     check(split, config)
     stages = Stages(out / "stages", split, config, attribution, steps)
-    trained = stages.student.model
+    # Both before the other processes leave: all of them train together.
+    plain, trained = stages.baseline.model, stages.student.model
     if not stages.fabric.is_global_zero:
         return None
     model = out / MODEL
@@ -112,7 +113,7 @@ def run(
         calibration = calibrate(model, split.caches, split.calibration, stages.device)
     places = split.test or split.validation
     scores = []
-    for title, path in (("labels alone", stages.baseline.model), ("the student", model)):
+    for title, path in (("labels alone", plain), ("the student", model)):
         with steps(f"scoring {title}") as progress:
             scores.append(evaluate_places(path, split, places, stages.device, progress))
     with steps("scoring probabilities") as progress:

@@ -104,7 +104,8 @@ def make_split(
         unlabelled: caches whose labels, where they have any, are not looked at.
 
     Raises:
-        InputError: no labelled sweep is left to learn from, or the classes differ.
+        InputError: no labelled sweep is left to learn from, the classes differ, or a sweep serves
+            two purposes.
     """
     _check_same_classes([*caches, *calibration, *validation, *test])
     fractions = {
@@ -144,7 +145,23 @@ def make_split(
             "or hold back less (split.calibration, split.validation, split.test)"
         )
     silent = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
-    return Split([*caches, *calibration, *validation, *test, *silent], **roles)
+    split = Split([*caches, *calibration, *validation, *test, *silent], **roles)
+    _check_no_sweep_twice(split, config.explain_held_back)
+    return split
+
+
+def _check_no_sweep_twice(split: Split, explained: bool) -> None:
+    """A sweep that is learned from and scored on makes every score a lie."""
+    seen: dict[tuple[str, int], str] = {}
+    for role in ("train", "calibration", "validation", "test", "unlabelled"):
+        for place in getattr(split, role):
+            row = split.row(place)
+            before = seen.setdefault((row.recording, row.stamp_ns), role)
+            if before != role and not (explained and role == "unlabelled" and before != "test"):
+                raise InputError(
+                    f"recording {row.recording} serves both as {before} and as {role}: "
+                    f"its sweep at {row.stamp_ns} ns is in both"
+                )
 
 
 def _check_same_classes(caches: Sequence[Cache]) -> None:

@@ -37,10 +37,16 @@ def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
         *([name, *map(int, row)] for name, row in zip(split.taxonomy.names, np.transpose(counts))),
     ]
     text = [
-        f"{len(split.unlabelled)} more sweeps were learned from without reading labels of them."
+        f"{len(split.unlabelled)} sweeps without labels, or with labels that stay unread, are at "
+        "hand for the teacher and the snapshots to explain to the student."
         if split.unlabelled
         else ""
     ]
+    if set(split.unlabelled) & {*split.calibration, *split.validation}:
+        text.append(
+            "Calibration and validation sweeps are among them: the temperature, and any score on "
+            "these sweeps, is better than it would be on a street that was never driven."
+        )
     for report in prepared:
         text += [f"{', '.join(report.recordings)}: {warning}" for warning in report.warnings]
         for kind, skipped in (("sweeps", report.sweeps_skipped), ("images", report.images_skipped)):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -44,7 +45,10 @@ from haskd_training.splits import Split
 from haskd_training.student import StudentConfig
 from haskd_training.teacher import TeacherConfig, TeacherResult, teacher_look, train_teacher
 
+log = logging.getLogger(__name__)
+
 _SECONDS = "seconds.json"
+_SAVE_EVERY_S = 10.0
 
 Steps = Callable[[str], AbstractContextManager[Callable[..., None]]]
 """Shows a step while it runs: title -> context that yields a progress callback."""
@@ -168,7 +172,8 @@ class Stages:
         network, _ = load_teacher(self.teacher.teacher)
         network.to(self.device)
         folder = self._folder("said-by-teacher", self.teacher.teacher.parent.name)
-        look = teacher_look(network, self.features)
+        # A trained encoder has features of its own.
+        look = teacher_look(network, ImageFeatures.open(self.teacher.features))
         outputs = self._recorded("asking the teacher", folder, look)
         return TeacherTargets(outputs, network.feature_width)
 
@@ -196,6 +201,14 @@ class Stages:
             names = [path.stem for path in self.snapshots]
             classes = self.split.taxonomy.names
             table = expertise(counts, of_mean, names, classes, self.config.expertise)
+            if all(expert is None for expert in table.experts):
+                log.warning(
+                    "no snapshot is known to be adept at any class, the mean of all teaches: see "
+                    "the expertise table for why (%d calibration sweeps; split.calibration, "
+                    "expertise.min_scans=%d)",
+                    len(places),
+                    self.config.expertise.min_scans,
+                )
             run.finish(table.to_json())
         return table
 
@@ -306,16 +319,30 @@ class Stages:
                 the work done.
         """
         finished = (folder / RESULT).exists()
-        started = time.perf_counter()
+        before, started = _spent(folder), time.perf_counter()
+        saved = started
+
+        def save() -> None:
+            if self.fabric.is_global_zero and folder.exists() and not finished:
+                total = before + time.perf_counter() - started
+                write_atomically(folder / _SECONDS, json.dumps(total).encode())
+
         self._used.append(folder)
         turns = nullcontext() if together else self.fabric.rank_zero_first()
         try:
             with turns, self.steps(title) as progress:
-                yield progress
+
+                def advance(*done: Any) -> None:
+                    # Now and then, for a stage that is killed: a later call counts on.
+                    nonlocal saved
+                    progress(*done)
+                    if time.perf_counter() - saved > _SAVE_EVERY_S:
+                        save()
+                        saved = time.perf_counter()
+
+                yield advance
         finally:
-            if folder.exists() and not finished and self.fabric.is_global_zero:
-                total = _spent(folder) + time.perf_counter() - started
-                write_atomically(folder / _SECONDS, json.dumps(total).encode())
+            save()
 
     def _folder(self, stage: str, *inputs: Any, split: Split | None = None) -> Path:
         """Where a stage's run with these inputs lies.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 import haskd_ros
@@ -46,6 +46,15 @@ class StudentConfig(BaseModel):
     split: SplitConfig = SplitConfig()
     loop: LoopConfig = LoopConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+
+    @model_validator(mode="after")
+    def _a_snapshot_a_cycle(self) -> StudentConfig:
+        if self.loop.schedule == "cyclic" and self.snapshots > self.loop.cycles:
+            raise ValueError(
+                f"a cyclic schedule leaves one snapshot a cycle: snapshots ({self.snapshots}) may "
+                f"not exceed loop.cycles ({self.loop.cycles})"
+            )
+        return self
 
 
 def make_network(

@@ -168,7 +168,7 @@ def train_teacher(
         if split.validation
         else None,
         keep,
-        student.loop,
+        student.loop.model_copy(update={"average": 0.0}),
         out,
         progress,
     )
