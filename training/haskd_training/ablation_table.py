@@ -202,7 +202,7 @@ def _made_by(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _unpaired(summary: Mapping[str, Any]) -> str:
-    if not (count := summary["sweeps"]["unlabelled"]):
+    if not (count := sum(cache["sweeps"]["unlabelled"] for cache in summary["data"])):
         return ""
     return (
         f" Rows that learn from the {count} unlabelled sweeps too take more steps an epoch than "
