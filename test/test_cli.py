@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import onnxruntime
 import pytest
-from small_run import METHOD
+from small_run import METHOD, small_drive
 
 from haskd_ros import model_file
 from haskd_training.cli import main
+from haskd_training.prepare import PrepareConfig, prepare
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
 
@@ -72,8 +73,15 @@ def test_run_and_select_from_the_command_line(haskd, drive, drive_cache, tmp_pat
 
 def test_ablate_from_the_command_line(haskd, drive_cache, tmp_path):
     row = "rows={taught by nobody: {distillation: {teacher: none, snapshots: none}}}"
+    other = tmp_path / "other"
+    prepare(
+        [small_drive(tmp_path, seed=2, duration_s=0.5)],
+        "simulation",
+        other,
+        PrepareConfig(overlays=0),
+    )
     command = (
-        "ablate", drive_cache, "--test", drive_cache, "--out", tmp_path / "out",
+        "ablate", drive_cache, "--test", other, "--out", tmp_path / "out",
         *options(*(f"method.{setting}" for setting in METHOD), row, "bounds=false"),
         *options("corrupted=[]"),
     )  # fmt: skip
@@ -84,9 +92,9 @@ def test_ablate_from_the_command_line(haskd, drive_cache, tmp_path):
     assert document["command"].startswith(f"haskd ablate {drive_cache}")
     assert document["seeds"] == [0, 1]
     # The first cache holds back 0.2 to calibrate and 0.1 to validate, and nothing to test on:
-    # another cache, here the same one, serves that as a whole
+    # another cache serves that as a whole
     sweeps = [cache["sweeps"] for cache in document["data"]]
-    assert [part["test"] for part in sweeps] == [0, 20] and sweeps[0]["train"] == 14
+    assert [part["test"] for part in sweeps] == [0, 5] and sweeps[0]["train"] == 14
     assert document["rows"]["taught by nobody"]["gain"]["by_seed"] == [0, 0]
     assert "| labels alone |" in (tmp_path / "results/ablation.md").read_text()
 

@@ -152,16 +152,21 @@ def make_split(
 
 def _check_no_sweep_twice(split: Split, explained: bool) -> None:
     """A sweep that is learned from and scored on makes every score a lie."""
-    seen: dict[tuple[str, int], str] = {}
+    seen: dict[tuple[str, int], tuple[str, int]] = {}
+    same: dict[tuple[str, str, str], list[bool]] = {}
     for role in ("train", "calibration", "validation", "test", "unlabelled"):
         for place in getattr(split, role):
             row = split.row(place)
-            before = seen.setdefault((row.recording, row.stamp_ns), role)
+            before, points = seen.setdefault((row.recording, row.stamp_ns), (role, row.points))
             if before != role and not (explained and role == "unlabelled" and before != "test"):
-                raise InputError(
-                    f"recording {row.recording} serves both as {before} and as {role}: "
-                    f"its sweep at {row.stamp_ns} ns is in both"
-                )
+                same.setdefault((row.recording, before, role), []).append(points == row.points)
+    for (recording, before, role), equal in same.items():
+        # Two recordings may share a name and, simulated, their stamps: then their points differ.
+        if all(equal):
+            raise InputError(
+                f"recording {recording} serves both as {before} and as {role} "
+                f"({len(equal)} of its sweeps are in both)"
+            )
 
 
 def _check_same_classes(caches: Sequence[Cache]) -> None:
