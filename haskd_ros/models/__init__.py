@@ -1,8 +1,6 @@
 """Segmentation networks by name: points [N, 4] in, class scores [N, C] out.
 
-What training asks of every one of them: `features(points, batch, fuse)` [N, feature_width], which
-`classifier` turns into scores, and `fusion_widths`, the channels of the levels where `fuse` is
-called (see `blocks.Fuse`).
+What training asks of every one of them beside that stands in `blocks.SegmentationNetwork`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,39 @@ Fuse = Callable[[int, Tensor, ToRows], Tensor]
 voxel of that level, or a pixel of a 2D network."""
 
 
+class SegmentationNetwork(nn.Module):
+    """Points in, class scores out: what inference, training and a teacher ask of every network.
+
+    A network has `classifier`, a linear layer, `channels` of its encoder's levels, finest first,
+    and `features`, what the classifier reads.
+    """
+
+    classifier: nn.Linear
+    channels: tuple[int, ...]
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of `features`."""
+        return self.classifier.in_features
+
+    @property
+    def fusion_widths(self) -> tuple[int, ...]:
+        """Channels of the places where `fuse` is called, finest first."""
+        return self.channels
+
+    def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Class scores of every point.
+
+        Args:
+            points: [N, 4] float32, finite: x y z in m in the sensor frame, intensity 0..1.
+            batch: [N] int64 ascending cloud numbers from 0, or None for one cloud.
+
+        Returns:
+            [N, C] logits, point order kept.
+        """
+        return self.classifier(self.features(points, batch))
+
+
 class BatchNorm(nn.BatchNorm1d):
     """Batch norm over rows that also takes a single row in training: a batch that lies in one
     voxel has no variance of its own, and the running one stands in."""

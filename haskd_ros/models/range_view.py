@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from haskd_ros.errors import InputError
-from haskd_ros.models.blocks import BatchNorm, Fuse, Normed
+from haskd_ros.models.blocks import BatchNorm, Fuse, Normed, SegmentationNetwork
 from haskd_ros.models.panorama import Panorama, Pixels, pixels_of, project, relief
 from haskd_ros.sparse import group_by_key, pool, spread
 
@@ -51,7 +51,7 @@ class PixelBlock(nn.Module):
         return torch.relu_(self.second(self.first(x, panorama), panorama).add_(x))
 
 
-class RangeViewUNet(nn.Module):
+class RangeViewUNet(SegmentationNetwork):
     """Segmentation network: points in, class scores out.
 
     Args:
@@ -111,28 +111,6 @@ class RangeViewUNet(nn.Module):
         self.pixel_head = nn.Linear(width, 2 * width)
         self.point_head = nn.Linear(width, 2 * width, bias=False)
         self.classifier = nn.Linear(2 * width, classes)
-
-    @property
-    def feature_width(self) -> int:
-        """Channels of `features`."""
-        return self.classifier.in_features
-
-    @property
-    def fusion_widths(self) -> tuple[int, ...]:
-        """Channels of the places where `fuse` is called, finest first."""
-        return self.channels
-
-    def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Class scores of every point.
-
-        Args:
-            points: [N, 4] float32, finite: x y z in m in the sensor frame, intensity 0..1.
-            batch: [N] int64 ascending cloud numbers from 0, or None for one cloud.
-
-        Returns:
-            [N, C] logits, point order kept.
-        """
-        return self.classifier(self.features(points, batch))
 
     def features(
         self, points: Tensor, batch: Tensor | None = None, fuse: Fuse | None = None

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from haskd_ros.models.blocks import BatchNorm, Fuse, Normed, ResidualBlock
+from haskd_ros.models.blocks import BatchNorm, Fuse, Normed, ResidualBlock, SegmentationNetwork
 from haskd_ros.sparse import (
     Geometry,
     Grouping,
@@ -82,7 +82,7 @@ def voxelise(
     return Voxels(make_geometry(keys, backend), grouping, scaled - lowest - 0.5)
 
 
-class SparseUNet(nn.Module):
+class SparseUNet(SegmentationNetwork):
     """Segmentation network: points in, class scores out.
 
     Args:
@@ -117,28 +117,6 @@ class SparseUNet(nn.Module):
         self.voxel_head = Linear(width, 2 * width)
         self.point_head = Linear(width, 2 * width, bias=False)
         self.classifier = Linear(2 * width, classes)
-
-    @property
-    def feature_width(self) -> int:
-        """Channels of `features`."""
-        return self.classifier.in_features
-
-    @property
-    def fusion_widths(self) -> tuple[int, ...]:
-        """Channels of the places where `fuse` is called, finest first."""
-        return self.channels
-
-    def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Class scores of every point.
-
-        Args:
-            points: [N, 4] float32, finite: x y z in m in the sensor frame, intensity 0..1.
-            batch: [N] int64 ascending cloud numbers from 0, or None for one cloud.
-
-        Returns:
-            [N, C] logits, point order kept.
-        """
-        return self.classifier(self.features(points, batch))
 
     def features(
         self, points: Tensor, batch: Tensor | None = None, fuse: Fuse | None = None

@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -33,17 +33,16 @@ from safetensors.numpy import save
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.baseline import AVERAGE, TrainingResult
-from haskd_training.batches import SweepRef, within_range
-from haskd_training.cache import Sweep
 from haskd_training.corruptions import CORRUPTIONS
 from haskd_training.fusion import load_teacher
 from haskd_training.image_features import ImageFeatures
+from haskd_training.outputs import Look
 from haskd_training.scoring import Predict, by_model, sweep_confusions
 from haskd_training.snapshots import mean_logits, snapshot_logits
 from haskd_training.splits import Split
 from haskd_training.stages import MethodConfig, Stages, Steps, check
+from haskd_training.student import classify
 from haskd_training.teacher import teacher_look
 from haskd_training.weight_averaging import average_snapshots
 
@@ -247,13 +246,16 @@ def _bounds(stages: Stages) -> dict[str, Run]:
 
     def ensemble() -> Predict:
         networks = [model_file.load(path)[0].to(stages.device) for path in stages.snapshots]
-        return _near(stages, lambda _, points, __: mean_logits(snapshot_logits(networks, points)))
+        return _near(
+            stages,
+            lambda _, points, __: {"logits": mean_logits(snapshot_logits(networks, points))},
+        )
 
     def teacher() -> Predict:
         network, _ = load_teacher(stages.teacher.teacher)
         features = ImageFeatures.open(stages.teacher.features)
         look = teacher_look(network.to(stages.device), features)
-        return _near(stages, lambda *where: look(*where)["logits"])
+        return _near(stages, look)
 
     def run(predictor: Callable[[], Predict]) -> Run:
         return Run(stages, predictor, lambda: None)
@@ -267,18 +269,10 @@ def _bounds(stages: Stages) -> dict[str, Run]:
     return bounds
 
 
-def _near(stages: Stages, logits: Callable[..., torch.Tensor]) -> Predict:
+def _near(stages: Stages, look: Look) -> Predict:
     """Classes of points within the student's range from a `Look` at them."""
-
-    @torch.inference_mode()
-    def predict(place: SweepRef, sweep: Sweep) -> np.ndarray:
-        near = within_range(sweep.points, stages.config.student.max_range)
-        classes = np.full(len(near), UNLABELLED, np.uint8)
-        points = torch.from_numpy(sweep.points[near]).to(stages.device)
-        classes[near] = logits(place, points, near).argmax(1).cpu().numpy()
-        return classes
-
-    return predict
+    reach = stages.config.student.max_range
+    return lambda place, sweep: classify(partial(look, place), sweep.points, reach, stages.device)
 
 
 def _scored(

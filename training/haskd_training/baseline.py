@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from haskd_ros import model_file
 from haskd_training.batches import Batch, SweepDataset
-from haskd_training.loop import CHECKPOINT, Progress, fit, make_fabric
+from haskd_training.loop import Progress, finish, fit, make_fabric
 from haskd_training.run_folder import RunFolder
 from haskd_training.splits import Split
 from haskd_training.student import (
@@ -111,15 +110,8 @@ def baseline(
         after_step=keep_snapshot,
         keep_average=lambda model: model_file.save(out / AVERAGE, model, metadata),
     )
-    result: dict[str, Any] = {
-        "best_epoch": history.best_epoch,
-        "validation_miou": history.best_score,
-        "seconds": history.seconds,
-    }
-    if fabric.is_global_zero:
-        folder.finish(result)
-        (out / CHECKPOINT).unlink()
-    fabric.barrier()
+    result = history.result()
+    finish(fabric, folder, result)
     return TrainingResult(out / MODEL, **result)
 
 

@@ -33,7 +33,7 @@ from haskd_training.distillation_losses import (
     vanilla_distillation,
 )
 from haskd_training.evaluation import evaluate, iou
-from haskd_training.loop import CHECKPOINT, Progress, fit, make_fabric
+from haskd_training.loop import Progress, finish, fit, make_fabric
 from haskd_training.losses import soften
 from haskd_training.outputs import Outputs
 from haskd_training.processes import add_up, share
@@ -216,8 +216,6 @@ def distil(
             model.iou.copy_(_calibration_iou(model.student, split, student, fabric))
         return None if validate is None else validate(model.student)
 
-    # A running mean of the weights is the baseline's affair.
-    loop = student.loop.model_copy(update={"average": 0.0})
     history = fit(
         fabric,
         apprentice,
@@ -225,19 +223,12 @@ def distil(
         loss,
         measure,
         lambda model: model_file.save(out / MODEL, model.student, metadata),
-        loop,
+        student.loop,
         out,
         progress,
     )
-    result = {
-        "best_epoch": history.best_epoch,
-        "validation_miou": history.best_score,
-        "seconds": history.seconds,
-    }
-    if fabric.is_global_zero:
-        folder.finish(result)
-        (out / CHECKPOINT).unlink()
-    fabric.barrier()
+    result = history.result()
+    finish(fabric, folder, result)
     return TrainingResult(out / MODEL, **result)
 
 

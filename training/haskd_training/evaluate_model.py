@@ -24,6 +24,7 @@ from haskd_training.evaluation import (
     mean_iou,
     range_name,
 )
+from haskd_training.student import label_as_robot
 
 Progress = Callable[[int, int], None]
 
@@ -58,8 +59,6 @@ def evaluate_model(
         )
     if not any(sum(row.class_counts) for row in cache.sweeps):
         raise InputError(f"cache {cache_path} has no labels to compare with")
-    # The cache holds intensity as 0..1, the segmenter expects the sensor's own unit.
-    unit = np.array([1, 1, 1, segmenter.metadata.intensity.scale], np.float32)
 
     def sweeps() -> Iterator[Sweep]:
         for number in range(len(cache)):
@@ -68,7 +67,7 @@ def evaluate_model(
             progress(number + 1, len(cache))
 
     evaluation = evaluate(
-        lambda points: segmenter(points * unit).class_id, sweeps(), segmenter.taxonomy
+        lambda points: label_as_robot(segmenter, points).class_id, sweeps(), segmenter.taxonomy
     )
     if out is not None:
         try:

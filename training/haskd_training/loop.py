@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -25,6 +25,7 @@ from haskd_ros.errors import InputError
 from haskd_training.batches import Batch, EpochSampler, SweepDataset, training_loader
 from haskd_training.checkpoint import load_checkpoint, save_checkpoint
 from haskd_training.processes import copy_buffers, processes_and_machines
+from haskd_training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,14 @@ class History:
     best_epoch: int = 0
     seconds: float = 0.0
 
+    def result(self) -> dict[str, Any]:
+        """What a finished run tells of it."""
+        return {
+            "best_epoch": self.best_epoch,
+            "validation_miou": self.best_score,
+            "seconds": self.seconds,
+        }
+
 
 def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
     """A launched Fabric that writes TensorBoard curves under `folder`. Under torchrun it joins the
@@ -118,7 +127,7 @@ def fit(
     folder: Path,
     progress: Progress,
     after_step: Callable[[nn.Module, int, int], None] = lambda *_: None,
-    keep_average: Callable[[nn.Module], None] = lambda _: None,
+    keep_average: Callable[[nn.Module], None] | None = None,
 ) -> History:
     """Fit a network, or go on with a fit that was interrupted.
 
@@ -131,7 +140,8 @@ def fit(
         keep_best: called with the network after each epoch that is the best so far.
         folder: takes the checkpoint and the curves; all processes see the same one.
         after_step: called with the network, the steps done and the steps in all.
-        keep_average: called at the end with the running mean of the network, if there is one.
+        keep_average: called at the end with the running mean of the network that
+            `config.average` asks for; None: there is no use for one, and none is kept.
 
     Of several processes all call `loss` and `validate`, each with batches of its own; the first
     one alone calls `keep_best`, `keep_average`, `after_step` and `progress`.
@@ -144,6 +154,7 @@ def fit(
         raise InputError(
             f"{len(dataset)} sweeps to learn from are fewer than the {fabric.world_size} processes"
         )
+    averaged = config.average > 0 and keep_average is not None
     if not fabric.is_global_zero:
         keep_best = keep_average = after_step = progress = _do_nothing
     optimizer = torch.optim.AdamW(
@@ -157,7 +168,7 @@ def fit(
     raw, plain = network, optimizer
     network, optimizer = fabric.setup(network, optimizer)
     average = None
-    if config.average:
+    if averaged:
         decay = get_ema_multi_avg_fn(config.average)
         average = AveragedModel(raw, multi_avg_fn=decay, use_buffers=True)
     state_of = nn.ModuleList([raw] if average is None else [raw, average])
@@ -241,6 +252,15 @@ def fit(
     # From here on every process finds what the first one wrote.
     fabric.barrier()
     return history
+
+
+def finish(fabric: Fabric, folder: RunFolder, result: dict[str, Any]) -> None:
+    """Mark the run of a fit as finished and drop its checkpoint; every process goes on once the
+    first one has."""
+    if fabric.is_global_zero:
+        folder.finish(result)
+        (folder.path / CHECKPOINT).unlink()
+    fabric.barrier()
 
 
 def _do_nothing(*_: object) -> None:

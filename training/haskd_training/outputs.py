@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
@@ -87,6 +87,9 @@ def model_logits(model: Path, device: torch.device) -> Look:
     Raises:
         ModelFileError: not a model.
     """
-    network, _ = model_file.load(model)
-    network.to(device)
+    return network_logits(model_file.load(model)[0].to(device))
+
+
+def network_logits(network: nn.Module) -> Look:
+    """How a network that needs only the cloud looks at a sweep: `logits` [n, C]."""
     return lambda _, points, __: {"logits": network(points).float()}

@@ -18,7 +18,7 @@ from haskd_training.cache import Sweep
 from haskd_training.corruptions import corrupted
 from haskd_training.evaluation import Evaluation, confusion, evaluate
 from haskd_training.splits import Split
-from haskd_training.student import predict
+from haskd_training.student import label_as_robot, predict
 from haskd_training.temperature import BINS, Reliability, reliability
 
 Predict = Callable[[SweepRef, Sweep], np.ndarray]
@@ -102,13 +102,11 @@ def reliabilities(
     network, metadata = model_file.load(model)
     calibrated = Segmenter(network, metadata, str(device))
     raw = Segmenter(model_file.load(model)[0], replace(metadata, temperature=1.0), str(device))
-    # The cache holds intensity as 0..1, the segmenter expects the sensor's own unit.
-    unit = np.array([1, 1, 1, metadata.intensity.scale], np.float32)
     found: tuple[list[Reliability], list[Reliability]] = ([], [])
     for number, place in enumerate(places, 1):
         sweep = split.sweep(place)
         for segmenter, parts in zip((raw, calibrated), found):
-            said = segmenter(sweep.points * unit)
+            said = label_as_robot(segmenter, sweep.points)
             counted = (sweep.label != UNLABELLED) & (said.class_id != UNLABELLED)
             correct = said.class_id[counted] == sweep.label[counted]
             parts.append(reliability(said.probability[counted], correct))

@@ -21,13 +21,14 @@ from safetensors.numpy import save
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.segmenter import Segmentation, Segmenter
+from haskd_ros.segmenter import Segmenter
 from haskd_training.batches import SweepRef
 from haskd_training.cache import Cache
 from haskd_training.candidates import Candidate, SelectionConfig
 from haskd_training.filtering import filter_images
 from haskd_training.loop import Progress
 from haskd_training.run_folder import RESULT, RunFolder
+from haskd_training.student import label_as_robot
 from haskd_training.visibility import image_qualities
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def select(
         path = _path(out, place)
         if not path.exists():
             cache = caches[place.cache]
-            predicted = _predict(segmenter, cache.sweep(place.sweep).points)
+            predicted = label_as_robot(segmenter, cache.sweep(place.sweep).points)
             records = filter_images(
                 cache,
                 place.sweep,
@@ -161,12 +162,6 @@ def select(
 
 def _path(folder: Path, place: SweepRef) -> Path:
     return folder / f"{place.cache}-{place.sweep}.safetensors"
-
-
-def _predict(segmenter: Segmenter, points: np.ndarray) -> Segmentation:
-    """Of a cache's points: their intensity is 0..1, the segmenter expects the sensor's unit."""
-    unit = np.array([1, 1, 1, segmenter.metadata.intensity.scale], np.float32)
-    return segmenter(points * unit)
 
 
 def _check_classes(segmenter: Segmenter, model: Path, caches: Sequence[Cache]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import haskd_ros
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import SIZES, build, of_size
+from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.augmentation import AugmentationConfig
 from haskd_training.batches import within_range
@@ -128,16 +129,34 @@ def validator(
     return validate
 
 
-@torch.inference_mode()
 def predict(
     network: nn.Module, points: np.ndarray, max_range: float, device: torch.device
 ) -> np.ndarray:
     """Class ids [N] uint8 of points [N, 4] (intensity 0..1), 255 beyond `max_range`."""
+    return classify(lambda near, _: {"logits": network(near)}, points, max_range, device)
+
+
+@torch.inference_mode()
+def classify(
+    look: Callable[[Tensor, np.ndarray], dict[str, Tensor]],
+    points: np.ndarray,
+    max_range: float,
+    device: torch.device,
+) -> np.ndarray:
+    """The same by whatever gives `logits` [n, C] of the n points within range, told those points
+    and which they are ([N] bool): an `outputs.Look` at one sweep."""
     near = within_range(points, max_range)
     labels = np.full(len(points), UNLABELLED, np.uint8)
-    logits = network(torch.from_numpy(points[near]).to(device))
+    logits = look(torch.from_numpy(points[near]).to(device), near)["logits"]
     labels[near] = logits.argmax(1).to(torch.uint8).cpu().numpy()
     return labels
+
+
+def label_as_robot(segmenter: Segmenter, points: np.ndarray) -> Segmentation:
+    """A cache's points [N, 4] as the robot would label them: their intensity is 0..1, the
+    segmenter expects the sensor's own unit."""
+    unit = np.array([1, 1, 1, segmenter.metadata.intensity.scale], np.float32)
+    return segmenter(points * unit)
 
 
 def stage_settings(split: Split, config: BaseModel, **more: Any) -> dict[str, Any]:

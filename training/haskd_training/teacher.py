@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.models import SIZES
-from haskd_ros.taxonomy import UNLABELLED, Taxonomy
-from haskd_training.batches import Batch, Extras, SweepDataset, SweepRef, within_range
+from haskd_ros.taxonomy import Taxonomy
+from haskd_training.batches import Batch, Extras, SweepDataset, SweepRef
 from haskd_training.encoder_training import LearningTeacher, learning_look, with_pixels
 from haskd_training.evaluation import confusion, iou, mean_iou
 from haskd_training.fusion import FusionTeacher, load_teacher, save_teacher
@@ -28,12 +29,18 @@ from haskd_training.image_features import (
     learned_features,
     save_network,
 )
-from haskd_training.loop import CHECKPOINT, Progress, fit, make_fabric
-from haskd_training.outputs import Look
+from haskd_training.loop import Progress, finish, fit, make_fabric
+from haskd_training.outputs import Look, network_logits
 from haskd_training.processes import add_up, share
 from haskd_training.run_folder import RunFolder
 from haskd_training.splits import Split
-from haskd_training.student import StudentConfig, make_network, stage_settings, supervised_loss
+from haskd_training.student import (
+    StudentConfig,
+    classify,
+    make_network,
+    stage_settings,
+    supervised_loss,
+)
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +175,7 @@ def train_teacher(
         if split.validation
         else None,
         keep,
-        student.loop.model_copy(update={"average": 0.0}),
+        student.loop,
         out,
         progress,
     )
@@ -176,20 +183,14 @@ def train_teacher(
     if not features.config.frozen:
         with fabric.rank_zero_first():
             features = learned_features(features, out / ENCODER, kept_features, split, progress)
-    result: dict[str, Any] = {
-        "best_epoch": history.best_epoch,
-        "validation_miou": history.best_score,
-        "seconds": history.seconds,
+    result = history.result() | {
         "comparison": _compare(
-            measure(student_look(alone.to(fabric.device)), split.calibration),
+            measure(network_logits(alone.to(fabric.device)), split.calibration),
             measure(teacher_look(best.to(fabric.device), features), split.calibration),
             split.taxonomy,
         ),
     }
-    if fabric.is_global_zero:
-        folder.finish(result)
-        (out / CHECKPOINT).unlink()
-    fabric.barrier()
+    finish(fabric, folder, result)
     return TeacherResult(out / TEACHER, kept_features, **result)
 
 
@@ -223,16 +224,6 @@ def teacher_look(network: FusionTeacher, features: ImageFeatures) -> Look:
     return look
 
 
-def student_look(network: nn.Module) -> Look:
-    """A student's `logits` [n, C] of a sweep's points."""
-
-    @torch.inference_mode()
-    def look(_: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
-        return {"logits": network(points)}
-
-    return look
-
-
 def count(
     look: Look,
     split: Split,
@@ -246,10 +237,7 @@ def count(
     counts = np.zeros((2, classes, classes + 1), np.int64)
     for place in places:
         sweep, seen = split.sweep(place), features.seen(place)
-        near = within_range(sweep.points, max_range)
-        predicted = np.full(len(near), UNLABELLED, np.uint8)
-        logits = look(place, torch.from_numpy(sweep.points[near]).to(device), near)["logits"]
-        predicted[near] = logits.argmax(1).to(torch.uint8).cpu().numpy()
+        predicted = classify(partial(look, place), sweep.points, max_range, device)
         for row, among in enumerate((~seen, seen)):
             counts[row] += confusion(sweep.label[among], predicted[among], classes)
     return counts
