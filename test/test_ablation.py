@@ -19,8 +19,10 @@ from haskd_ros.errors import InputError
 from haskd_ros.models import build
 from haskd_training.ablation import (
     LABELS,
+    LABELS_LONGER,
     METHOD,
     RECORDED,
+    TOO,
     AblationConfig,
     Scores,
     ablate,
@@ -128,6 +130,29 @@ def test_bounds_stand_beside_the_rows(split, out, scores):
         assert row.counts[RECORDED].sum() == points
 
 
+def test_rows_that_learn_from_unlabelled_sweeps_stand_beside_labels_with_as_many_steps(
+    drive_cache, tmp_path
+):
+    # 10 sweeps to learn from, 4 + 2 held back: 2 epochs of all 16 are 32 steps, which on 10 sweeps
+    # takes 4 epochs
+    config = settings(
+        "method.student.split.explain_held_back=true", "method.student.loop.epochs=2",
+        "corrupted=[]", "method.distillation.snapshots=none",
+        rows={METHOD + TOO: {"distillation": {"teacher": "none", "unlabelled": True}}},
+    )  # fmt: skip
+    split = make_split([Cache.open(drive_cache)], config.method.student.split)
+    found = ablate(split, tmp_path, config, quiet)
+    assert list(found) == [LABELS, LABELS_LONGER, METHOD + TOO]
+    epochs = [
+        json.loads(path.read_text())["config"]["loop"]["epochs"]
+        for path in tmp_path.glob("stages/baseline-*/config.json")
+    ]
+    assert sorted(epochs) == [2, 4]
+    # Without unlabelled sweeps there is nothing to compare
+    alone = ablate(split.labelled(), tmp_path, config, quiet)
+    assert list(alone) == [LABELS]
+
+
 def test_without_test_sweeps_nothing_is_trained(drive_cache, tmp_path):
     held = SplitConfig(calibration=0.2, validation=0.2, test=0)
     split = make_split([Cache.open(drive_cache)], held)
@@ -204,7 +229,7 @@ def test_the_table_s_numbers_are_those_worked_out_by_hand(summary):
     # drawn: 0 twice, 1 twice, or both
     mean, low, high = method["gain"]["over_seeds_and_sweeps"]
     assert (mean, low, high) == pytest.approx((0.225, 0.1, 0.35))
-    assert summary["method_over"][LABELS]["gain"] == method["gain"]
+    assert summary["method_over"][METHOD][LABELS]["gain"] == method["gain"]
     assert summary["corrupted"] == {"fog": {LABELS: plain["miou"], METHOD: plain["miou"]}}
     assert summary["common"] == ["wall", "poster"]
 

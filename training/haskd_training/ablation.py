@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +50,12 @@ from haskd_training.weight_averaging import average_snapshots
 LABELS = "labels alone"
 METHOD = "HAS-KD"
 
+TOO = ", unlabelled sweeps too"
+"""Ends the name of a row that learns from unlabelled sweeps as well, and so takes more steps."""
+
+LABELS_LONGER = "labels alone, as many steps"
+"""What those rows are to be compared with."""
+
 RECORDED = "recorded"
 """The condition of clouds that are not corrupted."""
 
@@ -58,11 +65,11 @@ Overrides = dict[str, dict[str, Any]]
 """Settings of a row that differ from the method's: stage -> setting -> value."""
 
 
-def _taught(**distillation: Any) -> Overrides:
-    return {"distillation": distillation}
+def _taught(unlabelled: bool = False, **distillation: Any) -> Overrides:
+    return {"distillation": distillation | {"unlabelled": unlabelled}}
 
 
-ROWS: dict[str, Overrides] = {
+_ON_LABELLED: dict[str, Overrides] = {
     "vanilla KD from the teacher": _taught(teacher="vanilla", snapshots="none"),
     "KD from the last snapshot": _taught(teacher="none", snapshots="last"),
     "KD from the mean of snapshots": _taught(teacher="none", snapshots="mean"),
@@ -74,6 +81,16 @@ ROWS: dict[str, Overrides] = {
     "HAS-KD, experts at random": _taught(teacher="information", snapshots="random"),
     METHOD: _taught(teacher="information", snapshots="adept"),
 }
+_ON_ALL: dict[str, Overrides] = {
+    f"{name}{TOO}": _taught(unlabelled=True, teacher=teacher, snapshots=snapshots)
+    for name, teacher, snapshots in (
+        ("vanilla KD from the teacher", "vanilla", "none"),
+        ("KD from the mean of snapshots", "none", "mean"),
+        ("IHD with IOF", "information", "none"),
+        (METHOD, "information", "adept"),
+    )
+}
+ROWS = _ON_LABELLED | _ON_ALL
 
 
 class AblationConfig(BaseModel):
@@ -83,10 +100,13 @@ class AblationConfig(BaseModel):
 
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     rows: dict[str, Overrides] = Field(
-        ROWS, description="all rows by name: stage -> setting -> value, beats `method`"
+        ROWS,
+        description="all rows by name: stage -> setting -> value, beats `method`; those with "
+        "distillation.unlabelled are left out where no sweep is unlabelled",
     )
     corrupted: tuple[str, ...] = Field(
-        (LABELS, METHOD), description="rows that are also scored on corrupted clouds"
+        (LABELS, METHOD, METHOD + TOO),
+        description="rows that are also scored on corrupted clouds",
     )
     bounds: bool = Field(
         True, description="score the teacher, averaged weights and the ensemble too"
@@ -177,7 +197,13 @@ class Run:
 
 def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict[str, list[Run]]:
     """Rows in the table's order, each with its seeds."""
-    rows: dict[str, list[Run]] = {LABELS: []} | {name: [] for name in config.rows}
+    taught = {
+        name: overrides
+        for name, overrides in config.rows.items()
+        if split.unlabelled or not overrides.get("distillation", {}).get("unlabelled")
+    }
+    alone = (LABELS, LABELS_LONGER) if split.unlabelled else (LABELS,)
+    rows: dict[str, list[Run]] = {name: [] for name in (*alone, *taught)}
     for seed in config.seeds:
 
         def stages(name: str, overrides: Overrides, seed: int = seed) -> Stages:
@@ -190,12 +216,22 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
 
         plain = stages(LABELS, {})
         rows[LABELS].append(_of_model(plain, lambda s: s.baseline))
-        for name, overrides in config.rows.items():
+        if LABELS_LONGER in rows:
+            longer = {"student": {"loop": {"epochs": _as_many_steps(split, plain.config)}}}
+            rows[LABELS_LONGER].append(
+                _of_model(stages(LABELS_LONGER, longer), lambda s: s.baseline)
+            )
+        for name, overrides in taught.items():
             rows[name].append(_of_model(stages(name, overrides), lambda s: s.student))
         if config.bounds:
             for name, run in _bounds(plain).items():
                 rows.setdefault(name, []).append(run)
     return rows
+
+
+def _as_many_steps(split: Split, method: MethodConfig) -> int:
+    """Epochs on the labelled sweeps that take the steps of `epochs` on all sweeps, rounded up."""
+    return math.ceil(method.student.loop.epochs * len(split.learned) / len(split.train))
 
 
 def row_settings(method: MethodConfig, name: str, overrides: Overrides, seed: int) -> MethodConfig:
