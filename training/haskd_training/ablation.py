@@ -45,7 +45,6 @@ from haskd_training.splits import Split
 from haskd_training.stages import MethodConfig, Stages, Steps, check
 from haskd_training.student import classify
 from haskd_training.teacher import teacher_look
-from haskd_training.weight_averaging import average_snapshots
 
 LABELS = "labels alone"
 METHOD = "HAS-KD"
@@ -224,7 +223,7 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         for name, overrides in taught.items():
             rows[name].append(_of_model(stages(name, overrides), lambda s: s.student))
         if config.bounds:
-            for name, run in _bounds(plain).items():
+            for name, run in _bounds(partial(stages, overrides={})).items():
                 rows.setdefault(name, []).append(run)
     return rows
 
@@ -268,41 +267,43 @@ def _of_model(stages: Stages, result: Callable[[Stages], TrainingResult]) -> Run
     )
 
 
-def _bounds(stages: Stages) -> dict[str, Run]:
-    """What costs more than the student does, or needs more than a cloud."""
+def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
+    """What costs more than the student does, or needs more than a cloud.
 
-    def averaged() -> Predict:
-        path = stages.baseline.model.parent.parent / f"{stages.baseline.model.parent.name}-swa"
-        model = path / "model.safetensors"
-        if not model.exists():
-            average_snapshots(
-                stages.snapshots, stages.split, stages.config.student, model, stages.device
-            )
-        return by_model(model, stages.device)
+    Args:
+        stages: makes those of a row, which tell its cost, by the row's name.
+    """
 
-    def ensemble() -> Predict:
-        networks = [model_file.load(path)[0].to(stages.device) for path in stages.snapshots]
+    def ensemble(made: Stages) -> Predict:
+        networks = [model_file.load(path)[0].to(made.device) for path in made.snapshots]
         return _near(
-            stages,
+            made,
             lambda _, points, __: {"logits": mean_logits(snapshot_logits(networks, points))},
         )
 
-    def teacher() -> Predict:
-        network, _ = load_teacher(stages.teacher.teacher)
-        features = ImageFeatures.open(stages.teacher.features)
-        look = teacher_look(network.to(stages.device), features)
-        return _near(stages, look)
+    def teacher(made: Stages) -> Predict:
+        network, _ = load_teacher(made.teacher.teacher)
+        features = ImageFeatures.open(made.teacher.features)
+        return _near(made, teacher_look(network.to(made.device), features))
 
-    def run(predictor: Callable[[], Predict]) -> Run:
-        return Run(stages, predictor, lambda: None)
-
-    bounds = {"SWA of the snapshots": run(averaged), "ensemble of the snapshots": run(ensemble)}
-    if stages.config.student.loop.average:
-        average = lambda: by_model(stages.baseline.model.parent / AVERAGE, stages.device)  # noqa: E731
-        bounds["EMA of the weights"] = run(average)
-    if stages.config.distillation.teacher != "none":
-        bounds["teacher (with images)"] = run(teacher)
-    return bounds
+    bounds: dict[str, Callable[[Stages], Predict]] = {
+        "SWA of the snapshots": lambda made: by_model(made.averaged, made.device),
+        "ensemble of the snapshots": ensemble,
+        "EMA of the weights": lambda made: by_model(
+            made.baseline.model.parent / AVERAGE, made.device
+        ),
+        "teacher (with images)": teacher,
+    }
+    runs = {}
+    for name, predictor in bounds.items():
+        made = stages(name)
+        runs[name] = Run(made, partial(predictor, made), lambda: None)
+    config = made.config
+    if not config.student.loop.average:
+        del runs["EMA of the weights"]
+    if config.distillation.teacher == "none":
+        del runs["teacher (with images)"]
+    return runs
 
 
 def _near(stages: Stages, look: Look) -> Predict:

@@ -8,7 +8,6 @@ FOLDER/result.json               written last
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from haskd_training.cache import Cache
 from haskd_training.image_encoder import EncoderConfig, PixelFeatures
 from haskd_training.image_views import PointView, ViewFinder, from_arrays, to_arrays
 from haskd_training.loop import Progress
-from haskd_training.run_folder import CONFIG, RESULT, RunFolder
+from haskd_training.run_folder import CONFIG, RESULT, RunFolder, file_digest
 from haskd_training.selection import Selection
 from haskd_training.splits import Split
 
@@ -168,7 +167,7 @@ def image_features(
         "split": split.fingerprint(),
         "sweeps": [[place.cache, place.sweep] for place in sweeps],
         "selection": json.loads((selection.path / CONFIG).read_text(encoding="utf-8")),
-        "weights": _digest(Path(config.weights)),
+        "weights": file_digest(Path(config.weights)),
     }
     run = RunFolder(out, settings)
     if run.result() is not None:
@@ -200,7 +199,7 @@ def learned_features(
         out: new, empty, or of an earlier run with the same inputs.
         split: as it was for `stored`.
     """
-    run = RunFolder(out, stored.identity | {"learned": _digest(weights)})
+    run = RunFolder(out, stored.identity | {"learned": file_digest(weights)})
     if run.result() is not None:
         return ImageFeatures.open(out)
     network = _load_network(weights, stored.config)
@@ -294,11 +293,6 @@ def _load_network(path: Path, config: EncoderConfig) -> PixelFeatures:
     network = PixelFeatures(config.model_copy(update={"weights": "scratch"}))
     network.load_state_dict(load_file(path))
     return network
-
-
-def _digest(path: Path) -> str | None:
-    """Of a file's content; None where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _path(folder: Path, place: SweepRef) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,9 @@ class RunFolder:
     def finish(self, result: dict[str, Any]) -> None:
         """Mark the run as finished; `result` as plain JSON values."""
         write_atomically(self.path / RESULT, json.dumps(result, indent=2).encode())
+
+
+def file_digest(path: Path) -> str | None:
+    """SHA-256 of a file's content, for the settings of a run that reads it; None where there is no
+    such file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

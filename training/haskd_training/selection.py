@@ -7,7 +7,6 @@ OUT/result.json               which sweeps, and how many images for which reason
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections import Counter
@@ -27,7 +26,7 @@ from haskd_training.cache import Cache
 from haskd_training.candidates import Candidate, SelectionConfig
 from haskd_training.filtering import filter_images
 from haskd_training.loop import Progress
-from haskd_training.run_folder import RESULT, RunFolder
+from haskd_training.run_folder import RESULT, RunFolder, file_digest
 from haskd_training.student import label_as_robot
 from haskd_training.visibility import image_qualities
 
@@ -126,7 +125,7 @@ def select(
         "config": config.model_dump(mode="json"),
         "caches": [cache.fingerprint for cache in caches],
         "sweeps": places,
-        "model": hashlib.sha256(Path(model).read_bytes()).hexdigest(),
+        "model": file_digest(Path(model)),
     }
     run = RunFolder(out, settings)
     if run.result() is not None:

@@ -29,21 +29,26 @@ from torch import Tensor
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.baseline import TrainingResult, baseline, snapshot_path
+from haskd_training.baseline import MODEL, TrainingResult, baseline, snapshot_path
 from haskd_training.batches import SweepRef
 from haskd_training.candidates import SelectionConfig
 from haskd_training.distil import DistillationConfig, SnapshotTargets, TeacherTargets, distil
 from haskd_training.expertise import ExpertiseConfig, ExpertiseTable, expertise
 from haskd_training.fusion import load_teacher
-from haskd_training.image_features import EncoderConfig, ImageFeatures, image_features
+from haskd_training.image_features import (
+    EncoderConfig,
+    ImageFeatures,
+    image_features,
+)
 from haskd_training.loop import make_fabric
 from haskd_training.outputs import Look, Outputs, model_logits
-from haskd_training.run_folder import RESULT, RunFolder
+from haskd_training.run_folder import RESULT, RunFolder, file_digest
 from haskd_training.selection import Selection, select
 from haskd_training.snapshots import channel_probabilities, mean_logits, measure, route
 from haskd_training.splits import Split
 from haskd_training.student import StudentConfig
 from haskd_training.teacher import TeacherConfig, TeacherResult, teacher_look, train_teacher
+from haskd_training.weight_averaging import average_snapshots
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +138,20 @@ class Stages:
         return [snapshot_path(folder, k) for k in range(self.config.student.snapshots)]
 
     @cached_property
+    def averaged(self) -> Path:
+        """Model file of the snapshots' mean weights."""
+        folder = self._folder("swa", self.baseline.model.parent.name)
+        with self._working("averaging the snapshots", folder):
+            run = RunFolder(folder, {"baseline": self.baseline.model.parent.name})
+            if run.result() is None:
+                run.claim()
+                average_snapshots(
+                    self.snapshots, self.split, self.config.student, folder / MODEL, self.device
+                )
+                run.finish({})
+        return folder / MODEL
+
+    @cached_property
     def with_images(self) -> list[SweepRef]:
         """Sweeps that images are chosen for: those that are learned from, and those on which the
         teacher is compared."""
@@ -152,7 +171,9 @@ class Stages:
     def features(self) -> ImageFeatures:
         """What the chosen images show of each point."""
         selection, config = self.selection, self.config.encoder
-        folder = self._folder("features", config, selection.path.name)
+        # A file of weights may be replaced by another of the same name.
+        weights = [digest] if (digest := file_digest(Path(config.weights))) else []
+        folder = self._folder("features", config, *weights, selection.path.name)
         with self._working("computing image features", folder) as progress:
             return image_features(self.split, self.with_images, selection, folder, config, progress)
 
@@ -171,7 +192,9 @@ class Stages:
         """What the teacher says of the sweeps to learn from."""
         network, _ = load_teacher(self.teacher.teacher)
         network.to(self.device)
-        folder = self._folder("said-by-teacher", self.teacher.teacher.parent.name)
+        folder = self._folder(
+            "said-by-teacher", self.teacher.teacher.parent.name, split=self._learned_from
+        )
         # A trained encoder has features of its own.
         look = teacher_look(network, ImageFeatures.open(self.teacher.features))
         outputs = self._recorded("asking the teacher", folder, look)
@@ -232,9 +255,10 @@ class Stages:
         table = self.expertise
         if random:
             table = table.with_random_experts(self.config.student.loop.seed)
-        numbers = table.owners(unlabelled=bool(self.split.unlabelled))
+        unlabelled = set(self._learned_from.unlabelled)
+        numbers = table.owners(unlabelled=bool(unlabelled))
         loaded = [self._said_by(k) for k in numbers]
-        config, unlabelled = self.config.distillation, set(self.split.unlabelled)
+        config = self.config.distillation
 
         def look(place: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
             logits = _logits(loaded, place, near)
@@ -253,12 +277,16 @@ class Stages:
         return SnapshotTargets(outputs, table.expert_iou())
 
     def _said_together(self, how: Any, look: Look) -> Outputs:
-        folder = self._folder("said-by-experts", how, self.baseline.model.parent.name)
+        folder = self._folder(
+            "said-by-experts", how, self.baseline.model.parent.name, split=self._learned_from
+        )
         return self._recorded("routing", folder, look)
 
     def _said_by(self, snapshot: int) -> Outputs:
         path = self.snapshots[snapshot]
-        folder = self._folder(f"said-by-{path.stem}", self.baseline.model.parent.name)
+        folder = self._folder(
+            f"said-by-{path.stem}", self.baseline.model.parent.name, split=self._learned_from
+        )
         return self._recorded(f"asking {path.stem}", folder, model_logits(path, self.device))
 
     def _recorded(self, title: str, folder: Path, look: Look) -> Outputs:
@@ -266,11 +294,16 @@ class Stages:
             return Outputs(folder).record(
                 look,
                 self.split,
-                self.split.learned,
+                self._learned_from.learned,
                 self.config.student.max_range,
                 self.device,
                 progress,
             )
+
+    @property
+    def _learned_from(self) -> Split:
+        """What the student hears its teachers about."""
+        return self.split if self.config.distillation.unlabelled else self.split.labelled()
 
     @cached_property
     def student(self) -> TrainingResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from haskd_training.image_features import (
 from haskd_training.loop import Progress, finish, fit, make_fabric
 from haskd_training.outputs import Look, network_logits
 from haskd_training.processes import add_up, share
-from haskd_training.run_folder import RunFolder
+from haskd_training.run_folder import RunFolder, file_digest
 from haskd_training.splits import Split
 from haskd_training.student import (
     StudentConfig,
@@ -122,7 +121,7 @@ def train_teacher(
         student,
         teacher=config.model_dump(mode="json"),
         features=features.identity,
-        baseline=hashlib.sha256(baseline.read_bytes()).hexdigest(),
+        baseline=file_digest(baseline),
     )
     kept_features = features.path if features.config.frozen else out / LEARNED
     student = _with_overrides(student, config)
