@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from safetensors.torch import load_file
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_training.baseline import baseline
+from haskd_training.batches import Batch
 from haskd_training.cache import Cache
 from haskd_training.distil import (
     DistillationConfig,
     SnapshotTargets,
     TeacherTargets,
     distil,
+    with_pseudo_labels,
 )
 from haskd_training.evaluation import evaluate
 from haskd_training.outputs import Outputs
@@ -123,6 +126,47 @@ def test_features_are_compared_by_a_part_that_stays_behind(split, plain, tmp_pat
     _, metadata = model_file.load(taught.model)
     distillation = metadata.provenance["distillation"]
     assert (distillation["teacher"], distillation["snapshots"]) == ("said", "none")
+
+
+SURE, TORN = [9.0, 0.0, 0.0], [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        # The first cloud keeps its labels; of the second the teacher is sure, blind, torn
+        ({"teacher": [SURE] * 4 + [TORN], "seen": [1, 1, 1, 0, 1]}, [1, 255, 0, 255, 255]),
+        # ASD: the class that chose each point's expert
+        ({"logits": [SURE] * 5, "classes": [1, 255, 2, 255, 0]}, [1, 255, 2, 255, 0]),
+        # The mean or the last of the snapshots
+        ({"logits": [SURE] * 4 + [TORN]}, [1, 255, 0, 0, 255]),
+        # ASD by channel
+        ({"probability": [SURE] * 5}, [1, 255, 255, 255, 255]),
+    ],
+)
+def test_clouds_without_labels_take_the_classes_that_their_teacher_is_sure_of(said, expected):
+    batch = Batch(
+        torch.zeros(5, 4),
+        torch.tensor([1, 255, 255, 255, 255]),
+        torch.tensor([0, 0, 1, 1, 1]),
+        {name: torch.tensor(value) for name, value in said.items()},
+    )
+    found = with_pseudo_labels(batch, config(teacher="information"))
+    assert found.labels.tolist() == expected
+
+
+def test_pseudo_labels_teach_what_the_divergence_alone_does_not(split, tmp_path):
+    silent = replace(split, train=split.train[1:], unlabelled=split.train[:1])
+    right = said(silent, tmp_path / "said", lambda labels: labels)
+    runs = [
+        distil(
+            silent, tmp_path / str(kept), STUDENT,
+            config(teacher="information", teacher_weight=0, pseudo_labels=kept),
+            TeacherTargets(right, WIDTH), None, {},
+        )
+        for kept in (True, False)
+    ]  # fmt: skip
+    assert not same(weights(runs[0]), weights(runs[1]))
 
 
 def test_experts_fall_silent_for_a_student_that_is_as_good(split, plain, tmp_path):

@@ -71,6 +71,15 @@ def test_information_weighs_what_the_teacher_knows_beyond_the_student():
     assert lower.tolist() == pytest.approx([0.5])
 
 
+def test_information_counts_by_the_class_that_the_teacher_sees():
+    # Three points of equal weight 0.2, the first seen as class 0, the others as class 1
+    known, labels = log_p(THREE, THREE[::-1], THREE[::-1]), torch.tensor([0, 1, 255])
+    found = information_weights(
+        known, known, labels, torch.ones(3).bool(), threshold=0.1, by_class=torch.tensor([0.5, 3.0])
+    )
+    assert found.tolist() == pytest.approx([0.1, 0.6, 0.6])
+
+
 def test_information_distillation_adds_the_features_gap_and_divides_by_the_weight():
     student, teacher = log_p(THREE, THREE, EVEN), log_p(EVEN, THREE, THREE)
     weights, gap = torch.tensor([0.6, 0.2, 0.0]), torch.tensor([1.0, 2.0, 0.0])

@@ -9,7 +9,7 @@ abstract of Wu, Hou et al., arXiv 2606.25278.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from haskd_ros import model_file
+from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.baseline import MODEL, TrainingResult
 from haskd_training.batches import Batch, Extras, SweepDataset, SweepRef
 from haskd_training.distillation_losses import (
     adept_channel_distillation,
     adept_distillation,
+    confidence,
     expert_weights,
     feature_gap,
     information_distillation,
@@ -45,6 +47,7 @@ from haskd_training.student import (
     predict,
     stage_settings,
     supervised_loss,
+    training_class_weights,
     validator,
 )
 
@@ -77,6 +80,11 @@ class DistillationConfig(BaseModel):
     unlabelled: bool = Field(
         True, description="learn from the split's unlabelled sweeps too, where it has any"
     )
+    pseudo_labels: bool = Field(
+        True,
+        description="unlabelled sweeps enter the losses on labels too, with the classes that the "
+        "teacher, or without one the snapshots, are sure of",
+    )
     trusted_confidence: float = Field(
         0.7, ge=0, le=1, description="of a teacher on unlabelled points"
     )
@@ -85,6 +93,11 @@ class DistillationConfig(BaseModel):
     )
     information_floor: float = Field(
         0.2, ge=0, le=1, description="weight of a point on which the teacher knows no more"
+    )
+    balance: Literal["classes", "points"] = Field(
+        "classes",
+        description="IHD: classes count by their inverse root frequency, as in the cross-entropy; "
+        "or every point counts alike",
     )
     expert_gap: float = Field(
         0.7, gt=0, le=1, description="share of the expert's IoU by which a student must lag behind "
@@ -193,14 +206,19 @@ def distil(
         unlabelled=split.unlabelled,
     )
     supervised = supervised_loss(split, student)
+    by_class = training_class_weights(split) if config.balance == "classes" else None
 
     def loss(model: nn.Module, batch: Batch, done: float) -> dict[str, Tensor]:
+        if config.pseudo_labels and learned_from.unlabelled:
+            batch = with_pseudo_labels(batch, config)
         features, logits = (x.float() for x in model(batch.points, batch.cloud))
         terms = supervised(logits, batch.labels)
         loudness = ramp(done, 1.0, config.ramp)
         log_student = soften(logits, config.temperature)
         if teacher is not None:
-            taught = _teacher_loss(log_student, features, apprentice.projection, batch, config)
+            taught = _teacher_loss(
+                log_student, features, apprentice.projection, batch, config, by_class
+            )
             terms["teacher"] = loudness * config.teacher_weight * taught
         if snapshots is not None:
             expert_iou = snapshots.expert_iou.to(logits.device)
@@ -232,12 +250,49 @@ def distil(
     return TrainingResult(out / MODEL, **result)
 
 
+def with_pseudo_labels(batch: Batch, config: DistillationConfig) -> Batch:
+    """A batch whose clouds without any label have the classes that their teacher is sure of: 255
+    where it is not, or where IHD's teacher sees no image (Lee, "Pseudo-Label", 2013).
+
+    Beside the divergence, because rare classes are learned from the losses on labels: they weigh
+    by class, and Lovasz sees each class's IoU.
+
+    Args:
+        batch: with what was recorded of the teacher, or of the snapshots where there is none;
+            routed by channel those name no class, and the batch stays as it is.
+    """
+    labelled = torch.zeros(int(batch.cloud[-1]) + 1, dtype=torch.bool, device=batch.labels.device)
+    labelled[batch.cloud[batch.labels != UNLABELLED]] = True
+    without = ~labelled[batch.cloud]
+    said = batch.extras
+    if not without.any():
+        return batch
+    if "teacher" in said:
+        classes = _sure_of(said["teacher"], config.trusted_confidence)
+        if config.teacher == "information":
+            classes = torch.where(said["seen"] > 0, classes, UNLABELLED)
+    elif "classes" in said:
+        classes = said["classes"].long()
+    elif "logits" in said:
+        classes = _sure_of(said["logits"], config.trusted_snapshots)
+    else:
+        return batch
+    return replace(batch, labels=torch.where(without, classes, batch.labels))
+
+
+def _sure_of(logits: Tensor, threshold: float) -> Tensor:
+    """[N] likeliest classes, 255 where the confidence is below the threshold."""
+    log_p = soften(logits.float())
+    return torch.where(confidence(log_p) >= threshold, log_p.argmax(1), UNLABELLED)
+
+
 def _teacher_loss(
     log_student: Tensor,
     features: Tensor,
     projection: nn.Module | None,
     batch: Batch,
     config: DistillationConfig,
+    by_class: Tensor | None,
 ) -> Tensor:
     log_teacher = soften(batch.extras["teacher"].float(), config.temperature)
     if config.teacher == "vanilla":
@@ -249,6 +304,7 @@ def _teacher_loss(
         batch.extras["seen"] > 0,
         config.trusted_confidence,
         config.information_floor,
+        None if by_class is None else by_class.to(log_student.device),
     )
     gap = None
     if projection is not None:

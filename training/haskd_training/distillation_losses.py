@@ -77,11 +77,13 @@ def information_weights(
     seen: Tensor,
     threshold: float = 0.7,
     floor: float = 0.2,
+    by_class: Tensor | None = None,
 ) -> Tensor:
     """How much the teacher's word on each point counts in IHD: more where it knows more than the
-    student, w = m g (floor + (1 - floor) relu(c_teacher - c_student)).
+    student, w = a m g (floor + (1 - floor) relu(c_teacher - c_student)).
 
-    m: the point is seen by an image; g: the teacher is right, or, where nobody knows, confident.
+    m: the point is seen by an image; g: the teacher is right, or, where nobody knows, confident; a:
+    the weight of the class that the teacher sees there.
 
     Args:
         log_student, log_teacher: [N, C] at one temperature.
@@ -89,15 +91,17 @@ def information_weights(
         seen: [N] bool, by at least one of the teacher's images.
         threshold: least confidence of a teacher that counts on unlabelled points.
         floor: weight of a point where the student is as confident as the teacher.
+        by_class: [C] a, as `losses.class_weights` gives it to the labels; None: 1 for all.
 
     Returns:
-        [N] in 0..1. The share of points above 0 tells how much there is to distil.
+        [N] at least 0. The share of points above 0 tells how much there is to distil.
     """
     knows = confidence(log_teacher)
     unlabelled = labels == UNLABELLED
     trusted = torch.where(unlabelled, knows >= threshold, _right(log_teacher, labels))
     more = (knows - confidence(log_student)).relu_()
-    return (floor + (1 - floor) * more) * (seen & trusted)
+    weights = (floor + (1 - floor) * more) * (seen & trusted)
+    return weights if by_class is None else weights * by_class[log_teacher.argmax(1)]
 
 
 def feature_gap(projected: Tensor, target: Tensor) -> Tensor:

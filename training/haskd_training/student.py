@@ -93,12 +93,17 @@ def make_network(
     return network, metadata
 
 
+def training_class_weights(split: Split) -> Tensor:
+    """[C] by the training sweeps' inverse root frequencies."""
+    return class_weights(torch.from_numpy(split.class_counts(split.train)))
+
+
 def supervised_loss(
     split: Split, config: StudentConfig
 ) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
     """(logits [N, C], labels [N]) -> the terms that labels alone ask for: cross-entropy weighted by
     the training sweeps' inverse root frequencies, and Lovasz."""
-    weights = class_weights(torch.from_numpy(split.class_counts(split.train)))
+    weights = training_class_weights(split)
 
     def terms(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         log_p = soften(logits)
