@@ -37,8 +37,18 @@ def test_the_expert_is_who_is_surely_better_than_the_last_snapshot():
     assert found.experts == (0, None)
     road, car = found.classes
     assert road.iou == pytest.approx((0.9, 0.7, 0.8))
-    assert road.reason == "lower bound 90.0 of snapshot-1 beats the last one's mean 80.0"
-    assert "does not beat the last one's mean 50.0" in car.reason
+    assert road.reason == "snapshot-1 leads the last one by 10.0 ± 0.0"
+    assert car.reason == "snapshot-1 leads the last one by 0.0 ± 0.0, which is not sure"
+
+
+def test_a_lead_is_sure_where_all_snapshots_find_the_same_scans_hard():
+    # 80, 20, 80 against 75, 15, 75: either is 60 or 55 +- 16 % on three scans, but the lead is 5 %
+    # in all of them
+    scans = [scan(right) for right in (80, 20, 80)], [scan(right) for right in (75, 15, 75)]
+    (road,) = table(*scans, classes=["road"]).classes
+    assert road.deviation[0] > 0.1
+    assert road.expert == 0
+    assert road.reason == "snapshot-1 leads the last one by 5.0 ± 0.0"
 
 
 def test_a_class_in_too_few_scans_is_taught_by_the_mean_of_all():
@@ -65,7 +75,7 @@ def test_deviation_comes_from_resampling_whole_scans():
 
 
 def test_a_steady_snapshot_is_preferred_to_one_that_is_better_on_the_whole_but_unsteady():
-    # 50 % +- 35 % has a lower bound of 15 %, below 30 % +- 0
+    # A lead of 30 % +- 35 % has a lower bound of -5 %, below 10 % +- 0
     config = ExpertiseConfig(min_scans=1)
     found = table(
         [scan(100), scan(0)], [scan(30)] * 2, [scan(20)] * 2, classes=["road"], config=config
@@ -132,7 +142,7 @@ def test_the_table_shows_scores_experts_and_reasons():
     console = Console(file=io.StringIO(), record=True, width=200)
     console.print(render(table([scan(90, None)] * 3, [scan(80, None)] * 3)))
     text = console.export_text()
-    for part in ("road", "90.0 ± 0.0", "snapshot-1", "beats the last one's mean 80.0", "0 scans"):
+    for part in ("road", "90.0 ± 0.0", "snapshot-1", "leads the last one by", "0 scans"):
         assert part in text
 
 

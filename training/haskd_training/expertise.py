@@ -2,8 +2,8 @@
 
 Snapshots as experts, each in the classes where it is adept, are the idea of Wu, Hou et al.
 (arXiv 2606.25278), whose abstract alone was at hand. The rule by which an expert is chosen is this
-project's own: the best lower bound of the IoU on the calibration sweeps, under resampling of whole
-scans; where that is not known well enough, the mean of all snapshots speaks.
+project's own: the best lower bound of the lead in IoU over the last snapshot, under resampling of
+whole calibration scans; where nobody's lead is sure, the mean of all snapshots speaks.
 """
 
 from __future__ import annotations
@@ -165,8 +165,11 @@ def expertise(
     classes: Sequence[str],
     config: ExpertiseConfig,
 ) -> ExpertiseTable:
-    """Choose each class's expert: the snapshot with the best lower bound, mean less one standard
-    deviation over resamples of whole scans, if that beats the last snapshot's mean.
+    """Choose each class's expert: the snapshot whose lead over the last one has the best lower
+    bound, mean less one standard deviation over resamples of whole scans, if that is above 0.
+
+    The lead, because a scan that is hard for one snapshot is hard for all: what they differ in is
+    known better than how good each of them is.
 
     Args:
         counts: [K, S, C, C + 1] confusions of K snapshots on S calibration scans (`evaluation`).
@@ -190,11 +193,15 @@ def expertise(
     of_mean = iou(counts_of_mean.sum(0))
     # Masked, not NaN: a class that no scan shows has neither mean nor deviation.
     resampled = np.ma.masked_invalid([_resampled_iou(each, draws) for each in counts])
-    mean, deviation = (x.filled(np.nan) for x in (resampled.mean(1), resampled.std(1)))
+    mean, deviation, lead, doubt = (
+        x.filled(np.nan)
+        for each in (resampled, resampled - resampled[-1])
+        for x in (each.mean(1), each.std(1))
+    )
     seen = (counts[0].sum(2) > 0).sum(0)
     rows = []
     for c, name in enumerate(classes):
-        expert, reason = _choose(int(seen[c]), mean[:, c], deviation[:, c], config, snapshots)
+        expert, reason = _choose(int(seen[c]), lead[:, c], doubt[:, c], config, snapshots)
         per_snapshot = (tuple(map(float, x[:, c])) for x in (whole, mean, deviation))
         rows.append(
             ClassExpertise(name, int(seen[c]), *per_snapshot, float(of_mean[c]), expert, reason)
@@ -214,20 +221,20 @@ def _resampled_iou(counts: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 def _choose(
     seen: int,
-    mean: np.ndarray,
-    deviation: np.ndarray,
+    lead: np.ndarray,
+    doubt: np.ndarray,
     config: ExpertiseConfig,
     snapshots: Sequence[str],
 ) -> tuple[int | None, str]:
-    """The expert of one class, and why; mean and deviation [K] of its IoU."""
+    """The expert of one class, and why; mean and deviation [K] of each snapshot's lead in IoU over
+    the last."""
     if seen < config.min_scans:
         return None, f"seen in {seen} scans, fewer than {config.min_scans}"
-    lower = mean - deviation
-    best = int(lower.argmax())
-    found = f"lower bound {100 * lower[best]:.1f} of {snapshots[best]}"
-    if lower[best] > mean[-1]:
-        return best, f"{found} beats the last one's mean {100 * mean[-1]:.1f}"
-    return None, f"{found}, the best, does not beat the last one's mean {100 * mean[-1]:.1f}"
+    if len(snapshots) == 1:
+        return None, "there is one snapshot only"
+    best = int((lead - doubt)[:-1].argmax())
+    found = f"{snapshots[best]} leads the last one by {_percent(lead[best], doubt[best])}"
+    return (best, found) if lead[best] > doubt[best] else (None, f"{found}, which is not sure")
 
 
 def _percent(value: float, deviation: float | None = None) -> str:

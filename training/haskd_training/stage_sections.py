@@ -141,12 +141,13 @@ def selection_section(caches: Sequence[Cache], selection: Selection, folder: Pat
 def snapshots_section(stages: Stages) -> Section:
     """The expertise table."""
     table = stages.expertise
-    loaded = table.owners(unlabelled=bool(stages.split.unlabelled))
+    hears_unlabelled = stages.config.distillation.unlabelled and stages.split.unlabelled
+    loaded = table.owners(unlabelled=bool(hears_unlabelled))
     return Section(
         "Who is adept at what",
         "Each snapshot of the training on labels, on the calibration sweeps. A class is taught by "
-        "the snapshot whose IoU less one standard deviation is best, if that is above the last "
-        "snapshot's mean; otherwise by the mean of all. "
+        "the snapshot whose lead over the last one, less one standard deviation, is largest, if "
+        "that is above 0; otherwise by the mean of all. "
         f"{len(loaded)} of {len(table.snapshots)} snapshots were loaded."
         + (
             "\n\nThe experts were drawn at random instead (distillation.snapshots=random)."
