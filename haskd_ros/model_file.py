@@ -56,7 +56,8 @@ class ModelMetadata:
         intensity: input normalisation.
         max_range: m; points further from the sensor were not trained on and get no label.
         temperature: divides the logits before the softmax.
-        sensor: statistics of the training clouds (see the cache's `statistics`).
+        sensor: statistics of the training clouds (see the cache's `statistics`); of a calibrated
+            model also `entropy`, the mean over the calibration points in nats.
         provenance: what the model was trained on, with what, and whom to credit.
     """
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, NamedTuple
@@ -17,37 +19,41 @@ from typing import Any, NamedTuple
 import numpy as np
 import rclpy
 import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-
-# From here, because the module that defines them has another name on Humble.
-from rclpy.publisher import PublisherEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
-from rclpy.subscription import SubscriptionEventCallbacks
-from sensor_msgs.msg import PointCloud2, PointField
-from std_msgs.msg import Float32
 
-from haskd_ros import parameters
+# From here, because the module that defines it has another name on Humble.
+from rclpy.subscription import SubscriptionEventCallbacks
+from rclpy.task import Future as Waited
+from sensor_msgs.msg import PointCloud2
+from std_srvs.srv import Trigger
+
+from haskd_ros import diagnostics, parameters
+from haskd_ros.class_rules import ClassRules
+from haskd_ros.crop import Transforms
 from haskd_ros.dds import profile_environment
 from haskd_ros.errors import InputError
-from haskd_ros.output_clouds import (
-    packed_color_table,
-    segmentation_points,
-    visualization_points,
-)
-from haskd_ros.pointcloud import CloudError, create_cloud, read_xyz_intensity
-from haskd_ros.segmenter import Segmentation, Segmenter
-from haskd_ros.taxonomy import UNLABELLED
-from haskd_ros.worker import FrameCounts, NewestFirstWorker
+from haskd_ros.labelling import LabelledCloud, label_cloud
+from haskd_ros.outputs import Outputs
+from haskd_ros.pointcloud import CloudError
+from haskd_ros.segmenter import Segmenter
+from haskd_ros.sensor_match import mismatches
+from haskd_ros.windows import RateLimit
+from haskd_ros.worker import FrameCounts, NewestFirstWorker, answer
 
 DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
 INPUT_TOPIC = "~/input/points"
-STAGES = ("preprocess", "inference", "postprocess", "total", "latency")
 LOG_PERIOD_S = 5.0
 """A rejected cloud is logged at once, further ones for the same reason not more often than this."""
+SENSOR_CHECK_PERIOD_S = 60.0
+"""How often a cloud is compared with those of the training."""
 
 
 class Arrival(NamedTuple):
@@ -75,41 +81,44 @@ class SegmentNode(LifecycleNode):
         """
         super().__init__("segment")
         self._run_worker = run_worker
-        parameters.declare(self)
+        self._transforms = Transforms(self)
+        self._segmenter: Segmenter | None = None
+        parameters.declare(self, self._check)
         self.finalized = False
         self._counts = FrameCounts()
+        self._health = diagnostics.Health(self.get_parameter("diagnostics.window").value)
+        self._limit = RateLimit()
         self._last_log: dict[str, float] = {}
-        self._segmenter: Segmenter | None = None
-        self._outputs: dict[str, Any] = {}
+        self._sensor_checked = -SENSOR_CHECK_PERIOD_S
+        self._outputs: Outputs | None = None
         self._subscription: Any = None
         self._worker: NewestFirstWorker[Arrival] | None = None
+        # It waits for the worker without keeping the clouds waiting.
+        self._reloading = MutuallyExclusiveCallbackGroup()
+        self.create_service(Trigger, "~/reload", self._reload, callback_group=self._reloading)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # By a clock that goes on when the node's own stands still: silence is what is to be told.
+        self._report_timer = self.create_timer(
+            self.get_parameter("diagnostics.period").value,
+            self._report,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
 
     # Life cycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        values = parameters.values_of(self)
-        model = Path(values["model"]).expanduser() if values["model"] else DEFAULT_MODEL
         start = time.perf_counter()
         try:
-            self._segmenter = self._in_worker_thread(
-                lambda: Segmenter.load(
-                    model,
-                    device=values["device"],
-                    precision=values["precision"],
-                    threads=values["threads"],
-                )
-            )
+            self._segmenter = self._in_worker_thread(self._load)
         except Exception as error:  # whatever it is, the node lives on and can be asked again
-            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            self.get_logger().error(f"can't configure: {kind}{error}")
+            self.get_logger().error(f"can't configure: {_said(error)}")
             self._segmenter = None
             return TransitionCallbackReturn.FAILURE
-        taxonomy = self._segmenter.taxonomy
-        self._packed_colors = packed_color_table(taxonomy.color_table())
-        self._create_outputs()
+        self._outputs = Outputs(self, self._warn_of_qos)
         self.get_logger().info(
-            f"model {model} on {self._segmenter.device}, ready after "
-            f"{time.perf_counter() - start:.1f} s; classes: {', '.join(taxonomy.names)}"
+            f"model {self._model_path} on {self._segmenter.device}, ready after "
+            f"{time.perf_counter() - start:.1f} s; "
+            f"classes: {', '.join(self._segmenter.taxonomy.names)}"
         )
         return super().on_configure(state)
 
@@ -126,6 +135,9 @@ class SegmentNode(LifecycleNode):
             self.get_logger().error(f"can't activate: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
+        self._outputs.describe(self._segmenter.taxonomy)
+        self._health.activated()
+        self._sensor_checked = -SENSOR_CHECK_PERIOD_S
         topic = self.resolve_topic_name(INPUT_TOPIC)
         self._subscription = self.create_subscription(
             PointCloud2,
@@ -176,48 +188,94 @@ class SegmentNode(LifecycleNode):
             self._worker = None
 
     def _release(self) -> None:
-        for output in self._outputs.values():
-            self.destroy_lifecycle_publisher(output)
-        self._outputs = {}
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
         self._segmenter = None
         torch.cuda.empty_cache()
+
+    # The model
+
+    @property
+    def _model_path(self) -> Path:
+        given = self.get_parameter("model").value
+        return Path(given).expanduser() if given else DEFAULT_MODEL
+
+    def _load(self) -> Segmenter:
+        """Read the model file that the parameters name.
+
+        Raises:
+            InputError: no model, a device that is not there, or parameters that name classes which
+                the model lacks.
+        """
+        values = parameters.values_of(self)
+        segmenter = Segmenter.load(
+            self._model_path,
+            device=values["device"],
+            precision=values["precision"],
+            threads=values["threads"],
+        )
+        ClassRules.of(values, segmenter.taxonomy)
+        self._transforms.check(values)
+        self._model_digest = hashlib.sha256(self._model_path.read_bytes()).hexdigest()[:12]
+        return segmenter
 
     def _in_worker_thread(self, function: Callable[[], Segmenter]) -> Segmenter:
         """Call a function where the network runs: a second thread that computes with torch costs
         the first one its speed (see `main`)."""
         result: Future[Segmenter] = Future()
-
-        def call() -> None:
-            try:
-                result.set_result(function())
-            except Exception as error:
-                result.set_exception(error)
-
-        self._run_worker(call)
+        self._run_worker(partial(answer, function, result))
         return result.result()
 
     def _warm_up(self) -> None:
         """Label a made-up cloud, in the worker's thread: memory and torch's threads belong to the
         thread that first asks for them."""
+        self._warm(self._segmenter)
+
+    def _warm(self, segmenter: Segmenter) -> None:
         count = self.get_parameter("warmup_points").value
         points = np.random.default_rng(0).normal(0, (20, 20, 1, 1), (count, 4))
-        self._segmenter(points.astype(np.float32))
+        segmenter(points.astype(np.float32))
 
-    def _create_outputs(self) -> None:
-        types = {"output/segmentation": PointCloud2, "output/visualization": PointCloud2}
-        types |= {f"debug/{stage}_ms": Float32 for stage in STAGES}
-        for name, message_type in types.items():
-            self._outputs[name] = self.create_lifecycle_publisher(
-                message_type,
-                f"~/{name}",
-                QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
-                event_callbacks=PublisherEventCallbacks(
-                    incompatible_qos=self._warn_of_qos(
-                        f"a subscriber of ~/{name} asks for more than this node offers; "
-                        "subscribe with another {policy}"
-                    )
-                ),
-            )
+    async def _reload(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Load the model file anew; the old model labels until the new one is warm, and goes on
+        where that fails."""
+        if self._segmenter is None:
+            response.message = "not configured: there is no model to be replaced"
+            return response
+        loaded = Waited()
+
+        def load() -> None:
+            segmenter = self._load()
+            self._warm(segmenter)
+            self._segmenter = segmenter
+
+        if self._worker is not None:
+            done = self._worker.call(load)
+        else:
+            done = Future()
+            self._run_worker(partial(answer, load, done))
+        done.add_done_callback(loaded.set_result)
+        finished = await loaded
+        if finished.cancelled():
+            response.message = "deactivated meanwhile; the old model is kept"
+        elif (error := finished.exception()) is not None:
+            response.message = f"the old model goes on: {_said(error)}"
+            self.get_logger().error(f"can't reload: {_said(error)}")
+        else:
+            response.success = True
+            response.message = f"model {self._model_path} ({self._model_digest})"
+            self.get_logger().info(f"reloaded {response.message}")
+            self._sensor_checked = -SENSOR_CHECK_PERIOD_S
+            if self._outputs is not None:
+                self._outputs.describe(self._segmenter.taxonomy)
+        return response
+
+    def _check(self, values: Mapping[str, Any]) -> None:
+        """Refuse parameters that the model or the installation can't serve."""
+        if self._segmenter is not None:
+            ClassRules.of(values, self._segmenter.taxonomy)
+        self._transforms.check(values)
 
     def _warn_of_qos(self, message: str) -> Callable[[Any], None]:
         def warn(event: Any) -> None:
@@ -229,18 +287,23 @@ class SegmentNode(LifecycleNode):
     # Clouds
 
     def _on_cloud(self, cloud: PointCloud2) -> None:
+        now = time.perf_counter()
         self._counts.add(received=1)
-        self._worker.put(Arrival(cloud, time.perf_counter()))
+        self._health.arrived(now, self.get_clock().now().nanoseconds)
+        if self._limit.allows(now, self.get_parameter("max_rate").value):
+            self._worker.put(Arrival(cloud, now))
+        else:
+            self._counts.add(limited=1)
 
     def _work(self, arrival: Arrival) -> None:
-        watched = {n for n, output in self._outputs.items() if output.get_subscription_count()}
+        watched = self._outputs.watched()
         if not watched:
             self._counts.add(unwatched=1)
             return
         try:
             self._label(arrival, watched)
         except InputError as error:
-            reason = error.reason if isinstance(error, CloudError) else "refused by the model"
+            reason = error.reason if isinstance(error, CloudError) else "refused"
             self._reject(reason, str(error))
         except Exception:  # a defect; the next cloud may do better
             self._reject("internal error", traceback.format_exc())
@@ -249,55 +312,50 @@ class SegmentNode(LifecycleNode):
 
     def _label(self, arrival: Arrival, watched: set[str]) -> None:
         cloud = arrival.cloud
-        limits = parameters.values_of(self)
-        start = time.perf_counter()
-        points, intensity = read_xyz_intensity(cloud)
-        if intensity is None and len(points):
-            points = points[:, :3]
+        values = parameters.settable_values(self)
+        found = label_cloud(cloud, self._segmenter, values, partial(self._to_box, cloud, values))
+        if not found.has_intensity and len(found.points):
             self.get_logger().info(
                 "clouds have no intensity; the mean of the training clouds stands in", once=True
             )
-        decoded = time.perf_counter()
-        result = self._segment(points, limits)
         segmented = time.perf_counter()
-
-        if "output/segmentation" in watched:
-            labelled = segmentation_points(
-                points, result.class_id, result.probability, result.entropy
-            )
-            self._publish("output/segmentation", cloud, labelled)
-        if "output/visualization" in watched:
-            colored = visualization_points(points, result.class_id, self._packed_colors)
-            self._publish("output/visualization", cloud, colored)
+        kept = partial(found.filtered, values["filter.min_probability"])
+        self._outputs.publish(cloud, found.points, found.result, kept, watched)
         published = time.perf_counter()
 
-        stamp = cloud.header.stamp
+        timings, stamp = found.result.timings, cloud.header.stamp
+        total_ms = 1e3 * (published - arrival.time)
         age_ns = self.get_clock().now().nanoseconds - (stamp.sec * 10**9 + stamp.nanosec)
-        times = {
-            "preprocess": 1e3 * (decoded - start) + result.timings.get("preprocess", 0.0),
-            "inference": result.timings.get("inference", 0.0),
-            "postprocess": result.timings.get("postprocess", 0.0) + 1e3 * (published - segmented),
-            "total": 1e3 * (published - arrival.time),
-            "latency": age_ns / 1e6,
-        }
-        for stage, milliseconds in times.items():
-            if f"debug/{stage}_ms" in watched:
-                self._outputs[f"debug/{stage}_ms"].publish(Float32(data=milliseconds))
-
-    def _segment(self, points: np.ndarray, limits: dict[str, Any]) -> Segmentation:
-        if not len(points):
-            nothing = np.empty(0, np.float32)
-            return Segmentation(np.empty(0, np.uint8), nothing, nothing)
-        result = self._segmenter(
-            points, min_range=limits["range.min"], max_range=limits["range.max"]
+        self._outputs.publish_times(
+            {
+                "preprocess": found.decoding_ms + timings.get("preprocess", 0.0),
+                "inference": timings.get("inference", 0.0),
+                "postprocess": timings.get("postprocess", 0.0) + 1e3 * (published - segmented),
+                "total": total_ms,
+                "latency": age_ns / 1e6,
+            },
+            watched,
         )
-        result.class_id[result.probability < limits["min_probability"]] = UNLABELLED
-        return result
+        self._health.labelled(published, total_ms, found.result)
+        if published - self._sensor_checked >= SENSOR_CHECK_PERIOD_S:
+            self._sensor_checked = published
+            self._compare_sensor(found)
 
-    def _publish(self, name: str, cloud: PointCloud2, points: np.ndarray) -> None:
-        """Publish [N] points with the header and the shape of the cloud they came from."""
-        organised = points.reshape(cloud.height, cloud.width)
-        self._outputs[name].publish(create_cloud(cloud.header, organised, PointCloud2, PointField))
+    def _to_box(self, cloud: PointCloud2, values: Mapping[str, Any]) -> np.ndarray | None:
+        frame = values["crop.frame"]
+        if not frame or frame == cloud.header.frame_id:
+            return None
+        return self._transforms.matrix(frame, cloud.header.frame_id, cloud.header.stamp)
+
+    def _compare_sensor(self, found: LabelledCloud) -> None:
+        """Warn where the clouds are not like those of the training."""
+        differences = mismatches(found.points, found.has_intensity, self._segmenter.metadata)
+        self._health.mismatches = [difference.message for difference in differences]
+        if differences:
+            self.get_logger().warning(
+                "labels may be wrong, the clouds are not like those the model was trained on: "
+                + "; ".join(self._health.mismatches)
+            )
 
     def _reject(self, reason: str, message: str) -> None:
         self._counts.reject(reason)
@@ -305,6 +363,58 @@ class SegmentNode(LifecycleNode):
         if now - self._last_log.get(reason, -LOG_PERIOD_S) >= LOG_PERIOD_S:
             self._last_log[reason] = now
             self.get_logger().warning(f"cloud rejected: {message}")
+
+    # Diagnostics
+
+    def _report(self) -> None:
+        """Tell /diagnostics how the node is."""
+        values = parameters.settable_values(self)
+        self._report_timer.timer_period_ns = int(1e9 * values["diagnostics.period"])
+        statuses = [self._model_status()]
+        if self._worker is not None:
+            statuses += self._health.statuses(
+                time.perf_counter(),
+                self.get_clock().now().nanoseconds,
+                self._subscription.topic_name,
+                self._counts,
+                self._segmenter.metadata.sensor.get("entropy"),
+                values,
+            )
+        name = self.get_fully_qualified_name()
+        message = DiagnosticArray(
+            status=[
+                DiagnosticStatus(
+                    level=bytes([status.level]),
+                    name=f"{name}: {status.name}",
+                    message=status.message,
+                    hardware_id=self._model_path.name,
+                    values=[KeyValue(key=key, value=text) for key, text in status.values.items()],
+                )
+                for status in statuses
+            ]
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def _model_status(self) -> diagnostics.Status:
+        if self._segmenter is None:
+            return diagnostics.Status("model", diagnostics.WARN, "not configured: no model loaded")
+        values = {
+            "path": str(self._model_path),
+            "sha256": self._model_digest,
+            "device": str(self._segmenter.device),
+            "classes": ", ".join(self._segmenter.taxonomy.names),
+        }
+        if self._worker is None:
+            return diagnostics.Status("model", diagnostics.WARN, "loaded, not active", values)
+        return diagnostics.Status(
+            "model", diagnostics.OK, f"{self._model_path.name} on {self._segmenter.device}", values
+        )
+
+
+def _said(error: BaseException) -> str:
+    """An error in one line; what is no user's mistake with its type."""
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def main(args: list[str] | None = None) -> int:

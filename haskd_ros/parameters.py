@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +33,17 @@ class ParameterInfo:
         description: one or two plain sentences; the unit in them.
         minimum, maximum: inclusive bounds of a number.
         choices: the values there are, where they can be listed.
+        length: of a list that has a fixed one.
         read_only: only settable at start; else a change takes effect with the next cloud.
     """
 
     name: str
-    default: bool | int | float | str
+    default: bool | int | float | str | tuple[float, ...] | tuple[str, ...]
     description: str
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    length: int | None = None
     read_only: bool = False
 
 
@@ -109,6 +111,92 @@ PARAMETERS = (
         minimum=0.0,
         maximum=math.inf,
     ),
+    ParameterInfo(
+        "min_points",
+        0,
+        "Clouds with fewer valid points (finite, not at the sensor's origin) are rejected.",
+        minimum=0,
+        maximum=10_000_000,
+    ),
+    ParameterInfo(
+        "crop.frame",
+        "",
+        "Frame of the box outside of which points are not labelled; another one than the cloud's "
+        "needs tf2_ros. Empty: the cloud's own.",
+    ),
+    ParameterInfo(
+        "crop.min",
+        (-math.inf,) * 3,
+        "Least x, y and z of the box in m.",
+        length=3,
+    ),
+    ParameterInfo(
+        "crop.max",
+        (math.inf,) * 3,
+        "Largest x, y and z of the box in m.",
+        length=3,
+    ),
+    ParameterInfo(
+        "max_rate",
+        0.0,
+        "Clouds a second that are labelled at most, evenly spread, in Hz. 0: all.",
+        minimum=0.0,
+        maximum=1000.0,
+    ),
+    ParameterInfo(
+        "class_remap",
+        ("",),
+        "Classes that are published as another one of the model's, each as from:to; to may be "
+        "unlabelled.",
+    ),
+    ParameterInfo(
+        "filter.classes",
+        ("",),
+        "Classes whose points the filtered cloud keeps, as they are published. None: all that have "
+        "a label.",
+    ),
+    ParameterInfo(
+        "filter.min_probability",
+        0.0,
+        "Least probability of the points that the filtered cloud keeps.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    ParameterInfo(
+        "diagnostics.period",
+        1.0,
+        "Seconds between two reports on /diagnostics.",
+        minimum=0.1,
+        maximum=60.0,
+    ),
+    ParameterInfo(
+        "diagnostics.window",
+        10.0,
+        "Seconds over which rates and percentiles are taken.",
+        minimum=1.0,
+        maximum=600.0,
+    ),
+    ParameterInfo(
+        "diagnostics.silence_warn",
+        1.0,
+        "Seconds without a cloud, by the node's clock, that are worth a warning.",
+        minimum=0.0,
+        maximum=math.inf,
+    ),
+    ParameterInfo(
+        "diagnostics.silence_error",
+        5.0,
+        "Seconds without a cloud, by the node's clock, that are an error.",
+        minimum=0.0,
+        maximum=math.inf,
+    ),
+    ParameterInfo(
+        "diagnostics.max_latency",
+        200.0,
+        "Message in to message out in ms: a 95th percentile above it is worth a warning. 0: none.",
+        minimum=0.0,
+        maximum=math.inf,
+    ),
 )
 
 
@@ -127,6 +215,17 @@ def check(values: Mapping[str, Any]) -> None:
                 f"parameter {info.name} is {values[info.name]!r}, must be one of "
                 f"{', '.join(info.choices)}"
             )
+        if info.length is not None and len(values[info.name]) != info.length:
+            raise InputError(
+                f"parameter {info.name} has {len(values[info.name])} values, must have "
+                f"{info.length}"
+            )
+    for low, high in zip(values["crop.min"], values["crop.max"]):
+        if not low < high:  # nor a NaN
+            raise InputError(
+                f"parameter crop.min is {list(values['crop.min'])}, must be less than crop.max, "
+                f"{list(values['crop.max'])}, in each of x, y, z"
+            )
     if values["range.min"] >= values["range.max"]:
         raise InputError(
             f"parameter range.min is {values['range.min']} m, must be less than range.max, "
@@ -134,8 +233,12 @@ def check(values: Mapping[str, Any]) -> None:
         )
 
 
-def declare(node: Node) -> None:
+def declare(node: Node, check_more: Callable[[Mapping[str, Any]], None] = lambda _: None) -> None:
     """Declare the table's parameters on a node and have every later change checked.
+
+    Args:
+        check_more: called with all values as they would stand after a change; refuses it with an
+            InputError.
 
     Raises:
         InputError: a value given at start is not allowed.
@@ -143,13 +246,15 @@ def declare(node: Node) -> None:
             of bounds.
     """
     node.declare_parameters(
-        "", [(info.name, info.default, descriptor(info)) for info in PARAMETERS]
+        "", [(info.name, _ros_value(info.default), descriptor(info)) for info in PARAMETERS]
     )
     check(values_of(node))
 
     def on_set(changes: list[Parameter]) -> SetParametersResult:
         try:
-            check({**values_of(node), **{change.name: change.value for change in changes}})
+            values = values_of(node) | {change.name: change.value for change in changes}
+            check(values)
+            check_more(values)
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -160,6 +265,13 @@ def declare(node: Node) -> None:
 def values_of(node: Node) -> dict[str, Any]:
     """The values of the table's parameters on a node, by name."""
     return {info.name: node.get_parameter(info.name).value for info in PARAMETERS}
+
+
+def settable_values(node: Node) -> dict[str, Any]:
+    """Those that may have changed since the start."""
+    return {
+        info.name: node.get_parameter(info.name).value for info in PARAMETERS if not info.read_only
+    }
 
 
 def descriptor(info: ParameterInfo) -> ParameterDescriptor:
@@ -219,7 +331,13 @@ def _settable(info: ParameterInfo) -> str:
     return "only at start" if info.read_only else "at any time"
 
 
-def _yaml_scalar(value: bool | int | float | str) -> str:
+def _ros_value(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _yaml_scalar(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_yaml_scalar, value))}]"
     return yaml.safe_dump(value, default_style='"' if isinstance(value, str) else None).split("\n")[
         0
     ]

@@ -209,6 +209,40 @@ def create_cloud(
         "row_step": points.dtype.itemsize * width,
         "is_dense": is_dense,
     }
+    return _message(message_type, content, points)
+
+
+def select_points(cloud: Any, keep: np.ndarray) -> Any:
+    """A message of the cloud's own type with some of its points, byte for byte, in one row.
+
+    Args:
+        cloud: a PointCloud2.
+        keep: [height * width] bool, row after row.
+
+    Raises:
+        CloudError: as `read_points`.
+    """
+    if not cloud.width * cloud.height:
+        points = np.empty(0, np.dtype((np.void, max(cloud.point_step, 1))))
+    else:
+        # The bytes between the fields are the sender's too.
+        octets = np.dtype((np.void, point_dtype([], cloud.point_step).itemsize))
+        points = _rows(cloud, octets).reshape(-1)[keep]
+    content = {
+        "header": cloud.header,
+        "height": 1,
+        "width": len(points),
+        "fields": cloud.fields,
+        "is_bigendian": cloud.is_bigendian,
+        "point_step": cloud.point_step,
+        "row_step": cloud.point_step * len(points),
+        "is_dense": cloud.is_dense,
+    }
+    return _message(type(cloud), content, points)
+
+
+def _message(message_type: type, content: dict[str, Any], points: np.ndarray) -> Any:
+    """A message with the bytes of an array."""
     octets = np.ascontiguousarray(points).reshape(-1).view(np.uint8)
     if dataclasses.is_dataclass(message_type):
         return message_type(**content, data=octets)

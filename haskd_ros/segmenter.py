@@ -27,8 +27,8 @@ class Segmentation:
     """The labels of a cloud; row i belongs to point i of the input.
 
     Attributes:
-        class_id: [N] uint8; 255 where a point has no label (not finite, out of range, or the
-            network's scores for it are not numbers).
+        class_id: [N] uint8; 255 where a point has no label (not finite, in the sensor's origin, out
+            of range, or the network's scores for it are not numbers).
         probability: [N] float32 of the class; 0 without a label.
         entropy: [N] float32 of the class distribution in nats; log C without a label.
         timings: ms of each stage.
@@ -108,6 +108,8 @@ class Segmenter:
         farthest = min(max_range, self.metadata.max_range)
         # A NaN or an infinity makes the comparison false, or the square larger than any range.
         usable = (squared >= min_range**2) & (squared <= farthest**2) & np.isfinite(points[:, 3])
+        # A sensor reports what did not come back as a point in its own origin.
+        usable &= squared > 0
         everything = bool(usable.all())
         chosen = torch.from_numpy(points if everything else points[usable])
         prepared = time.perf_counter()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -18,13 +18,14 @@ class FrameCounts:
     """What became of the clouds that came in; safe to use from several threads.
 
     Once nothing is waiting or in work,
-    received = labelled + unwatched + replaced + the sum of rejected.
+    received = labelled + unwatched + replaced + limited + the sum of rejected.
 
     Attributes:
         received: clouds that arrived.
         labelled: clouds that were labelled and published.
         unwatched: clouds left alone because nobody subscribed to any output.
         replaced: clouds that a newer one pushed out while they waited.
+        limited: clouds left out to keep the largest rate.
         rejected: clouds that could not be labelled, by reason.
     """
 
@@ -34,18 +35,44 @@ class FrameCounts:
         self.labelled = 0
         self.unwatched = 0
         self.replaced = 0
+        self.limited = 0
         self.rejected: Counter[str] = Counter()
 
-    def add(self, *, received: int = 0, labelled: int = 0, unwatched: int = 0, replaced: int = 0):
+    def add(
+        self,
+        *,
+        received: int = 0,
+        labelled: int = 0,
+        unwatched: int = 0,
+        replaced: int = 0,
+        limited: int = 0,
+    ) -> None:
         with self._lock:
             self.received += received
             self.labelled += labelled
             self.unwatched += unwatched
             self.replaced += replaced
+            self.limited += limited
 
     def reject(self, reason: str) -> None:
         with self._lock:
             self.rejected[reason] += 1
+
+    def as_dict(self) -> dict[str, int]:
+        """By what became of the clouds; rejected ones one by one of their reasons."""
+        with self._lock:
+            return {
+                "received": self.received,
+                "labelled": self.labelled,
+                "replaced by a newer one": self.replaced,
+                "that nobody watched": self.unwatched,
+                "left out by max_rate": self.limited,
+                "rejected": self.rejected.total(),
+            } | {f"rejected: {reason}": count for reason, count in self.rejected.items()}
+
+    def rejected_by_reason(self) -> Counter[str]:
+        with self._lock:
+            return self.rejected.copy()
 
     def __str__(self) -> str:
         with self._lock:
@@ -53,8 +80,17 @@ class FrameCounts:
             return (
                 f"{self.received} clouds received, {self.labelled} labelled, "
                 f"{self.replaced} replaced by a newer one, {self.unwatched} that nobody watched, "
+                f"{self.limited} left out by max_rate, "
                 f"{self.rejected.total()} rejected" + (f" ({reasons})" if reasons else "")
             )
+
+
+def answer(function: Callable[[], Any], future: Future[Any]) -> None:
+    """Call a function and put what it returns, or raises, into a future."""
+    try:
+        future.set_result(function())
+    except Exception as error:
+        future.set_exception(error)
 
 
 def _in_a_thread(loop: Callable[[], None]) -> None:
@@ -91,6 +127,7 @@ class NewestFirstWorker(Generic[Item]):
         self._replaced = replaced
         self._changed = threading.Condition()
         self._waiting: Item | None = None
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._stopping = False
         self._warm_up = warm_up
         self._warm: Future[None] = Future()
@@ -105,6 +142,22 @@ class NewestFirstWorker(Generic[Item]):
             self._changed.notify()
         if pushed_out is not None:
             self._replaced(pushed_out)
+
+    def call(self, function: Callable[[], Any]) -> Future[Any]:
+        """Have a function called in the worker's thread, after the item in work and before the one
+        that waits.
+
+        Returns:
+            its result; cancelled where the worker ends before.
+        """
+        future: Future[Any] = Future()
+        with self._changed:
+            if self._stopping:
+                future.cancel()
+            else:
+                self._calls.append((function, future))
+                self._changed.notify()
+        return future
 
     def stop(self) -> Item | None:
         """Let the item in work be finished and end the loop.
@@ -132,10 +185,20 @@ class NewestFirstWorker(Generic[Item]):
     def _loop(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._waiting is not None)
+                self._changed.wait_for(
+                    lambda: self._stopping or self._calls or self._waiting is not None
+                )
                 if self._stopping:
+                    for _, future in self._calls:
+                        future.cancel()
                     return
-                item, self._waiting = self._waiting, None
+                if self._calls:
+                    call, item = self._calls.popleft(), None
+                else:
+                    call, item, self._waiting = None, self._waiting, None
+            if call is not None:
+                answer(*call)
+                continue
             try:
                 self._work(item)
             except Exception:

@@ -87,14 +87,14 @@ def actions(context: LaunchContext) -> list:
     )
     started = [segment]
     if given["rviz"] == "true":
-        clouds = ("/segment/output/visualization", "/segment/output/segmentation")
+        shown = [f"/segment/output/{name}" for name in ("visualization", "segmentation", "legend")]
         prefix = f"/{given['namespace'].strip('/')}" if given["namespace"] else ""
         started.append(
             Node(
                 package="rviz2",
                 executable="rviz2",
                 arguments=["-d", PathJoinSubstitution([SHARE, "config", "segment.rviz"])],
-                remappings=[(topic, prefix + topic) for topic in clouds],
+                remappings=[(topic, prefix + topic) for topic in shown],
                 parameters=[{"use_sim_time": sim_time}],
             )
         )

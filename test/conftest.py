@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from small_run import small_drive
 
 from haskd_ros import model_file
+from haskd_ros.dds import profile_environment
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.prepare import PrepareConfig, prepare
+
+if TYPE_CHECKING:  # needs ROS 2
+    from robot import NodeProcess, Robot
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -61,13 +67,81 @@ def tiny_metadata() -> ModelMetadata:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_metadata: ModelMetadata) -> Path:
-    """A model file with random weights: wrong about everything, but alike on every machine."""
-    torch.manual_seed(0)
+    """A model file with random weights: wrong about everything, but alike on every machine, and not
+    all of one mind: scattered points get each of the classes."""
+    torch.manual_seed(21)
     network = build(
         tiny_metadata.architecture,
         classes=len(tiny_metadata.taxonomy),
         **tiny_metadata.arguments,
     )
+    with torch.no_grad():
+        network.classifier.weight.mul_(20)
+        network.classifier.bias.zero_()
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     model_file.save(path, network, tiny_metadata)
     return path
+
+
+# The node; only for files that have asked for rclpy.
+
+
+@pytest.fixture(scope="module")
+def ros_environment(tmp_path_factory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
+        patch.setenv("OMP_NUM_THREADS", "2")
+        for name, value in profile_environment().items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def robot(ros_environment) -> Iterator[Robot]:
+    from robot import DOMAIN, Robot
+
+    robot = Robot(DOMAIN)
+    yield robot
+    robot.close()
+
+
+@pytest.fixture
+def second_robot(ros_environment) -> Iterator[Robot]:
+    """For a node of `start`."""
+    from robot import DOMAIN, Robot
+
+    robot = Robot(DOMAIN + 1)
+    yield robot
+    robot.close()
+
+
+@pytest.fixture
+def start(ros_environment, tmp_path) -> Iterator[Callable[..., NodeProcess]]:
+    from robot import DOMAIN, NodeProcess
+
+    started = []
+
+    def start(*parameters: str) -> NodeProcess:
+        started.append(NodeProcess(tmp_path, DOMAIN + 1, *parameters))
+        return started[-1]
+
+    yield start
+    for node in started:
+        if node.process.poll() is None:
+            node.process.kill()
+            node.process.wait()
+
+
+@pytest.fixture(scope="module")
+def segment(ros_environment, tiny_model, tmp_path_factory) -> Iterator[NodeProcess]:
+    """One node for all tests of a file that leave it as it was."""
+    from robot import DOMAIN, NodeProcess
+
+    node = NodeProcess(
+        tmp_path_factory.mktemp("node"), DOMAIN, f"model:={tiny_model}", "warmup_points:=1000"
+    )
+    node.wait_for_log("active")
+    yield node
+    assert node.end() == 0
+    assert "Traceback" not in node.log

@@ -1,206 +1,24 @@
-"""The node as a process of its own, over real DDS."""
+"""The node as a process of its own, over real DDS: clouds in, labels out."""
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
+pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
-from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
-from sensor_msgs.msg import PointCloud2, PointField  # noqa: E402
-from std_msgs.msg import Float32, Header  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from robot import WAIT_S, cloud_of, some_points, wait_until
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Float32
 
-from haskd_ros.dds import profile_environment  # noqa: E402
-from haskd_ros.output_clouds import SEGMENTATION_POINT  # noqa: E402
-from haskd_ros.pointcloud import create_cloud, read_points  # noqa: E402
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-DOMAIN = 1 + os.getpid() % 99
-"""Of the node that most tests share; a test's own node lives in the next one."""
-WAIT_S = 60.0
-BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")])
-
-
-class NodeProcess:
-    """`python -m haskd_ros.node` and what it logs."""
-
-    def __init__(self, folder: Path, domain: int, *parameters: str) -> None:
-        self._log = folder / "node.log"
-        arguments = [part for parameter in parameters for part in ("-p", parameter)]
-        with self._log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "haskd_ros.node", "--ros-args", *arguments],
-                env={**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": str(REPOSITORY)},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def wait_for_log(self, text: str) -> None:
-        wait_until(lambda: text in self.log or self.process.poll() is not None)
-        assert text in self.log, self.log
-
-    def end(self, number: int = signal.SIGINT) -> int:
-        """The exit code after a signal that comes again and again, as from an impatient user."""
-        wait_until(lambda: self.process.send_signal(number) or self.process.poll() is not None)
-        return self.process.returncode
-
-
-class Robot:
-    """The other side of the node's topics and services."""
-
-    def __init__(self, domain: int) -> None:
-        self._context = Context()
-        rclpy.init(context=self._context, domain_id=domain)
-        self.node = rclpy.create_node("robot", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self.received: dict[str, list] = {}
-        self._points = self.node.create_publisher(PointCloud2, "/segment/input/points", BEST_EFFORT)
-
-    def subscribe(self, topic: str, message_type: type = PointCloud2) -> None:
-        """Collect what comes on a topic of the node from now on."""
-        if topic in self.received:
-            self.received[topic].clear()
-            return
-        self.received[topic] = []
-        self.node.create_subscription(
-            message_type, f"/segment/{topic}", self.received[topic].append, 10
-        )
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        wait_until(condition, lambda: self._executor.spin_once(timeout_sec=0.05))
-
-    def send(self, cloud: PointCloud2) -> None:
-        self.wait(lambda: self._points.get_subscription_count() > 0)
-        self._points.publish(cloud)
-
-    def label(self, cloud: PointCloud2, topic: str = "output/segmentation") -> PointCloud2:
-        """The node's answer to a cloud; asked again where best effort was not enough."""
-        cloud.header.stamp = self.node.get_clock().now().to_msg()
-        answers = self.received[topic]
-        asked = 0.0
-
-        def answered() -> bool:
-            nonlocal asked
-            if time.monotonic() > asked + 2.0:
-                asked = time.monotonic()
-                self.send(cloud)
-            return any(answer.header == cloud.header for answer in answers)
-
-        self.wait(answered)
-        return answers[-1]
-
-    def call(self, service_type: type, name: str, request):
-        client = self.node.create_client(service_type, f"/segment/{name}")
-        self.wait(client.service_is_ready)
-        future = client.call_async(request)
-        self.wait(future.done)
-        return future.result()
-
-    def set_parameter(self, name: str, value: float) -> tuple[bool, str]:
-        parameter = Parameter(name, value=value).to_parameter_msg()
-        response = self.call(
-            SetParameters, "set_parameters", SetParameters.Request(parameters=[parameter])
-        )
-        return response.results[0].successful, response.results[0].reason
-
-    def close(self) -> None:
-        self._executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self._context)
-
-
-def wait_until(condition: Callable[[], bool], meanwhile=lambda: time.sleep(0.05)) -> None:
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        meanwhile()
-
-
-def some_points(count: int = 2000) -> np.ndarray:
-    random = np.random.default_rng(0)
-    points = np.zeros(count, POINT)
-    for name in ("x", "y", "z"):
-        points[name] = random.uniform(-20, 20, count)
-    points["intensity"] = random.uniform(0, 255, count)
-    return points
-
-
-def cloud_of(points: np.ndarray) -> PointCloud2:
-    return create_cloud(Header(frame_id="lidar"), points, PointCloud2, PointField)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ros_environment(tmp_path_factory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-        patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
-        patch.setenv("OMP_NUM_THREADS", "2")
-        for name, value in profile_environment().items():
-            patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture(scope="module")
-def robot() -> Iterator[Robot]:
-    robot = Robot(DOMAIN)
-    yield robot
-    robot.close()
-
-
-@pytest.fixture
-def second_robot() -> Iterator[Robot]:
-    """For a node of `start`."""
-    robot = Robot(DOMAIN + 1)
-    yield robot
-    robot.close()
-
-
-@pytest.fixture
-def start(tmp_path) -> Iterator[Callable[..., NodeProcess]]:
-    started = []
-
-    def start(*parameters: str) -> NodeProcess:
-        started.append(NodeProcess(tmp_path, DOMAIN + 1, *parameters))
-        return started[-1]
-
-    yield start
-    for node in started:
-        if node.process.poll() is None:
-            node.process.kill()
-            node.process.wait()
-
-
-@pytest.fixture(scope="module")
-def segment(tiny_model, tmp_path_factory) -> Iterator[NodeProcess]:
-    """One node for all tests that leave it as it was."""
-    node = NodeProcess(
-        tmp_path_factory.mktemp("node"), DOMAIN, f"model:={tiny_model}", "warmup_points:=1000"
-    )
-    node.wait_for_log("active")
-    yield node
-    assert node.end() == 0
-    assert "Traceback" not in node.log
+from haskd_ros.output_clouds import SEGMENTATION_POINT
+from haskd_ros.pointcloud import read_points
 
 
 def test_point_i_out_is_point_i_in_and_nan_is_255(segment, robot):
@@ -337,7 +155,7 @@ def test_under_overload_the_newest_cloud_wins_and_the_counts_add_up(
     assert node.end() == 0
     counts = re.search(
         r"(\d+) clouds received, (\d+) labelled, (\d+) replaced by a newer one, "
-        r"(\d+) that nobody watched, 0 rejected",
+        r"(\d+) that nobody watched, 0 left out by max_rate, 0 rejected",
         node.log,
     )
     received, labelled, replaced, unwatched = map(int, counts.groups())

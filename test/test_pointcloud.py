@@ -17,7 +17,13 @@ from haskd_ros.output_clouds import (
     segmentation_points,
     visualization_points,
 )
-from haskd_ros.pointcloud import CloudError, create_cloud, read_points, read_xyz_intensity
+from haskd_ros.pointcloud import (
+    CloudError,
+    create_cloud,
+    read_points,
+    read_xyz_intensity,
+    select_points,
+)
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE).types
 PointCloud2 = TYPES["sensor_msgs/msg/PointCloud2"]
@@ -281,3 +287,25 @@ def test_reading_agrees_with_sensor_msgs_py(layout):
                 assert ours[name].tobytes() == theirs[name].tobytes()
     theirs = reference.create_cloud(Header(), message.fields, native, point_step=native.itemsize)
     assert message == theirs
+
+
+def test_some_points_keep_their_bytes_padding_included():
+    # Two rows of two points of 5 bytes, a byte between the rows
+    data = bytes(range(5)) + bytes(range(10, 15)) + b"-" + bytes(range(20, 25)) + bytes(5)
+    cloud = cloud_of([("x", 0, FLOAT32, 1)], data, 5, 2, height=2, row_step=11)
+    chosen = select_points(message(cloud), np.array([False, True, True, False]))
+    assert bytes(chosen.data) == bytes(range(10, 15)) + bytes(range(20, 25))
+    assert (chosen.height, chosen.width, chosen.point_step, chosen.row_step) == (1, 2, 5, 10)
+    assert [field.name for field in chosen.fields] == ["x"]
+    assert select_points(message(cloud), np.zeros(4, bool)).width == 0
+
+
+def test_of_an_empty_cloud_nothing_can_be_chosen():
+    chosen = select_points(message(cloud_of([], b"", 0, 0)), np.zeros(0, bool))
+    assert (chosen.width, len(chosen.data)) == (0, 0)
+
+
+def message(cloud):
+    """The same as a rosbags message."""
+    fields = [PointField(f.name, f.offset, f.datatype, f.count) for f in cloud.fields]
+    return PointCloud2(**{**vars(cloud), "fields": fields})

@@ -138,6 +138,16 @@ def test_calibration_writes_the_temperature_and_leaves_the_weights(
     assert found.points == sum(len(street.sweep(i).points) for i in (0, 1))
     for name, value in network.state_dict().items():
         assert torch.equal(value, calibrated.state_dict()[name])
+    # What the node compares its own entropy with
+    entropy = torch.distributions.Categorical(
+        logits=torch.from_numpy(
+            gather_logits(calibrated, [street], [SweepRef(0, 0), SweepRef(0, 1)], header.max_range)[
+                0
+            ]
+        )
+        / header.temperature
+    ).entropy()
+    assert header.sensor["entropy"] == pytest.approx(float(entropy.mean()), rel=1e-4)
     # The errors are those of the header's temperature on the same points.
     logits, labels = gather_logits(
         calibrated, [street], [SweepRef(0, 0), SweepRef(0, 1)], header.max_range

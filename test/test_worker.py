@@ -95,5 +95,23 @@ def test_the_summary_names_every_reason():
         counts.reject(reason)
     assert str(counts) == (
         "4 clouds received, 1 labelled, 1 replaced by a newer one, 0 that nobody watched, "
-        "2 rejected (2 no field x)"
+        "0 left out by max_rate, 2 rejected (2 no field x)"
     )
+
+
+def test_a_call_is_made_by_the_worker_before_the_item_that_waits():
+    bench = Bench()
+    bench.worker.put(1)
+    bench.begun.acquire()
+    bench.worker.put(2)
+    done_before = bench.worker.call(lambda: list(bench.done))
+    failing = bench.worker.call(lambda: 1 / 0)
+    bench.go_on.release()
+    assert done_before.result(10) == [1]
+    with pytest.raises(ZeroDivisionError):
+        failing.result(10)
+    bench.begun.acquire()
+    bench.go_on.release()
+    bench.worker.stop()
+    assert bench.done == [1, 2]
+    assert bench.worker.call(lambda: 0).cancelled()

@@ -174,7 +174,8 @@ def calibrate(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> Calibration:
-    """Fit the temperature of a model file and write it into the file; its weights stay as they are.
+    """Fit the temperature of a model file and write it into the file, with the mean entropy that
+    the node compares its own with; the weights stay as they are.
 
     Args:
         sweeps: the calibration split: neither trained on nor tested on.
@@ -186,10 +187,18 @@ def calibrate(
     network.to(device)
     logits, labels = gather_logits(network, caches, sweeps, metadata.max_range, seed=seed)
     temperature = fit_temperature(logits, labels)
-    model_file.save(model, network, replace(metadata, temperature=temperature))
+    sensor = metadata.sensor | {"entropy": _mean_entropy(logits, temperature)}
+    model_file.save(model, network, replace(metadata, temperature=temperature, sensor=sensor))
     return Calibration(
         temperature, len(labels), _error(logits, labels, 1.0), _error(logits, labels, temperature)
     )
+
+
+def _mean_entropy(logits: np.ndarray, temperature: float) -> float:
+    """Of softmax(logits / temperature), in nats."""
+    scaled = logits.astype(np.float64) / temperature
+    log_p = scaled - logsumexp(scaled, axis=1, keepdims=True)
+    return float(-(np.exp(log_p) * log_p).sum(1).mean())
 
 
 def _error(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:

@@ -1,0 +1,109 @@
+"""Does this sensor look like the one the model was trained on? The commonest misuse of a model, and
+one that its labels alone don't show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.model_file import ModelMetadata
+
+SAMPLED = 20_000
+"""Points of a cloud that are looked at, evenly spread."""
+
+ENOUGH = 100
+"""Points below which a cloud says nothing about its sensor."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A quantity in which clouds differ from those of the training.
+
+    Attributes:
+        quantity: its name.
+        message: it, with the live value and the training's, in plain words.
+    """
+
+    quantity: str
+    message: str
+
+
+def mismatches(points: np.ndarray, has_intensity: bool, metadata: ModelMetadata) -> list[Mismatch]:
+    """In what a live cloud is not like the clouds that a model was trained on.
+
+    The bounds are wide: another street must not raise an alarm, another sensor must.
+
+    Args:
+        points: [N, >= 3] float32 x y z in m in the sensor frame, intensity in the cloud's own unit;
+            not finite points don't count.
+        has_intensity: whether the cloud has an intensity at all.
+        metadata: of the model; a quantity that its statistics lack is not judged.
+    """
+    points = points[np.isfinite(points[:, :3]).all(1)]
+    count = len(points)
+    points = points[:: max(1, math.ceil(count / SAMPLED))].astype(np.float64)
+    flat = np.hypot(points[:, 0], points[:, 1])
+    distance = np.hypot(flat, points[:, 2])
+    points, flat = points[distance > 0], flat[distance > 0]
+    distance = distance[distance > 0]
+    found = [_points_per_sweep(count, metadata.sensor)]
+    if len(points) >= ENOUGH:
+        elevation = np.degrees(np.arctan2(points[:, 2], flat))
+        found += [_range(distance, metadata.sensor), _elevation(elevation, metadata.sensor)]
+        if has_intensity:
+            found.append(_intensity(points[:, 3], metadata))
+    return [mismatch for mismatch in found if mismatch is not None]
+
+
+def _points_per_sweep(count: int, sensor: Mapping[str, Any]) -> Mismatch | None:
+    trained = sensor.get("points_per_sweep")
+    if trained is None or trained["p5"] / 3 <= count <= trained["p95"] * 3:
+        return None
+    return Mismatch(
+        "points per sweep",
+        f"points per sweep {count:,}, trained on {trained['p5']:,.0f} to {trained['p95']:,.0f}",
+    )
+
+
+def _range(distance: np.ndarray, sensor: Mapping[str, Any]) -> Mismatch | None:
+    trained = sensor.get("range_m")
+    if trained is None:
+        return None
+    median = float(np.median(distance))
+    if trained["median"] / 4 <= median <= trained["median"] * 4:
+        return None
+    return Mismatch("range", f"range {median:.1f} m (median), trained on {trained['median']:.1f} m")
+
+
+def _elevation(elevation: np.ndarray, sensor: Mapping[str, Any]) -> Mismatch | None:
+    trained = sensor.get("elevation_deg")
+    if trained is None:
+        return None
+    low, high = np.percentile(elevation, [1, 99])
+    if abs(low - trained["min"]) <= 15 and abs(high - trained["max"]) <= 15:
+        return None
+    return Mismatch(
+        "elevation span",
+        f"elevation span {low:.0f} to {high:.0f} degrees, trained on {trained['min']:.0f} to "
+        f"{trained['max']:.0f} degrees (is the cloud in the sensor's frame?)",
+    )
+
+
+def _intensity(intensity: np.ndarray, metadata: ModelMetadata) -> Mismatch | None:
+    trained = metadata.sensor.get("intensity")
+    intensity = intensity[np.isfinite(intensity)]
+    if trained is None or not trained["p95"] or not len(intensity):
+        return None
+    scale = metadata.intensity.scale
+    p95 = float(np.percentile(intensity, 95))
+    if trained["p95"] / 8 <= p95 / scale <= trained["p95"] * 8:
+        return None
+    return Mismatch(
+        "intensity scale",
+        f"intensity up to {p95:.3g} (95th percentile), trained on up to "
+        f"{trained['p95'] * scale:.3g}, where {scale:g} stands for a full return",
+    )
