@@ -12,7 +12,7 @@ import numpy as np
 
 from haskd_ros.class_rules import ClassRules
 from haskd_ros.crop import inside_box, is_open
-from haskd_ros.pointcloud import CloudError, read_xyz_intensity
+from haskd_ros.pointcloud import CloudError, came_back, read_xyz_intensity
 from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 
@@ -64,7 +64,7 @@ def label_cloud(
     started = time.perf_counter()
     rules = ClassRules.of(values, segmenter.taxonomy)
     points, intensity = read_xyz_intensity(cloud)
-    if (least := values["min_points"]) and (valid := _valid(points)) < least:
+    if (least := values["min_points"]) and (valid := int(came_back(points).sum())) < least:
         raise CloudError(
             "fewer than min_points",
             f"cloud: {valid} valid points of {len(points)}, min_points is {least}",
@@ -92,9 +92,3 @@ def _segment(
     class_id = rules.published[result.class_id]
     class_id[result.probability < values["min_probability"]] = UNLABELLED
     return Segmentation(class_id, result.probability, result.entropy, result.timings)
-
-
-def _valid(points: np.ndarray) -> int:
-    """Points that are finite and not in the sensor's origin."""
-    xyz = points[:, :3]
-    return int((np.isfinite(xyz).all(1) & xyz.any(1)).sum())

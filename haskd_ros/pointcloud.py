@@ -169,6 +169,13 @@ def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
     return flat, intensity
 
 
+def came_back(points: np.ndarray) -> np.ndarray:
+    """[N] bool: the points [N, >= 3] that stand for a return: x y z finite, and not in the sensor's
+    origin, where drivers of organised clouds put the returns that did not come."""
+    xyz = points[:, :3]
+    return np.isfinite(xyz).all(1) & xyz.any(1)
+
+
 def create_cloud(
     header: Any,
     points: np.ndarray,

@@ -108,6 +108,16 @@ def test_the_progress_ends_at_the_total(tmp_path: Path) -> None:
     assert steps == [(done, 8) for done in range(1, 9)]
 
 
+def test_returns_in_the_sensors_origin_are_removed_with_their_labels(tmp_path: Path) -> None:
+    points = SCENE.copy()
+    for name in "xyz":
+        points[name][1] = 0
+    prepare_scene(tmp_path, Scene(points=lambda index: points))
+    sweep = Cache.open(tmp_path / "cache").sweep(0)
+    assert len(sweep.points) == len(SCENE) - 1
+    assert sweep.points[:, 0].tolist() == np.delete(SCENE["x"], 1).tolist()
+
+
 def test_nan_points_are_removed_with_their_labels(tmp_path: Path) -> None:
     points = SCENE.copy()
     points["y"][0] = np.nan
@@ -125,7 +135,7 @@ def test_sweeps_that_cannot_be_used_are_counted_by_reason(tmp_path: Path) -> Non
     variants = [SCENE, SCENE[:0], nan, SCENE]
     report = prepare_scene(tmp_path, Scene(points=lambda index: variants[index]))
     assert report.sweeps == 2
-    assert report.sweeps_skipped == {"cloud of zero points": 1, "cloud of NaN only": 1}
+    assert report.sweeps_skipped == {"cloud of zero points": 1, "cloud without a single return": 1}
 
 
 @pytest.mark.parametrize(
@@ -230,13 +240,13 @@ def test_bad_input_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     nan = SCENE.copy()
     nan["z"] = np.nan
     message = refused(tmp_path / "nan", Scene(points=lambda _: nan))
-    assert "no sweep can be used: 4 x cloud of NaN only" in message
+    assert "no sweep can be used: 4 x cloud without a single return" in message
 
     flat = np.zeros(2, [("x", "<f4"), ("y", "<f4"), ("label", "u1")])
     message = refused(tmp_path / "flat", Scene(points=lambda _: flat))
     assert "/lidar/points have no z; their fields are x, y, label" in message
 
-    bare = np.zeros(2, [("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
+    bare = np.ones(2, [("x", "<f4"), ("y", "<f4"), ("z", "<f4")])
     message = refused(tmp_path / "bare", Scene(points=lambda _: bare))
     assert "no label field 'label'; its fields are x, y, z" in message
 

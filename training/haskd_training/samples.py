@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.errors import InputError
-from haskd_ros.pointcloud import CloudError, read_points, read_xyz_intensity
+from haskd_ros.pointcloud import CloudError, came_back, read_points, read_xyz_intensity
 from haskd_training.bags import Unusable, stamp_ns
 from haskd_training.cache import ImageRow, SweepRow
 from haskd_training.calibration import NoTransform
@@ -27,7 +27,7 @@ def sweep_sample(
     intensity_scale: float,
     place: dict[str, str],
 ) -> tuple[SweepRow, Tensors]:
-    """A PointCloud2, the `index`-th of its recording, as a sweep without its NaN points.
+    """A PointCloud2, the `index`-th of its recording, as a sweep without returns that did not come.
 
     Args:
         place: shard and key of the row.
@@ -41,17 +41,17 @@ def sweep_sample(
         points, _ = read_xyz_intensity(cloud)
         if not len(points):
             raise Unusable("cloud of zero points")
-        finite = np.isfinite(points).all(axis=1)
-        if not finite.any():
-            raise Unusable("cloud of NaN only")
-        time = _point_times(cloud, stamp)[finite]
+        valid = came_back(points) & np.isfinite(points[:, 3])
+        if not valid.any():
+            raise Unusable("cloud without a single return")
+        time = _point_times(cloud, stamp)[valid]
     except CloudError as error:
         raise Unusable(f"malformed cloud: {error.reason}") from error
     try:
-        label = labels.of(cloud, index, stamp)[finite]
+        label = labels.of(cloud, index, stamp)[valid]
     except InputError as error:
         raise InputError(f"{recording.path}, cloud {index} (stamp {stamp}): {error}") from error
-    points = points[finite]
+    points = points[valid]
     points[:, 3] /= intensity_scale
     row = SweepRow(
         recording=recording.name,
