@@ -230,7 +230,7 @@ def select_points(cloud: Any, keep: np.ndarray) -> Any:
         CloudError: as `read_points`.
     """
     if not cloud.width * cloud.height:
-        points = np.empty(0, np.dtype((np.void, max(cloud.point_step, 1))))
+        points = np.empty(0, np.uint8)  # whatever a point may be
     else:
         # The bytes between the fields are the sender's too.
         octets = np.dtype((np.void, point_dtype([], cloud.point_step).itemsize))

@@ -103,8 +103,10 @@ class Segmenter:
             InputError: no [N, 3] or [N, 4], or no intensity where the model requires it.
         """
         started = time.perf_counter()
-        points = self._with_intensity(np.asarray(points, np.float32))
-        squared = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
+        # Bytes that are no numbers are no reason to warn: such points get no label.
+        with np.errstate(invalid="ignore", over="ignore"):
+            points = self._with_intensity(np.asarray(points, np.float32))
+            squared = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
         farthest = min(max_range, self.metadata.max_range)
         # A NaN or an infinity makes the comparison false, or the square larger than any range.
         usable = (squared >= min_range**2) & (squared <= farthest**2) & np.isfinite(points[:, 3])
