@@ -18,6 +18,7 @@ import setuptools
 import yaml
 
 import haskd_ros
+from haskd_ros import parameter_table
 from haskd_ros.dds import PROFILE, profile_environment
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -42,24 +43,28 @@ def distribution(monkeypatch) -> dict:
     return given
 
 
-def test_the_parameter_file_is_the_table(parameters):
+def test_the_parameter_file_is_the_table():
     path = REPOSITORY / "config" / "segment.yaml"
-    assert path.read_text() == parameters.yaml_text(), "run python -m haskd_ros.parameters"
+    assert path.read_text() == parameter_table.yaml_text(), (
+        "run python -m haskd_ros.parameter_table > config/segment.yaml"
+    )
     written = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
-    for info in parameters.PARAMETERS:
+    for info in parameter_table.PARAMETERS:
         default = list(info.default) if isinstance(info.default, tuple) else info.default
         value = written.pop(info.name)
         assert (value, type(value)) == (default, type(default))
     assert not written
 
 
-def test_the_readme_has_the_table(parameters):
+def test_the_readme_has_the_table():
     readme = (REPOSITORY / "README.md").read_text()
-    assert parameters.markdown_table() in readme, "run python -m haskd_ros.parameters --markdown"
+    assert parameter_table.markdown_table() in readme, (
+        "run python -m haskd_ros.parameter_table --markdown"
+    )
 
 
 def test_the_descriptors_are_the_table(parameters):
-    for info in parameters.PARAMETERS:
+    for info in parameter_table.PARAMETERS:
         message = parameters.descriptor(info)
         assert (message.name, message.description) == (info.name, info.description)
         assert message.read_only == info.read_only

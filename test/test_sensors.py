@@ -3,7 +3,6 @@ come back is not labelled."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,21 +12,12 @@ from sensor_clouds import SENSORS
 from haskd_ros import model_file
 from haskd_ros.labelling import label_cloud
 from haskd_ros.model_file import Intensity
+from haskd_ros.parameter_table import defaults
 from haskd_ros.pointcloud import CloudError, select_points
 from haskd_ros.segmenter import Segmenter
 
 COUNT = 6144  # 128 x 48, so that all organised clouds come out even
-PARAMETERS = {
-    "range.min": 0.0,
-    "range.max": math.inf,
-    "min_points": 0,
-    "min_probability": 0.0,
-    "crop.frame": "",
-    "crop.min": [-math.inf] * 3,
-    "crop.max": [math.inf] * 3,
-    "class_remap": [""],
-    "filter.classes": [""],
-}
+PARAMETERS = defaults()
 
 
 @pytest.fixture(scope="module")

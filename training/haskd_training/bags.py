@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -46,6 +50,7 @@ class Bag:
             self._deserialize = ros1_types().deserialize_ros1
         else:
             self._deserialize = get_typestore(Stores.ROS2_HUMBLE).deserialize_cdr
+        self.is_ros1 = isinstance(reader, Reader1)
         self.topics = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
 
     def topics_of(self, *types: str) -> list[str]:
@@ -62,8 +67,8 @@ class Bag:
         Raises:
             InputError: the bag is cut off or damaged.
         """
-        for connection, _, message in self._read(topics):
-            yield connection.topic, message
+        for connection, _, raw in self._read(topics):
+            yield connection.topic, self._decode(connection, raw)
 
     def messages_with_cdr(self, topic: str) -> Iterator[tuple[Any, bytes]]:
         """Each decoded message of a topic, and the same as ROS 2 sends it over the wire.
@@ -71,15 +76,31 @@ class Bag:
         Raises:
             InputError: the bag is cut off or damaged.
         """
-        is_ros1 = isinstance(self._reader, Reader1)
         # Of ROS 2, whose header has no sequence number.
         store = get_typestore(Stores.ROS2_HUMBLE)
-        for connection, raw, message in self._read([topic]):
-            cdr = store.ros1_to_cdr(raw, connection.msgtype) if is_ros1 else raw
+        for connection, _, raw in self._read([topic]):
+            message = self._decode(connection, raw)
+            cdr = store.ros1_to_cdr(raw, connection.msgtype) if self.is_ros1 else raw
             yield message, bytes(cdr)
 
-    def _read(self, topics: list[str]) -> Iterator[tuple[Any, bytes, Any]]:
-        """Connection, serialised and decoded message."""
+    @property
+    def connections(self) -> list[Connection]:
+        """Topics with their types, definitions and offered qualities of service; also those that
+        hold no message."""
+        return list(self._reader.connections)
+
+    def recorded(self) -> Iterator[tuple[Connection, int, bytes, Callable[[], Any]]]:
+        """Every message as it was recorded: its connection, when it was recorded in ns, its bytes,
+        and what decodes them.
+
+        Raises:
+            InputError: the bag is cut off or damaged.
+        """
+        for connection, time_ns, raw in self._read(list(self.topics)):
+            yield connection, time_ns, bytes(raw), partial(self._decode, connection, raw)
+
+    def _read(self, topics: list[str]) -> Iterator[tuple[Connection, int, bytes]]:
+        """Connection, time of recording in ns and serialised message."""
         connections = [c for c in self._reader.connections if c.topic in topics]
         if not connections:
             return
@@ -87,11 +108,14 @@ class Bag:
         while True:
             with _damage_named(self.path):
                 try:
-                    connection, _, raw = next(stream)
+                    found = next(stream)
                 except StopIteration:
                     return
-                message = self._deserialize(raw, connection.msgtype)
-            yield connection, raw, message
+            yield found
+
+    def _decode(self, connection: Connection, raw: bytes) -> Any:
+        with _damage_named(self.path):
+            return self._deserialize(raw, connection.msgtype)
 
 
 def ros1_types() -> Typestore:
@@ -118,6 +142,29 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
         yield Bag(path, reader)
     finally:
         reader.close()
+
+
+@contextmanager
+def new_bag(out: Path) -> Iterator[Path]:
+    """A temporary sibling of `out` that takes its place on success and is removed on failure.
+
+    Yields:
+        The folder to make; it has the name of `out`, because the names of files in a bag have it.
+
+    Raises:
+        InputError: `out` exists, its parent doesn't, or writing failed (disk full, no permission).
+    """
+    if out.exists():
+        raise InputError(f"{out} exists already; nothing is overwritten")
+    if not out.parent.is_dir():
+        raise InputError(f"{out} can't be written: there is no folder {out.parent}")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            folder = Path(scratch) / out.name
+            yield folder
+            folder.rename(out)
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(f"{out} can't be written: {error}") from error
 
 
 def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> str:

@@ -232,6 +232,32 @@ def select(
 
 
 @app.command()
+def segment(
+    model: Annotated[Path, typer.Argument(help="model file")],
+    bag: Annotated[Path, typer.Argument(help="recording whose clouds are to be labelled")],
+    out: Annotated[Path, typer.Option(help="bag to write")],
+    topic: Annotated[
+        str | None, typer.Option(help="topic of the clouds; default: the only one")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="a parameter of the node"),
+    ] = None,
+) -> None:
+    """Label a recording as the node would: a copy of the bag with labelled clouds in it."""
+    from haskd_training.segment_bag import parse, segment_bag
+
+    with step(f"labelling {bag.name}") as progress:
+        found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
+    rate = found.labelled / found.seconds
+    console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")
+    for reason, count in found.rejected.items():
+        console.print(f"{count} clouds not labelled: {reason}", style="yellow")
+    console.print(f"bag: {out}")
+
+
+@app.command()
 def ablate(
     caches: Caches,
     out: Annotated[Path, typer.Option(help="folder of all runs")],

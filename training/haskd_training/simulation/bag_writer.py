@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +19,6 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
-from haskd_ros.errors import InputError
 from haskd_ros.pointcloud import create_cloud
 from haskd_training.simulation.camera import Camera
 
@@ -52,29 +47,6 @@ _TRANSFORM_STAMPED = _TYPES.types["geometry_msgs/msg/TransformStamped"]
 _TRANSFORM = _TYPES.types["geometry_msgs/msg/Transform"]
 _VECTOR = _TYPES.types["geometry_msgs/msg/Vector3"]
 _QUATERNION = _TYPES.types["geometry_msgs/msg/Quaternion"]
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` that takes its place on success and is removed on failure.
-
-    Yields:
-        The folder to make; it has the name of `out`, because the names of files in a bag have it.
-
-    Raises:
-        InputError: `out` exists, its parent doesn't, or writing failed (disk full, no permission).
-    """
-    if out.exists():
-        raise InputError(f"{out} exists already; the simulation overwrites nothing")
-    if not out.parent.is_dir():
-        raise InputError(f"{out} can't be written: there is no folder {out.parent}")
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            folder = Path(scratch) / out.name
-            yield folder
-            folder.rename(out)
-    except (OSError, sqlite3.Error) as error:
-        raise InputError(f"{out} can't be written: {error}") from error
 
 
 def _stamped(time_ns: int, frame: str):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from haskd_ros.errors import InputError
-from haskd_training.simulation.bag_writer import START_NS, BagWriter, new_folder
+from haskd_training.bags import new_bag
+from haskd_training.simulation.bag_writer import START_NS, BagWriter
 from haskd_training.simulation.camera import Camera, make_cameras, render, sun_direction
 from haskd_training.simulation.config import SimulationConfig
 from haskd_training.simulation.lidar import MOUNT, make_firings, scan
@@ -85,7 +86,7 @@ def simulate(
             f"{1.0 / config.lidar_rate_hz:.3f} s, the first image is taken at "
             f"{config.camera_phase_s:.3f} s"
         )
-    with new_folder(out) as folder:
+    with new_bag(out) as folder:
         scene, ego, sun = make_world(config)
         cameras = make_cameras(config)
         firings = make_firings(config)
