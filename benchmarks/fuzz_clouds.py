@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test"))
 from hostile_clouds import hostile_cloud
 from test_hostile_clouds import outcome
 
-from haskd_ros.node import DEFAULT_MODEL
-from haskd_ros.segmenter import Segmenter
+from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 
 
 def main() -> None:

@@ -43,12 +43,11 @@ from haskd_ros.errors import InputError
 from haskd_ros.labelling import LabelledCloud, label_cloud
 from haskd_ros.outputs import Outputs
 from haskd_ros.pointcloud import CloudError
-from haskd_ros.segmenter import Segmenter
+from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.sensor_match import mismatches
 from haskd_ros.windows import RateLimit
 from haskd_ros.worker import FrameCounts, NewestFirstWorker, answer
 
-DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
 INPUT_TOPIC = "~/input/points"
 LOG_PERIOD_S = 5.0
 """A rejected cloud is logged at once, further ones for the same reason not more often than this."""

@@ -19,6 +19,9 @@ from haskd_ros.models import fold_batch_norm
 from haskd_ros.sparse.native.build import library as compiled_kernels
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
+DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
+"""The model that comes with the package."""
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

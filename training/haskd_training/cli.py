@@ -258,6 +258,41 @@ def segment(
 
 
 @app.command()
+def view(
+    path: Annotated[Path, typer.Argument(help="a bag, a folder made by prepare, or a model file")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="that labels; for a bag the shipped one is the default"),
+    ] = None,
+    cloud: Annotated[int, typer.Option(help="number of the cloud, from 0")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="picture to write (PNG); default: a window")
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="topic of the clouds; default: the only one")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
+) -> None:
+    """Look at labelled clouds; of a model file, at what it tells of itself."""
+    from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_training import view as viewer
+
+    if path.suffix == ".safetensors" and path.is_file():
+        console.print(viewer.model_table(path))
+        return
+    if viewer.is_cache(path):
+        frames = viewer.frames_of_cache(path, model, device)
+    else:
+        frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
+    if out is None and viewer.has_display():
+        viewer.show(frames, cloud)
+        return
+    picture = out or Path(f"{path.resolve().name}-{cloud}.png")
+    viewer.write_picture(frames, cloud, picture)
+    console.print(f"picture: {picture}" + ("" if out else " (there is no display)"))
+
+
+@app.command()
 def ablate(
     caches: Caches,
     out: Annotated[Path, typer.Option(help="folder of all runs")],
