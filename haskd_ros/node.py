@@ -115,7 +115,8 @@ class SegmentNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._outputs = Outputs(self, self._warn_of_qos)
         self.get_logger().info(
-            f"model {self._model_path} on {self._segmenter.device}, ready after "
+            f"model {self._model_path} on {self._segmenter.device} by {self._segmenter.engine}, "
+            "ready after "
             f"{time.perf_counter() - start:.1f} s; "
             f"classes: {', '.join(self._segmenter.taxonomy.names)}"
         )
@@ -402,6 +403,7 @@ class SegmentNode(LifecycleNode):
             "path": str(self._model_path),
             "sha256": self._model_digest,
             "device": str(self._segmenter.device),
+            "engine": self._segmenter.engine,
             "classes": ", ".join(self._segmenter.taxonomy.names),
         }
         if self._worker is None:

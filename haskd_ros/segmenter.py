@@ -16,6 +16,7 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import fold_batch_norm
+from haskd_ros.sparse import spconv_backend
 from haskd_ros.sparse.native.build import library as compiled_kernels
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
@@ -53,6 +54,9 @@ class Segmenter:
         precision: `auto` (fp16 on CUDA, else fp32), `fp32`, `bf16` or `fp16`.
         threads: torch's CPU threads; 0 leaves torch's own choice.
 
+    Attributes:
+        engine: what computes a sparse network's convolutions, in words.
+
     Raises:
         InputError: a device or precision that is unknown or not there.
     """
@@ -70,9 +74,7 @@ class Segmenter:
         self.dtype = _dtype(precision, self.device)
         if threads:
             torch.set_num_threads(threads)
-        if self.device.type == "cpu":
-            # Compiled at first use: now, so that no cloud waits for it.
-            compiled_kernels()
+        self.engine = _engine(self.device)
         self._network = fold_batch_norm(network).to(self.device)
 
     @classmethod
@@ -173,6 +175,14 @@ class Segmenter:
             probability.cpu().numpy(),
             entropy.cpu().numpy(),
         )
+
+
+def _engine(device: torch.device) -> str:
+    """What computes the sparse convolutions, in words."""
+    if device.type == "cpu":
+        # Compiled at first use: now, so that no cloud waits for it.
+        return "plain torch" if compiled_kernels() is None else "compiled kernels"
+    return "spconv" if spconv_backend.available() else "plain torch"
 
 
 def _scatter(values: np.ndarray, where: np.ndarray, otherwise: float) -> np.ndarray:

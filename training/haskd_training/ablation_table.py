@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +29,7 @@ from haskd_training.intervals import (
     mean_iou_of,
     paired_interval,
 )
+from haskd_training.machine import machine
 from haskd_training.splits import Split
 from haskd_training.student_cost import compare_costs, same_network
 
@@ -127,22 +126,6 @@ def circumstances(command: str, seconds: float) -> dict[str, Any]:
         seconds: wall time of that call.
     """
     return {"command": command, "machine": machine(), "wall_s": seconds}
-
-
-def machine() -> str:
-    """This one, in words."""
-    processor = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
-        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-        processor = next(names, processor)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return (
-        f"{processor}, {len(os.sched_getaffinity(0))} cores of which torch uses "
-        f"{torch.get_num_threads()}, {gpu}; torch {torch.__version__}, "
-        f"Python {platform.python_version()}"
-    )
 
 
 def _data(split: Split) -> list[dict[str, Any]]:

@@ -258,6 +258,36 @@ def segment(
 
 
 @app.command()
+def benchmark(
+    bag: Annotated[Path, typer.Argument(help="recording whose clouds are played")],
+    out: Annotated[Path, typer.Option(help="folder for benchmark.json, a plot and the logs")],
+    model: Annotated[
+        list[Path] | None, typer.Option(help="model file, again for more; default: the shipped one")
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="auto, or torch: no compiled kernels; again for both"),
+    ] = None,
+    rate: Annotated[float, typer.Option(help="clouds a second")] = 10.0,
+    frames: Annotated[int, typer.Option(help="clouds a round")] = 100,
+    rounds: Annotated[int, typer.Option(help="turns of each candidate")] = 2,
+    topic: Annotated[
+        str | None, typer.Option(help="topic of the clouds; default: the only one")
+    ] = None,
+) -> None:
+    """How long the live node takes, message in to message out; candidates side by side."""
+    from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_training.benchmark import benchmark as work
+    from haskd_training.benchmark import tables
+
+    models, backends = model or [DEFAULT_MODEL], backend or ["auto"]
+    measured = work(bag, models, backends, rate, frames, rounds, out, topic, step)
+    for table in tables(measured):
+        console.print(table)
+    console.print(f"figures: {out / 'benchmark.json'}; plot: {out / 'benchmark.png'}")
+
+
+@app.command()
 def view(
     path: Annotated[Path, typer.Argument(help="a bag, a folder made by prepare, or a model file")],
     model: Annotated[

@@ -23,6 +23,7 @@ from haskd_training.node_client import RecordedCloud, Replay, replay
 from haskd_training.pipeline import RunConfig, RunResult, run
 from haskd_training.prepare import PrepareConfig
 from haskd_training.recording import scan
+from haskd_training.samples import kept_points
 from haskd_training.settings import load_settings
 from haskd_training.simulation import SimulationConfig, simulate
 from haskd_training.splits import Split
@@ -127,7 +128,7 @@ class HeldOut:
     Attributes:
         sweep: its number in the cache.
         cloud: the bag's own message of it.
-        usable: [N] bool, the points of the cloud that are in the cache: those that are finite.
+        usable: [N] bool, the points of the cloud that are in the cache.
     """
 
     sweep: int
@@ -144,8 +145,8 @@ def held_out_clouds(bag: Path, cache: Cache, sweeps: list[int]) -> list[HeldOut]
         for message, cdr in opened.messages_with_cdr(topic):
             if (stamp := stamp_ns(message)) in wanted:
                 points, _ = read_xyz_intensity(message)
-                usable = np.isfinite(points).all(1)
-                found.append(HeldOut(wanted[stamp], RecordedCloud(stamp, cdr), usable))
+                cloud = RecordedCloud(stamp, cdr)
+                found.append(HeldOut(wanted[stamp], cloud, kept_points(points)))
     return found
 
 

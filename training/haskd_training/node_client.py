@@ -14,12 +14,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from haskd_ros.dds import profile_environment
 from haskd_ros.errors import InputError
@@ -77,12 +78,18 @@ class Replay:
         replies: labelled clouds that came back, in order.
         stages: ms of each of the node's `STAGES`, a value a labelled cloud.
         replaced: clouds that a newer one pushed out, by the node's own count.
+        seconds: from the first cloud to the last answer.
+        busy_cores: CPU time of the node in those seconds, a second.
+        memory_mib: resident memory of the node at their end.
     """
 
     sent: int
     replies: list[Reply]
     stages: dict[str, list[float]]
     replaced: int
+    seconds: float
+    busy_cores: float
+    memory_mib: float
 
     def percentiles(self) -> dict[str, float]:
         """Latency in ms: p50, p95, p99 and max; NaN without replies."""
@@ -91,7 +98,13 @@ class Replay:
         return dict(zip(("p50", "p95", "p99", "max"), map(float, values)))
 
 
-def replay(model: Path, clouds: Sequence[RecordedCloud], rate_hz: float, log: Path) -> Replay:
+def replay(
+    model: Path,
+    clouds: Sequence[RecordedCloud],
+    rate_hz: float,
+    log: Path,
+    more_environment: Mapping[str, str] | None = None,
+) -> Replay:
     """Start the node with a model, play clouds to it at a steady rate, collect its answers.
 
     The first cloud is also sent before the others, under a stamp of its own: it opens the way, and
@@ -102,16 +115,43 @@ def replay(model: Path, clouds: Sequence[RecordedCloud], rate_hz: float, log: Pa
         clouds: with stamps that differ.
         rate_hz: clouds per second, whatever their stamps say.
         log: file that takes the node's output.
+        more_environment: of the node.
 
     Raises:
         InputError: ROS is not installed, or the node does not start.
     """
-    with _ros_environment() as environment, _node(model, environment, log) as process:
-        replies, stages = _play(clouds, rate_hz)
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+    with _ros_environment() as environment:
+        environment |= more_environment or {}
+        with _node(model, environment, log) as process:
+            usage = Usage(process.pid)
+            replies, stages = _play(clouds, rate_hz, usage)
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=30)
     replaced = _replaced(log.read_text(encoding="utf-8", errors="replace"))
-    return Replay(len(clouds), replies, stages, replaced)
+    return Replay(
+        len(clouds), replies, stages, replaced, usage.seconds, usage.busy_cores, usage.memory_mib
+    )
+
+
+class Usage:
+    """What a process needs between `start` and `stop`."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+
+    def _cpu_s(self) -> float:
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+    def start(self) -> None:
+        self._before = time.perf_counter(), self._cpu_s()
+
+    def stop(self) -> None:
+        """From here on `seconds`, `busy_cores` and `memory_mib` tell."""
+        started, cpu_s = self._before
+        self.seconds = time.perf_counter() - started
+        self.busy_cores = (self._cpu_s() - cpu_s) / self.seconds
+        self.memory_mib = self._process.memory_info().rss / 2**20
 
 
 @contextmanager
@@ -165,7 +205,7 @@ def _wait_until_active(process: subprocess.Popen, log: Path) -> None:
 
 
 def _play(
-    clouds: Sequence[RecordedCloud], rate_hz: float
+    clouds: Sequence[RecordedCloud], rate_hz: float, usage: Usage
 ) -> tuple[list[Reply], dict[str, list[float]]]:
     """Publish at a steady rate from one thread while another takes the answers."""
     try:
@@ -205,12 +245,14 @@ def _play(
     try:
         _open_the_way(publisher, clouds[0].restamped(0).cdr, [arrived, *stages.values()])
         sent_at: dict[int, float] = {}
+        usage.start()
         start = time.perf_counter()
         for number, cloud in enumerate(clouds):
             time.sleep(max(0.0, start + number / rate_hz - time.perf_counter()))
             sent_at[cloud.stamp_ns] = time.perf_counter()
             publisher.publish(cloud.cdr)
         _wait_for_quiet([arrived, *stages.values()], len(clouds))
+        usage.stop()
     finally:
         executor.shutdown()
         receiver.join()

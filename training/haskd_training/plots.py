@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,25 @@ def iou_by_range(evaluation: Evaluation, path: Path) -> None:
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set(ylabel="IoU in %", ylim=(0, 100))
     axes.legend(title="distance")
+    figure.savefig(path, dpi=110)
+
+
+def latencies(milliseconds: Mapping[str, np.ndarray], path: Path) -> None:
+    """Share of the clouds that were back within a time, a curve for each candidate.
+
+    Args:
+        milliseconds: [n] by name.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, values in milliseconds.items():
+        if len(values):
+            axes.ecdf(values, label=f"{name} (p50 {np.median(values):.0f} ms)")
+    for share in (0.5, 0.95, 0.99):
+        axes.axhline(share, color="lightgrey", linewidth=0.8, zorder=0)
+    axes.set_yticks([0, 0.5, 0.95, 1], ["0", "50 %", "95 %", "100 %"])
+    axes.set(xlabel="message in to message out, ms", ylabel="clouds", xlim=(0, None))
+    axes.legend()
     figure.savefig(path, dpi=110)
 
 

@@ -41,7 +41,7 @@ def sweep_sample(
         points, _ = read_xyz_intensity(cloud)
         if not len(points):
             raise Unusable("cloud of zero points")
-        valid = came_back(points) & np.isfinite(points[:, 3])
+        valid = kept_points(points)
         if not valid.any():
             raise Unusable("cloud without a single return")
         time = _point_times(cloud, stamp)[valid]
@@ -62,6 +62,11 @@ def sweep_sample(
         **place,
     )
     return row, {"points": points, "time": time, "label": label}
+
+
+def kept_points(points: np.ndarray) -> np.ndarray:
+    """[N] bool: the points [N, 4] of a cloud that a cache keeps."""
+    return came_back(points) & np.isfinite(points[:, 3])
 
 
 def image_sample(
