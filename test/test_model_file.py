@@ -15,12 +15,12 @@ from haskd_ros.model_file import Intensity, ModelFileError, ModelMetadata
 from haskd_ros.models import SIZES, build, fold_batch_norm, of_size
 
 
-def test_a_saved_model_comes_back_with_all_that_inference_needs(tiny_model, tiny_metadata):
-    network, metadata = model_file.load(tiny_model)
+def test_a_saved_model_comes_back_with_all_that_inference_needs(tmp_path, tiny_metadata):
+    original = build("sparse_unet", classes=3, **tiny_metadata.arguments).eval()
+    model_file.save(tmp_path / "model.safetensors", original, tiny_metadata)
+    network, metadata = model_file.load(tmp_path / "model.safetensors")
     assert metadata == tiny_metadata
     points = torch.rand(200, 4) * 10
-    torch.manual_seed(0)
-    original = build("sparse_unet", classes=3, **tiny_metadata.arguments).eval()
     with torch.inference_mode():
         assert torch.equal(network(points), original(points))
 
