@@ -153,7 +153,8 @@ def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
 
     layout = [points.dtype.fields[name][:2] for name in columns]
     start = layout[0][1]
-    if layout == [(np.dtype(np.float32), start + 4 * column) for column in range(4)]:
+    side_by_side = layout == [(np.dtype(np.float32), start + 4 * column) for column in range(4)]
+    if side_by_side and points.flags.c_contiguous:  # padded rows of a single point are not
         octets = points.view(np.uint8)
         view = np.ndarray(
             (len(points), 4), np.float32, octets, offset=start, strides=(points.itemsize, 4)

@@ -121,6 +121,13 @@ def test_point_order_survives_an_organised_cloud_with_padded_rows():
     assert points[:, 0].tolist() == [0, 3, 6, 9, 12, 15]
 
 
+def test_padded_rows_of_a_single_point_are_read():
+    values = np.array([[1, 2, 3, 4, 99], [5, 6, 7, 8, 99]], "<f4")
+    fields = [*XYZ, ("intensity", 12, FLOAT32, 1)]
+    points, _ = read_xyz_intensity(cloud_of(fields, values.tobytes(), 16, 1, 2, row_step=20))
+    assert points.tolist() == values[:, :4].tolist()
+
+
 def test_a_field_of_count_three_becomes_three_columns():
     data = np.array([1, 2, 3], "<i2").tobytes()
     points = read_points(cloud_of([("normal", 0, INT16, 3)], data, 6, 1))
