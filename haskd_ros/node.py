@@ -37,7 +37,6 @@ from std_srvs.srv import Trigger
 
 from haskd_ros import diagnostics, parameters
 from haskd_ros.class_rules import ClassRules
-from haskd_ros.crop import Transforms
 from haskd_ros.dds import profile_environment
 from haskd_ros.errors import InputError
 from haskd_ros.labelling import LabelledCloud, label_cloud
@@ -45,6 +44,7 @@ from haskd_ros.outputs import Outputs
 from haskd_ros.pointcloud import CloudError
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.sensor_match import mismatches
+from haskd_ros.transforms import Transforms
 from haskd_ros.windows import RateLimit
 from haskd_ros.worker import FrameCounts, NewestFirstWorker, answer
 
@@ -108,7 +108,7 @@ class SegmentNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         start = time.perf_counter()
         try:
-            self._segmenter = self._in_worker_thread(self._load)
+            self._segmenter = self._in_worker_thread(self._load).result()
         except Exception as error:  # whatever it is, the node lives on and can be asked again
             self.get_logger().error(f"can't configure: {_said(error)}")
             self._segmenter = None
@@ -220,12 +220,14 @@ class SegmentNode(LifecycleNode):
         self._model_digest = hashlib.sha256(self._model_path.read_bytes()).hexdigest()[:12]
         return segmenter
 
-    def _in_worker_thread(self, function: Callable[[], Segmenter]) -> Segmenter:
-        """Call a function where the network runs: a second thread that computes with torch costs
-        the first one its speed (see `main`)."""
-        result: Future[Segmenter] = Future()
+    def _in_worker_thread(self, function: Callable[[], Any]) -> Future[Any]:
+        """Have a function called where the network runs: a second thread that computes with torch
+        costs the first one its speed (see `main`)."""
+        if self._worker is not None:
+            return self._worker.call(function)
+        result: Future[Any] = Future()
         self._run_worker(partial(answer, function, result))
-        return result.result()
+        return result
 
     def _warm_up(self) -> None:
         """Label a made-up cloud, in the worker's thread: memory and torch's threads belong to the
@@ -250,12 +252,7 @@ class SegmentNode(LifecycleNode):
             self._warm(segmenter)
             self._segmenter = segmenter
 
-        if self._worker is not None:
-            done = self._worker.call(load)
-        else:
-            done = Future()
-            self._run_worker(partial(answer, load, done))
-        done.add_done_callback(loaded.set_result)
+        self._in_worker_thread(load).add_done_callback(loaded.set_result)
         finished = await loaded
         if finished.cancelled():
             response.message = "deactivated meanwhile; the old model is kept"

@@ -13,6 +13,7 @@ from typing import Any
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2 import Reader as Reader2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -24,6 +25,8 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 TF_MESSAGES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+
+_BAG_VERSION = 9
 
 STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
 
@@ -165,6 +168,19 @@ def new_bag(out: Path) -> Iterator[Path]:
             folder.rename(out)
     except (OSError, sqlite3.Error) as error:
         raise InputError(f"{out} can't be written: {error}") from error
+
+
+def bag_writer(folder: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Writer:
+    """A rosbag2 to be opened and written.
+
+    Args:
+        folder: must not exist.
+    """
+    writer = Writer(folder, version=_BAG_VERSION, storage_plugin=storage)
+    if storage == StoragePlugin.MCAP:
+        # MCAP compresses in its own chunks, which every reader undoes without being told.
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    return writer
 
 
 def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> str:

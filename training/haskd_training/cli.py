@@ -51,6 +51,8 @@ Whole = Annotated[
     list[Path] | None,
     typer.Option(help="a cache that serves this alone; nothing else is held back for it then"),
 ]
+CloudTopic = Annotated[str | None, typer.Option(help="topic of the clouds; default: the only one")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N")]
 Attribution = Annotated[
     str | None,
     typer.Option(help="whom the data's licence wants credited, for the model file"),
@@ -156,7 +158,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json and the plots")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
+    device: Device = "auto",
     max_range: Annotated[
         float | None, typer.Option(help="m; points further away don't count")
     ] = None,
@@ -236,10 +238,8 @@ def segment(
     model: Annotated[Path, typer.Argument(help="model file")],
     bag: Annotated[Path, typer.Argument(help="recording whose clouds are to be labelled")],
     out: Annotated[Path, typer.Option(help="bag to write")],
-    topic: Annotated[
-        str | None, typer.Option(help="topic of the clouds; default: the only one")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
+    topic: CloudTopic = None,
+    device: Device = "auto",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="a parameter of the node"),
@@ -271,9 +271,7 @@ def benchmark(
     rate: Annotated[float, typer.Option(help="clouds a second")] = 10.0,
     frames: Annotated[int, typer.Option(help="clouds a round")] = 100,
     rounds: Annotated[int, typer.Option(help="turns of each candidate")] = 2,
-    topic: Annotated[
-        str | None, typer.Option(help="topic of the clouds; default: the only one")
-    ] = None,
+    topic: CloudTopic = None,
 ) -> None:
     """How long the live node takes, message in to message out; candidates side by side."""
     from haskd_ros.segmenter import DEFAULT_MODEL
@@ -298,10 +296,8 @@ def view(
     out: Annotated[
         Path | None, typer.Option(help="picture to write (PNG); default: a window")
     ] = None,
-    topic: Annotated[
-        str | None, typer.Option(help="topic of the clouds; default: the only one")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
+    topic: CloudTopic = None,
+    device: Device = "auto",
 ) -> None:
     """Look at labelled clouds; of a model file, at what it tells of itself."""
     from haskd_ros.segmenter import DEFAULT_MODEL
@@ -315,7 +311,7 @@ def view(
     else:
         frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
     if out is None and viewer.has_display():
-        viewer.show(frames, cloud)
+        viewer.show(frames, cloud, console.print)
         return
     picture = out or Path(f"{path.resolve().name}-{cloud}.png")
     viewer.write_picture(frames, cloud, picture)

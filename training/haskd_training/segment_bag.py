@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from rosbags.interfaces import Connection, MessageDefinitionFormat
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.errors import InputError
@@ -24,7 +24,7 @@ from haskd_ros.output_clouds import (
 from haskd_ros.parameter_table import PARAMETERS, check, defaults
 from haskd_ros.pointcloud import CloudError, create_cloud
 from haskd_ros.segmenter import Segmenter
-from haskd_training.bags import POINT_CLOUD, Bag, choose_topic, new_bag, open_bag
+from haskd_training.bags import POINT_CLOUD, Bag, bag_writer, choose_topic, new_bag, open_bag
 
 SEGMENTATION, VISUALIZATION = "/segment/output/segmentation", "/segment/output/visualization"
 """The node's own topics: the shipped RViz configuration shows them in a replay."""
@@ -92,7 +92,7 @@ def segment_bag(
     with open_bag(bag) as recording, new_bag(out) as folder:
         topic = _topic(recording, topic)
         clouds = recording.count([topic])
-        with _writer(folder) as writer:
+        with bag_writer(folder) as writer:
             copies = _add_copies(writer, recording.connections)
             added = [
                 writer.add_connection(name, POINT_CLOUD, typestore=_TYPES)
@@ -161,13 +161,6 @@ def _topic(recording: Bag, topic: str | None) -> str:
     if known := {SEGMENTATION, VISUALIZATION} & {c.topic for c in recording.connections}:
         raise InputError(f"{recording.path} has labelled clouds already, on {min(known)}")
     return choose_topic(recording, POINT_CLOUD, topic, "--topic")
-
-
-def _writer(folder: Path) -> Writer:
-    writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
-    # MCAP compresses in its own chunks, which every reader undoes without being told.
-    writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-    return writer
 
 
 def _add_copies(writer: Writer, connections: Sequence[Connection]) -> dict[int, Connection]:

@@ -115,8 +115,11 @@ def write_picture(frames: Frames, number: int, path: Path) -> None:
     plots.segmentation(shown.points, shown.labellings, frames.taxonomy, path)
 
 
-def show(frames: Frames, number: int) -> None:
+def show(frames: Frames, number: int, say: Callable[[str], None]) -> None:
     """A window that goes through the clouds by key, see `KEYS`.
+
+    Args:
+        say: told which cloud and labelling is shown.
 
     Raises:
         InputError: there is no such cloud, or no window can be opened.
@@ -135,7 +138,7 @@ def show(frames: Frames, number: int) -> None:
         title, labels = shown.labellings[place["labelling"] % len(shown.labellings)]
         cloud.points = o3d.utility.Vector3dVector(shown.points[:, :3].astype(np.float64))
         cloud.colors = o3d.utility.Vector3dVector(colors[labels])
-        print(f"{shown.name}: {title}")
+        say(f"{shown.name}: {title}")
 
     def turn(name: str, by: int) -> Callable[[Any], bool]:
         def pressed(_: Any) -> bool:
@@ -159,7 +162,7 @@ def show(frames: Frames, number: int) -> None:
     view.set_zoom(0.1)
     for key, name, by in (("N", "number", 1), ("P", "number", -1), (" ", "labelling", 1)):
         window.register_key_callback(ord(key), turn(name, by))
-    print(KEYS)
+    say(KEYS)
     window.run()
     window.destroy_window()
 

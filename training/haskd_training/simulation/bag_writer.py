@@ -15,18 +15,18 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
 from haskd_ros.pointcloud import create_cloud
+from haskd_training.bags import bag_writer
 from haskd_training.simulation.camera import Camera
 
 START_NS = 1_700_000_000_000_000_000
 """Stamp of the drive's first moment: fixed, so that the same seed gives the same bytes."""
 
 _MAP, _BASE, _LIDAR = "map", "base_link", "lidar"
-_BAG_VERSION = 9
 _JPEG_QUALITY = 90
 _FOREVER = QosTime(2147483647, 4294967295)
 _LATCHED = Qos(
@@ -71,11 +71,7 @@ class BagWriter:
 
     def __init__(self, folder: Path, storage: str, cameras: tuple[Camera, ...]) -> None:
         """folder: must not exist. storage: `mcap` or `sqlite3`."""
-        plugin = StoragePlugin[storage.upper()]
-        self._writer = Writer(folder, version=_BAG_VERSION, storage_plugin=plugin)
-        if plugin == StoragePlugin.MCAP:
-            # MCAP compresses in its own chunks, which every reader undoes without being told.
-            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._writer = bag_writer(folder, StoragePlugin[storage.upper()])
         self._cameras = cameras
 
     def __enter__(self) -> BagWriter:
