@@ -9,13 +9,18 @@ PROFILE = Path(__file__).parent / "data" / "fastdds.xml"
 """32 MiB of shared memory for what a process sends; Fast DDS's own default of 0.5 MiB loses every
 best-effort cloud of 100,000 points."""
 
+_OLD, _NEW = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+
 
 def profile_environment() -> dict[str, str]:
     """The environment variable that makes Fast DDS read `PROFILE`; none where the user has already
     chosen a profile. Other middlewares don't look at it."""
-    old, new = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
-    if os.environ.get(old) or os.environ.get(new):
+    if os.environ.get(_OLD) or os.environ.get(_NEW):
         return {}
+    return {profile_variable(): str(PROFILE)}
+
+
+def profile_variable() -> str:
+    """Name of the environment variable with the path of the user's profile."""
     # Fast DDS 2 knows only the old name; Fast DDS 3, since Kilted, complains about it.
-    name = old if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else new
-    return {name: str(PROFILE)}
+    return _OLD if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else _NEW

@@ -30,7 +30,7 @@ class Status:
 
 
 def input_status(
-    silence_s: float | None, rate_hz: float, topic: str, warn_s: float, error_s: float
+    silence_s: float | None, rate_hz: float, topic: str, warn_s: float, error_s: float, lost: int
 ) -> Status:
     """Are clouds coming?
 
@@ -38,16 +38,21 @@ def input_status(
         silence_s: s since the newest cloud came, by the node's clock; None before the first.
         rate_hz: of the clouds that came lately.
         warn_s, error_s: silence that is worth a warning, and an error.
+        lost: clouds lost on the way since the last report.
     """
     values = {"topic": topic, "rate (Hz)": f"{rate_hz:.2f}"}
     if silence_s is None:
-        return Status("input", WARN, f"no cloud came yet on {topic}", values)
-    values["age of the newest cloud (s)"] = f"{silence_s:.3f}"
-    if silence_s >= error_s:
-        return Status("input", ERROR, f"silent for {silence_s:.1f} s", values)
-    if silence_s >= warn_s:
-        return Status("input", WARN, f"silent for {silence_s:.1f} s", values)
-    return Status("input", OK, f"{rate_hz:.1f} Hz", values)
+        level, message = WARN, f"no cloud came yet on {topic}"
+    else:
+        values["age of the newest cloud (s)"] = f"{silence_s:.3f}"
+        if silence_s >= warn_s:
+            level = ERROR if silence_s >= error_s else WARN
+            message = f"silent for {silence_s:.1f} s"
+        else:
+            level, message = OK, f"{rate_hz:.1f} Hz"
+    if lost:
+        level, message = max(level, WARN), f"{message}; {lost} clouds lost on the way lately"
+    return Status("input", level, message, values)
 
 
 def latency_status(milliseconds: np.ndarray, limit_ms: float) -> Status:
@@ -147,6 +152,7 @@ class Health:
         self._entropy = Window(window_s)
         self._newest_ns: int | None = None
         self._rejected: Counter[str] = Counter()
+        self._lost = 0
         self.mismatches: Sequence[str] | None = None
 
     def activated(self) -> None:
@@ -202,6 +208,7 @@ class Health:
             window.seconds = values["diagnostics.window"]
         rejected = counts.rejected_by_reason()
         lately, self._rejected = rejected - self._rejected, rejected
+        lost, self._lost = counts.lost - self._lost, counts.lost
         return [
             input_status(
                 self.silence_s(now_ns),
@@ -209,6 +216,7 @@ class Health:
                 topic,
                 values["diagnostics.silence_warn"],
                 values["diagnostics.silence_error"],
+                lost,
             ),
             latency_status(self._latency.values(time_s), values["diagnostics.max_latency"]),
             frames_status(counts.as_dict(), lately),

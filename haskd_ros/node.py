@@ -25,20 +25,17 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import qos_policy_name_from_kind
 from rclpy.signals import SignalHandlerOptions
-
-# From here, because the module that defines it has another name on Humble.
-from rclpy.subscription import SubscriptionEventCallbacks
 from rclpy.task import Future as Waited
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import Trigger
 
 from haskd_ros import diagnostics, parameters
 from haskd_ros.class_rules import ClassRules
-from haskd_ros.dds import profile_environment
+from haskd_ros.dds import PROFILE, profile_environment, profile_variable
 from haskd_ros.errors import InputError
+from haskd_ros.inputs import Input
 from haskd_ros.labelling import LabelledCloud, label_cloud
 from haskd_ros.outputs import Outputs
 from haskd_ros.pointcloud import CloudError
@@ -48,9 +45,9 @@ from haskd_ros.transforms import Transforms
 from haskd_ros.windows import RateLimit
 from haskd_ros.worker import FrameCounts, NewestFirstWorker, answer
 
-INPUT_TOPIC = "~/input/points"
 LOG_PERIOD_S = 5.0
-"""A rejected cloud is logged at once, further ones for the same reason not more often than this."""
+"""A rejected or lost cloud is logged at once, further ones for the same reason not more often than
+this."""
 SENSOR_CHECK_PERIOD_S = 60.0
 """How often a cloud is compared with those of the training."""
 
@@ -90,7 +87,7 @@ class SegmentNode(LifecycleNode):
         self._last_log: dict[str, float] = {}
         self._sensor_checked = -SENSOR_CHECK_PERIOD_S
         self._outputs: Outputs | None = None
-        self._subscription: Any = None
+        self._input: Input | None = None
         self._worker: NewestFirstWorker[Arrival] | None = None
         # It waits for the worker without keeping the clouds waiting.
         self._reloading = MutuallyExclusiveCallbackGroup()
@@ -138,23 +135,10 @@ class SegmentNode(LifecycleNode):
         self._outputs.describe(self._segmenter.taxonomy)
         self._health.activated()
         self._sensor_checked = -SENSOR_CHECK_PERIOD_S
-        topic = self.resolve_topic_name(INPUT_TOPIC)
-        self._subscription = self.create_subscription(
-            PointCloud2,
-            INPUT_TOPIC,
-            self._on_cloud,
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=self._warn_of_qos(
-                    f"a publisher of {topic} offers less than this node asks for; set this "
-                    f"node's parameter qos_overrides.{topic}.subscription.{{policy}}"
-                )
-            ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        self._input = Input(self, self._on_cloud, self._on_lost, self._counts, self._warn_of_qos)
         self.get_logger().info(
             f"active after {time.perf_counter() - start:.1f} s of warming up, "
-            f"waiting for clouds on {self._subscription.topic_name}"
+            f"waiting for clouds on {self._input.topic}"
         )
         return result
 
@@ -179,9 +163,9 @@ class SegmentNode(LifecycleNode):
         return super().on_error(state)
 
     def _stop(self) -> None:
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-            self._subscription = None
+        if self._input is not None:
+            self._input.close()
+            self._input = None
         if self._worker is not None:
             if self._worker.stop() is not None:
                 self._counts.reject("waiting when the node was deactivated")
@@ -292,6 +276,14 @@ class SegmentNode(LifecycleNode):
         else:
             self._counts.add(limited=1)
 
+    def _on_lost(self, number: int) -> None:
+        self._counts.add(lost=number)
+        self._warn_seldom(
+            "lost on the way",
+            f"{self._counts.lost} clouds were sent and lost on the way: mostly the sender's shared "
+            f"memory is too small for them; start the sender with {profile_variable()}={PROFILE}",
+        )
+
     def _work(self, arrival: Arrival) -> None:
         watched = self._outputs.watched()
         if not watched:
@@ -356,10 +348,13 @@ class SegmentNode(LifecycleNode):
 
     def _reject(self, reason: str, message: str) -> None:
         self._counts.reject(reason)
+        self._warn_seldom(reason, f"cloud rejected: {message}")
+
+    def _warn_seldom(self, reason: str, message: str) -> None:
         now = time.monotonic()
         if now - self._last_log.get(reason, -LOG_PERIOD_S) >= LOG_PERIOD_S:
             self._last_log[reason] = now
-            self.get_logger().warning(f"cloud rejected: {message}")
+            self.get_logger().warning(message)
 
     # Diagnostics
 
@@ -372,7 +367,7 @@ class SegmentNode(LifecycleNode):
             statuses += self._health.statuses(
                 time.perf_counter(),
                 self.get_clock().now().nanoseconds,
-                self._subscription.topic_name,
+                self._input.topic,
                 self._counts,
                 self._segmenter.metadata.sensor.get("entropy"),
                 values,

@@ -27,6 +27,9 @@ class FrameCounts:
         replaced: clouds that a newer one pushed out while they waited.
         limited: clouds left out to keep the largest rate.
         rejected: clouds that could not be labelled, by reason.
+        missed: clouds that were sent and never came, by the sender's numbering: lost, or overtaken
+            by a newer one before the node took them.
+        lost: clouds that the middleware says it lost on the way.
     """
 
     def __init__(self) -> None:
@@ -36,23 +39,15 @@ class FrameCounts:
         self.unwatched = 0
         self.replaced = 0
         self.limited = 0
+        self.missed = 0
+        self.lost = 0
         self.rejected: Counter[str] = Counter()
 
-    def add(
-        self,
-        *,
-        received: int = 0,
-        labelled: int = 0,
-        unwatched: int = 0,
-        replaced: int = 0,
-        limited: int = 0,
-    ) -> None:
+    def add(self, **more: int) -> None:
+        """Count clouds, by the name of the attribute."""
         with self._lock:
-            self.received += received
-            self.labelled += labelled
-            self.unwatched += unwatched
-            self.replaced += replaced
-            self.limited += limited
+            for name, number in more.items():
+                setattr(self, name, getattr(self, name) + number)
 
     def reject(self, reason: str) -> None:
         with self._lock:
@@ -67,6 +62,8 @@ class FrameCounts:
                 "replaced by a newer one": self.replaced,
                 "that nobody watched": self.unwatched,
                 "left out by max_rate": self.limited,
+                "sent and never seen": self.missed,
+                "lost on the way": self.lost,
                 "rejected": self.rejected.total(),
             } | {f"rejected: {reason}": count for reason, count in self.rejected.items()}
 
@@ -81,7 +78,9 @@ class FrameCounts:
                 f"{self.received} clouds received, {self.labelled} labelled, "
                 f"{self.replaced} replaced by a newer one, {self.unwatched} that nobody watched, "
                 f"{self.limited} left out by max_rate, "
-                f"{self.rejected.total()} rejected" + (f" ({reasons})" if reasons else "")
+                f"{self.rejected.total()} rejected"
+                + (f" ({reasons})" if reasons else "")
+                + f"; {self.missed} sent and never seen, {self.lost} lost on the way"
             )
 
 

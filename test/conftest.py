@@ -122,8 +122,8 @@ def start(ros_environment, tmp_path) -> Iterator[Callable[..., NodeProcess]]:
 
     started = []
 
-    def start(*parameters: str) -> NodeProcess:
-        started.append(NodeProcess(tmp_path, DOMAIN + 1, *parameters))
+    def start(*parameters: str, namespace: str = "") -> NodeProcess:
+        started.append(NodeProcess(tmp_path, DOMAIN + 1, *parameters, namespace=namespace))
         return started[-1]
 
     yield start

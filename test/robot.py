@@ -12,15 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from haskd_ros.pointcloud import create_cloud
+from haskd_training.node_client import final_counts
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOMAIN = 1 + os.getpid() % 99
@@ -33,9 +36,11 @@ POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")])
 class NodeProcess:
     """`python -m haskd_ros.node` and what it logs."""
 
-    def __init__(self, folder: Path, domain: int, *parameters: str) -> None:
-        self._log = folder / "node.log"
+    def __init__(self, folder: Path, domain: int, *parameters: str, namespace: str = "") -> None:
+        self._log = folder / f"node{namespace.replace('/', '-')}.log"
         arguments = [part for parameter in parameters for part in ("-p", parameter)]
+        if namespace:
+            arguments += ["-r", f"__ns:={namespace}"]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "haskd_ros.node", "--ros-args", *arguments],
@@ -51,6 +56,11 @@ class NodeProcess:
     def wait_for_log(self, text: str) -> None:
         wait_until(lambda: text in self.log or self.process.poll() is not None)
         assert text in self.log, self.log
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of the clouds, as the line says that an ended node has left."""
+        return final_counts(self.log)
 
     def end(self, number: int = signal.SIGINT) -> int:
         """The exit code after a signal that comes again and again, as from an impatient user."""
@@ -68,7 +78,11 @@ class Robot:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self.received: dict[str, list] = {}
-        self._points = self.node.create_publisher(PointCloud2, "/segment/input/points", BEST_EFFORT)
+        self._points: Publisher | None = None
+
+    def publish_on(self, topic: str) -> None:
+        """Send clouds on this topic from now on."""
+        self._points = self.node.create_publisher(PointCloud2, topic, BEST_EFFORT)
 
     def subscribe(self, topic: str, message_type: type = PointCloud2, qos=10) -> None:
         """Collect what comes on a topic from now on; without a leading / it is one of the node."""
@@ -83,6 +97,8 @@ class Robot:
         wait_until(condition, lambda: self._executor.spin_once(timeout_sec=0.05))
 
     def send(self, cloud: PointCloud2) -> None:
+        if self._points is None:
+            self.publish_on("/segment/input/points")
         self.wait(lambda: self._points.get_subscription_count() > 0)
         self._points.publish(cloud)
 
@@ -108,6 +124,12 @@ class Robot:
         future = client.call_async(request)
         self.wait(future.done)
         return future.result()
+
+    def change(self, transition: str) -> bool:
+        """Lead the node through a transition of its life cycle; whether it went."""
+        request = ChangeState.Request()
+        request.transition.label = transition
+        return self.call(ChangeState, "change_state", request).success
 
     def set_parameter(self, name: str, value) -> tuple[bool, str]:
         parameter = Parameter(name, value=value).to_parameter_msg()

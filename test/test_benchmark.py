@@ -22,18 +22,18 @@ def test_candidates_take_turns_and_their_figures_are_kept(drive, tiny_model, tmp
         return quiet(title)
 
     benchmark(
-        drive, [tiny_model], ["auto", "torch"], rate_hz=20.0, frames=10, rounds=2,
+        drive, [tiny_model], ["auto", "torch"], rates_hz=[20.0], frames=10, rounds=2,
         out=tmp_path / "out", topic=None, steps=steps,
     )  # fmt: skip
     assert titles == [
-        "tiny, round 1 of 2", "tiny, torch, round 1 of 2", "tiny, round 2 of 2",
-        "tiny, torch, round 2 of 2",
+        "tiny, 20 Hz, round 1 of 2", "tiny, torch, 20 Hz, round 1 of 2",
+        "tiny, 20 Hz, round 2 of 2", "tiny, torch, 20 Hz, round 2 of 2",
     ]  # fmt: skip
     document = json.loads((tmp_path / "out/benchmark.json").read_text())
-    assert (document["bag"], document["rate_hz"]) == ("drive", 20.0)
+    assert document["bag"] == "drive"
     for facts in document["candidates"].values():
-        assert facts["sent"] == 20
-        assert facts["labelled"] + facts["replaced"] >= 20
+        assert (facts["sent"], facts["rate_hz"]) == (20, 20.0)
+        assert facts["labelled"] + facts["replaced"] + facts["never seen"] >= 20
         times = facts["milliseconds"]["message in to message out"]
         assert 0 < times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
         assert 0 < facts["throughput_hz"] < 25 and facts["memory_mib"] > 50
@@ -41,24 +41,26 @@ def test_candidates_take_turns_and_their_figures_are_kept(drive, tiny_model, tmp
         assert len(facts["p50_by_round"]) == 2
     assert (tmp_path / "out/benchmark.png").read_bytes().startswith(b"\x89PNG")
     logs = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.log")}
-    assert set(logs) == {f"node-tiny{b}-{n}.log" for b in ("", "-torch") for n in (1, 2)}
-    assert "on cpu by plain torch" in logs["node-tiny-torch-1.log"]
-    assert "on cpu by compiled kernels" in logs["node-tiny-1.log"]
+    assert set(logs) == {f"node-tiny{b}-20-Hz-{n}.log" for b in ("", "-torch") for n in (1, 2)}
+    assert "on cpu by plain torch" in logs["node-tiny-torch-20-Hz-1.log"]
+    assert "on cpu by compiled kernels" in logs["node-tiny-20-Hz-1.log"]
 
 
 def round_of(latencies, seconds, busy, memory, replaced=0):
     replies = [Reply(k, value, np.empty(0)) for k, value in enumerate(latencies)]
     stages = {stage: [value / 2 for value in latencies] for stage in STAGES}
-    return Replay(len(latencies) + replaced, replies, stages, replaced, seconds, busy, memory)
+    counts = {"replaced by a newer one": replaced, "sent and never seen": 1}
+    return Replay(len(latencies) + replaced + 1, replies, stages, counts, seconds, busy, memory)
 
 
 def test_the_figures_are_those_worked_out_by_hand(tmp_path):
     one = Measured(
-        Candidate(tmp_path / "small.safetensors", "auto"),
+        Candidate(tmp_path / "small.safetensors", "auto", 10.0),
         [round_of([10.0, 20.0, 30.0], 1.0, 2.0, 100.0), round_of([40.0], 3.0, 1.0, 200.0, 2)],
     )
     facts = one.to_json()
-    assert (facts["sent"], facts["labelled"], facts["replaced"]) == (6, 4, 2)
+    assert (facts["sent"], facts["labelled"], facts["replaced"]) == (8, 4, 2)
+    assert facts["never seen"] == 2
     # 4 clouds in 4 s; (2 cores x 1 s + 1 core x 3 s) / 4 s
     assert (facts["throughput_hz"], facts["busy_cores"], facts["memory_mib"]) == (1.0, 1.25, 200.0)
     assert facts["milliseconds"]["message in to message out"] == {
@@ -70,7 +72,9 @@ def test_the_figures_are_those_worked_out_by_hand(tmp_path):
 
 
 def test_a_node_that_answers_nothing_has_no_times(tmp_path):
-    silent = Measured(Candidate(tmp_path / "m.safetensors", "torch"), [round_of([], 2.0, 0, 9, 3)])
+    silent = Measured(
+        Candidate(tmp_path / "m.safetensors", "torch", 2.0), [round_of([], 2.0, 0, 9, 3)]
+    )
     facts = silent.to_json()
     assert facts["labelled"] == 0 and facts["p50_by_round"] == [None]
     assert facts["milliseconds"]["message in to message out"]["p50"] is None
@@ -81,11 +85,11 @@ def test_what_can_not_be_compared_is_refused_before_anything_is_started(
     drive, tiny_model, tmp_path
 ):
     arguments = {
-        "rate_hz": 10.0, "frames": 1, "rounds": 1, "out": tmp_path / "out", "topic": None,
+        "rates_hz": [10.0], "frames": 1, "rounds": 1, "out": tmp_path / "out", "topic": None,
         "steps": quiet,
     }  # fmt: skip
     with pytest.raises(InputError, match="no backend tensorrt; there are auto, torch"):
         benchmark(drive, [tiny_model], ["tensorrt"], **arguments)
-    with pytest.raises(InputError, match="candidates of one name: tiny, tiny"):
+    with pytest.raises(InputError, match="candidates of one name: tiny, 10 Hz, tiny, 10 Hz"):
         benchmark(drive, [tiny_model, tiny_model], ["auto"], **arguments)
     assert not (tmp_path / "out").exists()

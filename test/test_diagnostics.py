@@ -25,7 +25,15 @@ SECOND = 10**9
     ("silence", "level"), [(None, WARN), (0.1, OK), (1.0, WARN), (4.9, WARN), (5.0, ERROR)]
 )
 def test_silence_is_told(silence, level):
-    assert input_status(silence, 10.0, "/points", warn_s=1.0, error_s=5.0).level == level
+    status = input_status(silence, 10.0, "/points", warn_s=1.0, error_s=5.0, lost=0)
+    assert status.level == level
+
+
+@pytest.mark.parametrize(("silence", "level"), [(None, WARN), (0.1, WARN), (5.0, ERROR)])
+def test_clouds_lost_on_the_way_are_worth_a_warning_at_least(silence, level):
+    status = input_status(silence, 10.0, "/points", warn_s=1.0, error_s=5.0, lost=7)
+    assert status.level == level
+    assert status.message.endswith("; 7 clouds lost on the way lately")
 
 
 def test_the_clock_that_goes_back_is_not_a_silence():

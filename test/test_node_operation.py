@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import cloud_of, some_points, wait_until
 from std_srvs.srv import Trigger
@@ -247,9 +246,7 @@ def test_a_node_without_a_model_says_that_it_has_none_to_replace(start, second_r
     node = start(f"model:={tiny_model}", "warmup_points:=0", "autostart:=false")
     answer = second_robot.call(Trigger, "reload", Trigger.Request())
     assert not answer.success and answer.message.startswith("not configured")
-    request = ChangeState.Request()
-    request.transition.label = "configure"
-    assert second_robot.call(ChangeState, "change_state", request).success
+    assert second_robot.change("configure")
     answer = second_robot.call(Trigger, "reload", Trigger.Request())
     assert answer.success, answer.message
     assert node.end() == 0

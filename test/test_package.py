@@ -1,15 +1,10 @@
-"""What holds the package's files together, and its launch file where ROS 2's launch is there."""
+"""What holds the package's files together."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import runpy
-import signal
-import subprocess
-import sys
-import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -22,7 +17,6 @@ from haskd_ros import parameter_table
 from haskd_ros.dds import PROFILE, profile_environment
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-LAUNCH_FILE = REPOSITORY / "launch" / "segment.launch.py"
 
 
 @pytest.fixture
@@ -141,50 +135,3 @@ def test_rviz_shows_the_coloured_cloud_and_offers_the_entropy():
     assert (entropy["Channel Name"], entropy["Enabled"]) == ("entropy", False)
     for display in (classes, entropy):
         assert display["Topic"]["Reliability Policy"] == "Best Effort"
-
-
-@pytest.fixture(scope="module")
-def launch_file():
-    pytest.importorskip("launch_ros", reason="launch and launch_ros come with a ROS installation")
-    spec = importlib.util.spec_from_file_location("segment_launch", LAUNCH_FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_launch_arguments_are_described(launch_file):
-    arguments = {argument.name: argument for argument in launch_file.ARGUMENTS}
-    assert list(arguments) == [
-        "input_topic", "model", "device", "params_file", "rviz", "bag", "bag_rate", "use_sim_time",
-        "namespace", "log_level", "autostart",
-    ]  # fmt: skip
-    assert all(argument.description for argument in arguments.values())
-    assert tuple(arguments["rviz"].choices) == ("true", "false")
-
-
-def test_launch_starts_an_active_node(launch_file, tiny_model, tmp_path):
-    ament_index = pytest.importorskip("ament_index_python.packages")
-    try:
-        ament_index.get_package_share_directory("haskd_ros")
-    except LookupError:
-        pytest.skip("haskd_ros is not installed where ROS 2 finds it")
-    log = tmp_path / "launch.log"
-    with log.open("w") as output:
-        launch = subprocess.Popen(
-            [sys.executable, "-c", "import ros2cli.cli; ros2cli.cli.main()", "launch",
-             "haskd_ros", "segment.launch.py", f"model:={tiny_model}", "device:=cpu",
-             "namespace:=robot", "input_topic:=/points"],
-            env={**os.environ, "ROS_LOG_DIR": str(tmp_path), "ROS_DOMAIN_ID": "98",
-                 "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"},
-            stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        end = time.monotonic() + 60
-        while "active, waiting for clouds on /points" not in log.read_text():
-            assert time.monotonic() < end and launch.poll() is None, log.read_text()
-            time.sleep(0.1)
-    finally:
-        launch.send_signal(signal.SIGINT)
-        assert launch.wait(30) == 0
-    assert str(tiny_model) in log.read_text()
-    assert "process has finished cleanly" in log.read_text()

@@ -95,7 +95,8 @@ def test_the_summary_names_every_reason():
         counts.reject(reason)
     assert str(counts) == (
         "4 clouds received, 1 labelled, 1 replaced by a newer one, 0 that nobody watched, "
-        "0 left out by max_rate, 2 rejected (2 no field x)"
+        "0 left out by max_rate, 2 rejected (2 no field x); "
+        "0 sent and never seen, 0 lost on the way"
     )
 
 

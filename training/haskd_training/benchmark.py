@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +34,16 @@ MOST_IN_MEMORY = 100
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model, and how the node computes it."""
+    """A model, how the node computes it, and how many clouds a second it is to label."""
 
     model: Path
     backend: str
+    rate_hz: float
 
     @property
     def name(self) -> str:
-        return self.model.stem if self.backend == "auto" else f"{self.model.stem}, {self.backend}"
+        backend = "" if self.backend == "auto" else f", {self.backend}"
+        return f"{self.model.stem}{backend}, {self.rate_hz:g} Hz"
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,11 @@ class Measured:
         return {
             "model": self.candidate.model.name,
             "backend": self.candidate.backend,
+            "rate_hz": self.candidate.rate_hz,
             "sent": sum(one.sent for one in self.rounds),
             "labelled": labelled,
             "replaced": sum(one.replaced for one in self.rounds),
+            "never seen": sum(one.counts["sent and never seen"] for one in self.rounds),
             "throughput_hz": labelled / seconds,
             "busy_cores": sum(one.busy_cores * one.seconds for one in self.rounds) / seconds,
             "memory_mib": max(one.memory_mib for one in self.rounds),
@@ -91,7 +96,7 @@ def benchmark(
     bag: Path,
     models: Sequence[Path],
     backends: Sequence[str],
-    rate_hz: float,
+    rates_hz: Sequence[float],
     frames: int,
     rounds: int,
     out: Path,
@@ -100,11 +105,11 @@ def benchmark(
 ) -> list[Measured]:
     """Play a recording's clouds, over and over, to a node in another process, over DDS.
 
-    Every model with every backend is a candidate. They take turns, a round each, so that a machine
-    that is busy for a while is so for all of them.
+    Every model with every backend at every rate is a candidate. They take turns, a round each, so
+    that a machine that is busy for a while is so for all of them.
 
     Args:
-        rate_hz: clouds a second, whatever their stamps say.
+        rates_hz: clouds a second, whatever their stamps say.
         frames: clouds a round.
         out: folder for benchmark.json, benchmark.png and the nodes' logs.
         topic: of the clouds; None: the only one.
@@ -114,8 +119,8 @@ def benchmark(
     """
     if unknown := set(backends) - set(BACKENDS):
         raise InputError(f"no backend {min(unknown)}; there are {', '.join(BACKENDS)}")
-    looped = _looped(bag, topic, frames, rate_hz)
-    candidates = [Candidate(*each) for each in itertools.product(models, backends)]
+    clouds = _clouds(bag, topic, min(frames, MOST_IN_MEMORY))
+    candidates = [Candidate(*each) for each in itertools.product(models, backends, rates_hz)]
     names = [candidate.name for candidate in candidates]
     if len(set(names)) < len(names):
         raise InputError(f"candidates of one name: {', '.join(names)}; rename a model file")
@@ -123,29 +128,34 @@ def benchmark(
     for number, one in itertools.product(range(rounds), measured):
         title = f"{one.candidate.name}, round {number + 1} of {rounds}"
         with steps(title):
-            log = out / f"node-{one.candidate.name.replace(', ', '-')}-{number + 1}.log"
+            log = out / f"node-{re.sub('[ ,]+', '-', one.candidate.name)}-{number + 1}.log"
             environment = BACKENDS[one.candidate.backend]
+            rate_hz = one.candidate.rate_hz
+            looped = _looped(clouds, frames, rate_hz)
             one.rounds.append(replay(one.candidate.model, looped, rate_hz, log, environment))
-    _write(bag, measured, rate_hz, out)
+    _write(bag, measured, out)
     return measured
 
 
-def _looped(bag: Path, topic: str | None, frames: int, rate_hz: float) -> list[RecordedCloud]:
-    """The recording's clouds over and over, each with a stamp of its own."""
+def _clouds(bag: Path, topic: str | None, most: int) -> list[RecordedCloud]:
+    """The first ones of a recording."""
     with open_bag(bag) as opened:
         stream = opened.messages_with_cdr(choose_topic(opened, POINT_CLOUD, topic, "--topic"))
-        wanted = itertools.islice(stream, min(frames, MOST_IN_MEMORY))
-        clouds = [RecordedCloud(stamp_ns(message), cdr) for message, cdr in wanted]
+        wanted = itertools.islice(stream, most)
+        return [RecordedCloud(stamp_ns(message), cdr) for message, cdr in wanted]
+
+
+def _looped(clouds: Sequence[RecordedCloud], frames: int, rate_hz: float) -> list[RecordedCloud]:
+    """Clouds over and over, each with a stamp of its own."""
     start, period_ns = clouds[0].stamp_ns, round(1e9 / rate_hz)
     return [
         clouds[frame % len(clouds)].restamped(start + frame * period_ns) for frame in range(frames)
     ]
 
 
-def _write(bag: Path, measured: Sequence[Measured], rate_hz: float, out: Path) -> None:
+def _write(bag: Path, measured: Sequence[Measured], out: Path) -> None:
     document = {
         "bag": bag.resolve().name,
-        "rate_hz": rate_hz,
         "machine": machine(),
         "candidates": {one.candidate.name: one.to_json() for one in measured},
     }
@@ -166,13 +176,13 @@ def tables(measured: Sequence[Measured]) -> list[Table]:
             table.add_row(name if name == END_TO_END else f"node: {name}", *shown)
         found.append(table)
     table = Table(title="clouds")
-    for column in ("", "sent", "labelled", "replaced", "Hz", "cores busy", "MiB"):
+    for column in ("", "sent", "labelled", "replaced", "never seen", "Hz", "cores busy", "MiB"):
         table.add_column(column, justify="right" if column else "left")
     for one in measured:
         facts = one.to_json()
         table.add_row(
             one.candidate.name,
-            *(str(facts[name]) for name in ("sent", "labelled", "replaced")),
+            *(str(facts[name]) for name in ("sent", "labelled", "replaced", "never seen")),
             f"{facts['throughput_hz']:.1f}",
             f"{facts['busy_cores']:.2f}",
             f"{facts['memory_mib']:.0f}",

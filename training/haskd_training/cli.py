@@ -268,7 +268,9 @@ def benchmark(
         list[str] | None,
         typer.Option(help="auto, or torch: no compiled kernels; again for both"),
     ] = None,
-    rate: Annotated[float, typer.Option(help="clouds a second")] = 10.0,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="clouds a second, again for more; default: 10")
+    ] = None,
     frames: Annotated[int, typer.Option(help="clouds a round")] = 100,
     rounds: Annotated[int, typer.Option(help="turns of each candidate")] = 2,
     topic: CloudTopic = None,
@@ -279,7 +281,8 @@ def benchmark(
     from haskd_training.benchmark import tables
 
     models, backends = model or [DEFAULT_MODEL], backend or ["auto"]
-    measured = work(bag, models, backends, rate, frames, rounds, out, topic, step)
+    rates = rate or [10.0]
+    measured = work(bag, models, backends, rates, frames, rounds, out, topic, step)
     for table in tables(measured):
         console.print(table)
     console.print(f"figures: {out / 'benchmark.json'}; plot: {out / 'benchmark.png'}")

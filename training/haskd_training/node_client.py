@@ -77,7 +77,7 @@ class Replay:
         sent: clouds handed to DDS.
         replies: labelled clouds that came back, in order.
         stages: ms of each of the node's `STAGES`, a value a labelled cloud.
-        replaced: clouds that a newer one pushed out, by the node's own count.
+        counts: what became of them, and of those that opened the way, by the node's own words.
         seconds: from the first cloud to the last answer.
         busy_cores: CPU time of the node in those seconds, a second.
         memory_mib: resident memory of the node at their end.
@@ -86,10 +86,15 @@ class Replay:
     sent: int
     replies: list[Reply]
     stages: dict[str, list[float]]
-    replaced: int
+    counts: Mapping[str, int]
     seconds: float
     busy_cores: float
     memory_mib: float
+
+    @property
+    def replaced(self) -> int:
+        """Clouds that a newer one pushed out."""
+        return self.counts["replaced by a newer one"]
 
     def percentiles(self) -> dict[str, float]:
         """Latency in ms: p50, p95, p99 and max; NaN without replies."""
@@ -127,9 +132,9 @@ def replay(
             replies, stages = _play(clouds, rate_hz, usage)
             process.send_signal(signal.SIGINT)
             process.wait(timeout=30)
-    replaced = _replaced(log.read_text(encoding="utf-8", errors="replace"))
+    counts = final_counts(log.read_text(encoding="utf-8", errors="replace"))
     return Replay(
-        len(clouds), replies, stages, replaced, usage.seconds, usage.busy_cores, usage.memory_mib
+        len(clouds), replies, stages, counts, usage.seconds, usage.busy_cores, usage.memory_mib
     )
 
 
@@ -293,9 +298,16 @@ def _wait_for_quiet(lists: Sequence[list], wanted: int) -> None:
             count, since = grown, time.monotonic()
 
 
-def _replaced(log: str) -> int:
-    """Clouds that were replaced, from the line that the node ends with."""
-    found = re.findall(r"\d+ clouds received, \d+ labelled, (\d+) replaced", log)
-    if not found:
+def final_counts(log: str) -> dict[str, int]:
+    """What became of the clouds, as an ended node says in the last line of its log, `FrameCounts`.
+
+    Raises:
+        InputError: there is no such line.
+    """
+    lines = re.findall(r"\d+ clouds received, .*", log)
+    if not lines:
         raise InputError("the node ended without its summary line; see its log")
-    return int(found[-1])
+    # Without the reasons, which stand in brackets.
+    parts = re.split("[,;] ", re.sub(r" \(.*\)", "", lines[-1]))
+    found = (part.split(" ", 1) for part in parts)
+    return {what.removeprefix("clouds "): int(number) for number, what in found}

@@ -1,0 +1,125 @@
+"""The node under traffic while things are done to it: reloads and life cycles, bursts, a subscriber
+that comes and goes, two nodes on one machine.
+
+python benchmarks/stress_node.py BAG [--rounds 100] [--rate 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test"))
+
+from robot import DOMAIN, NodeProcess, Robot
+from stress import Traffic, operate, traffic
+
+from haskd_ros.dds import profile_environment
+from haskd_training.bags import POINT_CLOUD, choose_topic, open_bag
+from haskd_training.node_client import RecordedCloud
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("bag", type=Path)
+    parser.add_argument("--rounds", type=int, default=100, help="reloads and life cycles")
+    parser.add_argument("--rate", type=float, default=10.0, help="clouds a second")
+    arguments = parser.parse_args()
+    with open_bag(arguments.bag) as bag:
+        topic = choose_topic(bag, POINT_CLOUD, None, "topic")
+        stream = itertools.islice(bag.messages_with_cdr(topic), 10)
+        clouds = [RecordedCloud(0, cdr) for _, cdr in stream]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "ROS_LOG_DIR": folder,
+            **profile_environment(),
+        }
+        bench = Bench(Path(folder), clouds, arguments.rate)
+        bench.reloads_and_life_cycles(arguments.rounds)
+        bench.bursts(10)
+        bench.a_subscriber_that_comes_and_goes(10)
+        bench.two_nodes(20.0)
+
+
+class Bench:
+    """Runs the cases one after the other and prints what came of each."""
+
+    def __init__(self, folder: Path, clouds: list[RecordedCloud], rate_hz: float) -> None:
+        self._folder, self._clouds, self._rate_hz = folder, clouds, rate_hz
+
+    @contextmanager
+    def _flow(self, rate_hz: float, *places: str):
+        """A robot, running nodes and traffic to each of them; at the end they are told of."""
+        with ExitStack() as stack:
+            robot = Robot(DOMAIN)
+            stack.callback(robot.close)
+            nodes = [NodeProcess(self._folder, DOMAIN, namespace=place) for place in places]
+            for node in nodes:
+                node.wait_for_log("active")
+            flows = [
+                stack.enter_context(traffic(robot, self._clouds, rate_hz, f"{place}/segment"))
+                for place in places
+            ]
+            yield robot, nodes, flows
+        for node, flow in zip(nodes, flows, strict=True):
+            assert node.end() == 0, node.log
+            self._tell(node, flow)
+
+    def _tell(self, node: NodeProcess, flow: Traffic) -> None:
+        stamps = flow.stamps()
+        counts = node.counts
+        doubled = len(stamps) - len(set(stamps))
+        print(f"  sent {len(flow.sent)}, answers {len(stamps)}, doubled {doubled}, ", end="")
+        print(f"labelled and not come {counts['labelled'] - len(stamps)}")
+        print("  node:", ", ".join(f"{number} {what}" for what, number in counts.items() if number))
+        p50, p95, p99, most = np.percentile(flow.latencies_ms(), [50, 95, 99, 100])
+        print(f"  ms: p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}, max {most:.0f}", flush=True)
+
+    def reloads_and_life_cycles(self, rounds: int) -> None:
+        print(f"{rounds} times: parameter, reload, deactivate, cleanup, configure, activate")
+        with self._flow(self._rate_hz, "") as (robot, (node,), _):
+            found = operate(robot, node, rounds)
+        for name in ("memory_mib", "threads"):
+            values = [getattr(each, name) for each in found]
+            tenth = max(1, rounds // 10)
+            shown = [np.median(values[start : start + tenth]) for start in range(0, rounds, tenth)]
+            print(f"  {name}, median of each tenth:", " ".join(f"{value:.0f}" for value in shown))
+
+    def bursts(self, number: int) -> None:
+        print(f"{number} bursts of 10 clouds at once, and a cloud a second")
+        last = []
+        with self._flow(1.0, "") as (_, _, (flow,)):
+            for _ in range(number):
+                for _ in range(10):
+                    flow.send()
+                last.append(max(flow.sent))
+                flow.go_on(2.0)
+        came = [when - flow.sent[stamp] for stamp, when in flow.answers if stamp in last]
+        print(f"  the last of a burst came back {len(came)} times, ", end="")
+        print(f"ms: median {1e3 * np.median(came):.0f}, max {1e3 * max(came):.0f}")
+
+    def a_subscriber_that_comes_and_goes(self, number: int) -> None:
+        print(f"a subscriber that comes and goes {number} times, a second each")
+        with self._flow(self._rate_hz, "") as (_, _, (flow,)):
+            for _ in range(number):
+                flow.go_on(1.0)
+                flow.look_away()
+                flow.go_on(1.0)
+                flow.listen()
+
+    def two_nodes(self, seconds: float) -> None:
+        print(f"two nodes in two namespaces, {self._rate_hz:g} Hz each")
+        with self._flow(self._rate_hz, "/front", "/rear") as (_, _, (flow, _)):
+            flow.go_on(seconds)
+
+
+if __name__ == "__main__":
+    main()
