@@ -10,6 +10,7 @@ from rclpy.time import Time
 
 from haskd_ros.crop import is_open, matrix_of
 from haskd_ros.errors import InputError
+from haskd_ros.pointcloud import CloudError
 
 
 class Transforms:
@@ -46,12 +47,14 @@ class Transforms:
         """[4, 4] from a source frame to a target frame at a time; does not wait.
 
         Raises:
-            InputError: the transform is not known.
+            CloudError: the transform is not known.
         """
         import tf2_ros
 
         try:
             found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
         except tf2_ros.TransformException as error:
-            raise InputError(f"no transform from {source} to {target}: {error}") from error
+            raise CloudError(
+                "no transform to crop.frame", f"no transform from {source} to {target}: {error}"
+            ) from error
         return matrix_of(found.transform)

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from robot import DOMAIN, REPOSITORY, cloud_of, some_points
+from robot import DOMAIN, cloud_of, some_points
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float32
 from stress import Traffic, operate, recorded, traffic
@@ -134,7 +134,7 @@ def test_clouds_that_get_lost_on_the_way_are_told_with_what_mends_it(
     environment = {
         **os.environ,
         "ROS_DOMAIN_ID": str(DOMAIN + 1),
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'test'}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     sender = subprocess.Popen([sys.executable, "-c", SENDER_WITHOUT_THE_PROFILE], env=environment)
     try:

@@ -67,6 +67,20 @@ def test_parameters_of_the_node_hold_here_too(drive, tiny_model, tmp_path):
     assert 1 not in points["class_id"] and (points["class_id"] != 255).any()
 
 
+def test_the_box_may_be_in_any_frame_that_the_recording_knows(drive, tiny_model, tmp_path):
+    # The simulated sensor is 1.9 m above the base and level: the ground is at z = 0 of the base
+    changed = parse(["crop.frame=base_link", "crop.min=[-.inf, -.inf, 0.5]"])
+    segment_bag(tiny_model, drive, tmp_path / "above", device="cpu", changed=changed)
+    with open_bag(tmp_path / "above") as bag:
+        _, cloud = next(bag.messages([SEGMENTATION]))
+    points = read_points(cloud)
+    assert ((points["class_id"] != 255) == (points["z"] >= 0.5 - 1.9)).all()
+
+    changed = parse(["crop.frame=moon", "crop.max=[1, 1, 1]"])
+    found = segment_bag(tiny_model, drive, tmp_path / "no", device="cpu", changed=changed)
+    assert (found.labelled, found.rejected) == (0, {"no transform to crop.frame": 20})
+
+
 def test_what_can_not_be_labelled_is_counted(drive, tiny_model, tmp_path):
     found = segment_bag(
         tiny_model, drive, tmp_path / "out", device="cpu", changed={"min_points": 10**6}

@@ -101,9 +101,7 @@ def scan(path: Path, name: str, config: RecordingConfig) -> Recording:
         points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
         lidar_frame, max_intensity = _first_clouds(bag, points_topic)
         cameras = tuple(_cameras(bag, config))
-        tree = TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
-        for topic, message in bag.messages(bag.topics_of(*TF_MESSAGES)):
-            tree.add(message, static=topic.endswith("tf_static"))
+        tree = transforms(bag, config)
         topics = [points_topic, *(camera.topic for camera in cameras)]
         return Recording(
             path=path,
@@ -116,6 +114,14 @@ def scan(path: Path, name: str, config: RecordingConfig) -> Recording:
             max_intensity=max_intensity,
             messages=bag.count(topics),
         )
+
+
+def transforms(bag: Bag, config: RecordingConfig) -> TransformTree:
+    """All that a recording tells of where its frames are."""
+    tree = TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
+    for topic, message in bag.messages(bag.topics_of(*TF_MESSAGES)):
+        tree.add(message, static=topic.endswith("tf_static"))
+    return tree
 
 
 def _first_clouds(bag: Bag, topic: str) -> tuple[str, float | None]:

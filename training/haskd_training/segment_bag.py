@@ -6,14 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
+from haskd_ros.crop import is_open
 from haskd_ros.errors import InputError
 from haskd_ros.labelling import label_cloud
 from haskd_ros.output_clouds import (
@@ -24,7 +27,17 @@ from haskd_ros.output_clouds import (
 from haskd_ros.parameter_table import PARAMETERS, check, defaults
 from haskd_ros.pointcloud import CloudError, create_cloud
 from haskd_ros.segmenter import Segmenter
-from haskd_training.bags import POINT_CLOUD, Bag, bag_writer, choose_topic, new_bag, open_bag
+from haskd_training.bags import (
+    POINT_CLOUD,
+    Bag,
+    bag_writer,
+    choose_topic,
+    new_bag,
+    open_bag,
+    stamp_ns,
+)
+from haskd_training.calibration import NoTransform
+from haskd_training.recording import RecordingConfig, transforms
 
 SEGMENTATION, VISUALIZATION = "/segment/output/segmentation", "/segment/output/visualization"
 """The node's own topics: the shipped RViz configuration shows them in a replay."""
@@ -32,8 +45,8 @@ SEGMENTATION, VISUALIZATION = "/segment/output/segmentation", "/segment/output/v
 _TYPES = get_typestore(Stores.ROS2_HUMBLE)
 _CLOUD = _TYPES.types[POINT_CLOUD]
 _OF_LABELS = (
-    "min_probability", "range.min", "range.max", "min_points", "crop.min", "crop.max",
-    "class_remap",
+    "min_probability", "range.min", "range.max", "min_points", "crop.frame", "crop.min",
+    "crop.max", "class_remap",
 )  # fmt: skip
 
 _NO_HASH = "RIHS01_" + 64 * "0"
@@ -92,6 +105,7 @@ def segment_bag(
     with open_bag(bag) as recording, new_bag(out) as folder:
         topic = _topic(recording, topic)
         clouds = recording.count([topic])
+        to_box = _to_box(recording, values)
         with bag_writer(folder) as writer:
             copies = _add_copies(writer, recording.connections)
             added = [
@@ -105,7 +119,7 @@ def segment_bag(
                     continue
                 cloud = decode()
                 try:
-                    found = label_cloud(cloud, segmenter, values)
+                    found = label_cloud(cloud, segmenter, values, partial(to_box, cloud))
                 except CloudError as error:
                     rejected[error.reason] += 1
                 else:
@@ -161,6 +175,22 @@ def _topic(recording: Bag, topic: str | None) -> str:
     if known := {SEGMENTATION, VISUALIZATION} & {c.topic for c in recording.connections}:
         raise InputError(f"{recording.path} has labelled clouds already, on {min(known)}")
     return choose_topic(recording, POINT_CLOUD, topic, "--topic")
+
+
+def _to_box(recording: Bag, values: Mapping[str, Any]) -> Callable[[Any], np.ndarray | None]:
+    """What finds, for a cloud, the transform to the frame of the crop box in the recording's TF."""
+    frame = values["crop.frame"]
+    if not frame or is_open(values):
+        return lambda cloud: None
+    tree = transforms(recording, RecordingConfig())
+
+    def matrix(cloud: Any) -> np.ndarray:
+        try:
+            return tree.lookup(frame, cloud.header.frame_id, stamp_ns(cloud))
+        except NoTransform as error:
+            raise CloudError("no transform to crop.frame", str(error)) from error
+
+    return matrix
 
 
 def _add_copies(writer: Writer, connections: Sequence[Connection]) -> dict[int, Connection]:
