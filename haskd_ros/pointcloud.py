@@ -100,7 +100,7 @@ def read_points(
     """The points of a cloud as a structured array [height * width], row after row.
 
     The array is a view of `cloud.data` unless rows are padded (`row_step` larger than the points
-    of a row) or `skip_nans` drops points: don't write to it.
+    of a row) or `skip_nans` drops a point: don't write to it.
 
     Args:
         cloud: a PointCloud2.
@@ -127,8 +127,10 @@ def read_points(
     if skip_nans:
         keep = np.ones(len(points), bool)
         for name in points.dtype.names:
-            keep &= ~np.isnan(points[name])
-        points = points[keep]
+            if points.dtype[name].kind == "f":
+                keep &= ~np.isnan(points[name])
+        if not keep.all():
+            points = points.compress(keep)  # points[keep], which is ten times slower
     return points
 
 
@@ -173,8 +175,10 @@ def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
 def came_back(points: np.ndarray) -> np.ndarray:
     """[N] bool: the points [N, >= 3] that stand for a return: x y z finite, and not in the sensor's
     origin, where drivers of organised clouds put the returns that did not come."""
-    xyz = points[:, :3]
-    return np.isfinite(xyz).all(1) & xyz.any(1)
+    # Column by column: numpy is slow along rows of three.
+    x, y, z = points[:, :3].T
+    finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
+    return finite & ((x != 0) | (y != 0) | (z != 0))
 
 
 def create_cloud(
@@ -235,7 +239,7 @@ def select_points(cloud: Any, keep: np.ndarray) -> Any:
     else:
         # The bytes between the fields are the sender's too.
         octets = np.dtype((np.void, point_dtype([], cloud.point_step).itemsize))
-        points = _rows(cloud, octets).reshape(-1)[keep]
+        points = _rows(cloud, octets).reshape(-1).compress(keep)
     content = {
         "header": cloud.header,
         "height": 1,

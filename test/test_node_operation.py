@@ -14,6 +14,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import cloud_of, some_points, wait_until
+from sensor_msgs.msg import PointField
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -147,15 +148,43 @@ def test_the_rate_is_limited_and_what_is_left_out_is_counted(start, second_robot
     assert ", 0 left out by max_rate" not in node.log
 
 
-def test_who_comes_late_still_gets_the_legend(robot, class_ids):
-    robot.subscribe("output/legend", MarkerArray, LATCHED)
+@pytest.fixture
+def legend(robot, class_ids) -> list[Marker]:
+    """As somebody gets it who comes when the first cloud is long labelled."""
+    if "output/legend" not in robot.received:
+        robot.subscribe("output/legend", MarkerArray, LATCHED)
     robot.wait(lambda: bool(robot.received["output/legend"]))
-    first, *markers = robot.received["output/legend"][-1].markers
+    return robot.received["output/legend"][-1].markers
+
+
+def test_who_comes_late_still_gets_the_legend(legend):
+    first, *markers = legend
     assert first.action == Marker.DELETEALL
     assert [marker.text for marker in markers] == ["road", "car", "building"]
     assert {marker.header.frame_id for marker in markers} == {"lidar"}
     color = markers[CAR].color
     assert (color.r, color.g, color.b, color.a) == pytest.approx((0, 0, 142 / 255, 1))
+
+
+def rgb8(cloud) -> np.ndarray:
+    """[N, 3] red, green and blue in 0..1 as RViz's colour transformer RGB8 computes them: 32 bits
+    at the offset of the field rgb, in the byte order of the machine, red in bits 16 to 23."""
+    (field,) = (field for field in cloud.fields if field.name in ("rgb", "rgba"))
+    assert field.datatype in (PointField.INT32, PointField.UINT32, PointField.FLOAT32)
+    starts = np.arange(cloud.height * cloud.width) * cloud.point_step + field.offset
+    data = np.frombuffer(cloud.data, np.uint8)
+    bits = data[starts[:, None] + np.arange(4)].copy().view(np.uint32)[:, 0]
+    return np.stack([(bits >> shift & 0xFF) / 255 for shift in (16, 8, 0)], 1)
+
+
+def test_rviz_shows_every_point_in_the_colour_that_the_legend_gives_its_class(
+    robot, points, class_ids, legend
+):
+    robot.subscribe("output/visualization")
+    colors = rgb8(robot.label(cloud_of(points), "output/visualization"))
+    told = np.array([(m.color.r, m.color.g, m.color.b) for m in legend[1:]])
+    assert colors == pytest.approx(told[class_ids], abs=1e-6)
+    assert colors[class_ids == CAR][0] == pytest.approx([0, 0, 142 / 255])
 
 
 def statuses(robot) -> dict[str, DiagnosticStatus]:
