@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -107,6 +109,24 @@ def test_both_halves_are_packaged_with_their_subpackages(distribution):
 def test_the_half_that_runs_on_a_robot_never_imports_the_training_half():
     for path in (REPOSITORY / "haskd_ros").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) haskd_training", path.read_text(), re.M), path
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_idle_threads_soon_sleep_unless_the_user_has_decided(given, expected):
+    environment = {**os.environ, **given, "PYTHONPATH": str(REPOSITORY)}
+    for name in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} - given.keys():
+        environment.pop(name, None)
+    code = (
+        "import sys, haskd_ros, os; print(os.environ.get('GOMP_SPINCOUNT'));"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == expected
 
 
 def test_the_dds_profile_is_applied_unless_the_user_has_one(monkeypatch):
