@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any, NamedTuple
 
 import numpy as np
-import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import qos_policy_name_from_kind
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future as Waited
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import Trigger
 
 from haskd_ros import diagnostics, parameters
 from haskd_ros.class_rules import ClassRules
-from haskd_ros.dds import PROFILE, profile_environment, profile_variable
+from haskd_ros.dds import PROFILE, profile_variable
 from haskd_ros.errors import InputError
 from haskd_ros.inputs import Input
 from haskd_ros.labelling import LabelledCloud, label_cloud
-from haskd_ros.outputs import Outputs
+from haskd_ros.outputs import Outputs, diagnostic_array
 from haskd_ros.pointcloud import CloudError
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.sensor_match import mismatches
@@ -206,7 +197,7 @@ class SegmentNode(LifecycleNode):
 
     def _in_worker_thread(self, function: Callable[[], Any]) -> Future[Any]:
         """Have a function called where the network runs: a second thread that computes with torch
-        costs the first one its speed (see `main`)."""
+        costs the first one its speed (see `__main__`)."""
         if self._worker is not None:
             return self._worker.call(function)
         result: Future[Any] = Future()
@@ -372,21 +363,14 @@ class SegmentNode(LifecycleNode):
                 self._segmenter.metadata.sensor.get("entropy"),
                 values,
             )
-        name = self.get_fully_qualified_name()
-        message = DiagnosticArray(
-            status=[
-                DiagnosticStatus(
-                    level=bytes([status.level]),
-                    name=f"{name}: {status.name}",
-                    message=status.message,
-                    hardware_id=self._model_path.name,
-                    values=[KeyValue(key=key, value=text) for key, text in status.values.items()],
-                )
-                for status in statuses
-            ]
+        self._diagnostics.publish(
+            diagnostic_array(
+                statuses,
+                self.get_fully_qualified_name(),
+                self._model_path.name,
+                self.get_clock().now().to_msg(),
+            )
         )
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
 
     def _model_status(self) -> diagnostics.Status:
         if self._segmenter is None:
@@ -408,65 +392,3 @@ class SegmentNode(LifecycleNode):
 def _said(error: BaseException) -> str:
     """An error in one line; what is no user's mistake with its type."""
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-
-
-def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
-
-    Returns:
-        exit code: 0, or 2 where a parameter is not allowed.
-    """
-    signalled: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A handler may interrupt itself: nothing in it may take a lock.
-        signal.signal(number, lambda number, _: signalled.append(number))
-    os.environ.update(profile_environment())
-    # rclpy's own handlers would end the context while the worker still publishes.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    # Not a SimpleQueue: a signal at the end of its timeout makes that one wait for ever.
-    loops: Queue[Callable[[], None]] = Queue()
-    try:
-        node = SegmentNode(run_worker=loops.put)
-    except (InputError, ParameterException) as error:
-        rclpy.logging.get_logger("segment").fatal(str(error))
-        rclpy.shutdown()
-        return 2
-
-    # All of torch runs in the main thread and ROS in another one: as soon as a second thread
-    # computes with torch, GNU OpenMP counts more threads than there are cores, and each of a
-    # network's hundreds of parallel regions sleeps and wakes (on 2 cores half as long again).
-    with ThreadPoolExecutor(1) as pool:
-        spinning = pool.submit(_spin, node, signalled)
-        while not spinning.done():
-            with suppress(Empty):
-                loops.get(timeout=0.1)()
-        spinning.result()
-    node.destroy_node()
-    rclpy.shutdown()
-    # A launch that is interrupted signals twice; the second must not kill a process that exits.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    return 0
-
-
-def _spin(node: SegmentNode, signalled: list[int]) -> None:
-    """Bring the node up, serve ROS until a signal has come, take the node down."""
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        if (
-            node.get_parameter("autostart").value
-            and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        ):
-            node.trigger_activate()
-        while not signalled:
-            executor.spin_once(timeout_sec=0.2)
-    finally:
-        # Whatever has happened, the worker's loop must end, or the main thread never would.
-        if not node.finalized:
-            node.trigger_shutdown()
-        executor.shutdown()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

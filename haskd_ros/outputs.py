@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.lifecycle import LifecycleNode
 
 # From here, because the module that defines it has another name on Humble.
@@ -15,6 +17,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Float32, Header
 from visualization_msgs.msg import MarkerArray
 
+from haskd_ros.diagnostics import Status
 from haskd_ros.legend import label_info, label_info_type, legend
 from haskd_ros.output_clouds import (
     packed_color_table,
@@ -139,3 +142,27 @@ class Outputs:
         self._publishers[name].publish(
             create_cloud(cloud.header, organised, PointCloud2, PointField)
         )
+
+
+def diagnostic_array(
+    statuses: Sequence[Status], node: str, hardware: str, stamp: Time
+) -> DiagnosticArray:
+    """A message for /diagnostics.
+
+    Args:
+        node: its name, stands before that of each status.
+        hardware: what the statuses are of.
+    """
+    return DiagnosticArray(
+        header=Header(stamp=stamp),
+        status=[
+            DiagnosticStatus(
+                level=bytes([status.level]),
+                name=f"{node}: {status.name}",
+                message=status.message,
+                hardware_id=hardware,
+                values=[KeyValue(key=key, value=text) for key, text in status.values.items()],
+            )
+            for status in statuses
+        ],
+    )

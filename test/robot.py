@@ -34,7 +34,7 @@ POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")])
 
 
 class NodeProcess:
-    """`python -m haskd_ros.node` and what it logs."""
+    """`python -m haskd_ros` and what it logs."""
 
     def __init__(self, folder: Path, domain: int, *parameters: str, namespace: str = "") -> None:
         self._log = folder / f"node{namespace.replace('/', '-')}.log"
@@ -43,7 +43,7 @@ class NodeProcess:
             arguments += ["-r", f"__ns:={namespace}"]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "haskd_ros.node", "--ros-args", *arguments],
+                [sys.executable, "-m", "haskd_ros", "--ros-args", *arguments],
                 env={**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": str(REPOSITORY)},
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -182,7 +182,7 @@ def _ros_environment() -> Iterator[dict[str, str]]:
 @contextmanager
 def _node(model: Path, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen]:
     """A running, active node; ended on leaving."""
-    command = [sys.executable, "-m", "haskd_ros.node", "--ros-args", "-p", f"model:={model}"]
+    command = [sys.executable, "-m", "haskd_ros", "--ros-args", "-p", f"model:={model}"]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)

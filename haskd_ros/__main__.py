@@ -1,0 +1,83 @@
+"""`python -m haskd_ros`: the process in which the segmentation node lives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, Queue
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from haskd_ros.dds import profile_environment
+from haskd_ros.errors import InputError
+from haskd_ros.node import SegmentNode
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM.
+
+    Returns:
+        exit code: 0, or 2 where a parameter is not allowed.
+    """
+    signalled: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A handler may interrupt itself: nothing in it may take a lock.
+        signal.signal(number, lambda number, _: signalled.append(number))
+    os.environ.update(profile_environment())
+    # rclpy's own handlers would end the context while the worker still publishes.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    # Not a SimpleQueue: a signal at the end of its timeout makes that one wait for ever.
+    loops: Queue[Callable[[], None]] = Queue()
+    try:
+        node = SegmentNode(run_worker=loops.put)
+    except (InputError, ParameterException) as error:
+        rclpy.logging.get_logger("segment").fatal(str(error))
+        rclpy.shutdown()
+        return 2
+
+    # All of torch runs in the main thread and ROS in another one: as soon as a second thread
+    # computes with torch, GNU OpenMP counts more threads than there are cores, and each of a
+    # network's hundreds of parallel regions sleeps and wakes (on 2 cores half as long again).
+    with ThreadPoolExecutor(1) as pool:
+        spinning = pool.submit(_spin, node, signalled)
+        while not spinning.done():
+            with suppress(Empty):
+                loops.get(timeout=0.1)()
+        spinning.result()
+    node.destroy_node()
+    rclpy.shutdown()
+    # A launch that is interrupted signals twice; the second must not kill a process that exits.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    return 0
+
+
+def _spin(node: SegmentNode, signalled: list[int]) -> None:
+    """Bring the node up, serve ROS until a signal has come, take the node down."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if (
+            node.get_parameter("autostart").value
+            and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        ):
+            node.trigger_activate()
+        while not signalled:
+            executor.spin_once(timeout_sec=0.2)
+    finally:
+        # Whatever has happened, the worker's loop must end, or the main thread never would.
+        if not node.finalized:
+            node.trigger_shutdown()
+        executor.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
