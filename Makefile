@@ -13,6 +13,9 @@ LIBRARIES := g++ libgl1 libgomp1 libusb-1.0-0
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 MISSING := $(shell dpkg-query -W -f='$${Status} $${Package}\n' $(LIBRARIES) 2>/dev/null | grep -c "ok installed" | grep -vx $(words $(LIBRARIES)))
 
+# Tests load torch before the package can say this, see haskd_ros/__init__.py.
+export GOMP_SPINCOUNT ?= 1000
+
 .PHONY: demo test lint clean
 .DEFAULT_GOAL := test
 
