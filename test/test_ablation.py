@@ -101,7 +101,7 @@ def test_calls_for_single_seeds_leave_nothing_to_do_for_the_one_that_assembles(s
 
 def test_scores_of_other_settings_are_not_taken_for_ones_own(scores, split, out):
     before = written(out)
-    config = settings("method.distillation.teacher_weight=0.1", "corrupted=[]")
+    config = settings("method.distillation.teacher_weight=0.7", "corrupted=[]")
     other = ablate(split, out, config, quiet)
     assert not np.array_equal(other[METHOD].counts[RECORDED][0], scores[METHOD].counts[RECORDED][0])
     # The old ones stay, and of the stages only the student was trained again

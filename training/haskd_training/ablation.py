@@ -81,14 +81,17 @@ _ON_LABELLED: dict[str, Overrides] = {
     METHOD: _taught(teacher="information", snapshots="adept"),
 }
 _ON_ALL: dict[str, Overrides] = {
-    f"{name}{TOO}": _taught(unlabelled=True, teacher=teacher, snapshots=snapshots)
-    for name, teacher, snapshots in (
-        ("vanilla KD from the teacher", "vanilla", "none"),
-        ("KD from the mean of snapshots", "none", "mean"),
-        ("IHD with IOF", "information", "none"),
-        (METHOD, "information", "adept"),
-    )
-}
+    f"{name}{TOO}": _taught(unlabelled=True, **taught)
+    for name, taught in {
+        "vanilla KD from the teacher": {"teacher": "vanilla", "snapshots": "none"},
+        "KD from the mean of snapshots": {"teacher": "none", "snapshots": "mean"},
+        "the teacher's pseudo-labels alone": {
+            "teacher": "information", "snapshots": "none", "teacher_weight": 0.0,
+        },
+        "IHD with IOF": {"teacher": "information", "snapshots": "none"},
+        METHOD: {"teacher": "information", "snapshots": "adept"},
+    }.items()
+}  # fmt: skip
 ROWS = _ON_LABELLED | _ON_ALL
 
 

@@ -70,8 +70,13 @@ class DistillationConfig(BaseModel):
         "label", description="ASD: a point's label chooses its expert, or each class's expert "
         "teaches that class's channel on all points"
     )  # fmt: skip
-    teacher_weight: float = Field(0.5, ge=0, le=100)
-    snapshots_weight: float = Field(0.5, ge=0, le=100)
+    teacher_weight: float = Field(
+        0.1,
+        ge=0,
+        le=100,
+        description="lambda_H; at 0.5 short trainings lose by it, see docs/results/distillation.md",
+    )
+    snapshots_weight: float = Field(0.1, ge=0, le=100, description="lambda_A")
     temperature: float = Field(2.0, gt=0, le=100)
     feature_weight: float = Field(
         0.5, ge=0, le=100, description="of the angle between features; 0 leaves features alone"
