@@ -34,6 +34,13 @@ def recorded(bag: Path) -> dict[str, list]:
     return found
 
 
+def first_labelled(bag: Path) -> np.ndarray:
+    """The points of the first labelled cloud."""
+    with open_bag(bag) as opened:
+        _, cloud = next(opened.messages([SEGMENTATION]))
+    return read_points(cloud)
+
+
 def test_every_message_is_still_there(drive, out, result):
     before, after = recorded(drive), recorded(out)
     assert result.copied == sum(len(messages) - 1 for messages in before.values())
@@ -59,9 +66,7 @@ def test_clouds_are_labelled_as_on_the_robot(drive, out, result, tiny_model):
 def test_parameters_of_the_node_hold_here_too(drive, tiny_model, tmp_path):
     changed = parse(["range.max=10", "class_remap=[car:road]"])
     segment_bag(tiny_model, drive, tmp_path / "near", device="cpu", changed=changed)
-    with open_bag(tmp_path / "near") as bag:
-        _, cloud = next(bag.messages([SEGMENTATION]))
-    points = read_points(cloud)
+    points = first_labelled(tmp_path / "near")
     distance = np.sqrt(sum(points[name].astype(np.float64) ** 2 for name in "xyz"))
     assert set(points["class_id"][distance > 10.001]) == {255}
     assert 1 not in points["class_id"] and (points["class_id"] != 255).any()
@@ -71,9 +76,7 @@ def test_the_box_may_be_in_any_frame_that_the_recording_knows(drive, tiny_model,
     # The simulated sensor is 1.9 m above the base and level: the ground is at z = 0 of the base
     changed = parse(["crop.frame=base_link", "crop.min=[-.inf, -.inf, 0.5]"])
     segment_bag(tiny_model, drive, tmp_path / "above", device="cpu", changed=changed)
-    with open_bag(tmp_path / "above") as bag:
-        _, cloud = next(bag.messages([SEGMENTATION]))
-    points = read_points(cloud)
+    points = first_labelled(tmp_path / "above")
     assert ((points["class_id"] != 255) == (points["z"] >= 0.5 - 1.9)).all()
 
     changed = parse(["crop.frame=moon", "crop.max=[1, 1, 1]"])

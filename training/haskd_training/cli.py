@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,16 +13,9 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markdown import Markdown
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from haskd_ros.errors import InputError
+from haskd_training.console import console, step
 
 app = typer.Typer(
     help="From recorded camera and LiDAR bags to a segmentation network for a robot.",
@@ -33,9 +23,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# Of several processes that train together, the first one talks.
-console = Console(quiet=os.environ.get("RANK", "0") != "0")
-
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file with settings", show_default=False)
 ]
@@ -57,28 +44,6 @@ Attribution = Annotated[
     str | None,
     typer.Option(help="whom the data's licence wants credited, for the model file"),
 ]
-
-
-@contextmanager
-def step(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar; yields what to call with (done, total, remark)."""
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[remark]}"),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=None, remark="")
-
-        def advance(done: int, total: int, remark: str = "") -> None:
-            bar.update(task, completed=done, total=total, remark=remark)
-
-        yield advance
-        finished = bar.tasks[task]
-        bar.update(task, total=finished.completed or 1, completed=finished.completed or 1)
 
 
 @app.command()
