@@ -37,7 +37,7 @@ def test_reloads_and_the_whole_life_cycle_under_traffic_lose_and_double_nothing(
     stamps = flow.stamps()
     assert stamps == sorted(set(stamps))
     counts = node.counts
-    # The very first answer may go out before the robot has found its sender.
+    # One was missing once in four runs: presumably sent before discovery was over; not traced.
     assert 0 <= counts["labelled"] - len(stamps) <= 1
     # What waits at a deactivation is rejected and says so: nothing disappears.
     assert (
@@ -108,7 +108,7 @@ def test_two_nodes_in_two_namespaces_each_answer_their_own_sensor(start, second_
         assert set(flow.stamps()) <= set(flow.sent)
         assert nodes[place].end() == 0
         assert len(flow.answers) == len(set(flow.stamps()))
-        # The very first answer may go out before the robot has found its sender.
+        # One was missing once in four runs: presumably sent before discovery was over; not traced.
         assert 0 <= nodes[place].counts["labelled"] - len(flow.answers) <= 1
 
 
