@@ -52,7 +52,13 @@ def together(cache, tmp_path_factory):
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         script, cache, out, SETTINGS.model_dump_json(),
     ]  # fmt: skip
-    subprocess.run(command, env=dict(os.environ), check=True, timeout=300)
+    # A process that aborts says where it was.
+    environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    with (out / "log.txt").open("w+") as log:
+        done = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=300)
+        log.seek(0)
+        if done.returncode:
+            pytest.fail("\n".join(log.read().splitlines()[-80:]), pytrace=False)
     return out
 
 
