@@ -18,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from haskd_ros.dds import profile_environment
 from haskd_ros.errors import InputError
+from haskd_ros.memory import keep_freed_memory
 from haskd_ros.node import SegmentNode
 
 
@@ -32,6 +33,7 @@ def main(args: list[str] | None = None) -> int:
         # A handler may interrupt itself: nothing in it may take a lock.
         signal.signal(number, lambda number, _: signalled.append(number))
     os.environ.update(profile_environment())
+    keep_freed_memory()
     # rclpy's own handlers would end the context while the worker still publishes.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     # Not a SimpleQueue: a signal at the end of its timeout makes that one wait for ever.

@@ -211,7 +211,10 @@ def segment(
     ] = None,
 ) -> None:
     """Label a recording as the node would: a copy of the bag with labelled clouds in it."""
+    from haskd_ros.memory import keep_freed_memory
     from haskd_training.segment_bag import parse, segment_bag
+
+    keep_freed_memory()
 
     with step(f"labelling {bag.name}") as progress:
         found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
