@@ -17,6 +17,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import fold_batch_norm
 from haskd_ros.sparse import spconv_backend
+from haskd_ros.sparse.native import kernels
 from haskd_ros.sparse.native.build import library as compiled_kernels
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
@@ -108,19 +109,11 @@ class Segmenter:
             InputError: no [N, 3] or [N, 4], or no intensity where the model requires it.
         """
         started = time.perf_counter()
-        # Bytes that are no numbers are no reason to warn: such points get no label.
-        with np.errstate(invalid="ignore", over="ignore"):
-            points = self._with_intensity(np.asarray(points, np.float32))
-            squared = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
         farthest = min(max_range, self.metadata.max_range)
-        # A NaN or an infinity makes the comparison false, or the square larger than any range.
-        usable = (squared >= min_range**2) & (squared <= farthest**2) & np.isfinite(points[:, 3])
-        # A sensor reports what did not come back as a point in its own origin.
-        usable &= squared > 0
-        everything = bool(usable.all())
-        chosen = torch.from_numpy(points if everything else points[usable])
+        chosen, usable = self._choose(np.asarray(points, np.float32), min_range, farthest)
+        everything = len(chosen) == len(usable)
         prepared = time.perf_counter()
-        class_id, probability, entropy = self._infer(chosen)
+        class_id, probability, entropy = self._infer(torch.from_numpy(chosen))
         inferred = time.perf_counter()
         if not everything:
             class_id = _scatter(class_id, usable, UNLABELLED)
@@ -142,20 +135,31 @@ class Segmenter:
             },
         )
 
-    def _with_intensity(self, points: np.ndarray) -> np.ndarray:
-        """[N, 3 or 4] with raw intensity -> a new [N, 4] with intensity 0..1."""
+    def _choose(
+        self, points: np.ndarray, min_range: float, max_range: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Points that can be labelled [M, 4], intensity 0..1, and which of [N, 3 or 4] they are
+        [N] bool: finite, within the range, and not in the sensor's own origin, where a sensor
+        reports what did not come back."""
         if points.ndim != 2 or points.shape[1] not in (3, 4):
             raise InputError(f"points have shape {points.shape}, wanted [N, 3] or [N, 4]")
         rule = self.metadata.intensity
-        result = np.empty((len(points), 4), np.float32)
-        result[:, :3] = points[:, :3]
-        if points.shape[1] == 4:
-            np.multiply(points[:, 3], np.float32(1 / rule.scale), out=result[:, 3])
-        elif rule.required:
+        if points.shape[1] == 3 and rule.required:
             raise InputError("this model requires intensity and the cloud has none")
-        else:
-            result[:, 3] = rule.mean
-        return result
+        if kernels.usable() and (points.strides[1] == points.itemsize or not len(points)):
+            return kernels.choose(points, 1 / rule.scale, rule.mean, min_range, max_range)
+        scaled = np.empty((len(points), 4), np.float32)
+        scaled[:, :3] = points[:, :3]
+        # Bytes that are no numbers are no reason to warn: such points get no label.
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled[:, 3] = (
+                points[:, 3] * np.float32(1 / rule.scale) if points.shape[1] == 4 else rule.mean
+            )
+            squared = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
+        # A NaN or an infinity shows in the square.
+        usable = (squared > 0) & np.isfinite(squared) & np.isfinite(scaled[:, 3])
+        usable &= (squared >= min_range**2) & (squared <= max_range**2)
+        return scaled[usable], usable
 
     @torch.inference_mode()
     def _infer(self, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -166,15 +170,27 @@ class Segmenter:
         )
         with reduced:
             logits = self._network(points.to(self.device)).float()
-        log_p = torch.log_softmax(logits.div_(self.metadata.temperature), 1)
-        p = log_p.exp()
-        probability, class_id = p.max(1)
-        entropy = p.mul_(log_p).sum(1).neg_()
-        return (
-            class_id.to(torch.uint8).cpu().numpy(),
-            probability.cpu().numpy(),
-            entropy.cpu().numpy(),
-        )
+        class_id, probability, entropy = classify(logits, self.metadata.temperature)
+        return class_id.cpu().numpy(), probability.cpu().numpy(), entropy.cpu().numpy()
+
+
+def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What softmax(logits / temperature) says.
+
+    Args:
+        logits: [N, C].
+        temperature: above 0.
+
+    Returns:
+        Highest class [N] uint8, its probability [N] and the entropy in nats [N]; both are NaN
+        where a score is NaN or infinitely high.
+    """
+    if kernels.usable(logits) and logits.shape[1] <= 256:
+        return kernels.classify(logits.contiguous(), temperature)
+    log_p = torch.log_softmax(logits / temperature, 1)
+    p = log_p.exp()
+    probability, class_id = p.max(1)
+    return class_id.to(torch.uint8), probability, p.mul_(log_p).sum(1).neg_()
 
 
 def _engine(device: torch.device) -> str:

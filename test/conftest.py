@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from kernel_checks import instruction_sets
 from small_run import small_drive
 
 from haskd_ros import model_file
 from haskd_ros.dds import profile_environment
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import build
+from haskd_ros.sparse.native import build as native
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.prepare import PrepareConfig, prepare
 
@@ -31,6 +34,18 @@ def real_bags() -> Path:
     if not (folder / "pandaset_002_train").is_dir():
         pytest.skip(f"the real bags are not at {folder} (set HASKD_REAL_BAGS to their folder)")
     return folder
+
+
+@pytest.fixture(scope="session", params=instruction_sets().items(), ids=lambda item: item[0])
+def instruction_set(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> ctypes.CDLL:
+    """The compiled kernels for each instruction set that this CPU has."""
+    if native.library() is None:
+        pytest.skip("no compiled kernels on this machine")
+    _, flags = request.param
+    folder = tmp_path_factory.mktemp("kernels")
+    return native.load(native.build((*native.FLAGS, "-O1", *flags), folder))
 
 
 @pytest.fixture(scope="session")

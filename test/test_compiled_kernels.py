@@ -2,16 +2,15 @@
 
 import ctypes
 import logging
-import platform
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_checks import assert_equal_to_rounding, keys_of, street_like_keys
 from torch.nn import functional as F
 
 from haskd_ros.models import SparseUNet, fold_batch_norm
@@ -24,7 +23,6 @@ from haskd_ros.sparse import (
     TorchGeometry,
     group_by_key,
     norm_rows,
-    pack,
 )
 from haskd_ros.sparse.kernel_map import halve, submanifold_map
 from haskd_ros.sparse.native import build, kernels
@@ -36,30 +34,12 @@ voxels = st.lists(st.tuples(*[st.integers(-4, 4)] * 3), max_size=60, unique=True
 channels = st.integers(1, 40)
 
 
-def keys_of(coordinates) -> torch.Tensor:
-    return pack(torch.tensor(coordinates, dtype=torch.int64).view(-1, 3)).sort().values
-
-
-def street_like_keys(points: int) -> torch.Tensor:
-    """Sheets rather than a filled cube: most voxels have 5 to 12 neighbours, as outdoors."""
-    generator = torch.Generator().manual_seed(points)
-    xy = torch.randint(-150, 150, (points, 2), generator=generator)
-    height = (xy[:, :1] // 40 + xy[:, 1:] // 60).abs() % 5
-    return pack(torch.cat([xy, height], 1).unique(dim=0)).sort().values
-
-
 def results(run, *inputs: torch.Tensor) -> list[torch.Tensor]:
     """The result of `run` and the gradients of `inputs` for a fixed upstream gradient."""
     inputs = [x.clone().requires_grad_() for x in inputs]
     y = run(*inputs)
     upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
     return [y.detach(), *torch.autograd.grad(y, inputs, upstream)]
-
-
-def assert_equal_to_rounding(found, wanted):
-    for one, other in zip(found, wanted, strict=True):
-        scale = float(other.detach().abs().max()) if other.numel() else 0.0
-        torch.testing.assert_close(one.double(), other.double(), rtol=0, atol=3e-6 * (scale + 1e-3))
 
 
 def convolve(kind, keys, x, weight):
@@ -272,24 +252,9 @@ def test_a_whole_network_learns_and_predicts_what_it_does_on_torch():
 # ---- building
 
 
-def instruction_sets() -> dict[str, tuple[str, ...]]:
-    """Compiler flags of the instruction sets that this CPU has."""
-    if platform.machine() != "x86_64":
-        return {"plain": ()}
-    flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
-    sets = {"plain": ("-march=x86-64",)}
-    if {"avx2", "fma"} <= flags:
-        sets["avx2"] = ("-mavx2", "-mfma")
-    if {"avx512f", "avx2", "fma"} <= flags:
-        sets["avx512"] = ("-mavx512f", "-mavx2", "-mfma")
-    return sets
-
-
 @needs_kernels
-@pytest.mark.parametrize("name, flags", instruction_sets().items())
-def test_every_instruction_set_gives_the_same_results(name, flags, monkeypatch, tmp_path):
-    library = build.load(build.build((*build.FLAGS, "-O1", *flags), tmp_path))
-    monkeypatch.setattr(kernels, "library", lambda: library)
+def test_every_instruction_set_gives_the_same_results(instruction_set, monkeypatch):
+    monkeypatch.setattr(kernels, "library", lambda: instruction_set)
     for kind, inputs, outputs in (
         (SubmanifoldConv, 16, 48),
         (SubmanifoldConv, 64, 13),

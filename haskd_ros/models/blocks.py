@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from haskd_ros.sparse import Geometry, SubmanifoldConv, norm_rows
+from haskd_ros.sparse import Features, Finish, Finishing, Geometry, SubmanifoldConv, norm_rows
 
 ToRows = Callable[[int, Tensor], Tensor]
 """(level, values [N, D] of the points) -> [R, D], their sums over the level's R rows."""
@@ -64,20 +64,24 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class Normed(nn.Module):
-    """A convolution or linear layer without bias, batch norm, and (by default) ReLU.
+    """A convolution or linear layer without bias, batch norm, and ReLU.
 
     Once folded, the layer's own weight and bias do the norm's work: same result, fewer operations.
     """
 
-    def __init__(self, layer: nn.Module, relu: bool = True) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
         self.norm: nn.Module = BatchNorm(layer.weight.shape[0])
-        self.relu = relu
 
-    def forward(self, x: Tensor, *where: object, added: Tensor | None = None) -> Tensor:
+    def forward(self, x: Features, *where: object, added: Tensor | None = None) -> Tensor:
         """The layer at `where`, its norm, the sum with `added` if there is one, ReLU."""
-        return norm_rows(self.layer(x, *where), self.norm, added, self.relu)
+        if not isinstance(self.norm, nn.Identity):
+            return norm_rows(self.layer(x, *where), self.norm, added, relu=True)
+        finish = Finish(added=added, relu=True)
+        if isinstance(self.layer, Finishing):
+            return self.layer(x, *where, finish=finish)
+        return finish(self.layer(x, *where))
 
     @torch.no_grad()
     def fold(self) -> None:

@@ -45,10 +45,10 @@ class PixelBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = Normed(PixelConv(channels, channels, 3, bias=False))
-        self.second = Normed(PixelConv(channels, channels, 3, bias=False), relu=False)
+        self.second = Normed(PixelConv(channels, channels, 3, bias=False))
 
     def forward(self, x: Tensor, panorama: Panorama) -> Tensor:
-        return torch.relu_(self.second(self.first(x, panorama), panorama).add_(x))
+        return self.second(self.first(x, panorama), panorama, added=x)
 
 
 class RangeViewUNet(SegmentationNetwork):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from haskd_ros.models.blocks import BatchNorm, Fuse, Normed, ResidualBlock, SegmentationNetwork
 from haskd_ros.sparse import (
+    Finish,
     Geometry,
     Grouping,
     InverseConv,
@@ -22,10 +23,9 @@ from haskd_ros.sparse import (
     StridedConv,
     SubmanifoldConv,
     group_by_key,
+    locate,
     make_geometry,
-    pack,
     pool,
-    spread,
 )
 
 POINT_FEATURES = 5
@@ -76,10 +76,9 @@ def voxelise(
         voxel_size: edge in m.
         backend: of the sparse engine.
     """
-    scaled = points[:, :3] / voxel_size
-    lowest = scaled.floor()
-    keys, grouping = group_by_key(pack(lowest.int(), batch))
-    return Voxels(make_geometry(keys, backend), grouping, scaled - lowest - 0.5)
+    keys, offset = locate(points, batch, voxel_size)
+    keys, grouping = group_by_key(keys)
+    return Voxels(make_geometry(keys, backend), grouping, offset)
 
 
 class SparseUNet(SegmentationNetwork):
@@ -133,8 +132,8 @@ class SparseUNet(SegmentationNetwork):
         x = self.unet(pool(point_features, voxels.grouping), voxels, fuse)
         # The sum of two linear maps is the linear map of both together; the voxels' half is
         # computed once a voxel instead of once a point.
-        hidden = spread(self.voxel_head(x), voxels.grouping).add_(self.point_head(point_features))
-        return torch.relu_(hidden)
+        of_voxels = Finish(added=self.voxel_head(x), grouping=voxels.grouping, relu=True)
+        return self.point_head(point_features, of_voxels)
 
     def unet(self, x: Tensor, voxels: Voxels, fuse: Fuse | None = None) -> Tensor:
         """[V, channels[0]] -> [V, channels[0]] over the voxels of level 0."""
@@ -146,8 +145,8 @@ class SparseUNet(SegmentationNetwork):
             skips.append(x if fuse is None else fuse(level, x, voxels.sum_to_level))
         x = skips[-1]
         for level in reversed(range(len(self.up))):
-            x = torch.cat([self.up[level](x, geometry, level), skips[level]], 1)
-            x = self.decoder[level](x, geometry, level)
+            x = self.up[level](x, geometry, level)
+            x = self.decoder[level]((x, skips[level]), geometry, level)
         return x
 
 

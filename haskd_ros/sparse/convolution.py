@@ -9,15 +9,20 @@ in `benchmarks/engine.py`: kernel maps shared by all layers of a resolution, buf
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from haskd_ros.sparse.finish import NOTHING, Finish
 from haskd_ros.sparse.kernel_map import CENTRE, KernelMap, identity_map
 from haskd_ros.sparse.native import kernels
 from haskd_ros.sparse.voxels import bag_sum
+
+Features = Tensor | tuple[Tensor, Tensor]
+"""[U, I] features, or two tensors of U rows that make them up side by side, in this order."""
 
 _local = threading.local()
 
@@ -113,44 +118,65 @@ class _CompiledConvolution(torch.autograd.Function):
         return x_gradient, weight_gradient, None, None
 
 
-def _check(x: Tensor, rows: int, weight: Tensor) -> None:
+def _check(x: Sequence[Tensor], rows: int, weight: Tensor) -> None:
     # Compiled kernels read where they are told to, without asking.
-    if x.shape != (rows, weight.shape[-1]):
-        raise ValueError(f"features are {tuple(x.shape)}, not ({rows}, {weight.shape[-1]})")
+    width = sum(part.shape[1] for part in x)
+    if width != weight.shape[-1] or any(len(part) != rows for part in x):
+        shapes = " and ".join(str(tuple(part.shape)) for part in x)
+        raise ValueError(f"features are {shapes}, not ({rows}, {weight.shape[-1]})")
 
 
-def convolve(x: Tensor, weight: Tensor, pairs: KernelMap, adjoint: KernelMap) -> Tensor:
-    """Sparse convolution over given pairs; differentiable in `x` and `weight`.
+def _compiled(
+    x: Sequence[Tensor], weight: Tensor, pairs: KernelMap, adjoint: KernelMap, finish: Finish
+) -> Tensor:
+    weight = weight.contiguous()
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (*x, weight, *finish.tensors)):
+        return finish(_CompiledConvolution.apply(_side_by_side(x), weight, pairs, adjoint))
+    first, *others = (part.contiguous() for part in x)
+    return kernels.convolve(first, weight, pairs, finish=finish, beside=next(iter(others), None))
+
+
+def _side_by_side(x: Sequence[Tensor]) -> Tensor:
+    return x[0].contiguous() if len(x) == 1 else torch.cat(tuple(x), 1)
+
+
+def convolve(
+    x: Features, weight: Tensor, pairs: KernelMap, adjoint: KernelMap, finish: Finish = NOTHING
+) -> Tensor:
+    """Sparse convolution over given pairs, and what follows it; differentiable in all tensors.
 
     Args:
         x: [U, I] features of the input voxels.
         weight: [O, k, k, k, I], spconv's layout; taps in (x, y, z) order.
         pairs: which input row meets which output row under each of the k^3 taps.
         adjoint: the same pairs from output to input; the map itself where it is submanifold.
+        finish: done to the result; in the same pass where nothing has to be differentiated.
 
     Returns:
         [V, O] features of the output voxels, in x's dtype.
 
     Raises:
-        ValueError: x is of another shape than map and weight say.
+        ValueError: x, or what is added, is of another shape than map and weight say.
     """
+    x = x if isinstance(x, tuple) else (x,)
     _check(x, adjoint.outputs, weight)
-    if kernels.usable(x, weight):
-        return _CompiledConvolution.apply(x.contiguous(), weight.contiguous(), pairs, adjoint)
+    if kernels.usable(*x, weight, *finish.tensors):
+        return _compiled(x, weight, pairs, adjoint, finish)
+    x = _side_by_side(x)
     outputs, inputs = weight.shape[0], weight.shape[-1]
     kernel = weight.reshape(outputs, -1, inputs).permute(1, 2, 0).to(x.dtype)
-    return _Convolution.apply(x.contiguous(), kernel, pairs, adjoint)
+    return finish(_Convolution.apply(x, kernel, pairs, adjoint))
 
 
-def multiply(x: Tensor, weight: Tensor) -> Tensor:
-    """x [R, I] times the transpose of weight [O, I] -> [R, O]; differentiable in both.
+def multiply(x: Tensor, weight: Tensor, finish: Finish = NOTHING) -> Tensor:
+    """x [R, I] times the transpose of weight [O, I] -> [R, O], and what follows; differentiable.
 
     Raises:
-        ValueError: x is of another shape than the weight says.
+        ValueError: x, or what is added, is of another shape than the weight says.
     """
-    _check(x, len(x), weight)
-    if not kernels.usable(x, weight):
-        return F.linear(x, weight)
+    _check((x,), len(x), weight)
+    if not kernels.usable(x, weight, *finish.tensors):
+        return finish(F.linear(x, weight))
     # A convolution with a kernel of one tap.
     pairs = identity_map(len(x))
-    return _CompiledConvolution.apply(x.contiguous(), weight[:, None].contiguous(), pairs, pairs)
+    return _compiled((x,), weight[:, None], pairs, pairs, finish)

@@ -8,7 +8,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from haskd_ros.errors import InputError
-from haskd_ros.sparse.convolution import convolve
+from haskd_ros.sparse.convolution import Features, convolve
+from haskd_ros.sparse.finish import NOTHING, Finish
 from haskd_ros.sparse.kernel_map import Halving, KernelMap, halve, submanifold_map
 
 BACKENDS = ("auto", "torch", "spconv")
@@ -17,17 +18,19 @@ BACKENDS = ("auto", "torch", "spconv")
 class Geometry(Protocol):
     """What a layer needs of a backend. Level 0 is the finest; a level halves the one before.
 
-    `layer` carries `weight` [O, k, k, k, I] in spconv's layout; the bias is the layer's own affair.
+    `layer` carries `weight` [O, k, k, k, I] in spconv's layout; `finish` is done to the result.
     Rows at level 0 are in the order of the keys; the order at coarser levels is the backend's.
     """
 
-    def submanifold(self, x: Tensor, layer: nn.Module, level: int) -> Tensor:
+    def submanifold(
+        self, x: Features, layer: nn.Module, level: int, finish: Finish = NOTHING
+    ) -> Tensor:
         """3 x 3 x 3 convolution within a level: [V, I] -> [V, O]."""
 
-    def down(self, x: Tensor, layer: nn.Module, level: int) -> Tensor:
+    def down(self, x: Tensor, layer: nn.Module, level: int, finish: Finish = NOTHING) -> Tensor:
         """2 x 2 x 2 convolution with stride 2 from `level` to `level + 1`: [V, I] -> [W, O]."""
 
-    def up(self, x: Tensor, layer: nn.Module, level: int) -> Tensor:
+    def up(self, x: Tensor, layer: nn.Module, level: int, finish: Finish = NOTHING) -> Tensor:
         """The inverse, from `level + 1` back onto the voxels of `level`: [W, I] -> [V, O]."""
 
 
@@ -60,19 +63,21 @@ class TorchGeometry:
             self._within[level] = submanifold_map(self.keys(level))
         return self._within[level]
 
-    def submanifold(self, x: Tensor, layer: nn.Module, level: int) -> Tensor:
+    def submanifold(
+        self, x: Features, layer: nn.Module, level: int, finish: Finish = NOTHING
+    ) -> Tensor:
         pairs = self._map(level)
-        return convolve(x, layer.weight, pairs, pairs)
+        return convolve(x, layer.weight, pairs, pairs, finish)
 
-    def down(self, x: Tensor, layer: nn.Module, level: int) -> Tensor:
+    def down(self, x: Tensor, layer: nn.Module, level: int, finish: Finish = NOTHING) -> Tensor:
         self._reach(level + 1)
         down, up = self._steps[level]
-        return convolve(x, layer.weight, down, up)
+        return convolve(x, layer.weight, down, up, finish)
 
-    def up(self, x: Tensor, layer: nn.Module, level: int) -> Tensor:
+    def up(self, x: Tensor, layer: nn.Module, level: int, finish: Finish = NOTHING) -> Tensor:
         self._reach(level + 1)
         down, up = self._steps[level]
-        return convolve(x, layer.weight, up, down)
+        return convolve(x, layer.weight, up, down, finish)
 
 
 def make_geometry(keys: Tensor, backend: str = "auto") -> Geometry:

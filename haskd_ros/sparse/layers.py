@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from haskd_ros.sparse.convolution import multiply
+from haskd_ros.sparse.convolution import Features, multiply
+from haskd_ros.sparse.finish import NOTHING, Finish
 from haskd_ros.sparse.geometry import Geometry
 
 
-class _SparseConvolution(nn.Module):
+class Finishing:
+    """A layer whose forward takes a `Finish`, which it does in the same pass where it can."""
+
+    bias: Tensor | None
+
+    def _with_bias(self, finish: Finish) -> Finish:
+        return finish if self.bias is None else replace(finish, bias=self.bias)
+
+
+class _SparseConvolution(Finishing, nn.Module):
     """Weight [O, k, k, k, I] (spconv's layout, taps in x y z order) and an optional bias [O]."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool) -> None:
@@ -22,9 +33,6 @@ class _SparseConvolution(nn.Module):
         # about 9, 2 x 2 x 2 about 2.
         fan_in = inputs * (9 if kernel == 3 else 2)
         nn.init.normal_(self.weight, std=math.sqrt(2 / fan_in))
-
-    def _biased(self, y: Tensor) -> Tensor:
-        return y if self.bias is None else y.add_(self.bias)
 
     def extra_repr(self) -> str:
         outputs, kernel, *_, inputs = self.weight.shape
@@ -37,9 +45,11 @@ class SubmanifoldConv(_SparseConvolution):
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 3, bias)
 
-    def forward(self, x: Tensor, geometry: Geometry, level: int) -> Tensor:
+    def forward(
+        self, x: Features, geometry: Geometry, level: int, finish: Finish = NOTHING
+    ) -> Tensor:
         """[V, I] at `level` -> [V, O] at `level`."""
-        return self._biased(geometry.submanifold(x, self, level))
+        return geometry.submanifold(x, self, level, self._with_bias(finish))
 
 
 class StridedConv(_SparseConvolution):
@@ -48,9 +58,11 @@ class StridedConv(_SparseConvolution):
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 2, bias)
 
-    def forward(self, x: Tensor, geometry: Geometry, level: int) -> Tensor:
+    def forward(
+        self, x: Tensor, geometry: Geometry, level: int, finish: Finish = NOTHING
+    ) -> Tensor:
         """[V, I] at `level` -> [W, O] at `level + 1`."""
-        return self._biased(geometry.down(x, self, level))
+        return geometry.down(x, self, level, self._with_bias(finish))
 
 
 class InverseConv(_SparseConvolution):
@@ -59,15 +71,17 @@ class InverseConv(_SparseConvolution):
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 2, bias)
 
-    def forward(self, x: Tensor, geometry: Geometry, level: int) -> Tensor:
+    def forward(
+        self, x: Tensor, geometry: Geometry, level: int, finish: Finish = NOTHING
+    ) -> Tensor:
         """[W, I] at `level + 1` -> [V, O] at `level`."""
-        return self._biased(geometry.up(x, self, level))
+        return geometry.up(x, self, level, self._with_bias(finish))
 
 
-class Linear(nn.Linear):
+class Linear(Finishing, nn.Linear):
     """The same on every row of [R, I]: torch's own, and faster on a CPU where kernels could be
     compiled."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = multiply(x, self.weight)
-        return y if self.bias is None else y.add_(self.bias)
+    def forward(self, x: Tensor, finish: Finish = NOTHING) -> Tensor:
+        """[R, I] -> [R, O]."""
+        return multiply(x, self.weight, self._with_bias(finish))

@@ -45,7 +45,7 @@ def norm_rows(
     variance.
 
     Args:
-        norm: batch norm with weight, bias and running moments, or what it was folded into.
+        norm: batch norm with weight, bias and running moments.
         added: [R, C], left out if None.
         relu: whether the ReLU is to be taken.
     """

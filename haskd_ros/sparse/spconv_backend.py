@@ -14,6 +14,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from haskd_ros.sparse.convolution import Features
+from haskd_ros.sparse.finish import NOTHING, Finish
 from haskd_ros.sparse.voxels import BIAS, unpack
 
 
@@ -99,14 +101,18 @@ class SpconvGeometry:
         tensor = self._levels[at].replace_feature(x)
         return self._module(layer, kind, level)(tensor)
 
-    def submanifold(self, x: Tensor, layer: nn.Module, level: int) -> Tensor:
-        return self._run(x, layer, "submanifold", level, level).features
+    def submanifold(
+        self, x: Features, layer: nn.Module, level: int, finish: Finish = NOTHING
+    ) -> Tensor:
+        if isinstance(x, tuple):
+            x = torch.cat(x, 1)
+        return finish(self._run(x, layer, "submanifold", level, level).features)
 
-    def down(self, x: Tensor, layer: nn.Module, level: int) -> Tensor:
+    def down(self, x: Tensor, layer: nn.Module, level: int, finish: Finish = NOTHING) -> Tensor:
         result = self._run(x, layer, "down", level, level)
         if len(self._levels) == level + 1:
             self._levels.append(result)
-        return result.features
+        return finish(result.features)
 
-    def up(self, x: Tensor, layer: nn.Module, level: int) -> Tensor:
-        return self._run(x, layer, "up", level, level + 1).features
+    def up(self, x: Tensor, layer: nn.Module, level: int, finish: Finish = NOTHING) -> Tensor:
+        return finish(self._run(x, layer, "up", level, level + 1).features)

@@ -40,19 +40,51 @@ def pack(coordinates: Tensor, batch: Tensor | None = None) -> Tensor:
         ValueError: a coordinate or a batch index too large to be packed.
     """
     if len(coordinates):
-        # One voxel of margin on each side, so that a neighbour's key never spills over.
-        reach = int(coordinates.abs().max())
-        if reach > BIAS - 2:
-            raise ValueError(f"voxel coordinate {reach} is beyond +-{BIAS - 2}")
+        _check_reach(int(coordinates.abs().max()))
     x, y, z = (coordinates.long() + BIAS).unbind(1)
     key = (x * X_STEP).add_(y * Y_STEP).add_(z)
-    if batch is not None and len(batch):
-        if int(batch.max()) >= MAX_BATCH:
-            raise ValueError(
-                f"a batch holds at most {MAX_BATCH} clouds, not {int(batch.max()) + 1}"
-            )
+    if batch is not None:
+        _check_batch(batch)
         key += batch.long() << _BATCH_SHIFT
     return key
+
+
+def _check_reach(reach: int) -> None:
+    # One voxel of margin on each side, so that a neighbour's key never spills over.
+    if reach > BIAS - 2:
+        raise ValueError(f"voxel coordinate {reach} is beyond +-{BIAS - 2}")
+
+
+def _check_batch(batch: Tensor) -> None:
+    if len(batch) and (highest := int(batch.max())) >= MAX_BATCH:
+        raise ValueError(f"a batch holds at most {MAX_BATCH} clouds, not {highest + 1}")
+
+
+def locate(points: Tensor, batch: Tensor | None, voxel_size: float) -> tuple[Tensor, Tensor]:
+    """In which cubic voxel a point lies, and where in it.
+
+    Args:
+        points: [N, 4] float32, finite, x y z in m first.
+        batch: [N] int64 cloud numbers, or None for one cloud.
+        voxel_size: edge in m.
+
+    Returns:
+        Keys [N] int64, and offsets [N, 3] from the voxel's centre to the point, in voxels,
+        -0.5..0.5.
+
+    Raises:
+        ValueError: points or a batch too large for the keys.
+    """
+    if kernels.usable(points):
+        if batch is not None:
+            _check_batch(batch)
+            batch = batch.contiguous()
+        keys, offset, reach = kernels.voxel_keys(points.contiguous(), batch, voxel_size, FIELD_BITS)
+        _check_reach(int(reach))
+        return keys, offset
+    scaled = points[:, :3] / voxel_size
+    lowest = scaled.floor()
+    return pack(lowest.int(), batch), scaled - lowest - 0.5
 
 
 def unpack(keys: Tensor) -> Tensor:
@@ -147,6 +179,8 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, grouping: Grouping) -> Tensor:
         ctx.grouping = grouping
+        if kernels.usable(rows):
+            return kernels.pool(rows.contiguous(), grouping.order, grouping.starts)
         return (grouping.to_groups(_widened(rows)) / grouping.counts[:, None]).to(rows.dtype)
 
     @staticmethod

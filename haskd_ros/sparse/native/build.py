@@ -22,7 +22,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SOURCES = ("convolution.cpp", "geometry.cpp", "norm.cpp")
+SOURCES = ("convolution.cpp", "geometry.cpp", "norm.cpp", "points.cpp", "scores.cpp")
 HEADERS = ("lanes.h",)
 
 # Not -ffast-math: it makes the whole process treat denormal numbers as 0.
@@ -30,12 +30,13 @@ FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC")
 
 _lock = threading.Lock()
 
-# Arguments of each function; all but haskd_group return nothing.
-_pointer, _int, _long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
+# Arguments of each function; most return nothing.
+_pointer, _int, _long, _float = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _SIGNATURES = {
     "haskd_convolve": (
-        *(_pointer, _pointer, _long, _int, _long, _int, _int),
-        *(_pointer, _pointer, _pointer, _int, _pointer, _long, _int),
+        *(_pointer, _pointer, _long, _pointer, _long, _int, _long, _int, _int),
+        *(_pointer, _pointer, _pointer, _int, _pointer, _long),
+        *(_pointer, _pointer, _pointer, _int, _int),
     ),
     "haskd_weight_gradient": (
         *(_pointer, _long, _pointer, _long, _int),
@@ -52,6 +53,12 @@ _SIGNATURES = {
         *(_pointer, _pointer, _pointer, _long, _long, _pointer, _pointer, _pointer),
         *(_pointer, _pointer, _pointer, _pointer, _int),
     ),
+    "haskd_choose": (
+        *(_pointer, _long, _long, _int, _float, _float, _float, _float, _pointer, _pointer),
+    ),
+    "haskd_voxel_keys": (*(_pointer, _pointer, _long, _float, _int, _pointer, _pointer, _int),),
+    "haskd_pool": (_pointer, _long, _long, _pointer, _pointer, _long, _pointer, _int),
+    "haskd_classify": (_pointer, _long, _long, _float, _pointer, _pointer, _pointer, _int),
 }
 
 
@@ -169,5 +176,6 @@ def load(path: Path) -> ctypes.CDLL:
     for name, arguments in _SIGNATURES.items():
         function = getattr(kernels, name)
         function.argtypes, function.restype = arguments, None
-    kernels.haskd_group.restype = _long
+    kernels.haskd_group.restype = kernels.haskd_choose.restype = _long
+    kernels.haskd_voxel_keys.restype = _float
     return kernels

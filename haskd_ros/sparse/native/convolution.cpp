@@ -74,9 +74,14 @@ Floats floats(int64_t count) {
 
 // ---- y[target] += x[source] w
 
+// Rows of features, or rows of two matrices side by side: columns[1] may be 0.
+struct Features {
+    const float* x[2];
+    int64_t columns[2];
+};
+
 struct Product {
-    const float* x;
-    int64_t inputs;
+    Features features;
     const float* weights;  // [inputs, vectors * LANES]
     float* y;              // at the strip's first column
     int64_t outputs;
@@ -92,15 +97,18 @@ struct Multiply {
 template <int ROWS, int VECTORS>
 void Multiply<ROWS, VECTORS>::run(const Product& p, const int32_t* sources,
                                   const int32_t* targets) {
-    const float* from[ROWS];
-    for (int r = 0; r < ROWS; ++r) from[r] = p.x + sources[r] * p.inputs;
     Vector sum[ROWS][VECTORS] = {};
     const float* weights = p.weights;
-    for (int64_t i = 0; i < p.inputs; ++i, weights += VECTORS * LANES) {
-        Vector weight[VECTORS];
-        for (int v = 0; v < VECTORS; ++v) weight[v] = load(weights + v * LANES);
-        for (int r = 0; r < ROWS; ++r)
-            for (int v = 0; v < VECTORS; ++v) sum[r][v] += weight[v] * from[r][i];
+    for (int side = 0; side < 2; ++side) {
+        const int64_t columns = p.features.columns[side];
+        const float* from[ROWS];
+        for (int r = 0; r < ROWS; ++r) from[r] = p.features.x[side] + sources[r] * columns;
+        for (int64_t i = 0; i < columns; ++i, weights += VECTORS * LANES) {
+            Vector weight[VECTORS];
+            for (int v = 0; v < VECTORS; ++v) weight[v] = load(weights + v * LANES);
+            for (int r = 0; r < ROWS; ++r)
+                for (int v = 0; v < VECTORS; ++v) sum[r][v] += weight[v] * from[r][i];
+        }
     }
     if (p.valid < VECTORS * LANES) {
         for (int r = 0; r < ROWS; ++r) {
@@ -124,9 +132,11 @@ void multiply(const Product& p, int vectors, const int32_t* sources, const int32
               int64_t pairs) {
     const int rows = gathered_rows(vectors);
     const auto& tiles = TILES<Multiply>[vectors - 1];
+    const auto [x, columns] = p.features;
     for (; pairs >= rows; pairs -= rows, sources += rows, targets += rows) {
         for (int64_t r = rows; r < std::min<int64_t>(pairs, 2 * rows); ++r)
-            __builtin_prefetch(p.x + sources[r] * p.inputs);
+            for (int side = 0; side < 2; ++side)
+                __builtin_prefetch(x[side] + sources[r] * columns[side]);
         tiles[rows - 1](p, sources, targets);
     }
     if (pairs) tiles[pairs - 1](p, sources, targets);
@@ -159,6 +169,60 @@ Floats pack(const float* weight, int64_t outputs, int taps, int64_t inputs, bool
     }
     return packed;
 }
+
+// ---- what follows
+
+constexpr int FINISH_ROWS = 64;  // whose numbers stay in the innermost cache
+
+// y = y + bias + added[row], cut off at 0 for a ReLU. A null pointer stands for nothing; added_rows
+// null: row i itself.
+struct Finish {
+    const float* added;
+    const int64_t* added_rows;
+    bool relu;
+    int64_t columns;
+    // Rows lie end to end, so that vectors run across their ends; after as many rows as a vector
+    // has lanes the bias stands as it stood at first.
+    std::vector<float> bias;
+
+    Finish(const float* bias, const float* added, const int64_t* added_rows, bool relu,
+           int64_t columns)
+        : added(added), added_rows(added_rows), relu(relu), columns(columns) {
+        if (bias || added || relu) {
+            this->bias.resize(columns * LANES);
+            for (int64_t i = 0; bias && i < columns * LANES; ++i) this->bias[i] = bias[i % columns];
+        }
+    }
+
+    void run(float* y, int64_t first, int64_t last) const {
+        if (bias.empty()) return;
+        std::vector<float> gathered(added_rows ? FINISH_ROWS * columns : 0);
+        for (int64_t row = first; row < last; row += FINISH_ROWS) {
+            const int64_t rows = std::min<int64_t>(FINISH_ROWS, last - row);
+            const float* more = added ? added + row * columns : nullptr;
+            if (added && added_rows) {
+                for (int64_t r = 0; r < rows; ++r)
+                    std::copy_n(added + added_rows[row + r] * columns, columns,
+                                gathered.data() + r * columns);
+                more = gathered.data();
+            }
+            run_through(y + row * columns, more, rows * columns);
+        }
+    }
+
+   private:
+    void run_through(float* y, const float* more, int64_t count) const {
+        int64_t in_bias = 0;
+        by_columns(count, [&](int64_t i, auto zero) {
+            using T = decltype(zero);
+            T value = read<T>(y + i) + read<T>(bias.data() + in_bias);
+            in_bias += sizeof(T) / sizeof(float);
+            if (in_bias == columns * LANES) in_bias = 0;
+            if (more) value += read<T>(more + i);
+            write(y + i, relu ? where_positive(value, value) : value);
+        });
+    }
+};
 
 // ---- weights' gradient: sum over pairs of g[target]^T x[source]
 
@@ -241,12 +305,17 @@ void outer_sum(const float* x, int64_t inputs, const float* g, int64_t outputs,
 
 extern "C" {
 
-// y [rows, outputs] = convolution of x with weight [outputs, taps, inputs]; backward, the gradient
-// of x [rows, inputs] from that of y.
-void haskd_convolve(const float* x, const float* weight, int64_t outputs, int taps, int64_t inputs,
-                    int backward, int mirrored, const int32_t* sources, const int32_t* targets,
-                    const int64_t* starts, int identity, float* y, int64_t rows, int threads) {
+// y [rows, outputs] = convolution of x with weight [outputs, taps, inputs], and what follows it;
+// backward, the gradient of x [rows, inputs] from that of y. The last `more_inputs` columns of x
+// stand in a matrix of their own, `more`.
+void haskd_convolve(const float* x, const float* more, int64_t more_inputs, const float* weight,
+                    int64_t outputs, int taps, int64_t inputs, int backward, int mirrored,
+                    const int32_t* sources, const int32_t* targets, const int64_t* starts,
+                    int identity, float* y, int64_t rows, const float* bias, const float* added,
+                    const int64_t* added_rows, int relu, int threads) {
     const int64_t from = backward ? outputs : inputs, to = backward ? inputs : outputs;
+    const Features features{{x, more_inputs ? more : x}, {from - more_inputs, more_inputs}};
+    const Finish finish(bias, added, added_rows, relu != 0, to);
     const std::vector<Strip> strips = strips_of(to);
     const int64_t width = ceil_div(to, LANES) * LANES;
     const Floats packed =
@@ -263,7 +332,7 @@ void haskd_convolve(const float* x, const float* weight, int64_t outputs, int ta
             for (const Strip& strip : strips) {
                 const float* panel = packed.get() + tap * from * width + strip.first * from;
                 const int64_t valid = std::min<int64_t>(strip.vectors * LANES, to - strip.first);
-                const Product p{x, from, panel, y + strip.first, to, valid, fresh};
+                const Product p{features, panel, y + strip.first, to, valid, fresh};
                 multiply(p, strip.vectors, source, target, pairs);
             }
         };
@@ -280,6 +349,7 @@ void haskd_convolve(const float* x, const float* weight, int64_t outputs, int ta
             const int32_t* end = std::lower_bound(begin, tap_end, last);
             if (begin != end) add(tap, sources + (begin - targets), begin, end - begin, false);
         }
+        finish.run(y, first, last);
     }
 }
 

@@ -8,13 +8,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from haskd_ros.sparse.native.build import library
 
 if TYPE_CHECKING:
+    from haskd_ros.sparse.finish import Finish
     from haskd_ros.sparse.kernel_map import KernelMap
+
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
@@ -45,18 +49,35 @@ def _pairs(pairs: KernelMap) -> tuple[int, int, int, int]:
 
 
 def convolve(
-    x: Tensor, weight: Tensor, pairs: KernelMap, backward: bool = False, mirrored: bool = False
+    x: Tensor,
+    weight: Tensor,
+    pairs: KernelMap,
+    backward: bool = False,
+    mirrored: bool = False,
+    finish: Finish | None = None,
+    beside: Tensor | None = None,
 ) -> Tensor:
     """Sparse convolution of contiguous x [U, I] with weight [O, k, k, k, I] -> [V, O].
 
     Args:
         backward: x is a gradient [U, O] of an output, the result that of an input [V, I].
         mirrored: take the taps from the last to the first.
+        finish: done to the result; its tensors are float32 on the CPU.
+        beside: contiguous [U, J], the last J of the I channels; x then has the others alone.
+
+    Raises:
+        ValueError: what `finish` adds is of another shape than the result.
     """
     outputs, inputs = weight.shape[0], weight.shape[-1]
     y = x.new_empty(pairs.outputs, inputs if backward else outputs)
+    bias = added = rows = None
+    relu = False
+    if finish is not None:
+        bias, added, rows, relu = _checked(finish, y)
     library().haskd_convolve(
         x.data_ptr(),
+        _address(beside),
+        0 if beside is None else beside.shape[1],
         weight.data_ptr(),
         outputs,
         len(pairs.sizes),
@@ -66,9 +87,28 @@ def convolve(
         *_pairs(pairs),
         y.data_ptr(),
         len(y),
+        _address(bias),
+        _address(added),
+        _address(rows),
+        relu,
         torch.get_num_threads(),
     )
     return y
+
+
+def _checked(finish: Finish, y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, bool]:
+    """Contiguous bias, added and rows of what is added."""
+    bias, added, grouping = finish.bias, finish.added, finish.grouping
+    rows = None if added is None or grouping is None else grouping.group
+    groups = len(y) if rows is None else len(grouping.starts)
+    if bias is not None and bias.shape != y.shape[1:]:
+        raise ValueError(f"the bias is {tuple(bias.shape)}, not ({y.shape[1]},)")
+    if added is not None and added.shape != (groups, y.shape[1]):
+        raise ValueError(f"added is {tuple(added.shape)}, not ({groups}, {y.shape[1]})")
+    if rows is not None and len(rows) != len(y):
+        raise ValueError(f"{len(rows)} rows are grouped, not {len(y)}")
+    ready = [None if t is None else t.contiguous() for t in (bias, added, rows)]
+    return *ready, finish.relu
 
 
 def weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
@@ -154,6 +194,97 @@ def norm_backward(
         torch.get_num_threads(),
     )
     return x_gradient, of_weight, of_bias, added_gradient
+
+
+def choose(
+    points: np.ndarray,
+    factor: float,
+    default_intensity: float,
+    min_range: float,
+    max_range: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points that can be labelled: finite, not in the sensor's origin, and within the range.
+
+    Args:
+        points: [N, 4] float32, or [N, 3] without intensity; the values of a row lie side by side,
+            the rows may lie apart.
+
+    Returns:
+        Chosen points [M, 4] float32 with the intensity times `factor`, or the default where they
+        have none; and [N] bool, whether a point was chosen.
+    """
+    chosen = np.empty((len(points), 4), np.float32)
+    usable = np.empty(len(points), np.bool_)
+    count = library().haskd_choose(
+        points.ctypes.data,
+        len(points),
+        points.strides[0],
+        points.shape[1] == 4,
+        factor,
+        default_intensity,
+        min_range**2,
+        min(max_range**2, _LARGEST_FLOAT),
+        chosen.ctypes.data,
+        usable.ctypes.data,
+    )
+    return chosen[:count], usable
+
+
+def voxel_keys(
+    points: Tensor, batch: Tensor | None, voxel_size: float, field_bits: int
+) -> tuple[Tensor, Tensor, float]:
+    """Keys [N] int64 of the voxels that hold contiguous points [N, 4], the points' offsets [N, 3]
+    from the voxels' centres, and the largest coordinate: too large a one makes no keys.
+
+    Args:
+        batch: contiguous [N] int64, or None for one cloud.
+    """
+    keys = torch.empty(len(points), dtype=torch.int64)
+    offset = points.new_empty(len(points), 3)
+    reach = library().haskd_voxel_keys(
+        points.data_ptr(),
+        _address(batch),
+        len(points),
+        voxel_size,
+        field_bits,
+        keys.data_ptr(),
+        offset.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return keys, offset, reach
+
+
+def pool(x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
+    """Mean [G, C] of the rows of contiguous x [N, C] in each group, from their `order` [N] int32
+    group after group and where in it each begins, `starts` [G] int32."""
+    mean = x.new_empty(len(starts), x.shape[1])
+    library().haskd_pool(
+        x.data_ptr(),
+        *x.shape,
+        order.data_ptr(),
+        starts.data_ptr(),
+        len(starts),
+        mean.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return mean
+
+
+def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Highest class [N] uint8, its probability and the entropy in nats [N] float32, of
+    softmax(logits / temperature), from contiguous logits [N, C], 0 < C <= 256."""
+    class_id = torch.empty(len(logits), dtype=torch.uint8)
+    probability, entropy = logits.new_empty(2, len(logits)).unbind(0)
+    library().haskd_classify(
+        logits.data_ptr(),
+        *logits.shape,
+        1 / temperature,
+        class_id.data_ptr(),
+        probability.data_ptr(),
+        entropy.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return class_id, probability, entropy
 
 
 def group(keys: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

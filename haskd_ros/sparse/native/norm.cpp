@@ -12,26 +12,6 @@ namespace {
 
 constexpr int64_t BLOCK_ROWS = 256;
 
-template <typename T> T read(const float* from);
-template <> inline float read<float>(const float* from) { return *from; }
-template <> inline Vector read<Vector>(const float* from) { return load(from); }
-inline void write(float* to, float value) { *to = value; }
-inline void write(float* to, Vector value) { store(to, value); }
-
-// The value, or 0 where the condition is not positive; one that is not a number stays.
-inline float where_positive(float value, float condition) { return condition <= 0 ? 0 : value; }
-inline Vector where_positive(Vector value, Vector condition) {
-    return condition <= 0 ? Vector{} : value;
-}
-
-// f(c, T()) for each whole vector of columns, then for each column that is left.
-template <typename Function>
-void by_columns(int64_t columns, Function f) {
-    int64_t c = 0;
-    for (; c + LANES <= columns; c += LANES) f(c, Vector{});
-    for (; c < columns; ++c) f(c, 0.0f);
-}
-
 // Sum over rows of f(row), four sums at a time so that none waits for the one before.
 template <typename T, typename Function>
 T sum_rows(int64_t rows, Function f) {

@@ -1,0 +1,79 @@
+// From scores to classes, with their probability and entropy.
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "lanes.h"
+
+namespace {
+
+constexpr int ROWS = 64;  // worked on side by side, class after class
+
+// e^x of x <= 0, to a unit or two in the last place; below -87 as at -87. What is not a number
+// stays. Plain arithmetic, which the compiler turns into vectors (after Cephes' expf by Moshier).
+inline float exp_below_0(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits.
+    const float magic = 12582912.0f, shifted = x * 1.44269504f + magic, n = shifted - magic;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    uint32_t bits;
+    std::memcpy(&bits, &shifted, 4);
+    bits = (bits + 127) << 23;
+    float power;
+    std::memcpy(&power, &bits, 4);
+    return p * power;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Of scores [rows, classes] times sharpness: the highest class, its softmax probability, and the
+// entropy of the softmax in nats. A score that is not a number, or infinitely high, makes probability
+// and entropy not a number.
+void haskd_classify(const float* scores, int64_t rows, int64_t classes, float sharpness,
+                    uint8_t* class_id, float* probability, float* entropy, int threads) {
+    const int64_t blocks = ceil_div(rows, ROWS);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t first = block * ROWS;
+        const int count = static_cast<int>(std::min<int64_t>(ROWS, rows - first));
+        float tile[256][ROWS];
+        for (int r = 0; r < ROWS; ++r) {
+            const float* from = scores + (first + std::min(r, count - 1)) * classes;
+            for (int64_t c = 0; c < classes; ++c) tile[c][r] = from[c];
+        }
+        float highest[ROWS], sum[ROWS] = {}, weighted[ROWS] = {};
+        int32_t best[ROWS] = {};
+        std::copy_n(tile[0], ROWS, highest);
+        for (int64_t c = 1; c < classes; ++c)
+            for (int r = 0; r < ROWS; ++r) {
+                best[r] = tile[c][r] > highest[r] ? static_cast<int32_t>(c) : best[r];
+                highest[r] = tile[c][r] > highest[r] ? tile[c][r] : highest[r];
+            }
+        for (int64_t c = 0; c < classes; ++c)
+            for (int r = 0; r < ROWS; ++r) {
+                const float below = (tile[c][r] - highest[r]) * sharpness;
+                const float e = exp_below_0(below);
+                sum[r] += e;
+                // Far below, e is as good as 0, and minus infinity times it must not be asked for.
+                weighted[r] += e * (below < -87.0f ? -87.0f : below);
+            }
+        for (int r = 0; r < count; ++r) {
+            class_id[first + r] = static_cast<uint8_t>(best[r]);
+            probability[first + r] = 1.0f / sum[r];
+            const float value = std::log(sum[r]) - weighted[r] / sum[r];
+            entropy[first + r] = value < 0.0f ? 0.0f : value;
+        }
+    }
+}
+
+}  // extern "C"

@@ -1,0 +1,41 @@
+"""What the tests of the compiled kernels share."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+from haskd_ros.sparse import pack
+
+
+def keys_of(coordinates) -> torch.Tensor:
+    return pack(torch.tensor(coordinates, dtype=torch.int64).view(-1, 3)).sort().values
+
+
+def street_like_keys(points: int) -> torch.Tensor:
+    """Sheets rather than a filled cube: most voxels have 5 to 12 neighbours, as outdoors."""
+    generator = torch.Generator().manual_seed(points)
+    xy = torch.randint(-150, 150, (points, 2), generator=generator)
+    height = (xy[:, :1] // 40 + xy[:, 1:] // 60).abs() % 5
+    return pack(torch.cat([xy, height], 1).unique(dim=0)).sort().values
+
+
+def assert_equal_to_rounding(found, wanted):
+    for one, other in zip(found, wanted, strict=True):
+        scale = float(other.detach().abs().max()) if other.numel() else 0.0
+        torch.testing.assert_close(one.double(), other.double(), rtol=0, atol=3e-6 * (scale + 1e-3))
+
+
+def instruction_sets() -> dict[str, tuple[str, ...]]:
+    """Compiler flags of the instruction sets that this CPU has."""
+    if platform.machine() != "x86_64":
+        return {"plain": ()}
+    flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
+    sets = {"plain": ("-march=x86-64",)}
+    if {"avx2", "fma"} <= flags:
+        sets["avx2"] = ("-mavx2", "-mfma")
+    if {"avx512f", "avx2", "fma"} <= flags:
+        sets["avx512"] = ("-mavx512f", "-mavx2", "-mfma")
+    return sets
