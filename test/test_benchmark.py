@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from rosbags.typesys import Stores, get_typestore
 from small_run import quiet
 
 from haskd_ros.errors import InputError
-from haskd_training.benchmark import Candidate, Measured, benchmark, tables
+from haskd_training.bags import POINT_CLOUD
+from haskd_training.benchmark import Candidate, Measured, _drawn, benchmark, tables
 from haskd_training.node_client import STAGES, Replay, Reply
 
 
@@ -81,6 +83,23 @@ def test_a_node_that_answers_nothing_has_no_times(tmp_path):
     assert len(tables([silent])) == 2
 
 
+def test_a_smaller_sensor_sees_some_of_the_points_in_their_order():
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    # 2 x 3 points of 4 bytes, rows padded by 2: the points are 0..5, four bytes of each
+    values = np.repeat(np.arange(6, dtype=np.uint8), 4).reshape(2, 12)
+    data = np.concatenate([values, np.full((2, 2), 99, np.uint8)], 1)
+    header = types.types["std_msgs/msg/Header"](
+        types.types["builtin_interfaces/msg/Time"](1, 2), "lidar"
+    )
+    cloud = types.types[POINT_CLOUD](header, 2, 3, [], False, 4, 14, data.reshape(-1), True)
+    drawn = types.deserialize_cdr(_drawn(types.serialize_cdr(cloud, POINT_CLOUD), 4), POINT_CLOUD)
+    assert (drawn.height, drawn.width, drawn.row_step, drawn.point_step) == (1, 4, 16, 4)
+    points = drawn.data.reshape(4, 4)
+    assert (points == points[:, :1]).all()
+    assert len(set(points[:, 0])) == 4 and (np.diff(points[:, 0].astype(int)) > 0).all()
+    assert drawn.header.frame_id == "lidar"
+
+
 def test_what_can_not_be_compared_is_refused_before_anything_is_started(
     drive, tiny_model, tmp_path
 ):
@@ -92,4 +111,6 @@ def test_what_can_not_be_compared_is_refused_before_anything_is_started(
         benchmark(drive, [tiny_model], ["tensorrt"], **arguments)
     with pytest.raises(InputError, match="candidates of one name: tiny, 10 Hz, tiny, 10 Hz"):
         benchmark(drive, [tiny_model, tiny_model], ["auto"], **arguments)
+    with pytest.raises(InputError, match=r"a cloud has \d+ points, fewer than --points 10000000"):
+        benchmark(drive, [tiny_model], ["auto"], **arguments, points=10_000_000)
     assert not (tmp_path / "out").exists()

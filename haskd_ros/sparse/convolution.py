@@ -2,7 +2,7 @@
 
 Here in plain torch, on any device and in any floating dtype, forward and backward; float32 on a CPU
 goes through compiled kernels where there are any (`native`). What made plain torch fast is measured
-in `benchmarks/engine.py`: kernel maps shared by all layers of a resolution, buffers that are kept
+in `benchmarks/speed.py`: kernel maps shared by all layers of a resolution, buffers that are kept
 (a fresh one costs more in page faults than the gather itself), and sums by `bag_sum`.
 """
 

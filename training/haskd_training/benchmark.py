@@ -7,12 +7,13 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
@@ -21,6 +22,8 @@ from haskd_training.bags import POINT_CLOUD, choose_topic, open_bag, stamp_ns
 from haskd_training.machine import machine
 from haskd_training.node_client import STAGES, RecordedCloud, Replay, replay
 from haskd_training.stages import Steps
+
+_TYPES = get_typestore(Stores.ROS2_HUMBLE)
 
 END_TO_END = "message in to message out"
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
@@ -102,6 +105,7 @@ def benchmark(
     out: Path,
     topic: str | None,
     steps: Steps,
+    points: int | None = None,
 ) -> list[Measured]:
     """Play a recording's clouds, over and over, to a node in another process, over DDS.
 
@@ -113,13 +117,15 @@ def benchmark(
         frames: clouds a round.
         out: folder for benchmark.json, benchmark.png and the nodes' logs.
         topic: of the clouds; None: the only one.
+        points: drawn from each cloud, in its order, to stand for a smaller sensor; None: all.
 
     Raises:
-        InputError: no bag, no model, no such backend, or a node that does not start.
+        InputError: no bag, no model, no such backend, clouds of fewer points, or a node that does
+            not start.
     """
     if unknown := set(backends) - set(BACKENDS):
         raise InputError(f"no backend {min(unknown)}; there are {', '.join(BACKENDS)}")
-    clouds = _clouds(bag, topic, min(frames, MOST_IN_MEMORY))
+    clouds = _clouds(bag, topic, min(frames, MOST_IN_MEMORY), points)
     candidates = [Candidate(*each) for each in itertools.product(models, backends, rates_hz)]
     names = [candidate.name for candidate in candidates]
     if len(set(names)) < len(names):
@@ -133,16 +139,33 @@ def benchmark(
             rate_hz = one.candidate.rate_hz
             looped = _looped(clouds, frames, rate_hz)
             one.rounds.append(replay(one.candidate.model, looped, rate_hz, log, environment))
-    _write(bag, measured, out)
+    _write(bag, points, measured, out)
     return measured
 
 
-def _clouds(bag: Path, topic: str | None, most: int) -> list[RecordedCloud]:
-    """The first ones of a recording."""
+def _clouds(bag: Path, topic: str | None, most: int, points: int | None) -> list[RecordedCloud]:
+    """The first ones of a recording, of so many points."""
     with open_bag(bag) as opened:
         stream = opened.messages_with_cdr(choose_topic(opened, POINT_CLOUD, topic, "--topic"))
         wanted = itertools.islice(stream, most)
-        return [RecordedCloud(stamp_ns(message), cdr) for message, cdr in wanted]
+        return [
+            RecordedCloud(stamp_ns(message), cdr if points is None else _drawn(cdr, points))
+            for message, cdr in wanted
+        ]
+
+
+def _drawn(cdr: bytes, points: int) -> bytes:
+    """Some points of a serialised cloud, in their order; of every cloud the same ones."""
+    cloud = _TYPES.deserialize_cdr(cdr, POINT_CLOUD)
+    count, step = cloud.height * cloud.width, cloud.point_step
+    if count < points:
+        raise InputError(f"a cloud has {count} points, fewer than --points {points}")
+    rows = cloud.data.reshape(cloud.height, -1)[:, : cloud.width * step].reshape(count, step)
+    chosen = np.sort(np.random.default_rng(0).permutation(count)[:points])
+    fewer = replace(
+        cloud, height=1, width=points, row_step=points * step, data=rows[chosen].reshape(-1)
+    )
+    return bytes(_TYPES.serialize_cdr(fewer, POINT_CLOUD))
 
 
 def _looped(clouds: Sequence[RecordedCloud], frames: int, rate_hz: float) -> list[RecordedCloud]:
@@ -153,9 +176,10 @@ def _looped(clouds: Sequence[RecordedCloud], frames: int, rate_hz: float) -> lis
     ]
 
 
-def _write(bag: Path, measured: Sequence[Measured], out: Path) -> None:
+def _write(bag: Path, points: int | None, measured: Sequence[Measured], out: Path) -> None:
     document = {
         "bag": bag.resolve().name,
+        "points": points,
         "machine": machine(),
         "candidates": {one.candidate.name: one.to_json() for one in measured},
     }

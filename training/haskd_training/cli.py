@@ -241,6 +241,9 @@ def benchmark(
     ] = None,
     frames: Annotated[int, typer.Option(help="clouds a round")] = 100,
     rounds: Annotated[int, typer.Option(help="turns of each candidate")] = 2,
+    points: Annotated[
+        int | None, typer.Option(help="drawn from each cloud: a smaller sensor; default: all")
+    ] = None,
     topic: CloudTopic = None,
 ) -> None:
     """How long the live node takes, message in to message out; candidates side by side."""
@@ -250,7 +253,7 @@ def benchmark(
 
     models, backends = model or [DEFAULT_MODEL], backend or ["auto"]
     rates = rate or [10.0]
-    measured = work(bag, models, backends, rates, frames, rounds, out, topic, step)
+    measured = work(bag, models, backends, rates, frames, rounds, out, topic, step, points)
     for table in tables(measured):
         console.print(table)
     console.print(f"figures: {out / 'benchmark.json'}; plot: {out / 'benchmark.png'}")
