@@ -71,9 +71,8 @@ def submanifold_map(keys: Tensor) -> KernelMap:
     the offsets, and the same pairs swapped, which are those of the mirrored offsets."""
     if kernels.usable(keys, dtype=torch.int64):
         columns = torch.tensor([dx * X_STEP + dy * Y_STEP for dx, dy in _COLUMNS])
-        ahead = kernels.neighbours(keys, columns)
-    else:
-        ahead = _neighbours(keys)
+        return KernelMap(*kernels.submanifold_pairs(keys, columns), len(keys), identity_centre=True)
+    ahead = _neighbours(keys)
     none = torch.empty(0, dtype=torch.int32, device=keys.device)
     behind = [(targets, sources) for sources, targets in reversed(ahead)]
     sources, targets = zip(*behind, (none, none), *ahead)

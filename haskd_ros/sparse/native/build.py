@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
 SOURCES = ("convolution.cpp", "geometry.cpp", "norm.cpp", "points.cpp", "scores.cpp")
-HEADERS = ("lanes.h",)
+HEADERS = ("lanes.h", "threads.h")
 
 # Not -ffast-math: it makes the whole process treat denormal numbers as 0.
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC")
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-pthread")
 
 _lock = threading.Lock()
 
@@ -43,7 +43,7 @@ _SIGNATURES = {
         *(_pointer, _pointer, _pointer, _int, _long, _pointer, _int),
     ),
     "haskd_group": (_pointer, _pointer, _long, _pointer, _pointer, _pointer, _pointer),
-    "haskd_neighbours": (_pointer, _long, _pointer, _pointer, _pointer, _pointer, _int),
+    "haskd_submanifold_pairs": (_pointer, _long, _pointer, _pointer, _pointer, _pointer, _int),
     "haskd_by_octant": (_pointer, _long, _int, _pointer, _pointer),
     "haskd_moments": (_pointer, _long, _long, _pointer, _pointer, _int),
     "haskd_affine": (
@@ -100,11 +100,9 @@ def cache_folder() -> Path:
 
 
 def native_flags() -> tuple[str, ...]:
-    """Compiler flags for this machine's instruction set, and for several threads where torch's own
-    OpenMP library is there to run them: a second one would fight with it over the cores."""
+    """Compiler flags for this machine's instruction set."""
     tuned = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
-    openmp = ("-fopenmp",) if hasattr(ctypes.CDLL(None), "GOMP_parallel") else ()
-    return (*FLAGS, tuned, *openmp)
+    return (*FLAGS, tuned)
 
 
 def _cpu() -> str:
@@ -144,8 +142,7 @@ def build(flags: tuple[str, ...], folder: Path) -> Path:
             objects = [f"{scratch}/{name}.o" for name in SOURCES]
             for name, made in zip(SOURCES, objects):
                 _run([compiler, *flags, "-c", str(FOLDER / name), "-o", made])
-            # Linked without -fopenmp: its functions are then those that torch has loaded.
-            _run([compiler, "-shared", *objects, "-o", f"{scratch}/kernels.so"])
+            _run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/kernels.so"])
             os.replace(f"{scratch}/kernels.so", target)
     except OSError as error:
         raise Unavailable(str(error)) from error
@@ -176,6 +173,7 @@ def load(path: Path) -> ctypes.CDLL:
     for name, arguments in _SIGNATURES.items():
         function = getattr(kernels, name)
         function.argtypes, function.restype = arguments, None
-    kernels.haskd_group.restype = kernels.haskd_choose.restype = _long
+    for name in ("haskd_group", "haskd_choose", "haskd_submanifold_pairs"):
+        getattr(kernels, name).restype = _long
     kernels.haskd_voxel_keys.restype = _float
     return kernels

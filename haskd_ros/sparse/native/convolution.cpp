@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lanes.h"
+#include "threads.h"
 
 namespace {
 
@@ -149,8 +150,7 @@ Floats pack(const float* weight, int64_t outputs, int taps, int64_t inputs, bool
     const int64_t from = backward ? outputs : inputs, to = backward ? inputs : outputs;
     const int64_t width = ceil_div(to, LANES) * LANES;
     Floats packed = floats(taps * from * width);
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int tap = 0; tap < taps; ++tap) {
+    share(taps, threads, [&](int64_t tap) {
         const float* source = weight + (mirrored ? taps - 1 - tap : tap) * inputs;
         for (const Strip& strip : strips) {
             float* target = packed.get() + tap * from * width + strip.first * from;
@@ -166,7 +166,7 @@ Floats pack(const float* weight, int64_t outputs, int taps, int64_t inputs, bool
                     for (int64_t i = 0; i < from; ++i) target[i * columns + o] = row[i];
             }
         }
-    }
+    });
     return packed;
 }
 
@@ -322,11 +322,8 @@ void haskd_convolve(const float* x, const float* more, int64_t more_inputs, cons
         pack(weight, outputs, taps, inputs, backward, mirrored, strips, threads);
     // Equally large and a multiple of four, for the sake of two or four threads.
     const int64_t blocks = 4 * ceil_div(rows * width, 4 * BLOCK_SIZE);
-    const int64_t block_rows = ceil_div(rows, std::max<int64_t>(blocks, 1));
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (int64_t block = 0; block < blocks; ++block) {
-        const int64_t first = std::min(rows, block * block_rows);
-        const int64_t last = std::min(rows, first + block_rows);
+    const int64_t block_rows = std::max<int64_t>(1, ceil_div(rows, std::max<int64_t>(blocks, 1)));
+    share_rows(rows, block_rows, threads, [&](int64_t, int64_t first, int64_t last) {
         const auto add = [&](int tap, const int32_t* source, const int32_t* target, int64_t pairs,
                              bool fresh) {
             for (const Strip& strip : strips) {
@@ -350,7 +347,7 @@ void haskd_convolve(const float* x, const float* more, int64_t more_inputs, cons
             if (begin != end) add(tap, sources + (begin - targets), begin, end - begin, false);
         }
         finish.run(y, first, last);
-    }
+    });
 }
 
 // gradient [outputs, taps, inputs] of the weight from x [.., inputs] and the gradient g
@@ -373,15 +370,14 @@ void haskd_weight_gradient(const float* x, int64_t inputs, const float* g, int64
     const int64_t width = ceil_div(inputs, LANES) * LANES, size = outputs * width;
     const int64_t count = static_cast<int64_t>(pieces.size());
     const Floats sums = floats(count * size);
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (int64_t i = 0; i < count; ++i) {
+    share(count, threads, [&](int64_t i) {
         const Piece& piece = pieces[i];
         const bool own = piece.tap == identity;
         float* sum = sums.get() + i * size;
         std::fill(sum, sum + size, 0.0f);
         outer_sum(x, inputs, g, outputs, own ? nullptr : sources, own ? nullptr : targets,
                   piece.first, piece.last, sum, width, strips);
-    }
+    });
     std::fill(gradient, gradient + outputs * taps * inputs, 0.0f);
     for (int64_t i = 0; i < count; ++i)
         for (int64_t o = 0; o < outputs; ++o) {

@@ -2,6 +2,18 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <numeric>
+
+#include "lanes.h"
+#include "threads.h"
+
+namespace {
+
+constexpr int HALF = 13;  // taps behind the centre of a 3 x 3 x 3 kernel
+constexpr int PARTS = 8;
+
+}  // namespace
 
 extern "C" {
 
@@ -22,41 +34,79 @@ int64_t haskd_group(const int64_t* keys, const int64_t* order, int64_t rows, int
     return groups;
 }
 
-// Pairs of neighbouring voxels under the 13 offsets behind the centre's, [13, rows] each: the next
-// in z, then z - 1, z, z + 1 of four other columns, whose keys are higher by columns[0..3].
-void haskd_neighbours(const int64_t* keys, int64_t rows, const int64_t* columns, int32_t* sources,
-                      int32_t* targets, int64_t* counts, int threads) {
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (int column = -1; column < 4; ++column) {
-        if (column < 0) {
-            int64_t count = 0;
-            for (int64_t row = 0; row + 1 < rows; ++row)
-                if (keys[row + 1] == keys[row] + 1) {
-                    sources[count] = static_cast<int32_t>(row + 1);
-                    targets[count++] = static_cast<int32_t>(row);
-                }
-            counts[0] = count;
-            continue;
-        }
-        int64_t found[3] = {};
+// The pairs of a 3 x 3 x 3 kernel's taps but the centre, [26 * rows] at most: tap after tap, within
+// a tap the targets ascend. sizes [27]: pairs of each tap, 0 for the centre. Returns how many.
+//
+// Sought are the taps behind the centre alone: the next voxel in z, then z - 1, z, z + 1 of four
+// other columns, whose keys are higher by columns[0..3]; mirrored taps have the same pairs, swapped.
+int64_t haskd_submanifold_pairs(const int64_t* keys, int64_t rows, const int64_t* columns,
+                                int32_t* sources, int32_t* targets, int64_t* sizes, int threads) {
+    // Rows are worked on in parts, each of which writes what it finds at the places of its own rows.
+    const int64_t part_rows = ceil_div(rows, PARTS) + 1;
+    std::unique_ptr<int32_t[]> far(new int32_t[HALF * rows]), near(new int32_t[HALF * rows]);
+    int64_t found[HALF][PARTS] = {};
+
+    const auto above = [&](int64_t part, int64_t first, int64_t last) {
+        int64_t count = 0;
+        for (int64_t row = first; row < std::min(last, rows - 1); ++row)
+            if (keys[row + 1] == keys[row] + 1) {
+                far[first + count] = static_cast<int32_t>(row + 1);
+                near[first + count++] = static_cast<int32_t>(row);
+            }
+        found[0][part] = count;
+    };
+    const auto beside = [&](int column, int64_t part, int64_t first, int64_t last) {
+        int64_t count[3] = {};
         int32_t *from[3], *to[3];
         for (int z = 0; z < 3; ++z) {
-            const int64_t offset = 1 + column * 3 + z;
-            from[z] = sources + offset * rows;
-            to[z] = targets + offset * rows;
+            const int64_t place = (1 + column * 3 + z) * rows + first;
+            from[z] = far.get() + place;
+            to[z] = near.get() + place;
         }
-        int64_t at = 0;  // the first key that is not below the lowest one wanted
-        for (int64_t row = 0; row < rows; ++row) {
+        // The first key that is not below the lowest one wanted.
+        int64_t at = std::lower_bound(keys, keys + rows, keys[first] + columns[column] - 1) - keys;
+        for (int64_t row = first; row < last; ++row) {
             const int64_t lowest = keys[row] + columns[column] - 1;
             while (at < rows && keys[at] < lowest) ++at;
-            for (int64_t z = 0, near = at; z < 3; ++z)
-                if (near < rows && keys[near] == lowest + z) {
-                    from[z][found[z]] = static_cast<int32_t>(near++);
-                    to[z][found[z]++] = static_cast<int32_t>(row);
+            for (int64_t z = 0, here = at; z < 3; ++z)
+                if (here < rows && keys[here] == lowest + z) {
+                    from[z][count[z]] = static_cast<int32_t>(here++);
+                    to[z][count[z]++] = static_cast<int32_t>(row);
                 }
         }
-        std::copy_n(found, 3, counts + 1 + column * 3);
+        for (int z = 0; z < 3; ++z) found[1 + column * 3 + z][part] = count[z];
+    };
+    share(5 * PARTS, threads, [&](int64_t piece) {
+        const int64_t part = piece / 5, first = std::min(rows, part * part_rows);
+        const int64_t last = std::min(rows, first + part_rows);
+        const int column = static_cast<int>(piece % 5) - 1;
+        if (first == last) return;
+        if (column < 0)
+            above(part, first, last);
+        else
+            beside(column, part, first, last);
+    });
+
+    int64_t starts[2 * HALF + 2] = {};
+    for (int tap = 0; tap < 2 * HALF + 1; ++tap) {
+        const int half = tap < HALF ? HALF - 1 - tap : tap - HALF - 1;
+        sizes[tap] = tap == HALF ? 0 : std::accumulate(found[half], found[half] + PARTS, int64_t{0});
+        starts[tap + 1] = starts[tap] + sizes[tap];
     }
+    share(2 * HALF + 1, threads, [&](int64_t tap) {
+        if (tap == HALF) return;
+        const int64_t half = tap < HALF ? HALF - 1 - tap : tap - HALF - 1;
+        const int32_t* of_source = (tap < HALF ? near : far).get() + half * rows;
+        const int32_t* of_target = (tap < HALF ? far : near).get() + half * rows;
+        int64_t at = starts[tap];
+        for (int64_t part = 0; part < PARTS; ++part) {
+            const int64_t count = found[half][part], first = std::min(rows, part * part_rows);
+            std::copy_n(of_source + first, count, sources + at);
+            std::copy_n(of_target + first, count, targets + at);
+            at += count;
+        }
+    });
+    return starts[2 * HALF + 1];
 }
 
 // Rows octant after octant, ascending within each, and the rows of each of the 8; an octant is made

@@ -305,22 +305,23 @@ def group(keys: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return unique[:groups], starts[:groups], of_row, order_32
 
 
-def neighbours(keys: Tensor, columns: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """(sources, targets) int32 of the 13 offsets behind the centre's, from sorted keys [V]: z + 1,
-    then z - 1, z, z + 1 of each of four columns, whose keys are higher by `columns` [4] int64."""
+def submanifold_pairs(keys: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Sources [P] and targets [P] int32 of a 3 x 3 x 3 kernel over sorted keys [V], tap after tap,
+    and the pairs of each of the 27 taps, none of the centre's. The four columns of voxels behind
+    the centre's have keys higher by `columns` [4] int64."""
     keys = keys.contiguous()
-    sources, targets = torch.empty(2, 13, len(keys), dtype=torch.int32).unbind(0)
-    counts = torch.empty(13, dtype=torch.int64)
-    library().haskd_neighbours(
+    sources, targets = torch.empty(2, 26 * len(keys), dtype=torch.int32).unbind(0)
+    sizes = torch.empty(27, dtype=torch.int64)
+    pairs = library().haskd_submanifold_pairs(
         keys.data_ptr(),
         len(keys),
         columns.data_ptr(),
         sources.data_ptr(),
         targets.data_ptr(),
-        counts.data_ptr(),
+        sizes.data_ptr(),
         torch.get_num_threads(),
     )
-    return [(s[:n], t[:n]) for s, t, n in zip(sources, targets, counts.tolist())]
+    return sources[:pairs], targets[:pairs], tuple(sizes.tolist())
 
 
 def by_octant(keys: Tensor, field_bits: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lanes.h"
+#include "threads.h"
 
 namespace {
 
@@ -23,14 +24,6 @@ T sum_rows(int64_t rows, Function f) {
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-template <typename Function>
-void by_blocks(int64_t rows, int threads, Function f) {
-    const int64_t blocks = ceil_div(rows, BLOCK_ROWS);
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t block = 0; block < blocks; ++block)
-        f(block, block * BLOCK_ROWS, std::min(rows, (block + 1) * BLOCK_ROWS));
-}
-
 }  // namespace
 
 extern "C" {
@@ -40,7 +33,7 @@ void haskd_moments(const float* x, int64_t rows, int64_t columns, float* mean, f
                    int threads) {
     const int64_t blocks = ceil_div(rows, BLOCK_ROWS);
     std::vector<float> partial(blocks * columns * 2);  // mean and sum of squares about it
-    by_blocks(rows, threads, [&](int64_t block, int64_t first, int64_t last) {
+    share_rows(rows, BLOCK_ROWS, threads, [&](int64_t block, int64_t first, int64_t last) {
         const float* from = x + first * columns;
         float* to = partial.data() + block * columns * 2;
         const int64_t count = last - first;
@@ -78,7 +71,7 @@ void haskd_moments(const float* x, int64_t rows, int64_t columns, float* mean, f
 // y = x * scale + shift (+ added) (cut off at 0); added may be null. y may be x.
 void haskd_affine(const float* x, int64_t rows, int64_t columns, const float* scale,
                   const float* shift, const float* added, int relu, float* y, int threads) {
-    by_blocks(rows, threads, [&](int64_t, int64_t first, int64_t last) {
+    share_rows(rows, BLOCK_ROWS, threads, [&](int64_t, int64_t first, int64_t last) {
         by_columns(columns, [&](int64_t c, auto zero) {
             using T = decltype(zero);
             const T factor = read<T>(scale + c), offset = read<T>(shift + c);
@@ -100,7 +93,7 @@ void haskd_norm_backward(const float* g, const float* x, const float* y, int64_t
                          float* g_added, int threads) {
     const int64_t blocks = ceil_div(rows, BLOCK_ROWS);
     std::vector<float> partial(blocks * columns * 2);  // sums of g and of g (x - mean)
-    by_blocks(rows, threads, [&](int64_t block, int64_t first, int64_t last) {
+    share_rows(rows, BLOCK_ROWS, threads, [&](int64_t block, int64_t first, int64_t last) {
         float* to = partial.data() + block * columns * 2;
         by_columns(columns, [&](int64_t c, auto zero) {
             using T = decltype(zero);
@@ -131,7 +124,7 @@ void haskd_norm_backward(const float* g, const float* x, const float* y, int64_t
         offset[c] = static_cast<float>(bias / rows);
         slope[c] = static_cast<float>(scaled * inverse_std[c] / rows);
     }
-    by_blocks(rows, threads, [&](int64_t, int64_t first, int64_t last) {
+    share_rows(rows, BLOCK_ROWS, threads, [&](int64_t, int64_t first, int64_t last) {
         by_columns(columns, [&](int64_t c, auto zero) {
             using T = decltype(zero);
             const T middle = read<T>(mean + c), times = read<T>(factor.data() + c);

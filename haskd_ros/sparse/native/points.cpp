@@ -5,8 +5,11 @@
 #include <vector>
 
 #include "lanes.h"
+#include "threads.h"
 
 namespace {
+
+constexpr int64_t BLOCK_ROWS = 2048;
 
 // A point in a message may begin at any byte.
 inline float read_at(const char* from, int column) {
@@ -49,9 +52,8 @@ float haskd_voxel_keys(const float* points, const int64_t* batch, int64_t rows, 
                        int field_bits, int64_t* keys, float* offset, int threads) {
     const int64_t bias = int64_t{1} << (field_bits - 1);
     const float most = static_cast<float>(bias);
-    float reach = 0;
-#pragma omp parallel for schedule(static) num_threads(threads) reduction(max : reach)
-    for (int64_t row = 0; row < rows; ++row) {
+    std::vector<float> reach(ceil_div(rows, BLOCK_ROWS) + 1);
+    const auto locate = [&](int64_t row, float& reach) {
         int64_t key = batch ? batch[row] : 0;
         for (int axis = 0; axis < 3; ++axis) {
             const float scaled = points[row * 4 + axis] / voxel_size;
@@ -62,15 +64,17 @@ float haskd_voxel_keys(const float* points, const int64_t* batch, int64_t rows, 
             key = (key << field_bits) + (static_cast<int64_t>(held) + bias);
         }
         keys[row] = key;
-    }
-    return reach;
+    };
+    share_rows(rows, BLOCK_ROWS, threads, [&](int64_t block, int64_t first, int64_t last) {
+        for (int64_t row = first; row < last; ++row) locate(row, reach[block]);
+    });
+    return *std::max_element(reach.begin(), reach.end());
 }
 
 // mean [groups, columns] of the rows of each group, which stand in order[starts[g]..].
 void haskd_pool(const float* x, int64_t rows, int64_t columns, const int32_t* order,
                 const int32_t* starts, int64_t groups, float* mean, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t group = 0; group < groups; ++group) {
+    const auto average = [&](int64_t group) {
         const int64_t first = starts[group], last = group + 1 < groups ? starts[group + 1] : rows;
         const float count = static_cast<float>(last - first);
         // Neighbours in space are strangers in the cloud.
@@ -82,7 +86,10 @@ void haskd_pool(const float* x, int64_t rows, int64_t columns, const int32_t* or
                 sum += read<decltype(zero)>(x + order[i] * columns + c);
             write(mean + group * columns + c, sum / count);
         });
-    }
+    };
+    share_rows(groups, BLOCK_ROWS, threads, [&](int64_t, int64_t first, int64_t last) {
+        for (int64_t group = first; group < last; ++group) average(group);
+    });
 }
 
 }  // extern "C"

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lanes.h"
+#include "threads.h"
 
 namespace {
 
@@ -41,11 +42,8 @@ extern "C" {
 // and entropy not a number.
 void haskd_classify(const float* scores, int64_t rows, int64_t classes, float sharpness,
                     uint8_t* class_id, float* probability, float* entropy, int threads) {
-    const int64_t blocks = ceil_div(rows, ROWS);
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t block = 0; block < blocks; ++block) {
-        const int64_t first = block * ROWS;
-        const int count = static_cast<int>(std::min<int64_t>(ROWS, rows - first));
+    share_rows(rows, ROWS, threads, [&](int64_t, int64_t first, int64_t last) {
+        const int count = static_cast<int>(last - first);
         float tile[256][ROWS];
         for (int r = 0; r < ROWS; ++r) {
             const float* from = scores + (first + std::min(r, count - 1)) * classes;
@@ -73,7 +71,7 @@ void haskd_classify(const float* scores, int64_t rows, int64_t classes, float sh
             const float value = std::log(sum[r]) - weighted[r] / sum[r];
             entropy[first + r] = value < 0.0f ? 0.0f : value;
         }
-    }
+    });
 }
 
 }  // extern "C"
