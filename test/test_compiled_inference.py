@@ -108,6 +108,22 @@ def test_two_tensors_side_by_side_are_convolved_as_one(left, right, outputs):
     assert_equal_to_rounding([found], [wanted])
 
 
+def test_a_weight_that_changes_is_packed_anew():
+    keys = street_like_keys(50)
+    layer, x = SubmanifoldConv(3, 5, bias=False), torch.randn(len(keys), 3)
+    with torch.inference_mode():
+        once = layer(x, TorchGeometry(keys), 0)
+    # As an optimizer does, and as a state dict is loaded
+    with torch.no_grad():
+        layer.weight.mul_(2)
+        twice = layer(x, TorchGeometry(keys), 0)
+    layer.load_state_dict({"weight": layer.weight / 2})
+    with torch.inference_mode():
+        again = layer(x, TorchGeometry(keys), 0)
+    assert torch.equal(twice, 2 * once)
+    assert torch.equal(again, once)
+
+
 def test_two_tensors_that_do_not_fit_are_refused():
     geometry = TorchGeometry(keys_of([(0, 0, z) for z in range(5)]))
     for rows, width in ((4, 2), (5, 1)):

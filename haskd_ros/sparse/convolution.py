@@ -133,7 +133,10 @@ def _compiled(
     if torch.is_grad_enabled() and any(t.requires_grad for t in (*x, weight, *finish.tensors)):
         return finish(_CompiledConvolution.apply(_side_by_side(x), weight, pairs, adjoint))
     first, *others = (part.contiguous() for part in x)
-    return kernels.convolve(first, weight, pairs, finish=finish, beside=next(iter(others), None))
+    beside = next(iter(others), None)
+    # A linear layer's weight comes as a new view each time, and is small.
+    keep = len(pairs.sizes) > 1
+    return kernels.convolve(first, weight, pairs, finish=finish, beside=beside, keep_packed=keep)
 
 
 def _side_by_side(x: Sequence[Tensor]) -> Tensor:

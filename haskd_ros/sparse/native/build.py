@@ -34,10 +34,11 @@ _lock = threading.Lock()
 _pointer, _int, _long, _float = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _SIGNATURES = {
     "haskd_convolve": (
-        *(_pointer, _pointer, _long, _pointer, _long, _int, _long, _int, _int),
+        *(_pointer, _pointer, _long, _pointer, _pointer, _long, _int, _long, _int, _int),
         *(_pointer, _pointer, _pointer, _int, _pointer, _long),
         *(_pointer, _pointer, _pointer, _int, _int),
     ),
+    "haskd_pack": (_pointer, _long, _int, _long, _pointer, _int),
     "haskd_weight_gradient": (
         *(_pointer, _long, _pointer, _long, _int),
         *(_pointer, _pointer, _pointer, _int, _long, _pointer, _int),
@@ -173,7 +174,7 @@ def load(path: Path) -> ctypes.CDLL:
     for name, arguments in _SIGNATURES.items():
         function = getattr(kernels, name)
         function.argtypes, function.restype = arguments, None
-    for name in ("haskd_group", "haskd_choose", "haskd_submanifold_pairs"):
+    for name in ("haskd_group", "haskd_choose", "haskd_submanifold_pairs", "haskd_pack"):
         getattr(kernels, name).restype = _long
     kernels.haskd_voxel_keys.restype = _float
     return kernels

@@ -143,17 +143,22 @@ void multiply(const Product& p, int vectors, const int32_t* sources, const int32
     if (pairs) tiles[pairs - 1](p, sources, targets);
 }
 
+// How many floats weights are once they are packed.
+int64_t packed_size(int taps, int64_t from, int64_t to) {
+    return taps * from * ceil_div(to, LANES) * LANES;
+}
+
 // Weights [outputs, taps, inputs] as tap after tap, strip after strip: [from, vectors * LANES].
 // Backward, gradients come from the outputs and go to the inputs.
-Floats pack(const float* weight, int64_t outputs, int taps, int64_t inputs, bool backward,
-            bool mirrored, const std::vector<Strip>& strips, int threads) {
+void pack(const float* weight, int64_t outputs, int taps, int64_t inputs, bool backward,
+          bool mirrored, float* packed, int threads) {
     const int64_t from = backward ? outputs : inputs, to = backward ? inputs : outputs;
     const int64_t width = ceil_div(to, LANES) * LANES;
-    Floats packed = floats(taps * from * width);
+    const std::vector<Strip> strips = strips_of(to);
     share(taps, threads, [&](int64_t tap) {
         const float* source = weight + (mirrored ? taps - 1 - tap : tap) * inputs;
         for (const Strip& strip : strips) {
-            float* target = packed.get() + tap * from * width + strip.first * from;
+            float* target = packed + tap * from * width + strip.first * from;
             const int64_t columns = strip.vectors * LANES;
             const int64_t valid = std::min(columns, to - strip.first);
             if (valid < columns) std::fill(target, target + from * columns, 0.0f);
@@ -167,7 +172,6 @@ Floats pack(const float* weight, int64_t outputs, int taps, int64_t inputs, bool
             }
         }
     });
-    return packed;
 }
 
 // ---- what follows
@@ -305,11 +309,19 @@ void outer_sum(const float* x, int64_t inputs, const float* g, int64_t outputs,
 
 extern "C" {
 
+// Weights [outputs, taps, inputs] as haskd_convolve takes them forward. Returns how many floats
+// that are, and writes them where `packed` is not null.
+int64_t haskd_pack(const float* weight, int64_t outputs, int taps, int64_t inputs, float* packed,
+                   int threads) {
+    if (packed) pack(weight, outputs, taps, inputs, false, false, packed, threads);
+    return packed_size(taps, inputs, outputs);
+}
+
 // y [rows, outputs] = convolution of x with weight [outputs, taps, inputs], and what follows it;
 // backward, the gradient of x [rows, inputs] from that of y. The last `more_inputs` columns of x
-// stand in a matrix of their own, `more`.
+// stand in a matrix of their own, `more`. packed: the weight by haskd_pack, or null.
 void haskd_convolve(const float* x, const float* more, int64_t more_inputs, const float* weight,
-                    int64_t outputs, int taps, int64_t inputs, int backward, int mirrored,
+                    const float* packed, int64_t outputs, int taps, int64_t inputs, int backward, int mirrored,
                     const int32_t* sources, const int32_t* targets, const int64_t* starts,
                     int identity, float* y, int64_t rows, const float* bias, const float* added,
                     const int64_t* added_rows, int relu, int threads) {
@@ -318,8 +330,12 @@ void haskd_convolve(const float* x, const float* more, int64_t more_inputs, cons
     const Finish finish(bias, added, added_rows, relu != 0, to);
     const std::vector<Strip> strips = strips_of(to);
     const int64_t width = ceil_div(to, LANES) * LANES;
-    const Floats packed =
-        pack(weight, outputs, taps, inputs, backward, mirrored, strips, threads);
+    Floats here;
+    if (!packed) {
+        here = floats(packed_size(taps, from, to));
+        pack(weight, outputs, taps, inputs, backward, mirrored, here.get(), threads);
+        packed = here.get();
+    }
     // Equally large and a multiple of four, for the sake of two or four threads.
     const int64_t blocks = 4 * ceil_div(rows * width, 4 * BLOCK_SIZE);
     const int64_t block_rows = std::max<int64_t>(1, ceil_div(rows, std::max<int64_t>(blocks, 1)));
@@ -327,7 +343,7 @@ void haskd_convolve(const float* x, const float* more, int64_t more_inputs, cons
         const auto add = [&](int tap, const int32_t* source, const int32_t* target, int64_t pairs,
                              bool fresh) {
             for (const Strip& strip : strips) {
-                const float* panel = packed.get() + tap * from * width + strip.first * from;
+                const float* panel = packed + tap * from * width + strip.first * from;
                 const int64_t valid = std::min<int64_t>(strip.vectors * LANES, to - strip.first);
                 const Product p{features, panel, y + strip.first, to, valid, fresh};
                 multiply(p, strip.vectors, source, target, pairs);

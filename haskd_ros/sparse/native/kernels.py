@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from haskd_ros.sparse.native.build import library
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
+# Weights of networks that infer, packed: the library and the version they were packed for.
+_packed = WeakIdKeyDictionary()
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 
@@ -56,6 +59,7 @@ def convolve(
     mirrored: bool = False,
     finish: Finish | None = None,
     beside: Tensor | None = None,
+    keep_packed: bool = False,
 ) -> Tensor:
     """Sparse convolution of contiguous x [U, I] with weight [O, k, k, k, I] -> [V, O].
 
@@ -64,6 +68,7 @@ def convolve(
         mirrored: take the taps from the last to the first.
         finish: done to the result; its tensors are float32 on the CPU.
         beside: contiguous [U, J], the last J of the I channels; x then has the others alone.
+        keep_packed: keep the weight as the kernel wants it for the next call; not backward.
 
     Raises:
         ValueError: what `finish` adds is of another shape than the result.
@@ -74,11 +79,13 @@ def convolve(
     relu = False
     if finish is not None:
         bias, added, rows, relu = _checked(finish, y)
+    packed = _packed_weight(weight) if keep_packed else None
     library().haskd_convolve(
         x.data_ptr(),
         _address(beside),
         0 if beside is None else beside.shape[1],
         weight.data_ptr(),
+        _address(packed),
         outputs,
         len(pairs.sizes),
         inputs,
@@ -94,6 +101,23 @@ def convolve(
         torch.get_num_threads(),
     )
     return y
+
+
+def _packed_weight(weight: Tensor) -> Tensor | None:
+    """The weight as haskd_convolve takes it, made once for each of its states; None where torch
+    does not tell those apart."""
+    if weight.is_inference():
+        return None
+    state = library(), weight._version
+    known, packed = _packed.get(weight, (None, None))
+    if known != state:
+        outputs, inputs = weight.shape[0], weight.shape[-1]
+        shape = outputs, weight[0].numel() // inputs, inputs
+        size = library().haskd_pack(weight.data_ptr(), *shape, None, 1)
+        packed = torch.empty(size, dtype=torch.float32)
+        library().haskd_pack(weight.data_ptr(), *shape, packed.data_ptr(), torch.get_num_threads())
+        _packed[weight] = state, packed
+    return packed
 
 
 def _checked(finish: Finish, y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, bool]:
