@@ -223,18 +223,14 @@ def stages(voxel_size: float, points: torch.Tensor) -> dict[str, Run]:
 
     maps(geometry)
 
-    def encode() -> torch.Tensor:
-        described = torch.cat([offset, points[:, 2:]], 1)
-        return network.point_encoder(network.scale(described))
-
-    encoded = encode()
+    encoded = network._encode(points, offset)
     pooled = pool(encoded, grouping)
     logits = torch.rand(len(points), 11)
     return {
         "choose points": lambda: segmenter._choose(raw, 0.0, 120.0),
         "voxels": lambda: group_by_key(locate(points, None, voxel_size)[0]),
         "kernel maps": lambda: maps(TorchGeometry(unique)),
-        "point-wise encoder": encode,
+        "point-wise encoder": lambda: network._encode(points, offset),
         "mean a voxel": lambda: pool(encoded, grouping),
         "U-Net": lambda: network.unet(pooled, voxels),
         "softmax, class, entropy": lambda: classify(logits, 1.0),

@@ -38,6 +38,10 @@ class SegmentationNetwork(nn.Module):
         """Channels of the places where `fuse` is called, finest first."""
         return self.channels
 
+    def fold(self) -> None:
+        """Have other layers do the work of a batch norm that is no `Normed`'s, where there is one;
+        every `Normed` is folded already."""
+
     def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
         """Class scores of every point.
 
@@ -87,11 +91,21 @@ class Normed(nn.Module):
     def fold(self) -> None:
         """w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps)."""
         norm = self.norm
+        if isinstance(norm, nn.Identity):
+            return
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         shape = (-1,) + (1,) * (self.layer.weight.dim() - 1)
         self.layer.weight.copy_(self.layer.weight * scale.view(shape))
         self.layer.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
         self.norm = nn.Identity()
+
+
+@torch.no_grad()
+def fold_scale(scale: BatchNorm, layer: nn.Linear) -> None:
+    """Have a linear layer with bias do the work of the norm before it, which learned no weights:
+    w' = w / sqrt(var + eps), b' = b - w' mean."""
+    layer.weight.copy_(layer.weight * torch.rsqrt(scale.running_var + scale.eps))
+    layer.bias.copy_(layer.bias - layer.weight @ scale.running_mean)
 
 
 class ResidualBlock(nn.Module):
@@ -107,8 +121,10 @@ class ResidualBlock(nn.Module):
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """Fold every `Normed` of a network in place; returns the network, in eval mode."""
-    for module in list(network.modules()):
-        if isinstance(module, Normed) and isinstance(module.norm, BatchNorm):
+    """Fold every batch norm of a network into the layer beside it, in place; returns the network,
+    in eval mode."""
+    # What stands within a module before the module itself.
+    for module in reversed(list(network.modules())):
+        if isinstance(module, (Normed, SegmentationNetwork)):
             module.fold()
     return network.eval()

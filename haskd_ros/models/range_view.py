@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from haskd_ros.errors import InputError
-from haskd_ros.models.blocks import BatchNorm, Fuse, Normed, SegmentationNetwork
+from haskd_ros.models.blocks import BatchNorm, Fuse, Normed, SegmentationNetwork, fold_scale
 from haskd_ros.models.panorama import Panorama, Pixels, pixels_of, project, relief
 from haskd_ros.sparse import group_by_key, pool, spread
 
@@ -111,6 +111,11 @@ class RangeViewUNet(SegmentationNetwork):
         self.pixel_head = nn.Linear(width, 2 * width)
         self.point_head = nn.Linear(width, 2 * width, bias=False)
         self.classifier = nn.Linear(2 * width, classes)
+
+    def fold(self) -> None:
+        if not isinstance(self.scale, nn.Identity):
+            fold_scale(self.scale, self.point_encoder[0].layer)
+            self.scale = nn.Identity()
 
     def features(
         self, points: Tensor, batch: Tensor | None = None, fuse: Fuse | None = None

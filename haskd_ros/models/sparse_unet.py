@@ -13,7 +13,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from haskd_ros.models.blocks import BatchNorm, Fuse, Normed, ResidualBlock, SegmentationNetwork
+from haskd_ros.models.blocks import (
+    BatchNorm,
+    Fuse,
+    Normed,
+    ResidualBlock,
+    SegmentationNetwork,
+    fold_scale,
+)
 from haskd_ros.sparse import (
     Finish,
     Geometry,
@@ -27,6 +34,7 @@ from haskd_ros.sparse import (
     make_geometry,
     pool,
 )
+from haskd_ros.sparse.native import kernels
 
 POINT_FEATURES = 5
 
@@ -117,6 +125,17 @@ class SparseUNet(SegmentationNetwork):
         self.point_head = Linear(width, 2 * width, bias=False)
         self.classifier = Linear(2 * width, classes)
 
+    def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
+        if torch.is_grad_enabled() or not kernels.usable(points):
+            return super().forward(points, batch)
+        with kernels.threads_to_kernels():
+            return super().forward(points, batch)
+
+    def fold(self) -> None:
+        if not isinstance(self.scale, nn.Identity):
+            fold_scale(self.scale, self.point_encoder[0].layer)
+            self.scale = nn.Identity()
+
     def features(
         self, points: Tensor, batch: Tensor | None = None, fuse: Fuse | None = None
     ) -> Tensor:
@@ -128,12 +147,20 @@ class SparseUNet(SegmentationNetwork):
         if len(points) == 0:
             return points.new_zeros(0, self.feature_width)
         voxels = voxelise(points, batch, self.voxel_size, self.backend)
-        point_features = self.point_encoder(self.scale(_describe(points, voxels.offset)))
+        point_features = self._encode(points, voxels.offset)
         x = self.unet(pool(point_features, voxels.grouping), voxels, fuse)
         # The sum of two linear maps is the linear map of both together; the voxels' half is
         # computed once a voxel instead of once a point.
         of_voxels = Finish(added=self.voxel_head(x), grouping=voxels.grouping, relu=True)
         return self.point_head(point_features, of_voxels)
+
+    def _encode(self, points: Tensor, offset: Tensor) -> Tensor:
+        """What a point-wise network makes of a point [N, channels[0]]. It is told the offset in the
+        voxel (3), the height in m and the intensity 0..1."""
+        described = offset, points[:, 2:]
+        if isinstance(self.scale, nn.Identity):
+            return self.point_encoder(described)
+        return self.point_encoder(self.scale(torch.cat(described, 1)))
 
     def unet(self, x: Tensor, voxels: Voxels, fuse: Fuse | None = None) -> Tensor:
         """[V, channels[0]] -> [V, channels[0]] over the voxels of level 0."""
@@ -148,9 +175,3 @@ class SparseUNet(SegmentationNetwork):
             x = self.up[level](x, geometry, level)
             x = self.decoder[level]((x, skips[level]), geometry, level)
         return x
-
-
-def _describe(points: Tensor, offset: Tensor) -> Tensor:
-    """What a point-wise network is told of a point: [N, 5] offset in the voxel (3), height in m,
-    intensity 0..1."""
-    return torch.cat([offset, points[:, 2:]], 1)

@@ -132,7 +132,7 @@ def _compiled(
     weight = weight.contiguous()
     if torch.is_grad_enabled() and any(t.requires_grad for t in (*x, weight, *finish.tensors)):
         return finish(_CompiledConvolution.apply(_side_by_side(x), weight, pairs, adjoint))
-    first, *others = (part.contiguous() for part in x)
+    first, *others = (part if part.stride(1) == 1 else part.contiguous() for part in x)
     beside = next(iter(others), None)
     # A linear layer's weight comes as a new view each time, and is small.
     keep = len(pairs.sizes) > 1
@@ -171,15 +171,16 @@ def convolve(
     return finish(_Convolution.apply(x, kernel, pairs, adjoint))
 
 
-def multiply(x: Tensor, weight: Tensor, finish: Finish = NOTHING) -> Tensor:
+def multiply(x: Features, weight: Tensor, finish: Finish = NOTHING) -> Tensor:
     """x [R, I] times the transpose of weight [O, I] -> [R, O], and what follows; differentiable.
 
     Raises:
         ValueError: x, or what is added, is of another shape than the weight says.
     """
-    _check((x,), len(x), weight)
-    if not kernels.usable(x, weight, *finish.tensors):
-        return finish(F.linear(x, weight))
+    x = x if isinstance(x, tuple) else (x,)
+    _check(x, len(x[0]), weight)
+    if not kernels.usable(*x, weight, *finish.tensors):
+        return finish(F.linear(_side_by_side(x), weight))
     # A convolution with a kernel of one tap.
-    pairs = identity_map(len(x))
-    return _compiled((x,), weight[:, None], pairs, pairs, finish)
+    pairs = identity_map(len(x[0]))
+    return _compiled(x, weight[:, None], pairs, pairs, finish)

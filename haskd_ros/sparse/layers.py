@@ -82,6 +82,6 @@ class Linear(Finishing, nn.Linear):
     """The same on every row of [R, I]: torch's own, and faster on a CPU where kernels could be
     compiled."""
 
-    def forward(self, x: Tensor, finish: Finish = NOTHING) -> Tensor:
+    def forward(self, x: Features, finish: Finish = NOTHING) -> Tensor:
         """[R, I] -> [R, O]."""
         return multiply(x, self.weight, self._with_bias(finish))

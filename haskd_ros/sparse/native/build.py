@@ -34,7 +34,8 @@ _lock = threading.Lock()
 _pointer, _int, _long, _float = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _SIGNATURES = {
     "haskd_convolve": (
-        *(_pointer, _pointer, _long, _pointer, _pointer, _long, _int, _long, _int, _int),
+        *(_pointer, _long, _pointer, _long, _long, _pointer, _pointer),
+        *(_long, _int, _long, _int, _int),
         *(_pointer, _pointer, _pointer, _int, _pointer, _long),
         *(_pointer, _pointer, _pointer, _int, _int),
     ),

@@ -75,10 +75,12 @@ Floats floats(int64_t count) {
 
 // ---- y[target] += x[source] w
 
-// Rows of features, or rows of two matrices side by side: columns[1] may be 0.
+// Rows of features, one every `step` floats, or rows of two matrices side by side: columns[1] may
+// be 0.
 struct Features {
     const float* x[2];
     int64_t columns[2];
+    int64_t step[2];
 };
 
 struct Product {
@@ -103,7 +105,7 @@ void Multiply<ROWS, VECTORS>::run(const Product& p, const int32_t* sources,
     for (int side = 0; side < 2; ++side) {
         const int64_t columns = p.features.columns[side];
         const float* from[ROWS];
-        for (int r = 0; r < ROWS; ++r) from[r] = p.features.x[side] + sources[r] * columns;
+        for (int r = 0; r < ROWS; ++r) from[r] = p.features.x[side] + sources[r] * p.features.step[side];
         for (int64_t i = 0; i < columns; ++i, weights += VECTORS * LANES) {
             Vector weight[VECTORS];
             for (int v = 0; v < VECTORS; ++v) weight[v] = load(weights + v * LANES);
@@ -133,11 +135,11 @@ void multiply(const Product& p, int vectors, const int32_t* sources, const int32
               int64_t pairs) {
     const int rows = gathered_rows(vectors);
     const auto& tiles = TILES<Multiply>[vectors - 1];
-    const auto [x, columns] = p.features;
+    const auto& [x, columns, step] = p.features;
     for (; pairs >= rows; pairs -= rows, sources += rows, targets += rows) {
         for (int64_t r = rows; r < std::min<int64_t>(pairs, 2 * rows); ++r)
             for (int side = 0; side < 2; ++side)
-                __builtin_prefetch(x[side] + sources[r] * columns[side]);
+                __builtin_prefetch(x[side] + sources[r] * step[side]);
         tiles[rows - 1](p, sources, targets);
     }
     if (pairs) tiles[pairs - 1](p, sources, targets);
@@ -319,14 +321,16 @@ int64_t haskd_pack(const float* weight, int64_t outputs, int taps, int64_t input
 
 // y [rows, outputs] = convolution of x with weight [outputs, taps, inputs], and what follows it;
 // backward, the gradient of x [rows, inputs] from that of y. The last `more_inputs` columns of x
-// stand in a matrix of their own, `more`. packed: the weight by haskd_pack, or null.
-void haskd_convolve(const float* x, const float* more, int64_t more_inputs, const float* weight,
+// stand in a matrix of their own, `more`; rows of the two lie so many floats apart. packed: the weight by haskd_pack, or null.
+void haskd_convolve(const float* x, int64_t x_step, const float* more, int64_t more_inputs,
+                    int64_t more_step, const float* weight,
                     const float* packed, int64_t outputs, int taps, int64_t inputs, int backward, int mirrored,
                     const int32_t* sources, const int32_t* targets, const int64_t* starts,
                     int identity, float* y, int64_t rows, const float* bias, const float* added,
                     const int64_t* added_rows, int relu, int threads) {
     const int64_t from = backward ? outputs : inputs, to = backward ? inputs : outputs;
-    const Features features{{x, more_inputs ? more : x}, {from - more_inputs, more_inputs}};
+    const Features features{
+        {x, more_inputs ? more : x}, {from - more_inputs, more_inputs}, {x_step, more_step}};
     const Finish finish(bias, added, added_rows, relu != 0, to);
     const std::vector<Strip> strips = strips_of(to);
     const int64_t width = ceil_div(to, LANES) * LANES;

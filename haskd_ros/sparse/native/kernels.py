@@ -24,6 +24,7 @@ _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 # Weights of networks that infer, packed: the library and the version they were packed for.
 _packed = WeakIdKeyDictionary()
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
+_threads: ContextVar[int] = ContextVar("threads", default=0)
 
 
 def usable(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> bool:
@@ -45,6 +46,24 @@ def plain_torch() -> Iterator[None]:
         _plain.reset(token)
 
 
+@contextmanager
+def threads_to_kernels() -> Iterator[None]:
+    """Within it the kernels have all of torch's threads and torch has one: its threads and theirs
+    would take the cores from each other."""
+    threads = torch.get_num_threads()
+    token = _threads.set(threads)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        _threads.reset(token)
+
+
+def _thread_count() -> int:
+    return _threads.get() or torch.get_num_threads()
+
+
 def _pairs(pairs: KernelMap) -> tuple[int, int, int, int]:
     identity = len(pairs.sizes) // 2 if pairs.identity_centre else -1
     starts = pairs.offset_starts
@@ -61,13 +80,14 @@ def convolve(
     beside: Tensor | None = None,
     keep_packed: bool = False,
 ) -> Tensor:
-    """Sparse convolution of contiguous x [U, I] with weight [O, k, k, k, I] -> [V, O].
+    """Sparse convolution of x [U, I] with contiguous weight [O, k, k, k, I] -> [V, O].
 
     Args:
+        x: its values lie side by side within a row.
         backward: x is a gradient [U, O] of an output, the result that of an input [V, I].
         mirrored: take the taps from the last to the first.
         finish: done to the result; its tensors are float32 on the CPU.
-        beside: contiguous [U, J], the last J of the I channels; x then has the others alone.
+        beside: [U, J] like x, the last J of the I channels; x then has the others alone.
         keep_packed: keep the weight as the kernel wants it for the next call; not backward.
 
     Raises:
@@ -82,8 +102,10 @@ def convolve(
     packed = _packed_weight(weight) if keep_packed else None
     library().haskd_convolve(
         x.data_ptr(),
+        x.stride(0),
         _address(beside),
         0 if beside is None else beside.shape[1],
+        0 if beside is None else beside.stride(0),
         weight.data_ptr(),
         _address(packed),
         outputs,
@@ -98,7 +120,7 @@ def convolve(
         _address(added),
         _address(rows),
         relu,
-        torch.get_num_threads(),
+        _thread_count(),
     )
     return y
 
@@ -115,7 +137,7 @@ def _packed_weight(weight: Tensor) -> Tensor | None:
         shape = outputs, weight[0].numel() // inputs, inputs
         size = library().haskd_pack(weight.data_ptr(), *shape, None, 1)
         packed = torch.empty(size, dtype=torch.float32)
-        library().haskd_pack(weight.data_ptr(), *shape, packed.data_ptr(), torch.get_num_threads())
+        library().haskd_pack(weight.data_ptr(), *shape, packed.data_ptr(), _thread_count())
         _packed[weight] = state, packed
     return packed
 
@@ -148,7 +170,7 @@ def weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor, pairs: KernelMa
         *_pairs(pairs),
         pairs.outputs,
         result.data_ptr(),
-        torch.get_num_threads(),
+        _thread_count(),
     )
     return result
 
@@ -162,7 +184,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         *x.shape,
         mean.data_ptr(),
         variance.data_ptr(),
-        torch.get_num_threads(),
+        _thread_count(),
     )
     return mean, variance
 
@@ -180,7 +202,7 @@ def affine(
         _address(added),
         relu,
         y.data_ptr(),
-        torch.get_num_threads(),
+        _thread_count(),
     )
     return y
 
@@ -215,7 +237,7 @@ def norm_backward(
         of_weight.data_ptr(),
         of_bias.data_ptr(),
         _address(added_gradient),
-        torch.get_num_threads(),
+        _thread_count(),
     )
     return x_gradient, of_weight, of_bias, added_gradient
 
@@ -273,7 +295,7 @@ def voxel_keys(
         field_bits,
         keys.data_ptr(),
         offset.data_ptr(),
-        torch.get_num_threads(),
+        _thread_count(),
     )
     return keys, offset, reach
 
@@ -289,7 +311,7 @@ def pool(x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
         starts.data_ptr(),
         len(starts),
         mean.data_ptr(),
-        torch.get_num_threads(),
+        _thread_count(),
     )
     return mean
 
@@ -306,7 +328,7 @@ def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor
         class_id.data_ptr(),
         probability.data_ptr(),
         entropy.data_ptr(),
-        torch.get_num_threads(),
+        _thread_count(),
     )
     return class_id, probability, entropy
 
@@ -343,7 +365,7 @@ def submanifold_pairs(keys: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, tu
         sources.data_ptr(),
         targets.data_ptr(),
         sizes.data_ptr(),
-        torch.get_num_threads(),
+        _thread_count(),
     )
     return sources[:pairs], targets[:pairs], tuple(sizes.tolist())
 
