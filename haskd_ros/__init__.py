@@ -5,9 +5,10 @@ import os
 __version__ = "0.1.0"
 
 # GNU OpenMP reads this when torch loads it, so it must stand before. By default a thread that has
-# done its share of a parallel region spins for up to a millisecond before it sleeps, and a network
-# has hundreds of such regions a cloud: as soon as anything else wants the cores, threads that
-# compute wait for threads that only spin. With a short spin two nodes on two cores label every
-# cloud instead of half of them; a node alone pays a tenth of its median (docs/results/node.md).
+# done its share of a parallel region spins for up to a millisecond before it sleeps, and plain
+# torch has hundreds of such regions a cloud: as soon as anything else wants the cores, threads that
+# compute wait for threads that only spin, and two nodes on two cores label half of their clouds
+# (docs/results/node.md). The compiled kernels have threads of their own, see
+# sparse/native/threads.h, and OpenMP's must make way for them too.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "1000"

@@ -111,6 +111,6 @@ def test_what_can_not_be_compared_is_refused_before_anything_is_started(
         benchmark(drive, [tiny_model], ["tensorrt"], **arguments)
     with pytest.raises(InputError, match="candidates of one name: tiny, 10 Hz, tiny, 10 Hz"):
         benchmark(drive, [tiny_model, tiny_model], ["auto"], **arguments)
-    with pytest.raises(InputError, match=r"a cloud has \d+ points, fewer than --points 10000000"):
+    with pytest.raises(InputError, match=r"a cloud has \d+ points, fewer than 10000000"):
         benchmark(drive, [tiny_model], ["auto"], **arguments, points=10_000_000)
     assert not (tmp_path / "out").exists()

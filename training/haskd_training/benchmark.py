@@ -155,17 +155,25 @@ def _clouds(bag: Path, topic: str | None, most: int, points: int | None) -> list
 
 
 def _drawn(cdr: bytes, points: int) -> bytes:
-    """Some points of a serialised cloud, in their order; of every cloud the same ones."""
-    cloud = _TYPES.deserialize_cdr(cdr, POINT_CLOUD)
+    """Some points of a serialised cloud."""
+    cloud = draw_points(_TYPES.deserialize_cdr(cdr, POINT_CLOUD), points)
+    return bytes(_TYPES.serialize_cdr(cloud, POINT_CLOUD))
+
+
+def draw_points(cloud: Any, points: int) -> Any:
+    """Some points of a cloud, in their order; of every cloud of that size the same ones.
+
+    Raises:
+        InputError: it has fewer.
+    """
     count, step = cloud.height * cloud.width, cloud.point_step
     if count < points:
-        raise InputError(f"a cloud has {count} points, fewer than --points {points}")
+        raise InputError(f"a cloud has {count} points, fewer than {points}")
     rows = cloud.data.reshape(cloud.height, -1)[:, : cloud.width * step].reshape(count, step)
     chosen = np.sort(np.random.default_rng(0).permutation(count)[:points])
-    fewer = replace(
+    return replace(
         cloud, height=1, width=points, row_step=points * step, data=rows[chosen].reshape(-1)
     )
-    return bytes(_TYPES.serialize_cdr(fewer, POINT_CLOUD))
 
 
 def _looped(clouds: Sequence[RecordedCloud], frames: int, rate_hz: float) -> list[RecordedCloud]:
