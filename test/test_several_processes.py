@@ -108,6 +108,14 @@ def test_a_process_whose_sweeps_have_no_points_keeps_in_step(results):
     assert results[0]["weights"] == results[1]["weights"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+def test_no_thread_of_the_group_outlives_it(together):
+    # One that did could abort the process while the interpreter is taken down.
+    for rank in (0, 1):
+        names = (together / f"threads-{rank}.txt").read_text().splitlines()
+        assert names and not [name for name in names if "gloo" in name]
+
+
 def test_both_processes_stop_where_one_can_not_go_on(results):
     for result in results:
         assert "training diverged: loss nan at step 0" in result["lost"]

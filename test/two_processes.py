@@ -1,11 +1,14 @@
 """What each of two processes does for test_several_processes.py; torchrun starts it.
 
-Arguments: cache, folder for results, settings as JSON. Leaves result-RANK.json in the folder.
+Arguments: cache, folder for results, settings as JSON. Leaves result-RANK.json in the folder, and
+threads-RANK.txt, the names of those that live when Python begins to take the interpreter down.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -109,5 +112,12 @@ def main(cache: Path, out: Path, config: StudentConfig) -> None:
     (out / f"result-{fabric.global_rank}.json").write_text(json.dumps(result))
 
 
+def note_threads(out: Path) -> None:
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    (out / f"threads-{os.environ['RANK']}.txt").write_text("\n".join(names))
+
+
 if __name__ == "__main__":
+    # The first handler to be registered is the last to run.
+    atexit.register(note_threads, Path(sys.argv[2]))
     main(Path(sys.argv[1]), Path(sys.argv[2]), StudentConfig.model_validate_json(sys.argv[3]))

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from haskd_ros.errors import InputError
 from haskd_training.batches import Batch, EpochSampler, SweepDataset, training_loader
 from haskd_training.checkpoint import load_checkpoint, save_checkpoint
-from haskd_training.processes import copy_buffers, processes_and_machines
+from haskd_training.processes import copy_buffers, leave_at_exit, processes_and_machines
 from haskd_training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,8 @@ def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
         loggers=TensorBoardLogger(folder, name="tensorboard", version=""),
     )
     fabric.launch()
+    if fabric.world_size > 1:
+        leave_at_exit()
     return fabric
 
 

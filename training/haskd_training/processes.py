@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Sequence
 from typing import TypeVar
@@ -34,6 +36,26 @@ def processes_and_machines() -> tuple[int, int]:
             "every machine must get the same --nproc-per-node"
         )
     return here, every // here
+
+
+def leave_at_exit() -> None:
+    """Have this process end its part in the group while Python is still whole.
+
+    Threads of gloo hold on to tensors for a moment after a collective operation is over, and for
+    as long as anything holds the group, the wrapped networks of past trainings among them. One
+    that lets go of a tensor while the interpreter is being taken down aborts the process
+    (pytorch/pytorch#179291).
+    """
+    # Runs before the handlers that were registered earlier, Fabric's own among them.
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    # What Python has not cleaned up yet would keep the group, and its threads, alive.
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    gc.collect()
 
 
 def share(items: Sequence[Item], fabric: Fabric) -> Sequence[Item]:
