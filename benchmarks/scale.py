@@ -102,15 +102,14 @@ def long_bag(bag: Path, out: Path, sweeps: int, points: int) -> Path:
     period = max(times) - min(times) + 100_000_000
     writer = bag_writer(out, StoragePlugin.MCAP)
     with writer:
-        connections = {
-            connection.topic: writer.add_connection(
-                connection.topic,
+        connections = {}
+        for topic, connection in {c.topic: c for c, _, _ in recorded}.items():
+            connections[topic] = writer.add_connection(
+                topic,
                 connection.msgtype,
                 typestore=TYPES,
                 offered_qos_profiles=connection.ext.offered_qos_profiles,
             )
-            for connection, _, _ in recorded
-        }
         for turn, (connection, time_ns, message) in endless(recorded):
             if sweeps == 0:
                 break

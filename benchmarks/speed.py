@@ -41,7 +41,7 @@ from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter, classify
 from haskd_ros.sparse import Linear, TorchGeometry, group_by_key, locate, pool, spconv_backend
 from haskd_ros.sparse.kernel_map import KernelMap
 from haskd_ros.sparse.native import build as native
-from haskd_ros.sparse.native.kernels import plain_torch
+from haskd_ros.sparse.native import kernels
 from haskd_training.cache import Cache
 from haskd_training.machine import machine
 from haskd_training.onnx_export import export_onnx
@@ -172,7 +172,7 @@ def candidates(
     result = {}
     if device.type == "cpu" and native.library() is not None:
         result[f"{size} compiled"] = on("torch")
-    result[f"{size} torch"] = plain_torch()(on("torch"))
+    result[f"{size} torch"] = kernels.plain_torch()(on("torch"))
     for name, module in modules.items():
         run = on("spconv")
         result[f"{size} {name}"] = spconv_is(module)(run)
@@ -226,7 +226,7 @@ def stages(voxel_size: float, points: torch.Tensor) -> dict[str, Run]:
     encoded = network._encode(points, offset)
     pooled = pool(encoded, grouping)
     logits = torch.rand(len(points), 11)
-    return {
+    steps = {
         "choose points": lambda: segmenter._choose(raw, 0.0, 120.0),
         "voxels": lambda: group_by_key(locate(points, None, voxel_size)[0]),
         "kernel maps": lambda: maps(TorchGeometry(unique)),
@@ -234,8 +234,10 @@ def stages(voxel_size: float, points: torch.Tensor) -> dict[str, Run]:
         "mean a voxel": lambda: pool(encoded, grouping),
         "U-Net": lambda: network.unet(pooled, voxels),
         "softmax, class, entropy": lambda: classify(logits, 1.0),
-        "all, head included": lambda: segmenter(raw),
     }
+    # As the network itself has it.
+    alone = {name: kernels.own_threads()(step) for name, step in steps.items()}
+    return {"all, the head included": lambda: segmenter(raw)} | alone
 
 
 def measure(runs: dict[str, Run], repeats: int, on_gpu: bool) -> dict[str, np.ndarray]:
@@ -313,8 +315,7 @@ def main() -> None:
     for count, voxel_size, _ in () if on_gpu else CASES["cpu"][:3]:
         points = cloud(sweep, count)
         times = measure(stages(voxel_size, points), arguments.repeats, on_gpu)
-        whole = times.pop("all, head included")
-        show(f"S, {len(points):,} points, {voxel_size} m: stages", {"all": whole} | times)
+        show(f"S, {len(points):,} points, {voxel_size} m: stages", times)
 
 
 if __name__ == "__main__":

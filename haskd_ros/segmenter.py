@@ -186,7 +186,8 @@ def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor
         where a score is NaN or infinitely high.
     """
     if kernels.usable(logits) and logits.shape[1] <= 256:
-        return kernels.classify(logits.contiguous(), temperature)
+        with kernels.own_threads():
+            return kernels.classify(logits.contiguous(), temperature)
     log_p = torch.log_softmax(logits / temperature, 1)
     p = log_p.exp()
     probability, class_id = p.max(1)

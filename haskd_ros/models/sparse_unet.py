@@ -128,7 +128,7 @@ class SparseUNet(SegmentationNetwork):
     def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
         if torch.is_grad_enabled() or not kernels.usable(points):
             return super().forward(points, batch)
-        with kernels.threads_to_kernels():
+        with kernels.own_threads():
             return super().forward(points, batch)
 
     def fold(self) -> None:

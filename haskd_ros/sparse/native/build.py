@@ -102,9 +102,11 @@ def cache_folder() -> Path:
 
 
 def native_flags() -> tuple[str, ...]:
-    """Compiler flags for this machine's instruction set."""
+    """Compiler flags for this machine's instruction set, and for torch's own OpenMP library where
+    that is there: a second one would fight with it over the cores."""
     tuned = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
-    return (*FLAGS, tuned)
+    openmp = ("-fopenmp",) if hasattr(ctypes.CDLL(None), "GOMP_parallel") else ()
+    return (*FLAGS, tuned, *openmp)
 
 
 def _cpu() -> str:
@@ -144,6 +146,7 @@ def build(flags: tuple[str, ...], folder: Path) -> Path:
             objects = [f"{scratch}/{name}.o" for name in SOURCES]
             for name, made in zip(SOURCES, objects):
                 _run([compiler, *flags, "-c", str(FOLDER / name), "-o", made])
+            # Linked without -fopenmp: its functions are then those that torch has loaded.
             _run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/kernels.so"])
             os.replace(f"{scratch}/kernels.so", target)
     except OSError as error:

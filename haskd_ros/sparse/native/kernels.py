@@ -24,7 +24,7 @@ _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 # Weights of networks that infer, packed: the library and the version they were packed for.
 _packed = WeakIdKeyDictionary()
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
-_threads: ContextVar[int] = ContextVar("threads", default=0)
+_own: ContextVar[int] = ContextVar("own", default=0)
 
 
 def usable(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> bool:
@@ -47,21 +47,22 @@ def plain_torch() -> Iterator[None]:
 
 
 @contextmanager
-def threads_to_kernels() -> Iterator[None]:
-    """Within it the kernels have all of torch's threads and torch has one: its threads and theirs
-    would take the cores from each other."""
+def own_threads() -> Iterator[None]:
+    """Within it the kernels work on threads of their own, as many as torch has, and torch itself on
+    one: for work in which torch has little to do. Elsewhere they share torch's threads."""
     threads = torch.get_num_threads()
-    token = _threads.set(threads)
+    token = _own.set(threads)
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        _threads.reset(token)
+        _own.reset(token)
 
 
 def _thread_count() -> int:
-    return _threads.get() or torch.get_num_threads()
+    """As the kernels take it: below 0 where the threads are their own."""
+    return -_own.get() or torch.get_num_threads()
 
 
 def _pairs(pairs: KernelMap) -> tuple[int, int, int, int]:

@@ -16,6 +16,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 class Team {
@@ -43,7 +44,7 @@ class Team {
             for (int64_t i = 0; i < count; ++i) f(i);
             return;
         }
-        for (; members < helpers; ++members) hire();
+        while (members < helpers && hire()) ++members;
         work = [](const void* function, int64_t i) {
             (*static_cast<const Function*>(function))(i);
         };
@@ -67,13 +68,20 @@ class Team {
     using Clock = std::chrono::steady_clock;
     static constexpr std::chrono::microseconds AWAKE{2000};
 
-    void hire() {
+    // False where the system has no thread to give: then fewer do the work.
+    bool hire() {
         // Signals are for the program's own threads.
         sigset_t all, before;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        std::thread([this, number = members] { help(number); }).detach();
+        bool hired = true;
+        try {
+            std::thread([this, number = members] { help(number); }).detach();
+        } catch (const std::system_error&) {
+            hired = false;
+        }
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return hired;
     }
 
     void take_part() {
@@ -117,13 +125,24 @@ class Team {
     std::condition_variable wake;
 };
 
-// f(i) for every i below count.
+// f(i) for every i below count, by so many threads: those of OpenMP, which torch works with as well,
+// or, where the number is negative, as many of our own. Ours are the faster ones as long as torch's
+// rest; where torch works in between, as in training, both would want the same cores.
 template <typename Function>
 void share(int64_t count, int threads, const Function& f) {
+    if (threads < -1) {
+        Team::ours().run(count, -threads, f);
+        return;
+    }
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (int64_t i = 0; i < count; ++i) f(i);
+#else
     if (threads > 1)
         Team::ours().run(count, threads, f);
     else
         for (int64_t i = 0; i < count; ++i) f(i);
+#endif
 }
 
 // f(block, first, last) for blocks of so many rows.
