@@ -22,10 +22,17 @@ def street_like_keys(points: int) -> torch.Tensor:
     return pack(torch.cat([xy, height], 1).unique(dim=0)).sort().values
 
 
-def assert_equal_to_rounding(found, wanted):
+def assert_equal_to_rounding(found, wanted, terms: float = 1e-3):
+    """Equal but for float32's rounding.
+
+    Args:
+        terms: magnitude of what was added up: a sum that cancels out has the rounding of its terms.
+    """
     for one, other in zip(found, wanted, strict=True):
         scale = float(other.detach().abs().max()) if other.numel() else 0.0
-        torch.testing.assert_close(one.double(), other.double(), rtol=0, atol=3e-6 * (scale + 1e-3))
+        torch.testing.assert_close(
+            one.double(), other.double(), rtol=0, atol=3e-6 * max(scale, terms)
+        )
 
 
 def instruction_sets() -> dict[str, tuple[str, ...]]:
