@@ -18,7 +18,6 @@ from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import fold_batch_norm
 from haskd_ros.sparse import spconv_backend
 from haskd_ros.sparse.native import kernels
-from haskd_ros.sparse.native.build import library as compiled_kernels
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
 DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
@@ -198,7 +197,7 @@ def _engine(device: torch.device) -> str:
     """What computes the sparse convolutions, in words."""
     if device.type == "cpu":
         # Compiled at first use: now, so that no cloud waits for it.
-        return "plain torch" if compiled_kernels() is None else "compiled kernels"
+        return "compiled kernels" if kernels.usable() else "plain torch"
     return "spconv" if spconv_backend.available() else "plain torch"
 
 

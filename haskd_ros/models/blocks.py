@@ -101,11 +101,14 @@ class Normed(nn.Module):
 
 
 @torch.no_grad()
-def fold_scale(scale: BatchNorm, layer: nn.Linear) -> None:
+def fold_scale(scale: nn.Module, layer: nn.Linear) -> nn.Identity:
     """Have a linear layer with bias do the work of the norm before it, which learned no weights:
-    w' = w / sqrt(var + eps), b' = b - w' mean."""
+    w' = w / sqrt(var + eps), b' = b - w' mean. Returns what stands in the norm's place."""
+    if isinstance(scale, nn.Identity):
+        return scale
     layer.weight.copy_(layer.weight * torch.rsqrt(scale.running_var + scale.eps))
     layer.bias.copy_(layer.bias - layer.weight @ scale.running_mean)
+    return nn.Identity()
 
 
 class ResidualBlock(nn.Module):

@@ -113,9 +113,7 @@ class RangeViewUNet(SegmentationNetwork):
         self.classifier = nn.Linear(2 * width, classes)
 
     def fold(self) -> None:
-        if not isinstance(self.scale, nn.Identity):
-            fold_scale(self.scale, self.point_encoder[0].layer)
-            self.scale = nn.Identity()
+        self.scale = fold_scale(self.scale, self.point_encoder[0].layer)
 
     def features(
         self, points: Tensor, batch: Tensor | None = None, fuse: Fuse | None = None

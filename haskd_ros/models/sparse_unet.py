@@ -7,6 +7,7 @@ on the road is a matter of single returns, and a voxel's mean intensity hides it
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -126,15 +127,12 @@ class SparseUNet(SegmentationNetwork):
         self.classifier = Linear(2 * width, classes)
 
     def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
-        if torch.is_grad_enabled() or not kernels.usable(points):
-            return super().forward(points, batch)
-        with kernels.own_threads():
+        inference = not torch.is_grad_enabled() and kernels.usable(points)
+        with kernels.own_threads() if inference else nullcontext():
             return super().forward(points, batch)
 
     def fold(self) -> None:
-        if not isinstance(self.scale, nn.Identity):
-            fold_scale(self.scale, self.point_encoder[0].layer)
-            self.scale = nn.Identity()
+        self.scale = fold_scale(self.scale, self.point_encoder[0].layer)
 
     def features(
         self, points: Tensor, batch: Tensor | None = None, fuse: Fuse | None = None

@@ -102,7 +102,7 @@ class _CompiledConvolution(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor, pairs: KernelMap, adjoint: KernelMap) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.pairs, ctx.adjoint = pairs, adjoint
-        return kernels.convolve(x, weight, pairs)
+        return kernels.convolve(x, weight, pairs, NOTHING)
 
     @staticmethod
     @once_differentiable
@@ -112,7 +112,9 @@ class _CompiledConvolution(torch.autograd.Function):
         x_gradient = weight_gradient = None
         if ctx.needs_input_grad[0]:
             mirrored = ctx.pairs.identity_centre
-            x_gradient = kernels.convolve(gradient, weight, ctx.adjoint, True, mirrored)
+            x_gradient = kernels.convolve(
+                gradient, weight, ctx.adjoint, NOTHING, backward=True, mirrored=mirrored
+            )
         if ctx.needs_input_grad[1]:
             weight_gradient = kernels.weight_gradient(x, gradient, weight, ctx.pairs)
         return x_gradient, weight_gradient, None, None
@@ -136,7 +138,7 @@ def _compiled(
     beside = next(iter(others), None)
     # A linear layer's weight comes as a new view each time, and is small.
     keep = len(pairs.sizes) > 1
-    return kernels.convolve(first, weight, pairs, finish=finish, beside=beside, keep_packed=keep)
+    return kernels.convolve(first, weight, pairs, finish, beside, keep_packed=keep)
 
 
 def _side_by_side(x: Sequence[Tensor]) -> Tensor:

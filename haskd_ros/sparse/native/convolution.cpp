@@ -105,7 +105,8 @@ void Multiply<ROWS, VECTORS>::run(const Product& p, const int32_t* sources,
     for (int side = 0; side < 2; ++side) {
         const int64_t columns = p.features.columns[side];
         const float* from[ROWS];
-        for (int r = 0; r < ROWS; ++r) from[r] = p.features.x[side] + sources[r] * p.features.step[side];
+        for (int r = 0; r < ROWS; ++r)
+            from[r] = p.features.x[side] + sources[r] * p.features.step[side];
         for (int64_t i = 0; i < columns; ++i, weights += VECTORS * LANES) {
             Vector weight[VECTORS];
             for (int v = 0; v < VECTORS; ++v) weight[v] = load(weights + v * LANES);
@@ -321,13 +322,14 @@ int64_t haskd_pack(const float* weight, int64_t outputs, int taps, int64_t input
 
 // y [rows, outputs] = convolution of x with weight [outputs, taps, inputs], and what follows it;
 // backward, the gradient of x [rows, inputs] from that of y. The last `more_inputs` columns of x
-// stand in a matrix of their own, `more`; rows of the two lie so many floats apart. packed: the weight by haskd_pack, or null.
+// stand in a matrix of their own, `more`; rows of the two lie so many floats apart. packed: the
+// weight by haskd_pack, or null.
 void haskd_convolve(const float* x, int64_t x_step, const float* more, int64_t more_inputs,
-                    int64_t more_step, const float* weight,
-                    const float* packed, int64_t outputs, int taps, int64_t inputs, int backward, int mirrored,
-                    const int32_t* sources, const int32_t* targets, const int64_t* starts,
-                    int identity, float* y, int64_t rows, const float* bias, const float* added,
-                    const int64_t* added_rows, int relu, int threads) {
+                    int64_t more_step, const float* weight, const float* packed, int64_t outputs,
+                    int taps, int64_t inputs, int backward, int mirrored, const int32_t* sources,
+                    const int32_t* targets, const int64_t* starts, int identity, float* y,
+                    int64_t rows, const float* bias, const float* added, const int64_t* added_rows,
+                    int relu, int threads) {
     const int64_t from = backward ? outputs : inputs, to = backward ? inputs : outputs;
     const Features features{
         {x, more_inputs ? more : x}, {from - more_inputs, more_inputs}, {x_step, more_step}};

@@ -38,10 +38,11 @@ int64_t haskd_group(const int64_t* keys, const int64_t* order, int64_t rows, int
 // a tap the targets ascend. sizes [27]: pairs of each tap, 0 for the centre. Returns how many.
 //
 // Sought are the taps behind the centre alone: the next voxel in z, then z - 1, z, z + 1 of four
-// other columns, whose keys are higher by columns[0..3]; mirrored taps have the same pairs, swapped.
+// other columns, whose keys are higher by columns[0..3]; mirrored taps have the same pairs,
+// swapped.
 int64_t haskd_submanifold_pairs(const int64_t* keys, int64_t rows, const int64_t* columns,
                                 int32_t* sources, int32_t* targets, int64_t* sizes, int threads) {
-    // Rows are worked on in parts, each of which writes what it finds at the places of its own rows.
+    // Rows are worked on in parts, each of which writes what it finds at its own rows' places.
     const int64_t part_rows = ceil_div(rows, PARTS) + 1;
     std::unique_ptr<int32_t[]> far(new int32_t[HALF * rows]), near(new int32_t[HALF * rows]);
     int64_t found[HALF][PARTS] = {};
@@ -90,7 +91,8 @@ int64_t haskd_submanifold_pairs(const int64_t* keys, int64_t rows, const int64_t
     int64_t starts[2 * HALF + 2] = {};
     for (int tap = 0; tap < 2 * HALF + 1; ++tap) {
         const int half = tap < HALF ? HALF - 1 - tap : tap - HALF - 1;
-        sizes[tap] = tap == HALF ? 0 : std::accumulate(found[half], found[half] + PARTS, int64_t{0});
+        const int64_t* of_parts = found[half];
+        sizes[tap] = tap == HALF ? 0 : std::accumulate(of_parts, of_parts + PARTS, int64_t{0});
         starts[tap + 1] = starts[tap] + sizes[tap];
     }
     share(2 * HALF + 1, threads, [&](int64_t tap) {

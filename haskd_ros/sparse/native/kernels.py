@@ -75,31 +75,28 @@ def convolve(
     x: Tensor,
     weight: Tensor,
     pairs: KernelMap,
-    backward: bool = False,
-    mirrored: bool = False,
-    finish: Finish | None = None,
+    finish: Finish,
     beside: Tensor | None = None,
     keep_packed: bool = False,
+    backward: bool = False,
+    mirrored: bool = False,
 ) -> Tensor:
     """Sparse convolution of x [U, I] with contiguous weight [O, k, k, k, I] -> [V, O].
 
     Args:
         x: its values lie side by side within a row.
-        backward: x is a gradient [U, O] of an output, the result that of an input [V, I].
-        mirrored: take the taps from the last to the first.
         finish: done to the result; its tensors are float32 on the CPU.
         beside: [U, J] like x, the last J of the I channels; x then has the others alone.
         keep_packed: keep the weight as the kernel wants it for the next call; not backward.
+        backward: x is a gradient [U, O] of an output, the result that of an input [V, I].
+        mirrored: take the taps from the last to the first.
 
     Raises:
         ValueError: what `finish` adds is of another shape than the result.
     """
     outputs, inputs = weight.shape[0], weight.shape[-1]
     y = x.new_empty(pairs.outputs, inputs if backward else outputs)
-    bias = added = rows = None
-    relu = False
-    if finish is not None:
-        bias, added, rows, relu = _checked(finish, y)
+    bias, added, rows = _tensors(finish, y)
     packed = _packed_weight(weight) if keep_packed else None
     library().haskd_convolve(
         x.data_ptr(),
@@ -120,7 +117,7 @@ def convolve(
         _address(bias),
         _address(added),
         _address(rows),
-        relu,
+        finish.relu,
         _thread_count(),
     )
     return y
@@ -143,8 +140,8 @@ def _packed_weight(weight: Tensor) -> Tensor | None:
     return packed
 
 
-def _checked(finish: Finish, y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, bool]:
-    """Contiguous bias, added and rows of what is added."""
+def _tensors(finish: Finish, y: Tensor) -> list[Tensor | None]:
+    """Contiguous bias, added and which row of the latter each row of y gets, checked against y."""
     bias, added, grouping = finish.bias, finish.added, finish.grouping
     rows = None if added is None or grouping is None else grouping.group
     groups = len(y) if rows is None else len(grouping.starts)
@@ -154,8 +151,7 @@ def _checked(finish: Finish, y: Tensor) -> tuple[Tensor | None, Tensor | None, T
         raise ValueError(f"added is {tuple(added.shape)}, not ({groups}, {y.shape[1]})")
     if rows is not None and len(rows) != len(y):
         raise ValueError(f"{len(rows)} rows are grouped, not {len(y)}")
-    ready = [None if t is None else t.contiguous() for t in (bias, added, rows)]
-    return *ready, finish.relu
+    return [None if t is None else t.contiguous() for t in (bias, added, rows)]
 
 
 def weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:

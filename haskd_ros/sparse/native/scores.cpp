@@ -38,8 +38,8 @@ inline float exp_below_0(float x) {
 extern "C" {
 
 // Of scores [rows, classes] times sharpness: the highest class, its softmax probability, and the
-// entropy of the softmax in nats. A score that is not a number, or infinitely high, makes probability
-// and entropy not a number.
+// entropy of the softmax in nats. A score that is not a number, or infinitely high, makes
+// probability and entropy not a number.
 void haskd_classify(const float* scores, int64_t rows, int64_t classes, float sharpness,
                     uint8_t* class_id, float* probability, float* entropy, int threads) {
     share_rows(rows, ROWS, threads, [&](int64_t, int64_t first, int64_t last) {

@@ -125,9 +125,9 @@ class Team {
     std::condition_variable wake;
 };
 
-// f(i) for every i below count, by so many threads: those of OpenMP, which torch works with as well,
-// or, where the number is negative, as many of our own. Ours are the faster ones as long as torch's
-// rest; where torch works in between, as in training, both would want the same cores.
+// f(i) for every i below count, by so many threads: those of OpenMP, which torch works with as
+// well, or, where the number is negative, as many of our own. Ours are the faster ones as long as
+// torch's rest; where torch works in between, as in training, both would want the same cores.
 template <typename Function>
 void share(int64_t count, int threads, const Function& f) {
     if (threads < -1) {
