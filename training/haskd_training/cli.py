@@ -31,9 +31,7 @@ Assignments = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="one setting, such as loop.epochs=24"),
 ]
 Caches = Annotated[list[Path], typer.Argument(help="folders made by prepare")]
-LabelMap = Annotated[
-    str, typer.Option(help="label map: a YAML file, or pandaset, semantickitti, simulation")
-]
+LABEL_MAP = typer.Option(help="label map: a YAML file, or pandaset, semantickitti, simulation")
 Whole = Annotated[
     list[Path] | None,
     typer.Option(help="a cache that serves this alone; nothing else is held back for it then"),
@@ -67,10 +65,7 @@ def simulate(
 def prepare(
     bags: Annotated[list[Path], typer.Argument(help="bag folders or files")],
     out: Annotated[Path, typer.Option(help="folder of the cache")],
-    labels: Annotated[
-        str | None,
-        typer.Option(help="label map: a YAML file, or pandaset, semantickitti, simulation"),
-    ] = None,
+    labels: Annotated[str | None, LABEL_MAP] = None,
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:
@@ -142,7 +137,7 @@ def evaluate(
 def run(
     bags: Annotated[list[Path], typer.Argument(help="labelled bags, camera and LiDAR")],
     out: Annotated[Path, typer.Option(help="folder of the run")],
-    labels: LabelMap,
+    labels: Annotated[str, LABEL_MAP],
     unlabelled: Annotated[
         list[Path] | None, typer.Option(help="a bag without labels to learn from as well")
     ] = None,

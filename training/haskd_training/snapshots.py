@@ -6,6 +6,7 @@ was at hand; how points are routed to experts is this project's own reading of i
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,8 +21,11 @@ from haskd_training.batches import within_range
 from haskd_training.cache import Sweep
 from haskd_training.distillation_losses import confidence
 from haskd_training.evaluation import confusion
-from haskd_training.expertise import ExpertiseTable
+from haskd_training.expertise import ExpertiseConfig, ExpertiseTable, expertise
 from haskd_training.losses import soften
+from haskd_training.splits import Split
+
+log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -74,6 +78,37 @@ def measure(
     shape = (len(counts), len(networks) + 1, classes, classes + 1)
     table = np.array(counts, np.int64).reshape(shape).swapaxes(0, 1)
     return table[:-1], table[-1]
+
+
+def find_experts(
+    models: Sequence[Path],
+    split: Split,
+    config: ExpertiseConfig,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> ExpertiseTable:
+    """Which snapshot is adept at which class, on the calibration sweeps of a split; warns where
+    none is at any.
+
+    Args:
+        models: as of `measure`.
+        progress: called with the number of sweeps done and of all.
+    """
+    places = split.calibration
+    counts, of_mean = measure(
+        models, map(split.sweep, places), device, lambda done: progress(done, len(places))
+    )
+    names = [path.stem for path in models]
+    table = expertise(counts, of_mean, names, split.taxonomy.names, config)
+    if all(expert is None for expert in table.experts):
+        log.warning(
+            "no snapshot is known to be adept at any class, the mean of all teaches: see the "
+            "expertise table for why (%d calibration sweeps; split.calibration, "
+            "expertise.min_scans=%d)",
+            len(places),
+            config.min_scans,
+        )
+    return table
 
 
 @torch.no_grad()

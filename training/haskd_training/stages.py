@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -33,7 +32,7 @@ from haskd_training.baseline import MODEL, TrainingResult, baseline, snapshot_pa
 from haskd_training.batches import SweepRef
 from haskd_training.candidates import SelectionConfig
 from haskd_training.distil import DistillationConfig, SnapshotTargets, TeacherTargets, distil
-from haskd_training.expertise import ExpertiseConfig, ExpertiseTable, expertise
+from haskd_training.expertise import ExpertiseConfig, ExpertiseTable
 from haskd_training.fusion import load_teacher
 from haskd_training.image_features import (
     EncoderConfig,
@@ -44,13 +43,11 @@ from haskd_training.loop import make_fabric
 from haskd_training.outputs import Look, Outputs, model_logits
 from haskd_training.run_folder import RESULT, RunFolder, file_digest
 from haskd_training.selection import Selection, select
-from haskd_training.snapshots import channel_probabilities, mean_logits, measure, route
+from haskd_training.snapshots import channel_probabilities, find_experts, mean_logits, route
 from haskd_training.splits import Split
 from haskd_training.student import StudentConfig
 from haskd_training.teacher import TeacherConfig, TeacherResult, teacher_look, train_teacher
 from haskd_training.weight_averaging import average_snapshots
-
-log = logging.getLogger(__name__)
 
 _SECONDS = "seconds.json"
 _SAVE_EVERY_S = 10.0
@@ -214,24 +211,9 @@ class Stages:
             if (found := run.result()) is not None:
                 return ExpertiseTable.from_json(found)
             run.claim()
-            places = self.split.calibration
-            counts, of_mean = measure(
-                self.snapshots,
-                map(self.split.sweep, places),
-                self.device,
-                lambda done: progress(done, len(places)),
+            table = find_experts(
+                self.snapshots, self.split, self.config.expertise, self.device, progress
             )
-            names = [path.stem for path in self.snapshots]
-            classes = self.split.taxonomy.names
-            table = expertise(counts, of_mean, names, classes, self.config.expertise)
-            if all(expert is None for expert in table.experts):
-                log.warning(
-                    "no snapshot is known to be adept at any class, the mean of all teaches: see "
-                    "the expertise table for why (%d calibration sweeps; split.calibration, "
-                    "expertise.min_scans=%d)",
-                    len(places),
-                    self.config.expertise.min_scans,
-                )
             run.finish(table.to_json())
         return table
 
