@@ -19,6 +19,7 @@ TRAINING = [
     "onnxscript",  # torch.onnx's exporter
     "open3d",
     "opencv-python-headless",
+    "pillow",
     "psutil",
     "pydantic>=2",
     "rich",

@@ -1,14 +1,16 @@
 """What longer recordings cost: `python benchmarks/scale.py BAG --labels MAP --out DIR`.
 
 Three parts; any of them can be chosen by name with --parts:
-- prepare: `haskd prepare` on the bag as it is, against reading its messages alone, in turns;
+- prepare: `haskd prepare` against reading the messages alone, in turns, on the bag as it is and on
+  one of --sweeps-to-prepare as large ones;
 - memory: the most that `haskd prepare` holds on a minute, ten minutes and an hour (--minutes);
 - stages: s of each stage of `haskd run` on 10, 100 and 1,000 sweeps (--sweeps), one epoch each, and
   a plot, `scale.png`.
 
-Longer bags are the given one over and over, its stamps moved on. To keep them small they have
---points of each cloud and the images of one camera at a third of their size: what grows with the
-number of sweeps shows, what grows with their size is the first part's affair. Prints Markdown.
+Longer bags are the given one over and over, its stamps moved on. To keep them small, those of the
+last two parts have --points of each cloud and the images of one camera at a third of their size:
+what grows with the number of sweeps shows, what grows with their size is the first part's affair.
+Prints Markdown.
 """
 
 from __future__ import annotations
@@ -85,16 +87,24 @@ def small(kind: str, message: Any, points: int) -> Any:
     return shrunk_camera(message) if kind == CAMERA_INFO else message
 
 
-def long_bag(bag: Path, out: Path, sweeps: int, points: int) -> Path:
-    """The bag over and over, `sweeps` clouds in all; made once."""
+def long_bag(bag: Path, out: Path, sweeps: int, points: int | None) -> Path:
+    """The bag over and over, `sweeps` clouds in all; made once.
+
+    Args:
+        points: of each cloud, and the images of one camera alone, smaller; None: all there is.
+    """
     if out.exists():
         return out
     with open_bag(bag) as opened:
         images = sorted(t for t, kind in opened.topics.items() if kind == COMPRESSED_IMAGE)
         # Of one camera: its images and what stands beside them.
-        others = tuple(str(Path(topic).parents[1]) + "/" for topic in images[1:])
+        others = tuple(str(Path(topic).parents[1]) + "/" for topic in images[1:] if points)
         recorded = [
-            (connection, time_ns, small(connection.msgtype, decode(), points))
+            (
+                connection,
+                time_ns,
+                small(connection.msgtype, decode(), points) if points else decode(),
+            )
             for connection, time_ns, _, decode in opened.recorded()
             if not connection.topic.startswith(others)
         ]
@@ -145,13 +155,22 @@ def size_mb(bag: Path) -> float:
     return sum(path.stat().st_size for path in bag.rglob("*") if path.is_file()) / 1e6
 
 
-def prepare_against_reading(bag: Path, labels: str, out: Path, turns: int) -> None:
+def prepare_against_reading(bag: Path, labels: str, out: Path, turns: int, sweeps: int) -> None:
+    longer = long_bag(bag, out / f"{sweeps}large", sweeps, None)
+    print("\n| | MB | s: median (all) | MB/s |\n| --- | --- | --- | --- |")
+    for one in (bag, longer):
+        prepare_one(one, labels, out, turns)
+    shutil.rmtree(longer)
+
+
+def prepare_one(bag: Path, labels: str, out: Path, turns: int) -> None:
     reading = (
         "import sys; from pathlib import Path; from haskd_training.bags import open_bag\n"
         "with open_bag(Path(sys.argv[1])) as bag:\n"
         "    for _ in bag.recorded(): pass\n"
     )
     prepared, read, started_up = [], [], []
+    mb = size_mb(bag)
     for _ in range(turns):
         cache = out / "cache"
         shutil.rmtree(cache, ignore_errors=True)
@@ -161,12 +180,14 @@ def prepare_against_reading(bag: Path, labels: str, out: Path, turns: int) -> No
             subprocess.run([sys.executable, "-c", code, str(bag)], check=True)
             seconds.append(time.perf_counter() - started)
     shutil.rmtree(cache)
-    mb = size_mb(bag)
-    print(f"\n| {mb:.0f} MB | s: median (all) | MB/s |\n| --- | --- | --- |")
-    for name, seconds in (("haskd prepare", prepared), ("reading alone", read)):
+    for name, seconds in (
+        ("haskd prepare", prepared), ("reading alone", read), ("Python's start alone", started_up)
+    ):  # fmt: skip
         every = ", ".join(f"{value:.1f}" for value in seconds)
-        print(f"| {name} | {np.median(seconds):.1f} ({every}) | {mb / np.median(seconds):.0f} |")
-    print(f"\nPython and our modules alone: {np.median(started_up):.1f} s of each", flush=True)
+        rate = mb / np.median(seconds)
+        print(
+            f"| {name} | {mb:.0f} | {np.median(seconds):.1f} ({every}) | {rate:.0f} |", flush=True
+        )
 
 
 def memory(bag: Path, labels: str, out: Path, minutes: list[float], points: int) -> None:
@@ -213,6 +234,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the longer bags")
     parser.add_argument("--parts", nargs="+", default=["prepare", "memory", "stages"])
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--sweeps-to-prepare", type=int, default=300)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10, 60])
     parser.add_argument("--sweeps", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--points", type=int, default=2000)
@@ -220,7 +242,7 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     print(machine())
     if "prepare" in a.parts:
-        prepare_against_reading(a.bag, a.labels, a.out, a.turns)
+        prepare_against_reading(a.bag, a.labels, a.out, a.turns, a.sweeps_to_prepare)
     if "memory" in a.parts:
         memory(a.bag, a.labels, a.out, a.minutes, a.points)
     if "stages" in a.parts:

@@ -46,7 +46,6 @@ def wall_cache(folder: Path, sweeps: int = 10, points: int = 600) -> Cache:
             SweepRow(
                 "drive", stamp, points, np.bincount(label, minlength=2).tolist(),
                 T_WORLD_LIDAR,
-                **writer.sweeps.next_place,
             ),
             {
                 "points": cloud,
@@ -57,12 +56,11 @@ def wall_cache(folder: Path, sweeps: int = 10, points: int = 600) -> Cache:
         writer.images.add(
             ImageRow(
                 "drive", "front", stamp, WIDTH, HEIGHT, K, "plumb_bob", [0.0] * 5,
-                T_WORLD_CAMERA, T_CAMERA_LIDAR, **writer.images.next_place,
+                T_WORLD_CAMERA, T_CAMERA_LIDAR,
             ),
             {"jpeg": _jpeg(posters, generator)},
         )  # fmt: skip
-    writer.sweeps.flush()
-    writer.images.flush()
+    writer.close()
     cache = Cache(
         folder,
         TAXONOMY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,10 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.ExifTags import Base
 from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.errors import InputError
@@ -157,6 +162,33 @@ def test_a_jpeg_is_kept_bit_for_bit() -> None:
     data = cv2.imencode(".jpg", picture())[1].reshape(-1)
     jpeg = jpeg_of(SimpleNamespace(format="jpeg", data=data), quality=10)
     assert jpeg.data.tobytes() == data.tobytes()
+
+
+@given(
+    width=st.integers(1, 40),
+    height=st.integers(1, 40),
+    orientation=st.integers(1, 8),
+    cut=st.none() | st.integers(0, 900),
+)
+def test_a_jpeg_s_size_is_that_of_its_decoded_picture(
+    width: int, height: int, orientation: int, cut: int | None
+) -> None:
+    exif = Image.Exif()
+    exif[Base.Orientation] = orientation
+    file = io.BytesIO()
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG", exif=exif)
+    data = np.frombuffer(file.getvalue()[:cut], np.uint8)
+    image = decode_jpeg(data)
+    if image is None:
+        with pytest.raises(Unusable):
+            jpeg_of(SimpleNamespace(format="jpeg", data=data), quality=10)
+    else:
+        jpeg = jpeg_of(SimpleNamespace(format="jpeg", data=data), quality=10)
+        assert (jpeg.height, jpeg.width) == image.shape[:2]
+        if cut is None:
+            # From the fifth on the picture lies on its side.
+            assert image.shape[:2] == ((height, width) if orientation < 5 else (width, height))
 
 
 def test_an_image_that_cannot_be_used_gives_a_reason() -> None:

@@ -16,6 +16,8 @@ from haskd_training.prepare import PrepareConfig, prepare
 from haskd_training.splits import split_by_time
 from recorded_bags import START_NS, Scene, picture, write_bag
 
+A_ROW = SweepRow("drive", 0, 1, [0], None)
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
@@ -118,14 +120,10 @@ def test_what_is_no_cache_is_told_apart(tmp_path: Path) -> None:
 def test_an_unfinished_cache_says_what_to_do(tmp_path: Path) -> None:
     writer = CacheWriter(tmp_path / "cache", "fingerprint")
     writer.sweeps.take()
-    writer.sweeps.add(a_row(writer), {"label": np.zeros(1, np.uint8)})
-    writer.sweeps.flush()
+    writer.sweeps.add(A_ROW, {"label": np.zeros(1, np.uint8)})
+    writer.close()
     with pytest.raises(InputError, match=r"unfinished; run `haskd prepare` on it again"):
         Cache.open(tmp_path / "cache")
-
-
-def a_row(writer: CacheWriter) -> SweepRow:
-    return SweepRow("drive", 0, 1, [0], None, **writer.sweeps.next_place)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
@@ -158,8 +156,8 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 def test_discarding_removes_what_was_written(tmp_path: Path) -> None:
     writer = CacheWriter(tmp_path / "cache", "fingerprint")
     writer.sweeps.take()
-    writer.sweeps.add(a_row(writer), {"label": np.zeros(1, np.uint8)})
-    writer.sweeps.flush()
+    writer.sweeps.add(A_ROW, {"label": np.zeros(1, np.uint8)})
+    writer.close()
     writer.discard()
     assert not (tmp_path / "cache").exists()
 

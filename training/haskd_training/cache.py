@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from bisect import bisect_left, bisect_right
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,16 @@ class Sweep:
 @dataclass(frozen=True)
 class SweepRow:
     """What the index knows of a sweep. class_counts: points by class id, ignored ones not counted.
-    T_world_lidar: 4x4 at the sweep's stamp, None where the recording doesn't tell."""
+    T_world_lidar: 4x4 at the sweep's stamp, None where the recording doesn't tell.
+    shard, key: where its tensors are; set when they get a place there."""
 
     recording: str
     stamp_ns: int
     points: int
     class_counts: list[int]
     T_world_lidar: list[list[float]] | None
-    shard: str
-    key: str
+    shard: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class ImageRow:
     K: 3x3, px. D: coefficients of distortion_model, see `calibration.CameraModel`.
     T_world_camera: 4x4 at the image's own stamp, None where the recording doesn't tell.
     T_camera_lidar: 4x4, used where a world pose is missing; vehicle motion is neglected then.
+    shard, key: as of a sweep.
     """
 
     recording: str
@@ -83,8 +85,8 @@ class ImageRow:
     D: list[float]
     T_world_camera: list[list[float]] | None
     T_camera_lidar: list[list[float]]
-    shard: str
-    key: str
+    shard: str = ""
+    key: str = ""
 
     @property
     def camera_model(self) -> CameraModel:
@@ -208,8 +210,8 @@ class Cache:
             "classes": self.taxonomy.to_json(),
             "intensity_scale": self.intensity_scale,
             "statistics": self.statistics,
-            "sweeps": [asdict(row) for row in self.sweeps],
-            "images": [asdict(row) for row in self.images],
+            "sweeps": [vars(row) for row in self.sweeps],
+            "images": [vars(row) for row in self.images],
         }
         write_atomically(self.path / INDEX, json.dumps(index).encode())
 
@@ -262,8 +264,19 @@ class CacheWriter:
         self.sweeps = ShardStream(path, "sweeps", SweepRow, fingerprint, shard_bytes)
         self.images = ShardStream(path, "images", ImageRow, fingerprint, shard_bytes)
 
+    def close(self) -> None:
+        """Write what is pending; afterwards all that was added is on disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self.sweeps.close()
+        self.images.close()
+
     def discard(self) -> None:
         """Remove what was written, for inputs that can't become a cache."""
+        self.sweeps.cancel()
+        self.images.cancel()
         for entry in filter(_is_own, self.path.iterdir()):
             if entry.is_dir():
                 shutil.rmtree(entry)

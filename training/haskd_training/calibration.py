@@ -213,13 +213,14 @@ class _Edge:
         self._stamps = array("q")
         self._values = array("d")
         self._sorted: tuple[np.ndarray, np.ndarray] | None = None
+        self._constant: np.ndarray | None = None
 
     def append(self, stamp_ns: int, values: tuple[float, ...]) -> None:
         if self.static:
             del self._stamps[:], self._values[:]
         self._stamps.append(stamp_ns)
         self._values.extend(values)
-        self._sorted = None
+        self._sorted = self._constant = None
 
     def at(self, stamp_ns: int, tolerance_ns: int, max_gap_ns: int) -> np.ndarray | None:
         """T_parent_child [4, 4], None where there is no sample near enough."""
@@ -228,7 +229,9 @@ class _Edge:
             self._sorted = stamps, np.array(self._values).reshape(-1, 7)[first]
         stamps, poses = self._sorted
         if self.static:
-            return transform_matrix(poses[0, :3], poses[0, 3:])
+            if self._constant is None:
+                self._constant = transform_matrix(poses[0, :3], poses[0, 3:])
+            return self._constant
 
         after = int(np.searchsorted(stamps, stamp_ns))
         if after < len(stamps) and stamps[after] == stamp_ns:

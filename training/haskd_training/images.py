@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
+from PIL.ExifTags import Base
 
 from haskd_training.bags import Unusable
 
@@ -49,14 +52,31 @@ def jpeg_of(message: Any, quality: int) -> Jpeg:
     if hasattr(message, "encoding"):
         return _encode(_decode_raw(message), quality)
     data = np.frombuffer(message.data, np.uint8)
-    # Decoded even where the bytes are kept, so that a broken image is found here and not in
-    # the middle of a training run.
+    if data[:2].tobytes() == b"\xff\xd8" and (size := _size_of_jpeg(data)) is not None:
+        return Jpeg(data, *size)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if image is None:
         raise Unusable(f"image can't be decoded (format {message.format!r})")
-    if data[:2].tobytes() == b"\xff\xd8":
-        return Jpeg(data, image.shape[1], image.shape[0])
     return _encode(image, quality)
+
+
+def _size_of_jpeg(data: np.ndarray) -> tuple[int, int] | None:
+    """Width and height as `decode_jpeg` gives them; None where it would give nothing.
+
+    Decoded even where the bytes are kept, so that a broken image is found here and not in the
+    middle of a training run: at an eighth of its size, in half the time.
+    """
+    eighth = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    try:
+        header = PIL.Image.open(io.BytesIO(data))
+        width, height = header.size
+        turned = header.getexif().get(Base.Orientation, 1) != 1
+    except (PIL.UnidentifiedImageError, OSError):
+        eighth = None
+    if eighth is not None and eighth.shape == (-(-height // 8), -(-width // 8)) and not turned:
+        return width, height
+    image = decode_jpeg(data)
+    return None if image is None else (image.shape[1], image.shape[0])
 
 
 def decode_jpeg(data: np.ndarray) -> np.ndarray | None:

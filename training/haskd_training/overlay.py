@@ -34,13 +34,24 @@ def draw_overlay(cache: Cache, i: int, j: int) -> np.ndarray:
         near = 255 * (1 - np.clip(projection.depth / MAX_DEPTH_M, 0, 1))
         jet = cv2.applyColorMap(near.astype(np.uint8)[:, None], cv2.COLORMAP_JET)
         colors = jet[:, 0, ::-1]
-    radius = max(1, row.width // 640)
     visible = np.flatnonzero(projection.inside)
     far_to_near = visible[np.argsort(-projection.depth[visible])]
     centres = np.round(projection.pixels[far_to_near]).astype(int)
-    for centre, color in zip(centres.tolist(), colors[far_to_near].tolist(), strict=True):
-        cv2.circle(picture, centre, radius, color, -1)
+    _paint_discs(picture, centres, colors[far_to_near], radius=max(1, row.width // 640))
     return picture
+
+
+def _paint_discs(picture: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: int) -> None:
+    """Paint discs over a picture [H, W, 3], later ones over earlier ones; centres [N, 2] u v in
+    px, colors [N, 3]."""
+    steps = np.arange(-radius, radius + 1)
+    disc = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+    disc = disc[(disc**2).sum(1) <= radius**2]
+    height, width, _ = picture.shape
+    u, v = (centres[:, None] + disc).reshape(-1, 2).T
+    within = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    # Of several colours for one pixel numpy leaves the last.
+    picture[v[within], u[within]] = np.repeat(colors, len(disc), axis=0)[within]
 
 
 def write_overlays(cache: Cache, folder: Path, count: int) -> list[Path]:

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat
 
@@ -16,17 +16,29 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import LabelMap
 from haskd_training.bags import STORAGE_SUFFIXES, Unusable, bag_files, open_bag
-from haskd_training.cache import FORMAT, INDEX, OVERLAYS, REPORT, Cache, CacheWriter
+from haskd_training.cache import (
+    FORMAT,
+    INDEX,
+    OVERLAYS,
+    REPORT,
+    Cache,
+    CacheWriter,
+    ImageRow,
+    SweepRow,
+)
 from haskd_training.labels import LabelSource, label_source, load_label_map
+from haskd_training.lookahead import in_order
 from haskd_training.overlay import write_overlays
 from haskd_training.prepare_report import PrepareReport, make_report
 from haskd_training.recording import Recording, RecordingConfig, scan
-from haskd_training.samples import image_sample, sweep_sample
-from haskd_training.shards import SHARD_BYTES
+from haskd_training.samples import Tensors, image_sample, sweep_sample
+from haskd_training.shards import SHARD_BYTES, ShardStream
 from haskd_training.statistics import sensor_statistics
 
 Progress = Callable[[int, int], None]
 """Called with the messages done and the messages in all."""
+
+_Sample = tuple[SweepRow | ImageRow, Tensors]
 
 UNLABELLED_MAP = "simulation"
 """The label map whose classes a cache without labels carries."""
@@ -95,9 +107,8 @@ def prepare(
         total = sum(recording.messages for recording in recordings)
         done = 0
         for recording, source in zip(recordings, sources, strict=True):
-            for _ in _write_recording(
-                writer, recording, source, classes, scale, config.jpeg_quality
-            ):
+            sampler = _Sampler(recording, source, classes, scale, config.jpeg_quality)
+            for _ in _write_recording(writer, sampler):
                 done += 1
                 if progress is not None:
                     progress(done, total)
@@ -113,38 +124,63 @@ def prepare(
         ) from error
 
 
-def _write_recording(
-    writer: CacheWriter,
-    recording: Recording,
-    labels: LabelSource,
-    classes: int,
-    intensity_scale: float,
-    jpeg_quality: int,
-) -> Iterator[None]:
+@dataclass(frozen=True)
+class _Sampler:
+    """A recording's messages -> rows and tensors of the cache."""
+
+    recording: Recording
+    labels: LabelSource
+    classes: int
+    intensity_scale: float
+    jpeg_quality: int
+
+    def __call__(self, taken: _Taken) -> tuple[_Taken, _Sample | Unusable | None]:
+        """A message and what became of it; None where an earlier run has it."""
+        try:
+            return taken, self._sample(taken) if taken.wanted else None
+        except Unusable as reason:
+            return taken, reason
+
+    def _sample(self, taken: _Taken) -> _Sample:
+        recording = self.recording
+        if taken.topic == recording.points_topic:
+            return sweep_sample(
+                taken.message, taken.cloud, recording, self.labels, self.classes,
+                self.intensity_scale,
+            )  # fmt: skip
+        camera = next(camera for camera in recording.cameras if camera.topic == taken.topic)
+        return image_sample(taken.message, camera, recording, self.jpeg_quality)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A message for a stream. cloud: number of the last cloud of its recording."""
+
+    stream: ShardStream
+    topic: str
+    message: Any
+    cloud: int
+    wanted: bool
+
+
+def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
     """Write a recording's sweeps and images; yields after each message."""
-    cameras = {camera.topic: camera for camera in recording.cameras}
-    clouds = -1
+    for taken, found in in_order(sampler, _take(writer, sampler.recording)):
+        if isinstance(found, Unusable):
+            taken.stream.skip(str(found))
+        elif found is not None:
+            taken.stream.add(*found)
+        yield
+
+
+def _take(writer: CacheWriter, recording: Recording) -> Iterator[_Taken]:
+    cloud = -1
     with open_bag(recording.path) as bag:
         for topic, message in bag.messages(recording.topics):
             is_cloud = topic == recording.points_topic
-            clouds += is_cloud
+            cloud += is_cloud
             stream = writer.sweeps if is_cloud else writer.images
-            if stream.take():
-                place = stream.next_place
-                try:
-                    if is_cloud:
-                        sample = sweep_sample(
-                            message, clouds, recording, labels, classes, intensity_scale, place
-                        )
-                    else:
-                        sample = image_sample(
-                            message, cameras[topic], recording, jpeg_quality, place
-                        )
-                except Unusable as reason:
-                    stream.skip(str(reason))
-                else:
-                    stream.add(*sample)
-            yield
+            yield _Taken(stream, topic, message, cloud, stream.take())
 
 
 def _finish(
@@ -156,8 +192,7 @@ def _finish(
     overlays: int,
 ) -> PrepareReport:
     """What is computed over the whole cache, then the index."""
-    writer.sweeps.flush()
-    writer.images.flush()
+    writer.close()
     if not writer.sweeps.rows:
         raise InputError(f"no sweep can be used: {_counted(writer.sweeps.skipped)}")
     cache = Cache(

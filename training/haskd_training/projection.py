@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -74,7 +75,7 @@ def distort(
     """
     x, y = flat.T
     radius_2 = x**2 + y**2
-    limit = _monotonic_limit(distortion_model, D)
+    limit = _monotonic_limit(distortion_model, tuple(D))
     if distortion_model == "equidistant":
         radius = np.sqrt(radius_2)
         theta = np.arctan(radius)
@@ -107,7 +108,8 @@ def _equidistant_factor(D: np.ndarray) -> Polynomial:
     return Polynomial([1.0, *D])
 
 
-def _monotonic_limit(distortion_model: str, D: np.ndarray) -> float:
+@lru_cache
+def _monotonic_limit(distortion_model: str, D: tuple[float, ...]) -> float:
     """Largest radius (for equidistant: angle, rad) up to which the distorted radius grows.
 
     With s = r^2 and the radial factor N(s) / M(s), d/dr (r N / M) has the sign of
@@ -117,7 +119,7 @@ def _monotonic_limit(distortion_model: str, D: np.ndarray) -> float:
     if distortion_model == "equidistant":
         factor, denominator = _equidistant_factor(D), Polynomial([1.0])
     else:
-        factor, denominator = _radial_fraction(D)
+        factor, denominator = _radial_fraction(np.array(D))
     slope = factor * denominator + 2 * s * (
         factor.deriv() * denominator - factor * denominator.deriv()
     )

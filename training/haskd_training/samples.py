@@ -25,12 +25,8 @@ def sweep_sample(
     labels: LabelSource,
     classes: int,
     intensity_scale: float,
-    place: dict[str, str],
 ) -> tuple[SweepRow, Tensors]:
     """A PointCloud2, the `index`-th of its recording, as a sweep without returns that did not come.
-
-    Args:
-        place: shard and key of the row.
 
     Raises:
         Unusable: the sweep is to be skipped.
@@ -59,7 +55,6 @@ def sweep_sample(
         points=len(points),
         class_counts=np.bincount(label, minlength=256)[:classes].tolist(),
         T_world_lidar=_world_pose(recording, recording.lidar_frame, stamp),
-        **place,
     )
     return row, {"points": points, "time": time, "label": label}
 
@@ -70,12 +65,9 @@ def kept_points(points: np.ndarray) -> np.ndarray:
 
 
 def image_sample(
-    message: Any, camera: Camera, recording: Recording, jpeg_quality: int, place: dict[str, str]
+    message: Any, camera: Camera, recording: Recording, jpeg_quality: int
 ) -> tuple[ImageRow, Tensors]:
     """An Image or CompressedImage of a camera, with its pose at its own stamp.
-
-    Args:
-        place: shard and key of the row.
 
     Raises:
         Unusable: the image is to be skipped.
@@ -107,7 +99,6 @@ def image_sample(
         D=model.D.tolist(),
         T_world_camera=t_world_camera,
         T_camera_lidar=t_camera_lidar.tolist(),
-        **place,
     )
     return row, {"jpeg": jpeg.data}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,13 @@ _METADATA = "haskd_shard"
 class ShardStream:
     """Rows of one kind, written to numbered shards as they come.
 
-    The source is a sequence of messages; `take` counts them. Every shard says how many had been
-    taken when it was written and how many of them were skipped for which reason, so that a later
-    run passes over those and goes on with the next, and its shards come out the same.
+    The source is a sequence of messages; `take` counts them, and each is then added or skipped, in
+    the same order. Every shard says how many had been when it was written, and how many of them
+    were skipped for which reason, so that a later run passes over those and goes on with the next,
+    and its shards come out the same.
+
+    A thread writes a shard while the next one fills; an error shows when that one is full, or at
+    the end.
 
     rows: those in the shards and the pending ones, in order.
     skipped: messages left out, by reason.
@@ -42,48 +47,75 @@ class ShardStream:
         self._kind = kind
         self._fingerprint = fingerprint
         self._shard_bytes = shard_bytes
-        self._taken = 0
         self._stored = 0
+        self._offered = 0
+        self._done = 0
         self._shards = 0
         self._pending: dict[str, np.ndarray] = {}
         self._pending_bytes = 0
         self._written_rows = 0
+        self._writer = ThreadPoolExecutor(1, f"{kind}-writer")
+        self._writing: Future[None] | None = None
         self._resume(row_type)
 
     def take(self) -> bool:
         """Count one message of the source; False where an earlier run's shards account for it."""
-        self._taken += 1
-        return self._taken > self._stored
+        self._offered += 1
+        return self._offered > self._stored
 
     def skip(self, reason: str) -> None:
+        """Leave out a message that was taken."""
+        self._done += 1
         self.skipped[reason] += 1
 
-    @property
-    def next_place(self) -> dict[str, str]:
-        """shard and key of the row that is added next."""
-        return {"shard": self._name(), "key": f"{len(self.rows):08d}"}
-
     def add(self, row: Any, tensors: dict[str, np.ndarray]) -> None:
-        """Add a row made with `next_place`; tensors by name within the row."""
+        """Add the row of a message that was taken; it gets its place here.
+
+        Args:
+            tensors: by name within the row.
+
+        Raises:
+            OSError: an earlier shard could not be written.
+        """
+        self._done += 1
+        row = replace(row, shard=self._name(), key=f"{len(self.rows):08d}")
         self.rows.append(row)
         for name, tensor in tensors.items():
             self._pending[f"{row.key}/{name}"] = np.ascontiguousarray(tensor)
             self._pending_bytes += tensor.nbytes
         if self._pending_bytes >= self._shard_bytes:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Write the pending rows as a shard."""
-        if not self._pending:
-            return
+    def close(self) -> None:
+        """Write the pending rows too; afterwards every shard is there.
+
+        Raises:
+            OSError: a shard could not be written.
+        """
+        if self._pending:
+            self._flush()
+        self._settle()
+        self._writer.shutdown()
+
+    def cancel(self) -> None:
+        """Write no more."""
+        self._writer.shutdown()
+
+    def _settle(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _flush(self) -> None:
         content = {
             "fingerprint": self._fingerprint,
-            "taken": self._taken,
+            "taken": self._done,
             "skipped": dict(sorted(self.skipped.items())),
-            "rows": [asdict(row) for row in self.rows[self._written_rows :]],
+            "rows": [vars(row) for row in self.rows[self._written_rows :]],
         }
-        octets = save(self._pending, {_METADATA: json.dumps(content)})
-        write_atomically(self._folder / self._name(), octets)
+        # One at a time: shards count up without a gap, and memory stays bounded.
+        self._settle()
+        path = self._folder / self._name()
+        self._writing = self._writer.submit(_write, path, self._pending, json.dumps(content))
         self._pending, self._pending_bytes = {}, 0
         self._written_rows = len(self.rows)
         self._shards += 1
@@ -104,6 +136,11 @@ class ShardStream:
             self._stored = content["taken"]
             self._shards += 1
         self._written_rows = len(self.rows)
+        self._done = self._stored
+
+
+def _write(path: Path, tensors: dict[str, np.ndarray], content: str) -> None:
+    write_atomically(path, save(tensors, {_METADATA: content}))
 
 
 def read_shard_content(path: Path) -> dict[str, Any]:
