@@ -17,7 +17,6 @@ from haskd_ros.sparse.native import kernels
 from haskd_ros.sparse.voxels import (
     X_STEP,
     Y_STEP,
-    Grouping,
     argsort,
     by_octant,
     group_by_key,
@@ -118,39 +117,29 @@ class Halving:
 
     Attributes:
         parents: [W] sorted keys of the coarse voxels.
-        family: grouping of the V fine rows by parent.
-        order: [V] int64, fine rows octant after octant.
+        fine: [V] int32 rows of the fine voxels, octant after octant.
+        coarse: [V] int32 rows of their parents.
         sizes: fine rows of each of the 8 octants.
     """
 
     parents: Tensor
-    family: Grouping
-    order: Tensor
+    fine: Tensor
+    coarse: Tensor
     sizes: tuple[int, ...]
 
     def down(self) -> KernelMap:
         """Fine to coarse: a parent sums what its children send."""
-        return KernelMap(
-            self.order.int(),
-            self.family.group.index_select(0, self.order).int(),
-            self.sizes,
-            len(self.parents),
-            identity_centre=False,
-        )
+        outputs = len(self.parents)
+        return KernelMap(self.fine, self.coarse, self.sizes, outputs, identity_centre=False)
 
     def up(self) -> KernelMap:
         """Coarse to fine: each child has one parent, so each output row has one pair."""
-        return KernelMap(
-            self.family.group.index_select(0, self.order).int(),
-            self.order.int(),
-            self.sizes,
-            len(self.order),
-            identity_centre=False,
-        )
+        outputs = len(self.fine)
+        return KernelMap(self.coarse, self.fine, self.sizes, outputs, identity_centre=False)
 
 
 def halve(keys: Tensor) -> Halving:
     """The pairs of a 2 x 2 x 2 convolution with stride 2 over sorted `keys` [V]."""
     parents, family = group_by_key(parent_keys(keys))
-    order, sizes = by_octant(keys)
-    return Halving(parents, family, order, tuple(sizes.tolist()))
+    fine, coarse, sizes = by_octant(keys, family.group)
+    return Halving(parents, fine, coarse, tuple(sizes.tolist()))

@@ -100,14 +100,23 @@ def parent_keys(keys: Tensor) -> Tensor:
     return batch | ((keys >> 1) & _HALVED)
 
 
-def by_octant(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of keys [V] sorted by which of its parent's 2 x 2 x 2 children a voxel is, 4 * x + 2 * y
-    + z: their order [V] int64, rows of one child ascending, and how many each of the 8 has."""
+def by_octant(keys: Tensor, parent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of keys [V], and their parents', sorted by which of its parent's 2 x 2 x 2 children a
+    voxel is, 4 * x + 2 * y + z.
+
+    Args:
+        parent: [V] int64, the row of each one's parent.
+
+    Returns:
+        Rows [V] int32, ascending within a child; the rows of their parents [V] int32; and how many
+        each of the 8 has.
+    """
     if kernels.usable(keys, dtype=torch.int64):
-        return kernels.by_octant(keys, FIELD_BITS)
+        return kernels.by_octant(keys, parent, FIELD_BITS)
     lowest = [(keys >> (i * FIELD_BITS)) & 1 for i in (2, 1, 0)]
     octant = (lowest[0] << 2) | (lowest[1] << 1) | lowest[2]
-    return octant.argsort(stable=True), torch.bincount(octant, minlength=8)
+    order = octant.argsort(stable=True)
+    return order.int(), parent.index_select(0, order).int(), torch.bincount(octant, minlength=8)
 
 
 def argsort(keys: Tensor) -> Tensor:
@@ -144,10 +153,10 @@ class Grouping:
 
 def group_by_key(keys: Tensor) -> tuple[Tensor, Grouping]:
     """Unique keys in ascending order [G], and the grouping of the rows by them."""
-    order = argsort(keys)
     if kernels.usable(keys, dtype=torch.int64):
-        unique, starts, group, order = kernels.group(keys, order)
-        return unique, Grouping(order, starts, group)
+        unique, *grouping = kernels.group(keys, FIELD_BITS)
+        return unique, Grouping(*grouping)
+    order = argsort(keys)
     ordered = keys[order]
     first = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
     torch.ne(ordered[1:], ordered[:-1], out=first[1:])

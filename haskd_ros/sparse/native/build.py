@@ -22,7 +22,14 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SOURCES = ("convolution.cpp", "geometry.cpp", "norm.cpp", "points.cpp", "scores.cpp")
+SOURCES = (
+    "convolution.cpp",
+    "geometry.cpp",
+    "grouping.cpp",
+    "norm.cpp",
+    "points.cpp",
+    "scores.cpp",
+)
 HEADERS = ("lanes.h", "threads.h")
 
 # Not -ffast-math: it makes the whole process treat denormal numbers as 0.
@@ -44,9 +51,9 @@ _SIGNATURES = {
         *(_pointer, _long, _pointer, _long, _int),
         *(_pointer, _pointer, _pointer, _int, _long, _pointer, _int),
     ),
-    "haskd_group": (_pointer, _pointer, _long, _pointer, _pointer, _pointer, _pointer),
+    "haskd_group": (_pointer, _long, _int, _pointer, _pointer, _pointer, _pointer),
     "haskd_submanifold_pairs": (_pointer, _long, _pointer, _pointer, _pointer, _pointer, _int),
-    "haskd_by_octant": (_pointer, _long, _int, _pointer, _pointer),
+    "haskd_by_octant": (_pointer, _pointer, _long, _int, _pointer, _pointer, _pointer),
     "haskd_moments": (_pointer, _long, _long, _pointer, _pointer, _int),
     "haskd_affine": (
         *(_pointer, _long, _long, _pointer, _pointer, _pointer, _int, _pointer, _int),

@@ -1,4 +1,4 @@
-// Which voxel holds a point and which voxels meet: walks along sorted keys (see voxels.py).
+// Which voxels meet: walks along sorted keys (see voxels.py).
 
 #include <algorithm>
 #include <cstdint>
@@ -16,23 +16,6 @@ constexpr int PARTS = 8;
 }  // namespace
 
 extern "C" {
-
-// Groups rows of equal keys. order [rows]: ascending order of the keys. Gives the unique keys,
-// where in `order` each begins, the group of each row, and the order in 32 bits; returns how many.
-int64_t haskd_group(const int64_t* keys, const int64_t* order, int64_t rows, int64_t* unique,
-                    int32_t* starts, int64_t* group, int32_t* order_32) {
-    int64_t groups = 0;
-    for (int64_t i = 0; i < rows; ++i) {
-        const int64_t row = order[i], key = keys[row];
-        if (groups == 0 || key != unique[groups - 1]) {
-            unique[groups] = key;
-            starts[groups++] = static_cast<int32_t>(i);
-        }
-        group[row] = groups - 1;
-        order_32[i] = static_cast<int32_t>(row);
-    }
-    return groups;
-}
 
 // The pairs of a 3 x 3 x 3 kernel's taps but the centre, [26 * rows] at most: tap after tap, within
 // a tap the targets ascend. sizes [27]: pairs of each tap, 0 for the centre. Returns how many.
@@ -109,20 +92,6 @@ int64_t haskd_submanifold_pairs(const int64_t* keys, int64_t rows, const int64_t
         }
     });
     return starts[2 * HALF + 1];
-}
-
-// Rows octant after octant, ascending within each, and the rows of each of the 8; an octant is made
-// of the lowest bits of x, y and z, which stand at bits 2 * field_bits, field_bits and 0 of a key.
-void haskd_by_octant(const int64_t* keys, int64_t rows, int field_bits, int64_t* order,
-                     int64_t* sizes) {
-    const auto octant = [&](int64_t key) {
-        return (key >> (2 * field_bits) & 1) << 2 | (key >> field_bits & 1) << 1 | (key & 1);
-    };
-    std::fill(sizes, sizes + 8, 0);
-    for (int64_t row = 0; row < rows; ++row) ++sizes[octant(keys[row])];
-    int64_t next[8] = {};
-    for (int i = 1; i < 8; ++i) next[i] = next[i - 1] + sizes[i - 1];
-    for (int64_t row = 0; row < rows; ++row) order[next[octant(keys[row])]++] = row;
 }
 
 }  // extern "C"

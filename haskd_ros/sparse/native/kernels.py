@@ -330,22 +330,23 @@ def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor
     return class_id, probability, entropy
 
 
-def group(keys: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Unique keys [G] int64, where in `order` each begins [G] int32, each row's group [N] int64,
-    and the order in 32 bits; from contiguous keys [N] and their ascending order [N], both int64."""
+def group(keys: Tensor, field_bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Unique keys [G] int64 in ascending order; the rows in the order of their keys, those of equal
+    keys ascending, [N] int32; where in that each group begins, [G] int32; and each row's group [N]
+    int64; from keys [N] int64, whose fields z, y and x have `field_bits` bits."""
     keys = keys.contiguous()
     unique, of_row = torch.empty_like(keys), torch.empty_like(keys)
-    starts, order_32 = torch.empty(2, len(keys), dtype=torch.int32).unbind(0)
+    order, starts = torch.empty(2, len(keys), dtype=torch.int32).unbind(0)
     groups = library().haskd_group(
         keys.data_ptr(),
-        order.data_ptr(),
         len(keys),
+        field_bits,
         unique.data_ptr(),
+        order.data_ptr(),
         starts.data_ptr(),
         of_row.data_ptr(),
-        order_32.data_ptr(),
     )
-    return unique[:groups], starts[:groups], of_row, order_32
+    return unique[:groups], order, starts[:groups], of_row
 
 
 def submanifold_pairs(keys: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
@@ -367,15 +368,23 @@ def submanifold_pairs(keys: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, tu
     return sources[:pairs], targets[:pairs], tuple(sizes.tolist())
 
 
-def by_octant(keys: Tensor, field_bits: int) -> tuple[Tensor, Tensor]:
-    """Rows octant after octant [V] int64, and how many each of the 8 has, from keys [V] whose
-    fields x, y and z have `field_bits` bits."""
-    keys = keys.contiguous()
-    order, sizes = torch.empty_like(keys), torch.empty(8, dtype=torch.int64)
+def by_octant(keys: Tensor, parent: Tensor, field_bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows octant after octant, and each one's parent, [V] int32; and how many each of the 8
+    octants has; from keys and parents [V] int64; the keys' fields z, y and x have `field_bits`
+    bits."""
+    keys, parent = keys.contiguous(), parent.contiguous()
+    fine, coarse = torch.empty(2, len(keys), dtype=torch.int32).unbind(0)
+    sizes = torch.empty(8, dtype=torch.int64)
     library().haskd_by_octant(
-        keys.data_ptr(), len(keys), field_bits, order.data_ptr(), sizes.data_ptr()
+        keys.data_ptr(),
+        parent.data_ptr(),
+        len(keys),
+        field_bits,
+        fine.data_ptr(),
+        coarse.data_ptr(),
+        sizes.data_ptr(),
     )
-    return order, sizes
+    return fine, coarse, sizes
 
 
 def _address(tensor: Tensor | None) -> int | None:

@@ -18,6 +18,13 @@ inline float read_at(const char* from, int column) {
     return value;
 }
 
+// A point, x y z first.
+typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t FourInts __attribute__((vector_size(16)));
+
+inline Four smaller(Four a, Four b) { return a < b ? a : b; }
+inline Four larger(Four a, Four b) { return a > b ? a : b; }
+
 }  // namespace
 
 extern "C" {
@@ -51,22 +58,28 @@ int64_t haskd_choose(const char* points, int64_t rows, int64_t step, int has_int
 float haskd_voxel_keys(const float* points, const int64_t* batch, int64_t rows, float voxel_size,
                        int field_bits, int64_t* keys, float* offset, int threads) {
     const int64_t bias = int64_t{1} << (field_bits - 1);
-    const float most = static_cast<float>(bias);
+    const Four most = Four{} + static_cast<float>(bias);
     std::vector<float> reach(ceil_div(rows, BLOCK_ROWS) + 1);
-    const auto locate = [&](int64_t row, float& reach) {
-        int64_t key = batch ? batch[row] : 0;
-        for (int axis = 0; axis < 3; ++axis) {
-            const float scaled = points[row * 4 + axis] / voxel_size;
-            const float lowest = std::floor(scaled);
-            reach = std::max(reach, std::fabs(lowest));
-            offset[row * 3 + axis] = scaled - lowest - 0.5f;
-            const float held = std::min(std::max(lowest, -most), most);
-            key = (key << field_bits) + (static_cast<int64_t>(held) + bias);
-        }
-        keys[row] = key;
-    };
     share_rows(rows, BLOCK_ROWS, threads, [&](int64_t block, int64_t first, int64_t last) {
-        for (int64_t row = first; row < last; ++row) locate(row, reach[block]);
+        Four farthest{};
+        for (int64_t row = first; row < last; ++row) {
+            const Four scaled = *reinterpret_cast<const Four*>(points + row * 4) / voxel_size;
+            const Four held = smaller(larger(scaled, -most), most);
+            const FourInts towards_0 = __builtin_convertvector(held, FourInts);
+            // What a comparison gives is -1 where it holds.
+            const FourInts coordinate =
+                towards_0 + (__builtin_convertvector(towards_0, Four) > held);
+            const Four lowest = __builtin_convertvector(coordinate, Four);
+            const Four in_voxel = scaled - lowest - 0.5f;
+            farthest = larger(farthest, larger(larger(scaled, -scaled), larger(lowest, -lowest)));
+            int64_t key = batch ? batch[row] : 0;
+            for (int axis = 0; axis < 3; ++axis) {
+                key = (key << field_bits) + (coordinate[axis] + bias);
+                offset[row * 3 + axis] = in_voxel[axis];
+            }
+            keys[row] = key;
+        }
+        reach[block] = std::max({farthest[0], farthest[1], farthest[2]});
     });
     return *std::max_element(reach.begin(), reach.end());
 }
