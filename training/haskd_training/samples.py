@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,13 +95,24 @@ def image_sample(
         stamp_ns=stamp,
         width=model.width,
         height=model.height,
-        K=model.K.tolist(),
+        K=_shared_list(model.K),
         distortion_model=model.distortion_model,
-        D=model.D.tolist(),
+        D=_shared_list(model.D),
         T_world_camera=t_world_camera,
-        T_camera_lidar=t_camera_lidar.tolist(),
+        T_camera_lidar=_shared_list(t_camera_lidar),
     )
     return row, {"jpeg": jpeg.data}
+
+
+def _shared_list(values: np.ndarray) -> list[Any]:
+    """As a list of float64, the same one for the same values: an hour of a camera's images has
+    36,000 rows, and one calibration."""
+    return _as_list(values.shape, values.astype(np.float64).tobytes())
+
+
+@lru_cache
+def _as_list(shape: tuple[int, ...], octets: bytes) -> list[Any]:
+    return np.frombuffer(octets).reshape(shape).tolist()
 
 
 def _world_pose(recording: Recording, frame: str, stamp: int) -> list[list[float]] | None:
