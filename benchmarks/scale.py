@@ -206,7 +206,8 @@ def stages(bag: Path, labels: str, out: Path, counts: list[int], points: int) ->
     found: dict[str, dict[int, float]] = defaultdict(dict)
     for sweeps in counts:
         long = long_bag(bag, out / f"{sweeps}sweeps", sweeps, points)
-        run = out / f"run{sweeps}"
+        cache, run = out / f"cache{sweeps}", out / f"run{sweeps}"
+        found["prepare"][sweeps], _ = haskd("prepare", long, "--out", cache, "--labels", labels)
         sets = [part for value in FAST for part in ("--set", value)]
         whole, _ = haskd("run", long, "--out", run, "--labels", labels, *sets)
         for path in run.rglob("seconds.json"):

@@ -16,13 +16,15 @@ _AHEAD = 4
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`work` of each item, in the items' order, while later ones are in work already: one thread a
-    core, for work that mostly leaves Python's lock alone. Items are drawn in the caller's thread.
+    """`work` of each item, in the items' order, while later ones are in work already, in one thread
+    a core up to four: for work that mostly leaves Python's lock alone. Items are drawn in the
+    caller's thread.
 
     Raises:
         whatever `work` or `items` raises, in its turn; later items are left undone then.
     """
-    threads = len(os.sched_getaffinity(0))
+    # Whoever draws the items keeps no more than four busy.
+    threads = min(4, os.cpu_count() or 1)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
