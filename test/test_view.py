@@ -40,6 +40,16 @@ def test_a_bag_shows_what_the_model_says(drive, tiny_model, tmp_path):
     assert (np.abs(255 * pixels[..., :3] - [0, 0, 142]).max(-1) < 2).any()
 
 
+def test_a_bag_is_leafed_through_in_any_order(drive, tiny_model):
+    frames = frames_of_bag(drive, tiny_model, None, "cpu")
+    straight_on = [frames.frame(number).points for number in range(20)]
+    assert not any(map(np.array_equal, straight_on, straight_on[1:]))
+    for number in (0, 3, 3, 4, 1, 19, 0):
+        shown = frames.frame(number)
+        assert shown.name == f"drive, cloud {number}"
+        assert np.array_equal(shown.points, straight_on[number])
+
+
 def test_without_a_display_a_picture_is_written(drive_cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = CliRunner().invoke(app, ["view", str(drive_cache), "--cloud", "2"])

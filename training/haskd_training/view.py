@@ -76,7 +76,7 @@ def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
 
 
 def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Frames:
-    """Clouds as a model labels them; those of the whole recording are held at once.
+    """Clouds as a model labels them.
 
     Raises:
         InputError: no bag, no model, or no clouds in the bag.
@@ -84,7 +84,8 @@ def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Fr
     segmenter = Segmenter.load(model, device=device)
     with open_bag(path) as bag:
         topic = choose_topic(bag, POINT_CLOUD, topic, "--topic")
-        clouds = [message for _, message in bag.messages([topic])]
+        count = bag.count([topic])
+    clouds = _CloudsOfBag(path, topic)
 
     def frame(number: int) -> LabelledFrame:
         found = label_cloud(clouds[number], segmenter, defaults())
@@ -92,7 +93,32 @@ def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Fr
         labelling = (model.name, found.result.class_id[came])
         return LabelledFrame(f"{path.name}, cloud {number}", found.points[came], [labelling])
 
-    return Frames(segmenter.taxonomy, len(clouds), frame)
+    return Frames(segmenter.taxonomy, count, frame)
+
+
+class _CloudsOfBag:
+    """The clouds of a topic by number; one is held at a time. A later one is read from there on, an
+    earlier one from the bag's begin."""
+
+    def __init__(self, path: Path, topic: str) -> None:
+        self._path, self._topic = path, topic
+        self._restart()
+
+    def _restart(self) -> None:
+        self._number, self._cloud, self._rest = -1, None, self._read()
+
+    def __getitem__(self, number: int) -> Any:
+        if number < self._number:
+            self._restart()
+        while self._number < number:
+            self._cloud = next(self._rest)
+            self._number += 1
+        return self._cloud
+
+    def _read(self) -> Iterator[Any]:
+        with open_bag(self._path) as bag:
+            for _, cloud in bag.messages([self._topic]):
+                yield cloud
 
 
 def is_cache(path: Path) -> bool:
