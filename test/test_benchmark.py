@@ -11,7 +11,7 @@ from small_run import quiet
 
 from haskd_ros.errors import InputError
 from haskd_training.bags import POINT_CLOUD
-from haskd_training.benchmark import Candidate, Measured, _drawn, benchmark, tables
+from haskd_training.benchmark import Candidate, Measured, benchmark, draw_points, tables
 from haskd_training.node_client import STAGES, Replay, Reply
 
 
@@ -92,7 +92,8 @@ def test_a_smaller_sensor_sees_some_of_the_points_in_their_order():
         types.types["builtin_interfaces/msg/Time"](1, 2), "lidar"
     )
     cloud = types.types[POINT_CLOUD](header, 2, 3, [], False, 4, 14, data.reshape(-1), True)
-    drawn = types.deserialize_cdr(_drawn(types.serialize_cdr(cloud, POINT_CLOUD), 4), POINT_CLOUD)
+    cdr = types.serialize_cdr(draw_points(cloud, 4), POINT_CLOUD)
+    drawn = types.deserialize_cdr(cdr, POINT_CLOUD)
     assert (drawn.height, drawn.width, drawn.row_step, drawn.point_step) == (1, 4, 16, 4)
     points = drawn.data.reshape(4, 4)
     assert (points == points[:, :1]).all()
