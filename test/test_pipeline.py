@@ -120,6 +120,11 @@ def test_a_changed_setting_redoes_what_depends_on_it(result, out, drive):
     run([drive], out, "simulation", fewer, quiet, attribution="Nobody, CC0")
     redone = stages(out) - before - louder
     assert kinds(redone) == ["features", "said-by-teacher", "selection", "student", "teacher"]
+    # On whom else the teachers explain nothing that they learn themselves
+    more = settings("student.split.explain_held_back=true")
+    run([drive], out, "simulation", more, quiet, attribution="Nobody, CC0")
+    asked = ["said-by-experts", "said-by-snapshot-1", "said-by-snapshot-2", "said-by-teacher"]
+    assert kinds(stages(out) - before - louder - redone) == [*asked, "student"]
 
 
 def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):

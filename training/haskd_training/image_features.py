@@ -164,7 +164,7 @@ def image_features(
     """
     settings = {
         "config": config.model_dump(mode="json"),
-        "split": split.fingerprint(),
+        "split": split.fingerprint("train"),
         "sweeps": [[place.cache, place.sweep] for place in sweeps],
         "selection": json.loads((selection.path / CONFIG).read_text(encoding="utf-8")),
         "weights": file_digest(Path(config.weights)),

@@ -16,6 +16,8 @@ from haskd_ros.taxonomy import Taxonomy
 from haskd_training.batches import SweepRef
 from haskd_training.cache import Cache, Sweep, SweepRow
 
+ROLES = ("train", "calibration", "validation", "test", "unlabelled")
+
 
 class SplitConfig(BaseModel):
     """What is held back from the end of each recording to be learned from, in this order."""
@@ -80,11 +82,15 @@ class Split:
         rows = [self.row(place).class_counts for place in sweeps]
         return np.reshape(rows, (-1, len(self.taxonomy))).sum(0, dtype=np.int64)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """What this split is, in JSON values; equal for equal data and roles."""
-        roles = ("train", "calibration", "validation", "test", "unlabelled")
+    def fingerprint(self, *roles: str) -> dict[str, Any]:
+        """What this split is, in JSON values; equal for equal data and roles.
+
+        Args:
+            roles: of `ROLES`, those that matter; none: all of them.
+        """
         return {"caches": [cache.fingerprint for cache in self.caches]} | {
-            role: [[place.cache, place.sweep] for place in getattr(self, role)] for role in roles
+            role: [[place.cache, place.sweep] for place in getattr(self, role)]
+            for role in roles or ROLES
         }
 
 
@@ -154,7 +160,7 @@ def _check_no_sweep_twice(split: Split, explained: bool) -> None:
     """A sweep that is learned from and scored on makes every score a lie."""
     seen: dict[tuple[str, int], tuple[str, int]] = {}
     same: dict[tuple[str, str, str], list[bool]] = {}
-    for role in ("train", "calibration", "validation", "test", "unlabelled"):
+    for role in ROLES:
         for place in getattr(split, role):
             row = split.row(place)
             before, points = seen.setdefault((row.recording, row.stamp_ns), (role, row.points))

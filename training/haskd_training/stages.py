@@ -122,7 +122,7 @@ class Stages:
     def baseline(self) -> TrainingResult:
         """The student trained on labels alone; its folder holds the snapshots."""
         config, split = self.config.student, self.split.labelled()
-        folder = self._folder("baseline", config, self.attribution, split=split)
+        folder = self._folder("baseline", split, config, self.attribution)
         with self._working(
             "training the student on labels alone", folder, together=True
         ) as progress:
@@ -160,7 +160,8 @@ class Stages:
     def selection(self) -> Selection:
         """The images that teach."""
         model, config = self.baseline.model, self.config.selection
-        folder = self._folder("selection", config, model.parent.name, self.with_images)
+        caches = [cache.fingerprint for cache in self.split.caches]
+        folder = self._folder("selection", caches, config, model.parent.name, self.with_images)
         with self._working("choosing images", folder) as progress:
             return select(self.split.caches, self.with_images, model, folder, config, progress)
 
@@ -170,7 +171,8 @@ class Stages:
         selection, config = self.selection, self.config.encoder
         # A file of weights may be replaced by another of the same name.
         weights = [digest] if (digest := file_digest(Path(config.weights))) else []
-        folder = self._folder("features", config, *weights, selection.path.name)
+        train = self.split.fingerprint("train")
+        folder = self._folder("features", train, config, *weights, selection.path.name)
         with self._working("computing image features", folder) as progress:
             return image_features(self.split, self.with_images, selection, folder, config, progress)
 
@@ -178,7 +180,8 @@ class Stages:
     def teacher(self) -> TeacherResult:
         """The camera + LiDAR teacher."""
         features, student, config = self.features, self.config.student, self.config.teacher
-        folder = self._folder("teacher", student, config, features.path.name)
+        labelled = self.split.labelled()
+        folder = self._folder("teacher", labelled, student, config, features.path.name)
         with self._working("training the teacher", folder, together=True) as progress:
             return train_teacher(
                 self.split, features, self.baseline.model, folder, student, config, progress
@@ -190,7 +193,7 @@ class Stages:
         network, _ = load_teacher(self.teacher.teacher)
         network.to(self.device)
         folder = self._folder(
-            "said-by-teacher", self.teacher.teacher.parent.name, split=self._learned_from
+            "said-by-teacher", self._learned_from, self.teacher.teacher.parent.name
         )
         # A trained encoder has features of its own.
         look = teacher_look(network, ImageFeatures.open(self.teacher.features))
@@ -205,7 +208,7 @@ class Stages:
             "config": self.config.expertise.model_dump(mode="json"),
             "baseline": self.baseline.model.parent.name,
         }
-        folder = self._folder("expertise", settings)
+        folder = self._folder("expertise", self.split.fingerprint("calibration"), settings)
         with self._working("comparing the snapshots", folder) as progress:
             run = RunFolder(folder, settings)
             if (found := run.result()) is not None:
@@ -260,14 +263,14 @@ class Stages:
 
     def _said_together(self, how: Any, look: Look) -> Outputs:
         folder = self._folder(
-            "said-by-experts", how, self.baseline.model.parent.name, split=self._learned_from
+            "said-by-experts", self._learned_from, how, self.baseline.model.parent.name
         )
         return self._recorded("routing", folder, look)
 
     def _said_by(self, snapshot: int) -> Outputs:
         path = self.snapshots[snapshot]
         folder = self._folder(
-            f"said-by-{path.stem}", self.baseline.model.parent.name, split=self._learned_from
+            f"said-by-{path.stem}", self._learned_from, self.baseline.model.parent.name
         )
         return self._recorded(f"asking {path.stem}", folder, model_logits(path, self.device))
 
@@ -298,7 +301,7 @@ class Stages:
             for name, targets in (("teacher", teacher), ("snapshots", snapshots))
         }
         student = self.config.student
-        folder = self._folder("student", student, config, sources, self.attribution)
+        folder = self._folder("student", self.split, student, config, sources, self.attribution)
         with self._working("teaching the student", folder, together=True) as progress:
             return distil(
                 self.split,
@@ -359,14 +362,10 @@ class Stages:
         finally:
             save()
 
-    def _folder(self, stage: str, *inputs: Any, split: Split | None = None) -> Path:
-        """Where a stage's run with these inputs lies.
-
-        Args:
-            split: what the stage sees of the data; None: all of it.
-        """
-        data = (split or self.split).fingerprint()
-        text = json.dumps([_plain(value) for value in (data, *inputs)], sort_keys=True)
+    def _folder(self, stage: str, *inputs: Any) -> Path:
+        """Where a stage's run lies; `inputs` are all that its result depends on, among them what it
+        sees of the data: a split, or as much of its fingerprint."""
+        text = json.dumps([_plain(value) for value in inputs], sort_keys=True)
         return self.root / f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
@@ -383,6 +382,10 @@ def _logits(said: Sequence[Outputs], place: SweepRef, near: np.ndarray) -> Tenso
 
 def _plain(value: Any) -> Any:
     """As JSON values."""
+    if isinstance(value, Split):
+        return value.fingerprint()
+    if isinstance(value, StudentConfig):
+        return value.of_training()
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Sequence) and value and isinstance(value[0], SweepRef):

@@ -48,6 +48,11 @@ class StudentConfig(BaseModel):
     loop: LoopConfig = LoopConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
 
+    def of_training(self) -> dict[str, Any]:
+        """In JSON values what a training depends on beside its split: all but the shares that the
+        split came of."""
+        return self.model_dump(mode="json", exclude={"split"})
+
     @model_validator(mode="after")
     def _a_snapshot_a_cycle(self) -> StudentConfig:
         if self.loop.schedule == "cyclic" and self.snapshots > self.loop.cycles:
@@ -164,6 +169,6 @@ def label_as_robot(segmenter: Segmenter, points: np.ndarray) -> Segmentation:
     return segmenter(points * unit)
 
 
-def stage_settings(split: Split, config: BaseModel, **more: Any) -> dict[str, Any]:
+def stage_settings(split: Split, config: StudentConfig, **more: Any) -> dict[str, Any]:
     """What a stage's result depends on, as `RunFolder` wants it."""
-    return {"config": config.model_dump(mode="json"), "split": split.fingerprint(), **more}
+    return {"config": config.of_training(), "split": split.fingerprint(), **more}

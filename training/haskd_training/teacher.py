@@ -117,7 +117,8 @@ def train_teacher(
             from, or a training that diverged.
     """
     settings = stage_settings(
-        split,
+        # Of the other sweeps it sees the features alone.
+        split.labelled(),
         student,
         teacher=config.model_dump(mode="json"),
         features=features.identity,
