@@ -13,10 +13,11 @@ DRIVE = SimulationConfig(
     image_height=64, camera_rate_hz=5.0,
 )  # fmt: skip
 
-# Of the 20 sweeps 10 to learn from, 4 to calibrate on, 2 to validate on, 4 to test on
+# Of the 20 sweeps 10 to learn from, 4 to calibrate on, 2 to validate on, 4 to test on, each for
+# that alone
 STUDENT = [
     "voxel_size=1", "snapshots=2", "loop.epochs=1", "loop.device=cpu", "split.calibration=0.2",
-    "split.validation=0.1", "split.test=0.2",
+    "split.validation=0.1", "split.test=0.2", "split.explain_held_back=false",
 ]  # fmt: skip
 METHOD = [
     *(f"student.{setting}" for setting in STUDENT), "selection.window_s=0.3",

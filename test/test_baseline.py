@@ -131,7 +131,7 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(cache, tmp_path):
 
 
 def test_the_split_is_made_of_blocks_in_time(cache):
-    config = SplitConfig(calibration=0.1, validation=0.2, test=0.3)
+    config = SplitConfig(calibration=0.1, validation=0.2, test=0.3, explain_held_back=False)
     split = make_split([Cache.open(cache)], config)
     assert [place.sweep for place in split.train] == [0, 1, 2, 3]
     assert [place.sweep for place in split.calibration] == [4]
@@ -162,8 +162,8 @@ def test_a_recording_that_serves_two_purposes_is_refused(cache):
         make_split([opened], SplitConfig(), unlabelled=[opened])
 
 
-def test_held_back_sweeps_can_be_explained_but_never_those_of_the_test(cache):
-    config = SplitConfig(calibration=0.1, validation=0.2, test=0.3, explain_held_back=True)
+def test_held_back_sweeps_are_explained_but_never_those_of_the_test(cache):
+    config = SplitConfig(calibration=0.1, validation=0.2, test=0.3)
     split = make_split([Cache.open(cache)], config)
     assert [place.sweep for place in split.unlabelled] == [4, 5, 6]
 

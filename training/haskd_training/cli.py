@@ -97,7 +97,7 @@ def baseline(
     from haskd_training.student import StudentConfig
 
     settings = load_settings(StudentConfig, config, set_ or ())
-    split = make_split([Cache.open(path) for path in caches], settings.split)
+    split = make_split([Cache.open(path) for path in caches], settings.split).labelled()
     with step("training") as progress:
         result = run(split, out, settings, attribution, progress)
     score = (

@@ -32,7 +32,7 @@ class SplitConfig(BaseModel):
     )
     test: float = Field(0.1, ge=0, lt=1, description="share that training never touches")
     explain_held_back: bool = Field(
-        False,
+        True,
         description="calibration and validation sweeps join the unlabelled ones: the teacher "
         "explains them to the student, who never reads their labels",
     )
@@ -164,7 +164,8 @@ def _check_no_sweep_twice(split: Split, explained: bool) -> None:
         for place in getattr(split, role):
             row = split.row(place)
             before, points = seen.setdefault((row.recording, row.stamp_ns), (role, row.points))
-            if before != role and not (explained and role == "unlabelled" and before != "test"):
+            held_back = before in ("calibration", "validation")
+            if before != role and not (explained and role == "unlabelled" and held_back):
                 same.setdefault((row.recording, before, role), []).append(points == row.points)
     for (recording, before, role), equal in same.items():
         # Two recordings may share a name and, simulated, their stamps: then their points differ.
