@@ -11,7 +11,7 @@ import json
 import shutil
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -229,13 +229,23 @@ class Cache:
 
     def _read(self, row: SweepRow | ImageRow, *names: str) -> list[np.ndarray]:
         path = self.path / row.shard
-        # A shard is mapped into memory, not read, when it is opened; opening it anew costs less
-        # than a millisecond and leaves nothing that a fork or a pickle could break.
         try:
-            with safe_open(path, framework="numpy") as shard:
-                return [shard.get_tensor(f"{row.key}/{name}") for name in names]
+            state = path.stat()
+            shard = _opened(path, state.st_ino, state.st_mtime_ns, state.st_size)
+            return [shard.get_tensor(f"{row.key}/{name}") for name in names]
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} is missing or damaged: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, *state: int) -> Any:
+    """A shard to read from. It is mapped into memory, which a fork may share; `state` tells a new
+    file of that name from an old one.
+
+    Few are kept: of large clouds a shard holds so few that opening it is nothing; of small ones
+    a thousand, and opening it, 3 ms, would be most of reading one.
+    """
+    return safe_open(path, framework="numpy")
 
 
 class CacheWriter:
