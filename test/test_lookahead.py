@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from haskd_training.lookahead import in_order
+from haskd_training.lookahead import Behind, in_order
 
 
 def test_results_come_in_order_whoever_is_done_first() -> None:
@@ -42,3 +42,41 @@ def test_an_error_comes_in_its_turn() -> None:
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert list(results) == []
+
+
+def test_calls_behind_are_made_in_order_and_all_of_them() -> None:
+    made, threads = [], set()
+
+    def note(item: int) -> None:
+        time.sleep(0.001)
+        made.append(item)
+        threads.add(threading.current_thread())
+
+    with Behind() as behind:
+        for item in range(100):
+            behind.call(note, item)
+            # Only a few wait.
+            assert item - len(made) < 20
+    assert made == list(range(100))
+    assert len(threads) == 1 and threading.current_thread() not in threads
+
+
+def test_an_error_of_a_call_behind_reaches_the_caller() -> None:
+    made = []
+    with pytest.raises(ZeroDivisionError), Behind() as behind:
+        behind.call(lambda: 1 / 0)
+        for item in range(1000):
+            behind.call(made.append, item)
+    assert len(made) < 1000
+    with pytest.raises(ZeroDivisionError), Behind() as behind:
+        behind.call(lambda: 1 / 0)
+
+
+def test_after_an_error_of_the_caller_no_more_calls_are_made() -> None:
+    made, going_on = [], threading.Event()
+    with pytest.raises(KeyError), Behind() as behind:
+        behind.call(going_on.wait)
+        behind.call(made.append, 1)
+        threading.Timer(0.1, going_on.set).start()
+        raise KeyError
+    assert made == []

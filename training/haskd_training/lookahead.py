@@ -1,4 +1,4 @@
-"""Work on a stream of items by several threads, without holding more than a few of them."""
+"""Work beside the caller's own, in threads, without holding more than a few items of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from types import TracebackType
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD = 4
 """Items a thread that are in work, or done before their turn."""
+
+_BEHIND = 16
+"""Calls that may wait."""
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -37,3 +41,34 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class Behind:
+    """Calls that are made one after another in a thread of their own, a few behind the caller; all
+    of them are done when this context ends, none more when it ends by an error."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[Any]] = deque()
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have a call made.
+
+        Raises:
+            whatever an earlier one raised.
+        """
+        self._waiting.append(self._pool.submit(function, *arguments))
+        while len(self._waiting) > _BEHIND:
+            self._waiting.popleft().result()
+
+    def __enter__(self) -> Behind:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        try:
+            while self._waiting and kind is None:
+                self._waiting.popleft().result()
+        finally:
+            self._pool.shutdown(cancel_futures=True)

@@ -37,6 +37,7 @@ from haskd_training.bags import (
     stamp_ns,
 )
 from haskd_training.calibration import NoTransform
+from haskd_training.lookahead import Behind
 from haskd_training.recording import RecordingConfig, transforms
 
 SEGMENTATION, VISUALIZATION = "/segment/output/segmentation", "/segment/output/visualization"
@@ -106,14 +107,15 @@ def segment_bag(
         topic = _topic(recording, topic)
         clouds = recording.count([topic])
         to_box = _to_box(recording, values)
-        with bag_writer(folder) as writer:
+        # Compressing what is written takes as long as labelling it.
+        with bag_writer(folder) as writer, Behind() as behind:
             copies = _add_copies(writer, recording.connections)
             added = [
                 writer.add_connection(name, POINT_CLOUD, typestore=_TYPES)
                 for name in (SEGMENTATION, VISUALIZATION)
             ]
             for connection, time_ns, raw, decode in recording.recorded():
-                writer.write(copies[connection.id], time_ns, raw)
+                behind.call(writer.write, copies[connection.id], time_ns, raw)
                 copied += 1
                 if connection.topic != topic:
                     continue
@@ -134,7 +136,8 @@ def segment_bag(
                     for place, rows in zip(added, made):
                         organised = rows.reshape(cloud.height, cloud.width)
                         message = create_cloud(cloud.header, organised, _CLOUD, _FIELD)
-                        writer.write(place, time_ns, _TYPES.serialize_cdr(message, POINT_CLOUD))
+                        cdr = _TYPES.serialize_cdr(message, POINT_CLOUD)
+                        behind.call(writer.write, place, time_ns, cdr)
                 progress(labelled + rejected.total(), clouds)
     return SegmentedBag(labelled, rejected, copied, time.perf_counter() - started)
 
