@@ -248,3 +248,17 @@ def test_every_instruction_set_gives_the_same_results(instruction_set, monkeypat
     logits = torch.randn(500, 11, generator=torch.Generator().manual_seed(0))
     for one, other in zip(classify(logits, 1.5), classify(logits.double(), 1.5)):
         torch.testing.assert_close(one.double(), other.double(), rtol=3e-6, atol=3e-6)
+
+
+def test_own_threads_within_own_threads_are_as_many():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with kernels.own_threads():
+            with kernels.own_threads():
+                # Below 0: as many of their own.
+                assert (kernels._thread_count(), torch.get_num_threads()) == (-3, 1)
+            assert (kernels._thread_count(), torch.get_num_threads()) == (-3, 1)
+        assert (kernels._thread_count(), torch.get_num_threads()) == (3, 3)
+    finally:
+        torch.set_num_threads(before)

@@ -50,6 +50,10 @@ def plain_torch() -> Iterator[None]:
 def own_threads() -> Iterator[None]:
     """Within it the kernels work on threads of their own, as many as torch has, and torch itself on
     one: for work in which torch has little to do. Elsewhere they share torch's threads."""
+    if _own.get():
+        # Torch is on one thread already: that says nothing about how many the kernels may have.
+        yield
+        return
     threads = torch.get_num_threads()
     token = _own.set(threads)
     torch.set_num_threads(1)
