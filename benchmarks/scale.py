@@ -207,6 +207,8 @@ def stages(bag: Path, labels: str, out: Path, counts: list[int], points: int) ->
     for sweeps in counts:
         long = long_bag(bag, out / f"{sweeps}sweeps", sweeps, points)
         cache, run = out / f"cache{sweeps}", out / f"run{sweeps}"
+        for earlier in (cache, run):
+            shutil.rmtree(earlier, ignore_errors=True)
         found["prepare"][sweeps], _ = haskd("prepare", long, "--out", cache, "--labels", labels)
         sets = [part for value in FAST for part in ("--set", value)]
         whole, _ = haskd("run", long, "--out", run, "--labels", labels, *sets)
