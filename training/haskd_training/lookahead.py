@@ -15,9 +15,6 @@ Result = TypeVar("Result")
 _AHEAD = 4
 """Items a thread that are in work, or done before their turn."""
 
-_BEHIND = 16
-"""Calls that may wait."""
-
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`work` of each item, in the items' order, while later ones are in work already, in one thread
@@ -44,10 +41,15 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
 
 
 class Behind:
-    """Calls that are made one after another in a thread of their own, a few behind the caller; all
-    of them are done when this context ends, none more when it ends by an error."""
+    """Calls that are made one after another in a thread of their own, a few behind the caller. As a
+    context: all of them are done when it ends, none more when it ends by an error.
 
-    def __init__(self) -> None:
+    Args:
+        most: calls that may be in work or wait. With 1 none begins after one that failed.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._pool = ThreadPoolExecutor(1)
         self._waiting: deque[Future[Any]] = deque()
 
@@ -57,8 +59,26 @@ class Behind:
         Raises:
             whatever an earlier one raised.
         """
+        self._settle(self._most - 1)
         self._waiting.append(self._pool.submit(function, *arguments))
-        while len(self._waiting) > _BEHIND:
+
+    def finish(self) -> None:
+        """Wait until all calls are made.
+
+        Raises:
+            whatever one of them raised.
+        """
+        try:
+            self._settle(0)
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Wait for the call that is in work, and make no more."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _settle(self, left: int) -> None:
+        while len(self._waiting) > left:
             self._waiting.popleft().result()
 
     def __enter__(self) -> Behind:
@@ -67,8 +87,7 @@ class Behind:
     def __exit__(
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
-        try:
-            while self._waiting and kind is None:
-                self._waiting.popleft().result()
-        finally:
-            self._pool.shutdown(cancel_futures=True)
+        if kind is None:
+            self.finish()
+        else:
+            self.cancel()

@@ -50,6 +50,9 @@ _OF_LABELS = (
     "crop.max", "class_remap",
 )  # fmt: skip
 
+# Messages that wait to be written.
+_CALLS_BEHIND = 16
+
 _NO_HASH = "RIHS01_" + 64 * "0"
 _FIELD = _TYPES.types["sensor_msgs/msg/PointField"]
 
@@ -108,7 +111,7 @@ def segment_bag(
         clouds = recording.count([topic])
         to_box = _to_box(recording, values)
         # Compressing what is written takes as long as labelling it.
-        with bag_writer(folder) as writer, Behind() as behind:
+        with bag_writer(folder) as writer, Behind(_CALLS_BEHIND) as behind:
             copies = _add_copies(writer, recording.connections)
             added = [
                 writer.add_connection(name, POINT_CLOUD, typestore=_TYPES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors.numpy import save
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import TEMPORARY, write_atomically
+from haskd_training.lookahead import Behind
 
 SHARD_BYTES = 64 * 1024 * 1024
 
@@ -54,8 +54,8 @@ class ShardStream:
         self._pending: dict[str, np.ndarray] = {}
         self._pending_bytes = 0
         self._written_rows = 0
-        self._writer = ThreadPoolExecutor(1, f"{kind}-writer")
-        self._writing: Future[None] | None = None
+        # One at a time: shards count up without a gap, and memory stays bounded.
+        self._writer = Behind(1)
         self._resume(row_type)
 
     def take(self) -> bool:
@@ -94,16 +94,11 @@ class ShardStream:
         """
         if self._pending:
             self._flush()
-        self._settle()
-        self._writer.shutdown()
+        self._writer.finish()
 
     def cancel(self) -> None:
         """Write no more."""
-        self._writer.shutdown()
-
-    def _settle(self) -> None:
-        if self._writing is not None:
-            self._writing.result()
+        self._writer.cancel()
 
     def _flush(self) -> None:
         content = {
@@ -112,10 +107,8 @@ class ShardStream:
             "skipped": dict(sorted(self.skipped.items())),
             "rows": [vars(row) for row in self.rows[self._written_rows :]],
         }
-        # One at a time: shards count up without a gap, and memory stays bounded.
-        self._settle()
         path = self._folder / self._name()
-        self._writing = self._writer.submit(_write, path, self._pending, json.dumps(content))
+        self._writer.call(_write, path, self._pending, json.dumps(content))
         self._pending, self._pending_bytes = {}, 0
         self._written_rows = len(self.rows)
         self._shards += 1
