@@ -14,6 +14,7 @@ import numpy as np
 import rclpy
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -79,6 +80,7 @@ class Robot:
         self._executor.add_node(self.node)
         self.received: dict[str, list] = {}
         self._points: Publisher | None = None
+        self._clients: dict[str, Client] = {}
 
     def publish_on(self, topic: str) -> None:
         """Send clouds on this topic from now on."""
@@ -119,7 +121,11 @@ class Robot:
         return answers[-1]
 
     def call(self, service_type: type, name: str, request):
-        client = self.node.create_client(service_type, f"/segment/{name}")
+        # A new one for each call would be remembered by the node's middleware, one and all.
+        client = self._clients.get(name)
+        if client is None:
+            client = self.node.create_client(service_type, f"/segment/{name}")
+            self._clients[name] = client
         self.wait(client.service_is_ready)
         future = client.call_async(request)
         self.wait(future.done)
