@@ -2,8 +2,9 @@
 
 For each cloud and voxel size the candidates take turns, so that a drift of the machine hits all
 alike. All compute points -> scores of every point, batch norm folded:
-- S, M, L: our network, by size, with what computes it: `compiled` kernels, plain `torch`, `spconv`
-  (on a CPU its Native algorithm), `spconv-triton`; the last two where they can be imported;
+- S, M, L: our network, by size, with what computes it: `compiled` kernels, in float32 and, where
+  that pays, with products of bfloat16; plain `torch`; `spconv` (on a CPU its Native algorithm) and
+  `spconv-triton` where they can be imported;
 - S, M, L products: its matrix products alone, on rows that lie ready: the limit of this design;
 - R: the range-view network, with torch and, on a CPU, with ONNX Runtime.
 
@@ -172,6 +173,8 @@ def candidates(
     result = {}
     if device.type == "cpu" and native.library() is not None:
         result[f"{size} compiled"] = on("torch")
+        if kernels.bf16_pays():
+            result[f"{size} compiled, bf16"] = kernels.bf16()(on("torch"))
     result[f"{size} torch"] = kernels.plain_torch()(on("torch"))
     for name, module in modules.items():
         run = on("spconv")
@@ -235,9 +238,16 @@ def stages(voxel_size: float, points: torch.Tensor) -> dict[str, Run]:
         "U-Net": lambda: network.unet(pooled, voxels),
         "softmax, class, entropy": lambda: classify(logits, 1.0),
     }
-    # As the network itself has it.
-    alone = {name: kernels.own_threads()(step) for name, step in steps.items()}
-    return {"all, the head included": lambda: segmenter(raw)} | alone
+
+    def as_in_the_network(step: Run) -> Run:
+        def run() -> None:
+            with kernels.own_threads(), segmenter._reduced():
+                step()
+
+        return run
+
+    alone = {name: as_in_the_network(step) for name, step in steps.items()}
+    return {f"all, the head included, {segmenter.precision}": lambda: segmenter(raw)} | alone
 
 
 def measure(runs: dict[str, Run], repeats: int, on_gpu: bool) -> dict[str, np.ndarray]:

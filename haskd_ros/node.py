@@ -103,9 +103,8 @@ class SegmentNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._outputs = Outputs(self, self._warn_of_qos)
         self.get_logger().info(
-            f"model {self._model_path} on {self._segmenter.device} by {self._segmenter.engine}, "
-            "ready after "
-            f"{time.perf_counter() - start:.1f} s; "
+            f"model {self._model_path} on {self._segmenter.device} by {self._segmenter.engine} "
+            f"in {self._segmenter.precision}, ready after {time.perf_counter() - start:.1f} s; "
             f"classes: {', '.join(self._segmenter.taxonomy.names)}"
         )
         return super().on_configure(state)
@@ -380,6 +379,7 @@ class SegmentNode(LifecycleNode):
             "sha256": self._model_digest,
             "device": str(self._segmenter.device),
             "engine": self._segmenter.engine,
+            "precision": self._segmenter.precision,
             "classes": ", ".join(self._segmenter.taxonomy.names),
         }
         if self._worker is None:

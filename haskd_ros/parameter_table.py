@@ -55,7 +55,8 @@ PARAMETERS = (
     ParameterInfo(
         "precision",
         "auto",
-        "Number format of the network: auto takes the fastest one that keeps the labels.",
+        "Number format of the network: auto takes the fastest one that keeps the labels, fp16 on a "
+        "GPU, bf16 on a CPU with AVX-512 BF16, else fp32.",
         choices=("auto", "fp32", "bf16", "fp16"),
         read_only=True,
     ),

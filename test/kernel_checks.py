@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
-from haskd_ros.sparse import pack
+from haskd_ros.sparse import StridedConv, SubmanifoldConv, TorchGeometry, pack
 
 
 def keys_of(coordinates) -> torch.Tensor:
@@ -20,6 +21,14 @@ def street_like_keys(points: int) -> torch.Tensor:
     xy = torch.randint(-150, 150, (points, 2), generator=generator)
     height = (xy[:, :1] // 40 + xy[:, 1:] // 60).abs() % 5
     return pack(torch.cat([xy, height], 1).unique(dim=0)).sort().values
+
+
+def convolve(kind, keys, x, weight):
+    """What a convolution of this kind does with features x, or two of them side by side."""
+    layer, geometry = SimpleNamespace(weight=weight), TorchGeometry(keys)
+    if kind is SubmanifoldConv:
+        return geometry.submanifold(x, layer, 0)
+    return geometry.down(x, layer, 0) if kind is StridedConv else geometry.up(x, layer, 0)
 
 
 def assert_equal_to_rounding(found, wanted, terms: float = 1e-3):
@@ -45,4 +54,6 @@ def instruction_sets() -> dict[str, tuple[str, ...]]:
         sets["avx2"] = ("-mavx2", "-mfma")
     if {"avx512f", "avx2", "fma"} <= flags:
         sets["avx512"] = ("-mavx512f", "-mavx2", "-mfma")
+    if "avx512_bf16" in flags:
+        sets["avx512_bf16"] = (*sets["avx512"], "-mavx512bf16")
     return sets

@@ -257,8 +257,8 @@ def test_own_threads_within_own_threads_are_as_many():
         with kernels.own_threads():
             with kernels.own_threads():
                 # Below 0: as many of their own.
-                assert (kernels._thread_count(), torch.get_num_threads()) == (-3, 1)
-            assert (kernels._thread_count(), torch.get_num_threads()) == (-3, 1)
-        assert (kernels._thread_count(), torch.get_num_threads()) == (3, 3)
+                assert (kernels.thread_count(), torch.get_num_threads()) == (-3, 1)
+            assert (kernels.thread_count(), torch.get_num_threads()) == (-3, 1)
+        assert (kernels.thread_count(), torch.get_num_threads()) == (3, 3)
     finally:
         torch.set_num_threads(before)

@@ -5,13 +5,12 @@ import functools
 import logging
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import assert_equal_to_rounding, keys_of, street_like_keys
+from kernel_checks import assert_equal_to_rounding, convolve, keys_of, street_like_keys
 from torch.nn import functional as F
 
 from haskd_ros.models import SparseUNet, fold_batch_norm
@@ -41,13 +40,6 @@ def results(run, *inputs: torch.Tensor) -> list[torch.Tensor]:
     y = run(*inputs)
     upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
     return [y.detach(), *torch.autograd.grad(y, inputs, upstream)]
-
-
-def convolve(kind, keys, x, weight):
-    layer, geometry = SimpleNamespace(weight=weight), TorchGeometry(keys)
-    if kind is SubmanifoldConv:
-        return geometry.submanifold(x, layer, 0)
-    return geometry.down(x, layer, 0) if kind is StridedConv else geometry.up(x, layer, 0)
 
 
 def compare_convolution(kind, keys, inputs, outputs):

@@ -136,7 +136,7 @@ def _compiled(
         return finish(_CompiledConvolution.apply(_side_by_side(x), weight, pairs, adjoint))
     first, *others = (part if part.stride(1) == 1 else part.contiguous() for part in x)
     beside = next(iter(others), None)
-    # A linear layer's weight comes as a new view each time, and is small.
+    # A linear layer's weight comes as a new view each time, and is small; it stays float32.
     keep = len(pairs.sizes) > 1
     return kernels.convolve(first, weight, pairs, finish, beside, keep_packed=keep)
 

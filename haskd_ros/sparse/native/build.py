@@ -1,4 +1,4 @@
-"""Compiled kernels for float32 on a CPU, built with g++ at first use and kept in the user's cache.
+"""Compiled kernels for a CPU, built with g++ at first use and kept in the user's cache.
 
 Where they can't be had plain torch does the same work, slower; the log says so once, with the
 reason. `HASKD_NATIVE=0` in the environment asks for plain torch.
@@ -29,8 +29,9 @@ SOURCES = (
     "norm.cpp",
     "points.cpp",
     "scores.cpp",
+    "weight_gradient.cpp",
 )
-HEADERS = ("lanes.h", "threads.h")
+HEADERS = ("lanes.h", "threads.h", "tiles.h")
 
 # Not -ffast-math: it makes the whole process treat denormal numbers as 0.
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-pthread")
@@ -41,12 +42,13 @@ _lock = threading.Lock()
 _pointer, _int, _long, _float = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _SIGNATURES = {
     "haskd_convolve": (
-        *(_pointer, _long, _pointer, _long, _long, _pointer, _pointer),
-        *(_long, _int, _long, _int, _int),
+        *(_pointer, _long, _long, _pointer, _long, _long, _pointer, _pointer),
+        *(_long, _int, _long, _int, _int, _int),
         *(_pointer, _pointer, _pointer, _int, _pointer, _long),
         *(_pointer, _pointer, _pointer, _int, _int),
     ),
-    "haskd_pack": (_pointer, _long, _int, _long, _pointer, _int),
+    "haskd_pack": (_pointer, _long, _int, _long, _int, _pointer, _int),
+    "haskd_bf16_pays": (),
     "haskd_weight_gradient": (
         *(_pointer, _long, _pointer, _long, _int),
         *(_pointer, _pointer, _pointer, _int, _long, _pointer, _int),
@@ -188,4 +190,5 @@ def load(path: Path) -> ctypes.CDLL:
     for name in ("haskd_group", "haskd_choose", "haskd_submanifold_pairs", "haskd_pack"):
         getattr(kernels, name).restype = _long
     kernels.haskd_voxel_keys.restype = _float
+    kernels.haskd_bf16_pays.restype = _int
     return kernels

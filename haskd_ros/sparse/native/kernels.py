@@ -1,5 +1,6 @@
-"""The compiled kernels as functions of tensors. Each has its twin in plain torch, which says what
-it computes; results agree to rounding and are the same for any number of threads."""
+"""When the compiled kernels are used, and those over features as functions of tensors; `places` has
+those over points and voxels. Each has its twin in plain torch, which says what it computes; results
+agree to rounding and are the same for any number of threads."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from haskd_ros.sparse.finish import Finish
     from haskd_ros.sparse.kernel_map import KernelMap
 
-_LARGEST_FLOAT = float(np.finfo(np.float32).max)
-
 # Weights of networks that infer, packed: the library and the version they were packed for.
 _packed = WeakIdKeyDictionary()
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 _own: ContextVar[int] = ContextVar("own", default=0)
+_bf16: ContextVar[bool] = ContextVar("bf16", default=False)
 
 
 def usable(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> bool:
@@ -64,7 +63,24 @@ def own_threads() -> Iterator[None]:
         _own.reset(token)
 
 
-def _thread_count() -> int:
+@contextmanager
+def bf16() -> Iterator[None]:
+    """Within it convolutions that nothing has to be differentiated through multiply numbers of
+    bfloat16 and add the products up in float32. Linear layers, which see a point's own coordinates
+    and give its scores, and all that lies between layers stay float32."""
+    token = _bf16.set(True)
+    try:
+        yield
+    finally:
+        _bf16.reset(token)
+
+
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies bfloat16 faster than float32, by the compiled kernels."""
+    return usable() and bool(library().haskd_bf16_pays())
+
+
+def thread_count() -> int:
     """As the kernels take it: below 0 where the threads are their own."""
     return -_own.get() or torch.get_num_threads()
 
@@ -91,7 +107,8 @@ def convolve(
         x: its values lie side by side within a row.
         finish: done to the result; its tensors are float32 on the CPU.
         beside: [U, J] like x, the last J of the I channels; x then has the others alone.
-        keep_packed: keep the weight as the kernel wants it for the next call; not backward.
+        keep_packed: keep the weight as the kernel wants it for the next call, of bfloat16 where
+            `bf16` asks for that; not backward.
         backward: x is a gradient [U, O] of an output, the result that of an input [V, I].
         mirrored: take the taps from the last to the first.
 
@@ -101,45 +118,48 @@ def convolve(
     outputs, inputs = weight.shape[0], weight.shape[-1]
     y = x.new_empty(pairs.outputs, inputs if backward else outputs)
     bias, added, rows = _tensors(finish, y)
-    packed = _packed_weight(weight) if keep_packed else None
+    reduced = keep_packed and _bf16.get()
+    packed = _packed_weight(weight, reduced) if keep_packed else None
     library().haskd_convolve(
         x.data_ptr(),
+        len(x),
         x.stride(0),
-        _address(beside),
+        address(beside),
         0 if beside is None else beside.shape[1],
         0 if beside is None else beside.stride(0),
         weight.data_ptr(),
-        _address(packed),
+        address(packed),
         outputs,
         len(pairs.sizes),
         inputs,
         backward,
         mirrored,
+        reduced,
         *_pairs(pairs),
         y.data_ptr(),
         len(y),
-        _address(bias),
-        _address(added),
-        _address(rows),
+        address(bias),
+        address(added),
+        address(rows),
         finish.relu,
-        _thread_count(),
+        thread_count(),
     )
     return y
 
 
-def _packed_weight(weight: Tensor) -> Tensor | None:
+def _packed_weight(weight: Tensor, reduced: bool) -> Tensor | None:
     """The weight as haskd_convolve takes it, made once for each of its states; None where torch
     does not tell those apart."""
     if weight.is_inference():
         return None
-    state = library(), weight._version
+    state = library(), weight._version, reduced
     known, packed = _packed.get(weight, (None, None))
     if known != state:
         outputs, inputs = weight.shape[0], weight.shape[-1]
         shape = outputs, weight[0].numel() // inputs, inputs
-        size = library().haskd_pack(weight.data_ptr(), *shape, None, 1)
+        size = library().haskd_pack(weight.data_ptr(), *shape, reduced, None, 1)
         packed = torch.empty(size, dtype=torch.float32)
-        library().haskd_pack(weight.data_ptr(), *shape, packed.data_ptr(), _thread_count())
+        library().haskd_pack(weight.data_ptr(), *shape, reduced, packed.data_ptr(), thread_count())
         _packed[weight] = state, packed
     return packed
 
@@ -171,7 +191,7 @@ def weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor, pairs: KernelMa
         *_pairs(pairs),
         pairs.outputs,
         result.data_ptr(),
-        _thread_count(),
+        thread_count(),
     )
     return result
 
@@ -185,7 +205,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         *x.shape,
         mean.data_ptr(),
         variance.data_ptr(),
-        _thread_count(),
+        thread_count(),
     )
     return mean, variance
 
@@ -200,10 +220,10 @@ def affine(
         *x.shape,
         scale.data_ptr(),
         shift.data_ptr(),
-        _address(added),
+        address(added),
         relu,
         y.data_ptr(),
-        _thread_count(),
+        thread_count(),
     )
     return y
 
@@ -229,7 +249,7 @@ def norm_backward(
     library().haskd_norm_backward(
         gradient.data_ptr(),
         x.data_ptr(),
-        _address(y),
+        address(y),
         *x.shape,
         mean.data_ptr(),
         inverse_std.data_ptr(),
@@ -237,68 +257,10 @@ def norm_backward(
         x_gradient.data_ptr(),
         of_weight.data_ptr(),
         of_bias.data_ptr(),
-        _address(added_gradient),
-        _thread_count(),
+        address(added_gradient),
+        thread_count(),
     )
     return x_gradient, of_weight, of_bias, added_gradient
-
-
-def choose(
-    points: np.ndarray,
-    factor: float,
-    default_intensity: float,
-    min_range: float,
-    max_range: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points that can be labelled: finite, not in the sensor's origin, and within the range.
-
-    Args:
-        points: [N, 4] float32, or [N, 3] without intensity; the values of a row lie side by side,
-            the rows may lie apart.
-
-    Returns:
-        Chosen points [M, 4] float32 with the intensity times `factor`, or the default where they
-        have none; and [N] bool, whether a point was chosen.
-    """
-    chosen = np.empty((len(points), 4), np.float32)
-    usable = np.empty(len(points), np.bool_)
-    count = library().haskd_choose(
-        points.ctypes.data,
-        len(points),
-        points.strides[0],
-        points.shape[1] == 4,
-        factor,
-        default_intensity,
-        min_range**2,
-        min(max_range**2, _LARGEST_FLOAT),
-        chosen.ctypes.data,
-        usable.ctypes.data,
-    )
-    return chosen[:count], usable
-
-
-def voxel_keys(
-    points: Tensor, batch: Tensor | None, voxel_size: float, field_bits: int
-) -> tuple[Tensor, Tensor, float]:
-    """Keys [N] int64 of the voxels that hold contiguous points [N, 4], the points' offsets [N, 3]
-    from the voxels' centres, and the largest coordinate: too large a one makes no keys.
-
-    Args:
-        batch: contiguous [N] int64, or None for one cloud.
-    """
-    keys = torch.empty(len(points), dtype=torch.int64)
-    offset = points.new_empty(len(points), 3)
-    reach = library().haskd_voxel_keys(
-        points.data_ptr(),
-        _address(batch),
-        len(points),
-        voxel_size,
-        field_bits,
-        keys.data_ptr(),
-        offset.data_ptr(),
-        _thread_count(),
-    )
-    return keys, offset, reach
 
 
 def pool(x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
@@ -312,7 +274,7 @@ def pool(x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
         starts.data_ptr(),
         len(starts),
         mean.data_ptr(),
-        _thread_count(),
+        thread_count(),
     )
     return mean
 
@@ -329,67 +291,11 @@ def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor
         class_id.data_ptr(),
         probability.data_ptr(),
         entropy.data_ptr(),
-        _thread_count(),
+        thread_count(),
     )
     return class_id, probability, entropy
 
 
-def group(keys: Tensor, field_bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Unique keys [G] int64 in ascending order; the rows in the order of their keys, those of equal
-    keys ascending, [N] int32; where in that each group begins, [G] int32; and each row's group [N]
-    int64; from keys [N] int64, whose fields z, y and x have `field_bits` bits."""
-    keys = keys.contiguous()
-    unique, of_row = torch.empty_like(keys), torch.empty_like(keys)
-    order, starts = torch.empty(2, len(keys), dtype=torch.int32).unbind(0)
-    groups = library().haskd_group(
-        keys.data_ptr(),
-        len(keys),
-        field_bits,
-        unique.data_ptr(),
-        order.data_ptr(),
-        starts.data_ptr(),
-        of_row.data_ptr(),
-    )
-    return unique[:groups], order, starts[:groups], of_row
-
-
-def submanifold_pairs(keys: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """Sources [P] and targets [P] int32 of a 3 x 3 x 3 kernel over sorted keys [V], tap after tap,
-    and the pairs of each of the 27 taps, none of the centre's. The four columns of voxels behind
-    the centre's have keys higher by `columns` [4] int64."""
-    keys = keys.contiguous()
-    sources, targets = torch.empty(2, 26 * len(keys), dtype=torch.int32).unbind(0)
-    sizes = torch.empty(27, dtype=torch.int64)
-    pairs = library().haskd_submanifold_pairs(
-        keys.data_ptr(),
-        len(keys),
-        columns.data_ptr(),
-        sources.data_ptr(),
-        targets.data_ptr(),
-        sizes.data_ptr(),
-        _thread_count(),
-    )
-    return sources[:pairs], targets[:pairs], tuple(sizes.tolist())
-
-
-def by_octant(keys: Tensor, parent: Tensor, field_bits: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows octant after octant, and each one's parent, [V] int32; and how many each of the 8
-    octants has; from keys and parents [V] int64; the keys' fields z, y and x have `field_bits`
-    bits."""
-    keys, parent = keys.contiguous(), parent.contiguous()
-    fine, coarse = torch.empty(2, len(keys), dtype=torch.int32).unbind(0)
-    sizes = torch.empty(8, dtype=torch.int64)
-    library().haskd_by_octant(
-        keys.data_ptr(),
-        parent.data_ptr(),
-        len(keys),
-        field_bits,
-        fine.data_ptr(),
-        coarse.data_ptr(),
-        sizes.data_ptr(),
-    )
-    return fine, coarse, sizes
-
-
-def _address(tensor: Tensor | None) -> int | None:
+def address(tensor: Tensor | None) -> int | None:
+    """As the kernels take it: null for None."""
     return None if tensor is None else tensor.data_ptr()

@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 constexpr int LANES = 16, REGISTERS = 32;
 #elif defined(__AVX__)
@@ -17,7 +21,7 @@ constexpr int LANES = 4, REGISTERS = 16;
 // Of gcc and clang; any address will do, and it may be that of plain floats.
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+inline Vector load(const void* from) { return *static_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -33,6 +37,51 @@ inline void write(float* to, Vector value) { store(to, value); }
 inline float where_positive(float value, float condition) { return condition <= 0 ? 0 : value; }
 inline Vector where_positive(Vector value, Vector condition) {
     return condition <= 0 ? Vector{} : value;
+}
+
+// Two numbers of bfloat16, the upper half of a float each, where one float would lie: the sum of
+// their products with two others is one step of the processor, where it has it.
+struct Pair {
+    uint16_t number[2];
+};
+
+#if defined(__AVX512BF16__)
+constexpr bool PAIRS_PAY = true;
+#else
+constexpr bool PAIRS_PAY = false;
+#endif
+
+inline float upper_half(uint16_t half) {
+    const uint32_t bits = static_cast<uint32_t>(half) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// To the nearest, of two to the even one; what is not a number stays that.
+inline uint16_t to_bfloat16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
+    return static_cast<uint16_t>((value == value ? rounded : bits | 0x400000) >> 16);
+}
+
+// sum + weights * x, lane by lane.
+inline Vector add_product(Vector sum, Vector weights, float x) { return sum + weights * x; }
+
+// The same with a pair in each lane.
+inline Vector add_product(Vector sum, Vector weights, Pair x) {
+#if defined(__AVX512BF16__)
+    int32_t both;
+    std::memcpy(&both, &x, sizeof both);
+    return (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)weights,
+                                    (__m512bh)_mm512_set1_epi32(both));
+#else
+    typedef uint32_t Bits __attribute__((vector_size(4 * LANES), may_alias));
+    const Bits bits = (Bits)weights;
+    sum += (Vector)(bits << 16) * upper_half(x.number[0]);
+    return sum + (Vector)(bits & 0xffff0000u) * upper_half(x.number[1]);
+#endif
 }
 
 // f(c, T()) for each whole vector of columns, then for each column that is left.

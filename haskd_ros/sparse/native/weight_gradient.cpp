@@ -1,0 +1,136 @@
+// Gradient of a sparse convolution's weights: sum over pairs of g[target]^T x[source].
+//
+// Each tap's pairs are cut into pieces that depend on the kernel map alone, and the pieces' sums are
+// added up in their order, so any number of threads gives the same sums.
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <vector>
+
+#include "lanes.h"
+#include "threads.h"
+#include "tiles.h"
+
+namespace {
+
+constexpr int64_t PIECE_PAIRS = 8192;  // of a tap, per unit of work
+constexpr int CHUNK_PAIRS = 128;       // whose rows stay in the innermost cache
+
+struct Factors {
+    const float* x;  // [.., inputs], at the strip's first column
+    const float* g;  // [.., outputs], at the first of ROWS columns
+    int64_t inputs, outputs;
+    float* sums;  // [ROWS, width], at the strip's first column
+    int64_t width;
+};
+
+template <int ROWS, int VECTORS>
+struct Outer {
+    static void run(const Factors& p, const int32_t* sources, const int32_t* targets,
+                    int64_t pairs);
+};
+
+template <int ROWS, int VECTORS>
+void Outer<ROWS, VECTORS>::run(const Factors& p, const int32_t* sources, const int32_t* targets,
+                               int64_t pairs) {
+    Vector sum[ROWS][VECTORS] = {};
+    for (int64_t i = 0; i < pairs; ++i) {
+        const float* x = p.x + sources[i] * p.inputs;
+        const float* g = p.g + targets[i] * p.outputs;
+        // Sources follow no pattern that the processor would see by itself.
+        const int64_t ahead = std::min<int64_t>(i + 12, pairs - 1);
+        __builtin_prefetch(p.x + sources[ahead] * p.inputs);
+        __builtin_prefetch(p.g + targets[ahead] * p.outputs);
+        Vector part[VECTORS];
+        for (int v = 0; v < VECTORS; ++v) part[v] = load(x + v * LANES);
+        for (int r = 0; r < ROWS; ++r)
+            for (int v = 0; v < VECTORS; ++v) sum[r][v] += part[v] * g[r];
+    }
+    for (int r = 0; r < ROWS; ++r)
+        for (int v = 0; v < VECTORS; ++v) {
+            float* to = p.sums + r * p.width + v * LANES;
+            store(to, load(to) + sum[r][v]);
+        }
+}
+
+// sums [outputs, width] += over pairs g[target]^T x[source]; sources or targets null: row i itself.
+void outer_sum(const float* x, int64_t inputs, const float* g, int64_t outputs,
+               const int32_t* sources, const int32_t* targets, int64_t first, int64_t last,
+               float* sums, int64_t width, const std::vector<Strip>& strips) {
+    std::array<int32_t, CHUNK_PAIRS> own;
+    std::vector<float> padded;
+    if (width != inputs) padded.resize(CHUNK_PAIRS * width);
+    for (int64_t at = first; at < last; at += CHUNK_PAIRS) {
+        const int64_t pairs = std::min<int64_t>(CHUNK_PAIRS, last - at);
+        std::iota(own.begin(), own.end(), static_cast<int32_t>(at));
+        const int32_t* from = sources ? sources + at : own.data();
+        const int32_t* to = targets ? targets + at : own.data();
+        std::array<int32_t, CHUNK_PAIRS> counted;
+        Factors p{x, g, inputs, outputs, sums, width};
+        if (width != inputs) {
+            // A whole vector must not reach beyond a row: the last row is the end of the memory.
+            for (int64_t i = 0; i < pairs; ++i)
+                std::copy_n(x + from[i] * inputs, inputs, padded.data() + i * width);
+            std::iota(counted.begin(), counted.end(), 0);
+            from = counted.data();
+            p.x = padded.data();
+            p.inputs = width;
+        }
+        const float* origin = p.x;
+        for (const Strip& strip : strips) {
+            const int64_t passes = ceil_div(outputs, tile_rows(strip.vectors));
+            p.x = origin + strip.first;
+            for (int64_t pass = 0, row = 0; pass < passes; ++pass) {
+                const int64_t rows = ceil_div(outputs - row, passes - pass);
+                p.g = g + row;
+                p.sums = sums + row * width + strip.first;
+                TILES<Outer>[strip.vectors - 1][rows - 1](p, from, to, pairs);
+                row += rows;
+            }
+        }
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// gradient [outputs, taps, inputs] of the weight from x [.., inputs] and the gradient g
+// [rows, outputs] of y.
+void haskd_weight_gradient(const float* x, int64_t inputs, const float* g, int64_t outputs,
+                           int taps, const int32_t* sources, const int32_t* targets,
+                           const int64_t* starts, int identity, int64_t rows, float* gradient,
+                           int threads) {
+    struct Piece {
+        int tap;
+        int64_t first, last;
+    };
+    std::vector<Piece> pieces;
+    for (int tap = 0; tap < taps; ++tap) {
+        const int64_t end = tap == identity ? rows : starts[tap + 1];
+        for (int64_t at = tap == identity ? 0 : starts[tap]; at < end; at += PIECE_PAIRS)
+            pieces.push_back({tap, at, std::min(end, at + PIECE_PAIRS)});
+    }
+    const std::vector<Strip> strips = strips_of(inputs);
+    const int64_t width = ceil_div(inputs, LANES) * LANES, size = outputs * width;
+    const int64_t count = static_cast<int64_t>(pieces.size());
+    const Numbers<float> sums = numbers<float>(count * size);
+    share(count, threads, [&](int64_t i) {
+        const Piece& piece = pieces[i];
+        const bool own = piece.tap == identity;
+        float* sum = sums.get() + i * size;
+        std::fill(sum, sum + size, 0.0f);
+        outer_sum(x, inputs, g, outputs, own ? nullptr : sources, own ? nullptr : targets,
+                  piece.first, piece.last, sum, width, strips);
+    });
+    std::fill(gradient, gradient + outputs * taps * inputs, 0.0f);
+    for (int64_t i = 0; i < count; ++i)
+        for (int64_t o = 0; o < outputs; ++o) {
+            float* to = gradient + (o * taps + pieces[i].tap) * inputs;
+            const float* from = sums.get() + i * size + o * width;
+            for (int64_t c = 0; c < inputs; ++c) to[c] += from[c];
+        }
+}
+
+}  // extern "C"
