@@ -108,7 +108,7 @@ def test_what_can_not_be_compared_is_refused_before_anything_is_started(
         "rates_hz": [10.0], "frames": 1, "rounds": 1, "out": tmp_path / "out", "topic": None,
         "steps": quiet,
     }  # fmt: skip
-    with pytest.raises(InputError, match="no backend tensorrt; there are auto, torch"):
+    with pytest.raises(InputError, match="no backend tensorrt; there are auto, fp32, torch"):
         benchmark(drive, [tiny_model], ["tensorrt"], **arguments)
     with pytest.raises(InputError, match="candidates of one name: tiny, 10 Hz, tiny, 10 Hz"):
         benchmark(drive, [tiny_model, tiny_model], ["auto"], **arguments)

@@ -28,8 +28,13 @@ _TYPES = get_typestore(Stores.ROS2_HUMBLE)
 END_TO_END = "message in to message out"
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
 
-BACKENDS = {"auto": {}, "torch": {"HASKD_NATIVE": "0"}}
-"""How the node computes on a CPU: as it does by itself, or without the compiled kernels."""
+BACKENDS = {
+    "auto": {},
+    "fp32": {"parameters": {"precision": "fp32"}},
+    "torch": {"environment": {"HASKD_NATIVE": "0"}},
+}
+"""How the node computes: as it does by itself, in float32, or on a CPU without the compiled
+kernels; as arguments of `replay`."""
 
 MOST_IN_MEMORY = 100
 """Clouds of a recording that are played; more would only be more of the same."""
@@ -135,10 +140,10 @@ def benchmark(
         title = f"{one.candidate.name}, round {number + 1} of {rounds}"
         with steps(title):
             log = out / f"node-{re.sub('[ ,]+', '-', one.candidate.name)}-{number + 1}.log"
-            environment = BACKENDS[one.candidate.backend]
+            how = BACKENDS[one.candidate.backend]
             rate_hz = one.candidate.rate_hz
             looped = _looped(clouds, frames, rate_hz)
-            one.rounds.append(replay(one.candidate.model, looped, rate_hz, log, environment))
+            one.rounds.append(replay(one.candidate.model, looped, rate_hz, log, **how))
     _write(bag, points, measured, out)
     return measured
 

@@ -229,7 +229,7 @@ def benchmark(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="auto, or torch: no compiled kernels; again for both"),
+        typer.Option(help="auto, fp32, or torch: no compiled kernels; again for more"),
     ] = None,
     rate: Annotated[
         list[float] | None, typer.Option(help="clouds a second, again for more; default: 10")

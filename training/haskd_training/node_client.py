@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import psutil
@@ -108,7 +109,8 @@ def replay(
     clouds: Sequence[RecordedCloud],
     rate_hz: float,
     log: Path,
-    more_environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    parameters: Mapping[str, str] = MappingProxyType({}),
 ) -> Replay:
     """Start the node with a model, play clouds to it at a steady rate, collect its answers.
 
@@ -120,18 +122,21 @@ def replay(
         clouds: with stamps that differ.
         rate_hz: clouds per second, whatever their stamps say.
         log: file that takes the node's output.
-        more_environment: of the node.
+        environment: of the node, beside this process's own.
+        parameters: of the node, beside its model.
 
     Raises:
         InputError: ROS is not installed, or the node does not start.
     """
-    with _ros_environment() as environment:
-        environment |= more_environment or {}
-        with _node(model, environment, log) as process:
-            usage = Usage(process.pid)
-            replies, stages = _play(clouds, rate_hz, usage)
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=30)
+    parameters = {"model": str(model), **parameters}
+    with (
+        _ros_environment() as ours,
+        _node(parameters, {**ours, **environment}, log) as process,
+    ):
+        usage = Usage(process.pid)
+        replies, stages = _play(clouds, rate_hz, usage)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
     counts = final_counts(log.read_text(encoding="utf-8", errors="replace"))
     return Replay(
         len(clouds), replies, stages, counts, usage.seconds, usage.busy_cores, usage.memory_mib
@@ -180,9 +185,13 @@ def _ros_environment() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _node(model: Path, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen]:
+def _node(
+    parameters: Mapping[str, str], environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen]:
     """A running, active node; ended on leaving."""
-    command = [sys.executable, "-m", "haskd_ros", "--ros-args", "-p", f"model:={model}"]
+    command = [sys.executable, "-m", "haskd_ros", "--ros-args"]
+    for name, value in parameters.items():
+        command += ["-p", f"{name}:={value}"]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
