@@ -115,7 +115,8 @@ PARAMETERS = (
         "crop.frame",
         "",
         "Frame of the box outside of which points are not labelled; another one than the cloud's "
-        "needs tf2_ros. Empty: the cloud's own.",
+        "needs tf2_ros, and a cloud waits up to 0.1 s for where that frame is at its own time. "
+        "Empty: the cloud's own.",
     ),
     ParameterInfo(
         "crop.min",

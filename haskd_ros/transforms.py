@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,11 @@ from rclpy.time import Time
 from haskd_ros.crop import is_open, matrix_of
 from haskd_ros.errors import InputError
 from haskd_ros.pointcloud import CloudError
+
+LATEST_S = 0.1
+"""How long a cloud waits for a transform of its own time: TF comes in steps of its own."""
+
+_STEP_S = 0.002
 
 
 class Transforms:
@@ -44,17 +50,25 @@ class Transforms:
         self._listener = tf2_ros.TransformListener(self._buffer, self._node)
 
     def matrix(self, target: str, source: str, stamp: Any) -> np.ndarray:
-        """[4, 4] from a source frame to a target frame at a time; does not wait.
+        """[4, 4] from a source frame to a target frame at a time. Where TF knows the frames, but
+        not yet where they are at that time, waits up to `LATEST_S`; so not to be called by the
+        thread that spins.
 
         Raises:
             CloudError: the transform is not known.
         """
         import tf2_ros
 
-        try:
-            found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
-        except tf2_ros.TransformException as error:
-            raise CloudError(
-                "no transform to crop.frame", f"no transform from {source} to {target}: {error}"
-            ) from error
-        return matrix_of(found.transform)
+        end = time.monotonic() + LATEST_S
+        while True:
+            try:
+                found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
+                return matrix_of(found.transform)
+            except tf2_ros.TransformException as error:
+                late = isinstance(error, tf2_ros.ExtrapolationException)
+                if not late or time.monotonic() > end:
+                    raise CloudError(
+                        "no transform to crop.frame",
+                        f"no transform from {source} to {target}: {error}",
+                    ) from error
+            time.sleep(_STEP_S)

@@ -42,10 +42,12 @@ class NodeProcess:
         arguments = [part for parameter in parameters for part in ("-p", parameter)]
         if namespace:
             arguments += ["-r", f"__ns:={namespace}"]
+        # After this repository, where a sourced ROS installation keeps its packages.
+        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "haskd_ros", "--ros-args", *arguments],
-                env={**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": str(REPOSITORY)},
+                env={**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": path},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -302,6 +302,15 @@ def test_a_sensor_unlike_the_training_s_is_named(start, second_robot, tiny_model
     assert (status.level, status.values[0].value) == (DiagnosticStatus.WARN, said)
 
 
+def test_class_names_come_as_label_info_where_vision_msgs_is_installed(segment, robot):
+    messages = pytest.importorskip("vision_msgs.msg", reason="needs vision_msgs")
+    robot.subscribe("output/label_info", messages.LabelInfo, LATCHED)
+    robot.wait(lambda: robot.received["output/label_info"])
+    (found,) = robot.received["output/label_info"]
+    names = {each.class_id: each.class_name for each in found.class_map}
+    assert names == {ROAD: "road", CAR: "car", BUILDING: "building"}
+
+
 def test_a_box_in_another_frame_needs_tf(segment, robot, setting):
     try:
         import tf2_ros  # noqa: F401
