@@ -76,7 +76,7 @@ setup(
         ),
         ("lib/haskd_ros", ["scripts/segment"]),
     ],
-    entry_points={"console_scripts": ["haskd = haskd_training.cli:main"]},
+    entry_points={"console_scripts": ["haskd = haskd_training.__main__:main"]},
     install_requires=["numpy", "pyyaml", "safetensors", "torch"],
     extras_require={
         "training": TRAINING,

@@ -142,7 +142,7 @@ def endless(items: list[Any]) -> Iterator[tuple[int, Any]]:
 
 def haskd(*arguments: object) -> tuple[float, float]:
     """Run a command of ours: s, and MiB at its largest."""
-    command = [sys.executable, "-m", "haskd_training.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "haskd_training", *map(str, arguments)]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

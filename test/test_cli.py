@@ -143,9 +143,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(haskd, tmp_path):
 
 
 def test_the_module_can_be_run_as_torchrun_does(tmp_path):
-    command = [sys.executable, "-m", "haskd_training.cli", "baseline", tmp_path / "none"]
+    command = [sys.executable, "-m", "haskd_training", "baseline", tmp_path / "none"]
     result = subprocess.run(
         [*command, "--out", tmp_path / "run"], capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 2
     assert "is not a cache" in result.stderr
+
+
+def test_where_the_training_half_is_not_installed_it_says_what_to_do():
+    code = (
+        "import sys; sys.modules['typer'] = None;from haskd_training.__main__ import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: haskd needs the Python package typer: install")
+    assert len(result.stderr.strip().splitlines()) == 1

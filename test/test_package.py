@@ -94,7 +94,7 @@ def test_every_file_that_is_to_be_installed_is_there(distribution):
 
 def test_the_command_line_is_installed(distribution):
     scripts = distribution["entry_points"]["console_scripts"]
-    assert scripts == ["haskd = haskd_training.cli:main"]
+    assert scripts == ["haskd = haskd_training.__main__:main"]
 
 
 def test_both_halves_are_packaged_with_their_subpackages(distribution):

@@ -393,7 +393,3 @@ def main() -> None:
 def _fail(message: str) -> NoReturn:
     Console(stderr=True).print(f"error: {message}", style="red", markup=False, soft_wrap=True)
     raise SystemExit(2)
-
-
-if __name__ == "__main__":
-    main()
