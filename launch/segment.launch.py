@@ -3,17 +3,17 @@
 ros2 launch haskd_ros segment.launch.py input_topic:=/lidar/points rviz:=true
 """
 
+import sys
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     OpaqueFunction,
-    RegisterEventHandler,
     SetEnvironmentVariable,
 )
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
 from launch_ros.substitutions import FindPackageShare
 
 from haskd_ros.dds import profile_environment
@@ -66,6 +66,14 @@ ARGUMENTS = [
 ]
 
 
+def replay_when_active(node: str, bag: str, rate: str) -> ExecuteProcess:
+    """A short bag would be over before the model is loaded; and even then its player needs a moment
+    to be found by those who listen."""
+    play = ["ros2", "bag", "play", bag, "--clock", "--rate", rate, "--delay", "2"]
+    waiting = [sys.executable, "-m", "haskd_ros.when_active", node]
+    return ExecuteProcess(cmd=[*waiting, *play], name="replay", output="screen")
+
+
 def actions(context: LaunchContext) -> list:
     """What to start, once the values of the arguments are known."""
     given = {item.name: LaunchConfiguration(item.name).perform(context) for item in ARGUMENTS}
@@ -86,9 +94,9 @@ def actions(context: LaunchContext) -> list:
         output="screen",
     )
     started = [segment]
+    prefix = f"/{given['namespace'].strip('/')}" if given["namespace"] else ""
     if given["rviz"] == "true":
         shown = [f"/segment/output/{name}" for name in ("visualization", "segmentation", "legend")]
-        prefix = f"/{given['namespace'].strip('/')}" if given["namespace"] else ""
         started.append(
             Node(
                 package="rviz2",
@@ -99,13 +107,7 @@ def actions(context: LaunchContext) -> list:
             )
         )
     if given["bag"]:
-        command = ["ros2", "bag", "play", given["bag"], "--clock", "--rate", given["bag_rate"]]
-        replay = ExecuteProcess(cmd=command, output="screen")
-        # A short bag would be over before the model is loaded.
-        when_active = OnStateTransition(
-            target_lifecycle_node=segment, goal_state="active", entities=[replay]
-        )
-        started.insert(0, RegisterEventHandler(when_active))
+        started.append(replay_when_active(f"{prefix}/segment", given["bag"], given["bag_rate"]))
     return started
 
 

@@ -34,6 +34,11 @@ BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")])
 
 
+def python_path() -> str:
+    """This repository, and then where a sourced ROS installation keeps its packages."""
+    return os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+
+
 class NodeProcess:
     """`python -m haskd_ros` and what it logs."""
 
@@ -42,12 +47,10 @@ class NodeProcess:
         arguments = [part for parameter in parameters for part in ("-p", parameter)]
         if namespace:
             arguments += ["-r", f"__ns:={namespace}"]
-        # After this repository, where a sourced ROS installation keeps its packages.
-        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "haskd_ros", "--ros-args", *arguments],
-                env={**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": path},
+                env={**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": python_path()},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

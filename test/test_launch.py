@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 pytest.importorskip("launch_ros", reason="launch and launch_ros come with a ROS installation")
 
 from robot import REPOSITORY, wait_until
+from small_run import DRIVE
 
 HERE = Path(__file__).resolve().parent
 ROS2 = [sys.executable, "-c", "import ros2cli.cli; ros2cli.cli.main()"]
@@ -96,6 +99,21 @@ def test_an_argument_beats_the_parameter_file(environment, tmp_path, tiny_model)
         assert answer("max_rate") == "3.0"
         assert answer("autostart") == "False"
     assert "active" not in log.read_text()
+
+
+def test_a_bag_is_replayed_once_the_node_is_active(environment, tmp_path, tiny_model, drive):
+    pytest.importorskip("ros2bag", reason="ros2bag comes with a ROS installation")
+    log, bag = tmp_path / "launch.log", tmp_path / "a drive"
+    sweeps = round(DRIVE.duration_s * DRIVE.lidar_rate_hz)
+    shutil.copytree(drive, bag)
+    arguments = (f"bag:={bag}", f"model:={tiny_model}", "namespace:=robot")
+    with launched(environment, log, *arguments) as wait_for:
+        wait_for("Playback until")
+        assert "active after" in log.read_text()
+        # The player's end; the node is interrupted later.
+        wait_for("process has finished cleanly")
+    received = int(re.search(r"(\d+) clouds received", log.read_text())[1])
+    assert received >= 0.9 * sweeps
 
 
 def test_a_robot_gets_labels_from_the_launched_node(environment, tiny_model):

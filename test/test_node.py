@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -12,7 +15,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
 from lifecycle_msgs.srv import GetState
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import WAIT_S, cloud_of, some_points, wait_until
+from robot import DOMAIN, WAIT_S, cloud_of, python_path, some_points, wait_until
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float32
 
@@ -177,6 +180,30 @@ def test_a_bad_model_leaves_a_living_unconfigured_node_and_one_line(start, secon
     assert str(model) in node.log
     assert len(node.log.splitlines()) == 1
     assert node.end(signal.SIGTERM) == 0
+
+
+def test_a_command_waits_until_the_node_is_active(start, second_robot, tiny_model, tmp_path):
+    start(f"model:={tiny_model}", "warmup_points:=0", "autostart:=false")
+    output = tmp_path / "output"
+    command = [sys.executable, "-c", "import sys; print('now'); sys.exit(7)"]
+    waiting = [sys.executable, "-m", "haskd_ros.when_active", "/segment"]
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN + 1), "PYTHONPATH": python_path()}
+
+    def begin(*arguments: str) -> subprocess.Popen:
+        with output.open("w") as file:
+            return subprocess.Popen(arguments, env=environment, stdout=file, stderr=file)
+
+    process = begin(*waiting, *command)
+    assert second_robot.change("configure")
+    end = time.monotonic() + 3.0
+    second_robot.wait(lambda: time.monotonic() > end)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert (process.wait(10), output.read_text()) == (130, "")
+    process = begin(*waiting, *command)
+    assert second_robot.change("activate")
+    second_robot.wait(lambda: process.poll() is not None)
+    assert (process.returncode, output.read_text()) == (7, "now\n")
 
 
 def test_without_autostart_the_node_waits_and_can_be_led_round(start, second_robot, tiny_model):
