@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -153,8 +154,14 @@ def build(flags: tuple[str, ...], folder: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as scratch:
             objects = [f"{scratch}/{name}.o" for name in SOURCES]
-            for name, made in zip(SOURCES, objects):
-                _run([compiler, *flags, "-c", str(FOLDER / name), "-o", made])
+            commands = [
+                [compiler, *flags, "-c", str(FOLDER / name), "-o", made]
+                for name, made in zip(SOURCES, objects)
+            ]
+            with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
+                # Asked for one by one, so that the first failure is told.
+                for _ in side_by_side.map(_run, commands):
+                    pass
             # Linked without -fopenmp: its functions are then those that torch has loaded.
             _run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/kernels.so"])
             os.replace(f"{scratch}/kernels.so", target)
