@@ -153,7 +153,7 @@ Numbers<Pair> in_pairs(const Features<float>& features, int64_t rows, int thread
     Numbers<Pair> result = numbers<Pair>(rows * step);
     share_rows(rows, ceil_div(BLOCK_SIZE, step), threads, [&](int64_t, int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
-            uint16_t* to = result.get()[row * step].number;
+            auto* to = reinterpret_cast<uint16_t*>(result.get() + row * step);
             const float* from = features.x[0] + row * features.step[0];
             for (int64_t i = 0; i < first; ++i) to[i] = to_bfloat16(from[i]);
             from = features.x[1] + row * features.step[1];
