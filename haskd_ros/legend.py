@@ -15,8 +15,9 @@ LINE_M = 1.5
 """From one line of the legend to the next, upwards and forwards: no line hides another one, whether
 it is looked at from behind the sensor or from above."""
 
-PLACE_M = (12.0, 20.0)
-"""x and y of the lowest line in the cloud's frame: ahead of the sensor and to its left."""
+PLACE_M = (-5.0, 24.0)
+"""x and y of the lowest line in the cloud's frame, to the left of the sensor: all lines lie within
+the view of the shipped RViz configuration."""
 
 
 def legend(taxonomy: Taxonomy, frame: str) -> MarkerArray:

@@ -3,6 +3,7 @@
 ros2 launch haskd_ros segment.launch.py input_topic:=/lidar/points rviz:=true
 """
 
+import shlex
 import sys
 
 from launch import LaunchContext, LaunchDescription
@@ -70,7 +71,7 @@ def replay_when_active(node: str, bag: str, rate: str) -> ExecuteProcess:
     """A short bag would be over before the model is loaded; and even then its player needs a moment
     to be found by those who listen."""
     play = ["ros2", "bag", "play", bag, "--clock", "--rate", rate, "--delay", "2"]
-    waiting = [sys.executable, "-m", "haskd_ros.when_active", node]
+    waiting = [sys.executable, "-m", "haskd_ros.once", "active", node]
     return ExecuteProcess(cmd=[*waiting, *play], name="replay", output="screen")
 
 
@@ -97,13 +98,22 @@ def actions(context: LaunchContext) -> list:
     prefix = f"/{given['namespace'].strip('/')}" if given["namespace"] else ""
     if given["rviz"] == "true":
         shown = [f"/segment/output/{name}" for name in ("visualization", "segmentation", "legend")]
+        clouds = given["input_topic"]
+        if not clouds.startswith("/"):
+            clouds = f"{prefix}/{clouds}"
         started.append(
             Node(
                 package="rviz2",
                 executable="rviz2",
-                arguments=["-d", PathJoinSubstitution([SHARE, "config", "segment.rviz"])],
+                exec_name="rviz2",
+                prefix=shlex.join([sys.executable, "-m", "haskd_ros.once", "cloud", clouds]),
+                arguments=[
+                    *("-d", PathJoinSubstitution([SHARE, "config", "segment.rviz"])),
+                    *("--fixed-frame", "{frame}"),
+                ],
                 remappings=[(topic, prefix + topic) for topic in shown],
                 parameters=[{"use_sim_time": sim_time}],
+                output="screen",
             )
         )
     if given["bag"]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,28 +183,56 @@ def test_a_bad_model_leaves_a_living_unconfigured_node_and_one_line(start, secon
     assert node.end(signal.SIGTERM) == 0
 
 
-def test_a_command_waits_until_the_node_is_active(start, second_robot, tiny_model, tmp_path):
-    start(f"model:={tiny_model}", "warmup_points:=0", "autostart:=false")
-    output = tmp_path / "output"
-    command = [sys.executable, "-c", "import sys; print('now'); sys.exit(7)"]
-    waiting = [sys.executable, "-m", "haskd_ros.when_active", "/segment"]
+@pytest.fixture
+def once(ros_environment, tmp_path):
+    """Starts `python -m haskd_ros.once ...`, whose output is a file; gives both."""
     environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN + 1), "PYTHONPATH": python_path()}
+    started = []
 
-    def begin(*arguments: str) -> subprocess.Popen:
+    def begin(*arguments: str) -> tuple[subprocess.Popen, Path]:
+        output = tmp_path / f"output{len(started)}"
         with output.open("w") as file:
-            return subprocess.Popen(arguments, env=environment, stdout=file, stderr=file)
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "haskd_ros.once", *arguments],
+                    env=environment, stdout=file, stderr=subprocess.DEVNULL,
+                )
+            )  # fmt: skip
+        return started[-1], output
 
-    process = begin(*waiting, *command)
+    yield begin
+    for process in started:
+        process.kill()
+
+
+SAYS = [sys.executable, "-c", "import sys; print(sys.argv[1]); sys.exit(7)"]
+
+
+def test_a_command_waits_until_the_node_is_active(start, once, second_robot, tiny_model):
+    start(f"model:={tiny_model}", "warmup_points:=0", "autostart:=false")
+    process, output = once("active", "/segment", *SAYS, "now")
     assert second_robot.change("configure")
     end = time.monotonic() + 3.0
     second_robot.wait(lambda: time.monotonic() > end)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert (process.wait(10), output.read_text()) == (130, "")
-    process = begin(*waiting, *command)
+    process, output = once("active", "/segment", *SAYS, "now")
     assert second_robot.change("activate")
     second_robot.wait(lambda: process.poll() is not None)
     assert (process.returncode, output.read_text()) == (7, "now\n")
+
+
+def test_a_command_waits_for_a_cloud_and_is_told_its_frame(once, second_robot):
+    process, output = once("cloud", "/front/points", *SAYS, "-f {frame}")
+    publisher = second_robot.node.create_publisher(PointCloud2, "/front/points", 1)
+
+    def done() -> bool:
+        publisher.publish(cloud_of(some_points()))
+        return process.poll() is not None
+
+    second_robot.wait(done)
+    assert (process.returncode, output.read_text()) == (7, "-f lidar\n")
 
 
 def test_without_autostart_the_node_waits_and_can_be_led_round(start, second_robot, tiny_model):

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import cloud_of, some_points, wait_until
+from robot import REPOSITORY, cloud_of, some_points, wait_until
 from sensor_msgs.msg import PointField
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
@@ -185,6 +186,29 @@ def test_rviz_shows_every_point_in_the_colour_that_the_legend_gives_its_class(
     told = np.array([(m.color.r, m.color.g, m.color.b) for m in legend[1:]])
     assert colors == pytest.approx(told[class_ids], abs=1e-6)
     assert colors[class_ids == CAR][0] == pytest.approx([0, 0, 142 / 255])
+
+
+def test_the_legend_lies_within_the_view_of_the_shipped_rviz_configuration(legend):
+    config = yaml.safe_load((REPOSITORY / "config" / "segment.rviz").read_text())
+    view = config["Visualization Manager"]["Views"]["Current"]
+    assert set(view["Focal Point"].values()) == {0}
+    # Rows: what lies to the camera's right, up and ahead, in the cloud's frame.
+    yaw, pitch = view["Yaw"], view["Pitch"]
+    towards = np.array([-np.cos(yaw) * np.cos(pitch), -np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
+    right = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
+    axes = np.stack([right, np.cross(right, towards), towards])
+    places = np.array(
+        [[m.pose.position.x, m.pose.position.y, m.pose.position.z] for m in legend[1:]]
+    )
+    # As many lines as the model with the most classes that we ship
+    lines = places[-1] + np.arange(11)[:, None] * (places[0] - places[1])
+    x, y, ahead = axes @ (lines + towards * view["Distance"]).T
+    # RViz sees 45 degrees from top to bottom; its picture is at least 1.2 times as wide as high.
+    half = np.tan(np.radians(45 / 2)) * ahead
+    assert abs(y / half).max() < 0.9
+    assert abs(x / half).max() < 1.1
+    # From one line to the next in the upper half of what is seen, which is 1 high
+    assert (np.diff(y / half) > 0.05).all()
 
 
 def statuses(robot) -> dict[str, DiagnosticStatus]:
