@@ -42,9 +42,15 @@ ARGUMENTS = [
         PathJoinSubstitution([SHARE, "config", "segment.yaml"]),
         "Parameter file of the node; an argument given here beats it.",
     ),
-    argument("rviz", "false", "Open RViz on the coloured cloud.", TRUTH),
+    argument("rviz", "false", "Open RViz on the coloured cloud, once one has come.", TRUTH),
     argument("bag", "", "Bag to replay, with its clock as everybody's time. Empty: none."),
     argument("bag_rate", "1.0", "Speed of the replay; 1.0 is real time."),
+    argument(
+        "bag_loop",
+        "",
+        "Replay the bag again and again. Empty: true with RViz, which opens on its first cloud.",
+        ("", *TRUTH),
+    ),
     argument(
         "use_sim_time",
         "",
@@ -67,10 +73,11 @@ ARGUMENTS = [
 ]
 
 
-def replay_when_active(node: str, bag: str, rate: str) -> ExecuteProcess:
+def replay_when_active(node: str, bag: str, rate: str, loop: bool) -> ExecuteProcess:
     """A short bag would be over before the model is loaded; and even then its player needs a moment
-    to be found by those who listen."""
-    play = ["ros2", "bag", "play", bag, "--clock", "--rate", rate, "--delay", "2"]
+    to be found by those who listen, unless it comes again anyway."""
+    play = ["ros2", "bag", "play", bag, "--clock", "--rate", rate]
+    play += ["--loop"] if loop else ["--delay", "2"]
     waiting = [sys.executable, "-m", "haskd_ros.once", "active", node]
     return ExecuteProcess(cmd=[*waiting, *play], name="replay", output="screen")
 
@@ -111,13 +118,16 @@ def actions(context: LaunchContext) -> list:
                     *("-d", PathJoinSubstitution([SHARE, "config", "segment.rviz"])),
                     *("--fixed-frame", "{frame}"),
                 ],
+                # Not on the bag's time: RViz would forget the legend each time a bag begins anew.
                 remappings=[(topic, prefix + topic) for topic in shown],
-                parameters=[{"use_sim_time": sim_time}],
                 output="screen",
             )
         )
     if given["bag"]:
-        started.append(replay_when_active(f"{prefix}/segment", given["bag"], given["bag_rate"]))
+        loop = (given["bag_loop"] or given["rviz"]) == "true"
+        started.append(
+            replay_when_active(f"{prefix}/segment", given["bag"], given["bag_rate"], loop)
+        )
     return started
 
 

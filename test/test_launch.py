@@ -62,8 +62,8 @@ def test_the_arguments_are_described():
     spec.loader.exec_module(launch_file)
     arguments = {argument.name: argument for argument in launch_file.ARGUMENTS}
     assert list(arguments) == [
-        "input_topic", "model", "device", "params_file", "rviz", "bag", "bag_rate", "use_sim_time",
-        "namespace", "log_level", "autostart",
+        "input_topic", "model", "device", "params_file", "rviz", "bag", "bag_rate", "bag_loop",
+        "use_sim_time", "namespace", "log_level", "autostart",
     ]  # fmt: skip
     assert all(argument.description for argument in arguments.values())
     assert tuple(arguments["rviz"].choices) == ("true", "false")
