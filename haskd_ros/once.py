@@ -46,7 +46,8 @@ def cloud(node: Node, topic: str) -> dict[str, str]:
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     node.create_subscription(PointCloud2, topic, came.append, qos)
     while not came:
-        rclpy.spin_once(node)
+        # Not without an end: only between two steps an interrupt gets through.
+        rclpy.spin_once(node, timeout_sec=_PAUSE_S)
     return {"{frame}": came[0].header.frame_id}
 
 
@@ -63,7 +64,8 @@ def main() -> None:
         node.get_logger().info(f"{command[0]} waits for {name}")
         known = WAITS[what](node, name)
     except KeyboardInterrupt:
-        sys.exit(130)
+        # Whoever ended the launch has ended nothing else by it.
+        sys.exit(0)
     finally:
         rclpy.shutdown()
     for place, value in known.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ SEGMENTATION, VISUALIZATION, FILTERED = (
     "output/filtered",
 )
 LEGEND, LABEL_INFO = "output/legend", "output/label_info"
+LEGEND_PERIOD_S = 0.5
+"""RViz forgets its markers when it is reset, and asks for no latched message again."""
 STAGES = ("preprocess", "inference", "postprocess", "total", "latency")
 
 
@@ -79,6 +82,7 @@ class Outputs:
         }
         self._per_cloud = tuple(types)
         self._legend_frame: str | None = None
+        self._legend_due = 0.0
 
     def close(self) -> None:
         """Destroy the publishers."""
@@ -92,7 +96,7 @@ class Outputs:
 
     def describe(self, taxonomy: Taxonomy) -> None:
         """Publish the classes once for everybody who ever subscribes; the legend follows with the
-        first cloud, which tells its frame."""
+        clouds, which tell its frame."""
         self._taxonomy = taxonomy
         self._packed_colors = packed_color_table(taxonomy.color_table())
         self._legend_frame = None
@@ -116,8 +120,10 @@ class Outputs:
             result: N rows.
             kept: [N] bool, what the filtered cloud keeps; called where that is watched.
         """
-        if cloud.header.frame_id != self._legend_frame:
+        now = time.monotonic()
+        if cloud.header.frame_id != self._legend_frame or now > self._legend_due:
             self._legend_frame = cloud.header.frame_id
+            self._legend_due = now + LEGEND_PERIOD_S
             self._publishers[LEGEND].publish(legend(self._taxonomy, self._legend_frame))
         if SEGMENTATION in watched:
             labelled = segmentation_points(

@@ -118,8 +118,8 @@ def actions(context: LaunchContext) -> list:
                     *("-d", PathJoinSubstitution([SHARE, "config", "segment.rviz"])),
                     *("--fixed-frame", "{frame}"),
                 ],
-                # Not on the bag's time: RViz would forget the legend each time a bag begins anew.
                 remappings=[(topic, prefix + topic) for topic in shown],
+                parameters=[{"use_sim_time": sim_time}],
                 output="screen",
             )
         )

@@ -216,7 +216,7 @@ def test_a_command_waits_until_the_node_is_active(start, once, second_robot, tin
     second_robot.wait(lambda: time.monotonic() > end)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert (process.wait(10), output.read_text()) == (130, "")
+    assert (process.wait(10), output.read_text()) == (0, "")
     process, output = once("active", "/segment", *SAYS, "now")
     assert second_robot.change("activate")
     second_robot.wait(lambda: process.poll() is not None)
@@ -224,6 +224,10 @@ def test_a_command_waits_until_the_node_is_active(start, once, second_robot, tin
 
 
 def test_a_command_waits_for_a_cloud_and_is_told_its_frame(once, second_robot):
+    process, output = once("cloud", "/nothing", *SAYS, "-f {frame}")
+    wait_until(lambda: second_robot.node.count_subscribers("/nothing") > 0)
+    process.send_signal(signal.SIGINT)
+    assert (process.wait(10), output.read_text()) == (0, "")
     process, output = once("cloud", "/front/points", *SAYS, "-f {frame}")
     publisher = second_robot.node.create_publisher(PointCloud2, "/front/points", 1)
 

@@ -167,6 +167,12 @@ def test_who_comes_late_still_gets_the_legend(legend):
     assert (color.r, color.g, color.b, color.a) == pytest.approx((0, 0, 142 / 255, 1))
 
 
+def test_the_legend_comes_again_for_an_rviz_that_was_reset(robot, points, legend):
+    robot.received["output/legend"].clear()
+    robot.wait(lambda: robot.label(cloud_of(points)) and bool(robot.received["output/legend"]))
+    assert len(robot.received["output/legend"][0].markers) == len(legend)
+
+
 def rgb8(cloud) -> np.ndarray:
     """[N, 3] red, green and blue in 0..1 as RViz's colour transformer RGB8 computes them: 32 bits
     at the offset of the field rgb, in the byte order of the machine, red in bits 16 to 23."""
