@@ -14,7 +14,7 @@ from haskd_ros.errors import InputError
 UNLABELLED = 255
 """Class id of a point without a class: ignored in training, not labelled on the robot."""
 
-UNLABELLED_COLOR = (90, 90, 90)
+UNLABELLED_COLOR = (75, 75, 75)
 
 
 @dataclass(frozen=True)
