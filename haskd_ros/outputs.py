@@ -120,11 +120,6 @@ class Outputs:
             result: N rows.
             kept: [N] bool, what the filtered cloud keeps; called where that is watched.
         """
-        now = time.monotonic()
-        if cloud.header.frame_id != self._legend_frame or now > self._legend_due:
-            self._legend_frame = cloud.header.frame_id
-            self._legend_due = now + LEGEND_PERIOD_S
-            self._publishers[LEGEND].publish(legend(self._taxonomy, self._legend_frame))
         if SEGMENTATION in watched:
             labelled = segmentation_points(
                 points, result.class_id, result.probability, result.entropy
@@ -135,6 +130,15 @@ class Outputs:
             self._publish_cloud(VISUALIZATION, cloud, colored)
         if FILTERED in watched:
             self._publishers[FILTERED].publish(select_points(cloud, kept()))
+        self._publish_legend(cloud.header.frame_id)
+
+    def _publish_legend(self, frame: str) -> None:
+        if frame != self._legend_frame:
+            self._legend_frame, self._legend_due = frame, 0.0
+            self._legend = legend(self._taxonomy, frame)
+        if (now := time.monotonic()) >= self._legend_due:
+            self._legend_due = now + LEGEND_PERIOD_S
+            self._publishers[LEGEND].publish(self._legend)
 
     def publish_times(self, milliseconds: dict[str, float], watched: set[str]) -> None:
         """Publish the `STAGES` of a cloud."""
