@@ -43,7 +43,7 @@ template <typename Number>
 struct Product {
     Features<Number> features;
     const Number* weights;  // [columns, vectors * LANES]
-    float* y;              // at the strip's first column
+    float* y;               // at the strip's first column
     int64_t outputs;
     int64_t valid;  // columns of the strip that exist
     bool fresh;     // write instead of add

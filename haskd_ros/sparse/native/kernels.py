@@ -5,7 +5,7 @@ agree to rounding and are the same for any number of threads."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -36,13 +36,17 @@ def usable(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> bool:
 
 
 @contextmanager
-def plain_torch() -> Iterator[None]:
-    """Within it plain torch does the work: to compare the two."""
-    token = _plain.set(True)
+def _within(variable: ContextVar[bool]) -> Iterator[None]:
+    token = variable.set(True)
     try:
         yield
     finally:
-        _plain.reset(token)
+        variable.reset(token)
+
+
+def plain_torch() -> AbstractContextManager[None]:
+    """Within it plain torch does the work: to compare the two."""
+    return _within(_plain)
 
 
 @contextmanager
@@ -63,16 +67,11 @@ def own_threads() -> Iterator[None]:
         _own.reset(token)
 
 
-@contextmanager
-def bf16() -> Iterator[None]:
+def bf16() -> AbstractContextManager[None]:
     """Within it convolutions that nothing has to be differentiated through multiply numbers of
     bfloat16 and add the products up in float32. Linear layers, which see a point's own coordinates
     and give its scores, and all that lies between layers stay float32."""
-    token = _bf16.set(True)
-    try:
-        yield
-    finally:
-        _bf16.reset(token)
+    return _within(_bf16)
 
 
 def bf16_pays() -> bool:
