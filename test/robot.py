@@ -20,6 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
@@ -30,6 +31,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DOMAIN = 1 + os.getpid() % 99
 """Of the node that most tests share; a test's own node lives in the next one."""
 WAIT_S = 60.0
+PATIENCE_S = 10.0
+"""For an answer to a service call; then the node is asked again."""
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")])
 
@@ -131,10 +134,20 @@ class Robot:
         if client is None:
             client = self.node.create_client(service_type, f"/segment/{name}")
             self._clients[name] = client
-        self.wait(client.service_is_ready)
-        future = client.call_async(request)
-        self.wait(future.done)
-        return future.result()
+        asked: list[Future] = []
+        again = 0.0
+
+        def answered() -> bool:
+            # A node that has not yet discovered this client sends its answer to nobody
+            # (ros2/rmw_fastrtps#842), which a client can only tell by waiting in vain.
+            nonlocal again
+            if time.monotonic() > again and client.service_is_ready():
+                again = time.monotonic() + PATIENCE_S
+                asked.append(client.call_async(request))
+            return any(future.done() for future in asked)
+
+        self.wait(answered)
+        return next(future.result() for future in asked if future.done())
 
     def change(self, transition: str) -> bool:
         """Lead the node through a transition of its life cycle; whether it went."""
