@@ -110,6 +110,28 @@ def test_a_long_gap_is_not_interpolated_over() -> None:
         tree.lookup("map", "base", 2 * SECOND)
 
 
+def test_many_times_are_looked_up_as_each_alone() -> None:
+    tree = tree_of(
+        ("map", "base", 1, (1, 0, 0), NO_TURN),
+        ("map", "base", 2, (3, 0, 0), QUARTER_TURN),
+        ("map", "base", 4, (4, 0, 0), NO_TURN),
+        ("base", "lidar", None, (0, 0, 2), NO_TURN),
+        max_gap_s=1.5,
+    )
+    stamps = [SECOND, 2 * SECOND, SECOND // 2, 3 * SECOND, SECOND + SECOND // 2, 5 * SECOND]
+    found, reasons = tree.lookups("map", "lidar", stamps)
+    missing = "no transform map -> base at that time"
+    assert reasons == [None, None, missing, missing, None, missing]
+    for k in (0, 1, 4):
+        assert (found[k] == tree.lookup("map", "lidar", stamps[k])).all()
+    assert found[4] @ [1.0, 0, 0, 1] == pytest.approx([2 + np.sqrt(0.5), np.sqrt(0.5), 2, 1])
+
+
+def test_a_message_that_is_added_again_changes_nothing() -> None:
+    pose = ("map", "base", 1, (1, 0, 0), NO_TURN)
+    assert tree_of(pose, pose).lookup("map", "base", SECOND)[0, 3] == 1
+
+
 def test_samples_may_come_in_any_order() -> None:
     poses = [("map", "base", float(t), (t, 0, 0), NO_TURN) for t in (3, 1, 2)]
     assert tree_of(*poses).lookup("map", "base", 2_500_000_000)[0, 3] == 2.5

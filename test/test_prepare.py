@@ -207,6 +207,7 @@ def test_clouds_without_usable_images_still_make_a_baseline(
     assert (report.sweeps, report.images, report.seen_share) == (4, 0, None)
     (warning,) = [text for text in report.warnings if "only a LiDAR-only baseline" in text]
     assert reason in warning
+    assert not list((tmp_path / "cache").glob("images-*"))
 
 
 def test_topics_can_be_named(tmp_path: Path) -> None:
@@ -315,7 +316,9 @@ def test_a_killed_run_goes_on_and_ends_byte_for_byte_the_same(tmp_path: Path) ->
             Cache.open(cut)
     assert 1 < len(shards(cut)) < len(shards(whole))
     # What a kill in the middle of writing leaves.
-    (cut / "sweeps-00003.safetensors.partial").write_bytes(b"half a shard")
+    unfinished = cut / "sweeps-00003.safetensors.partial"
+    unfinished.mkdir()
+    (unfinished / ".tmp3").write_bytes(b"half a shard")
 
     with pytest.raises(InputError, match="unfinished cache of other bags, labels or settings"):
         prepare([bag], None, cut, config)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,14 @@ class Sweep:
 @dataclass(frozen=True)
 class SweepRow:
     """What the index knows of a sweep. class_counts: points by class id, ignored ones not counted.
-    T_world_lidar: 4x4 at the sweep's stamp, None where the recording doesn't tell.
-    shard, key: where its tensors are; set when they get a place there."""
+    T_world_lidar: 4x4 at the sweep's stamp, None where the recording doesn't tell; set when all of
+    it has been read. shard, key: where its tensors are; set when they get a place there."""
 
     recording: str
     stamp_ns: int
     points: int
     class_counts: list[int]
-    T_world_lidar: list[list[float]] | None
+    T_world_lidar: list[list[float]] | None = None
     shard: str = ""
     key: str = ""
 
@@ -72,7 +72,7 @@ class ImageRow:
     K: 3x3, px. D: coefficients of distortion_model, see `calibration.CameraModel`.
     T_world_camera: 4x4 at the image's own stamp, None where the recording doesn't tell.
     T_camera_lidar: 4x4, used where a world pose is missing; vehicle motion is neglected then.
-    shard, key: as of a sweep.
+    Poses are set, and shard and key, as those of a sweep.
     """
 
     recording: str
@@ -83,8 +83,8 @@ class ImageRow:
     K: list[list[float]]
     distortion_model: str
     D: list[float]
-    T_world_camera: list[list[float]] | None
-    T_camera_lidar: list[list[float]]
+    T_world_camera: list[list[float]] | None = None
+    T_camera_lidar: list[list[float]] = field(default_factory=list)
     shard: str = ""
     key: str = ""
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
 
 from haskd_ros.errors import InputError
 
@@ -104,10 +105,12 @@ def transform_matrix(translation: np.ndarray, quaternion: np.ndarray) -> np.ndar
 
 
 def invert(transform: np.ndarray) -> np.ndarray:
-    """The inverse of a rigid transform [4, 4]: T_a_b -> T_b_a."""
-    inverse = np.eye(4)
-    inverse[:3, :3] = transform[:3, :3].T
-    inverse[:3, 3] = -transform[:3, :3].T @ transform[:3, 3]
+    """The inverse of rigid transforms [..., 4, 4]: T_a_b -> T_b_a."""
+    rotation = np.swapaxes(transform[..., :3, :3], -1, -2)
+    inverse = np.zeros_like(transform)
+    inverse[..., :3, :3] = rotation
+    inverse[..., :3, 3:] = -rotation @ transform[..., :3, 3:]
+    inverse[..., 3, 3] = 1
     return inverse
 
 
@@ -125,7 +128,8 @@ class TransformTree:
         self._edges: dict[str, _Edge] = {}
 
     def add(self, message: Any, static: bool) -> None:
-        """Take over the transforms of a TFMessage; of a static one the last counts."""
+        """Take over the transforms of a TFMessage; of a static one the last counts. A message that
+        is added again changes nothing."""
         for stamped in message.transforms:
             # ROS 1's first tf wrote frames with a leading slash.
             parent = stamped.header.frame_id.lstrip("/")
@@ -162,24 +166,52 @@ class TransformTree:
         down, up = self._path(target, source)
         return any(not self._edges[frame].static for frame in down + up)
 
+    def connects(self, target: str, source: str) -> bool:
+        """Whether transforms lead from one frame to the other, whenever they hold."""
+        try:
+            self._path(target, source)
+        except NoTransform:
+            return False
+        return True
+
     def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
-        """T_target_source at a time, by linear interpolation and slerp of each sampled transform.
+        """T_target_source at a time, see `lookups`.
 
         Raises:
             NoTransform: the frames aren't connected, or a sample is missing around that time.
         """
-        down, up = self._path(target, source)
-        return invert(self._product(down, stamp_ns)) @ self._product(up, stamp_ns)
+        (transform,), (reason,) = self.lookups(target, source, [stamp_ns])
+        if reason is not None:
+            raise NoTransform(reason)
+        return transform
 
-    def _product(self, chain: list[str], stamp_ns: int) -> np.ndarray:
-        """T_ancestor_frame, where `chain` leads from the frame up to below the ancestor."""
-        product = np.eye(4)
+    def lookups(
+        self, target: str, source: str, stamps_ns: Sequence[int]
+    ) -> tuple[np.ndarray, list[str | None]]:
+        """T_target_source [n, 4, 4] at n times, by linear interpolation and slerp of each sampled
+        transform, and for each why it is not one: a sample is missing around that time.
+
+        Raises:
+            NoTransform: the frames aren't connected.
+        """
+        down, up = self._path(target, source)
+        stamps = np.asarray(stamps_ns, np.int64)
+        reasons: list[str | None] = [None] * len(stamps)
+        to_target = invert(self._product(down, stamps, reasons))
+        return to_target @ self._product(up, stamps, reasons), reasons
+
+    def _product(
+        self, chain: list[str], stamps: np.ndarray, reasons: list[str | None]
+    ) -> np.ndarray:
+        """T_ancestor_frame [n, 4, 4], where `chain` leads from the frame up to below the ancestor;
+        adds the reasons where there are none yet."""
+        product = np.broadcast_to(np.eye(4), (len(stamps), 4, 4))
         for frame in chain:
             edge = self._edges[frame]
-            pose = edge.at(stamp_ns, self._tolerance_ns, self._max_gap_ns)
-            if pose is None:
-                raise NoTransform(f"no transform {edge.parent} -> {frame} at that time")
-            product = pose @ product
+            poses, known = edge.at(stamps, self._tolerance_ns, self._max_gap_ns)
+            for k in np.flatnonzero(~known):
+                reasons[k] = reasons[k] or f"no transform {edge.parent} -> {frame} at that time"
+            product = poses @ product
         return product
 
     def _path(self, target: str, source: str) -> tuple[list[str], list[str]]:
@@ -213,42 +245,40 @@ class _Edge:
         self._stamps = array("q")
         self._values = array("d")
         self._sorted: tuple[np.ndarray, np.ndarray] | None = None
-        self._constant: np.ndarray | None = None
 
     def append(self, stamp_ns: int, values: tuple[float, ...]) -> None:
         if self.static:
             del self._stamps[:], self._values[:]
         self._stamps.append(stamp_ns)
         self._values.extend(values)
-        self._sorted = self._constant = None
+        self._sorted = None
 
-    def at(self, stamp_ns: int, tolerance_ns: int, max_gap_ns: int) -> np.ndarray | None:
-        """T_parent_child [4, 4], None where there is no sample near enough."""
+    def at(
+        self, stamps_ns: np.ndarray, tolerance_ns: int, max_gap_ns: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """T_parent_child [n, 4, 4] at times [n], and whether there are samples near enough [n]."""
         if self._sorted is None:
             stamps, first = np.unique(np.array(self._stamps), return_index=True)
             self._sorted = stamps, np.array(self._values).reshape(-1, 7)[first]
         stamps, poses = self._sorted
         if self.static:
-            if self._constant is None:
-                self._constant = transform_matrix(poses[0, :3], poses[0, 3:])
-            return self._constant
+            constant = transform_matrix(poses[0, :3], poses[0, 3:])
+            return np.broadcast_to(constant, (len(stamps_ns), 4, 4)), np.ones(len(stamps_ns), bool)
 
-        after = int(np.searchsorted(stamps, stamp_ns))
-        if after < len(stamps) and stamps[after] == stamp_ns:
-            return transform_matrix(poses[after, :3], poses[after, 3:])
-        if after in (0, len(stamps)):
-            nearest = min(after, len(stamps) - 1)
-            if abs(int(stamps[nearest]) - stamp_ns) > tolerance_ns:
-                return None
-            return transform_matrix(poses[nearest, :3], poses[nearest, 3:])
-
-        before = after - 1
-        gap = int(stamps[after] - stamps[before])
-        if gap > max_gap_ns:
-            return None
-        fraction = (stamp_ns - int(stamps[before])) / gap
-        rotations = Rotation.from_quat(poses[[before, after], 3:])
-        matrix = np.eye(4)
-        matrix[:3, :3] = Slerp([0.0, 1.0], rotations)(fraction).as_matrix()
-        matrix[:3, 3] = (1 - fraction) * poses[before, :3] + fraction * poses[after, :3]
-        return matrix
+        after = np.searchsorted(stamps, stamps_ns).clip(max=len(stamps) - 1)
+        # At a sample, before the first and after the last one, that sample is both.
+        between = (stamps_ns < stamps[after]) & (after > 0)
+        before = np.where(between, after - 1, after)
+        gap = stamps[after] - stamps[before]
+        known = np.where(
+            between, gap <= max_gap_ns, np.abs(stamps[after] - stamps_ns) <= tolerance_ns
+        )
+        fraction = np.where(between, stamps_ns - stamps[before], 0) / np.maximum(gap, 1)
+        fraction = fraction[:, None]
+        start, end = (Rotation.from_quat(poses[k, 3:]) for k in (before, after))
+        turn = Rotation.from_rotvec(fraction * (start.inv() * end).as_rotvec())
+        found = np.zeros((len(stamps_ns), 4, 4))
+        found[:, :3, :3] = (start * turn).as_matrix()
+        found[:, :3, 3] = (1 - fraction) * poses[before, :3] + fraction * poses[after, :3]
+        found[:, 3, 3] = 1
+        return found, known

@@ -27,11 +27,17 @@ from haskd_training.cache import (
     SweepRow,
 )
 from haskd_training.labels import LabelSource, label_source, load_label_map
-from haskd_training.lookahead import in_order
+from haskd_training.lookahead import Behind, in_order
 from haskd_training.overlay import write_overlays
 from haskd_training.prepare_report import PrepareReport, make_report
-from haskd_training.recording import Recording, RecordingConfig, scan
-from haskd_training.samples import Tensors, image_sample, sweep_sample
+from haskd_training.recording import Recording, RecordingConfig, add_transforms, scan
+from haskd_training.samples import (
+    Tensors,
+    image_sample,
+    sweep_sample,
+    with_poses,
+    with_world_poses,
+)
 from haskd_training.shards import SHARD_BYTES, ShardStream
 from haskd_training.statistics import sensor_statistics
 
@@ -177,6 +183,9 @@ def _take(writer: CacheWriter, recording: Recording) -> Iterator[_Taken]:
     cloud = -1
     with open_bag(recording.path) as bag:
         for topic, message in bag.messages(recording.topics):
+            if topic in recording.tf_topics:
+                add_transforms(recording.tree, topic, message)
+                continue
             is_cloud = topic == recording.points_topic
             cloud += is_cloud
             stream = writer.sweeps if is_cloud else writer.images
@@ -195,27 +204,47 @@ def _finish(
     writer.close()
     if not writer.sweeps.rows:
         raise InputError(f"no sweep can be used: {_counted(writer.sweeps.skipped)}")
+    sweeps, images, images_skipped = _placed(writer, recordings)
     cache = Cache(
         path=writer.path,
         taxonomy=label_map.taxonomy,
         intensity_scale=intensity_scale,
         statistics={},
-        sweeps=writer.sweeps.rows,
-        images=writer.images.rows,
+        sweeps=sweeps,
+        images=images,
         fingerprint=writer.fingerprint,
     )
-    cache = replace(cache, statistics=sensor_statistics(cache))
-    report = make_report(
-        cache,
-        [recording.name for recording in recordings],
-        dict(writer.sweeps.skipped),
-        dict(writer.images.skipped),
-        _warnings(recordings, cache, writer.images.skipped, labelled),
-    )
-    write_overlays(cache, cache.path / OVERLAYS, overlays)
+    with Behind(1) as beside:
+        beside.call(write_overlays, cache, cache.path / OVERLAYS, overlays)
+        cache = replace(cache, statistics=sensor_statistics(cache))
+        report = make_report(
+            cache,
+            [recording.name for recording in recordings],
+            dict(writer.sweeps.skipped),
+            dict(images_skipped),
+            _warnings(recordings, cache, images_skipped, labelled),
+        )
     write_atomically(cache.path / REPORT, json.dumps(report.to_json(), indent=1).encode())
     cache.write_index()
     return report
+
+
+def _placed(
+    writer: CacheWriter, recordings: list[Recording]
+) -> tuple[list[SweepRow], list[ImageRow], Counter[str]]:
+    """All rows with their poses, and why images were skipped. An image that has no pose leaves its
+    bytes in a shard: that only shows when those of later ones are there."""
+    sweeps: list[SweepRow] = []
+    images: list[ImageRow] = []
+    skipped = writer.images.skipped.copy()
+    for recording in recordings:
+        of_recording = [row for row in writer.sweeps.rows if row.recording == recording.name]
+        sweeps += with_world_poses(of_recording, recording)
+        of_recording = [row for row in writer.images.rows if row.recording == recording.name]
+        placed, reasons = with_poses(of_recording, recording)
+        images += placed
+        skipped += reasons
+    return sweeps, images, skipped
 
 
 def _finished(out: Path, fingerprint: str) -> PrepareReport:

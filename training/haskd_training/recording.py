@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -68,11 +70,15 @@ class Camera:
 
 @dataclass(frozen=True)
 class Recording:
-    """What is known of a bag after a look through its transforms and first messages.
+    """What is known of a bag after a look at its first messages.
 
     name: unique among the recordings of a cache.
-    world_frame: the fixed frame of poses; None where the sensor's motion isn't recorded.
+    tree: the transforms read so far.
+    tf_topics: those with more of them, to be read along with clouds and images and added to
+        `tree`: a pass over the bag for the transforms alone takes as long as reading all of it.
+    fixed_frame: as configured.
     max_intensity: of the first clouds, as in the cloud; None without an intensity field.
+    messages: clouds and images.
     """
 
     path: Path
@@ -81,17 +87,34 @@ class Recording:
     lidar_frame: str
     cameras: tuple[Camera, ...]
     tree: TransformTree
-    world_frame: str | None
+    tf_topics: tuple[str, ...]
+    fixed_frame: str | None
     max_intensity: float | None
     messages: int
 
     @property
     def topics(self) -> list[str]:
-        return [self.points_topic, *(camera.topic for camera in self.cameras)]
+        """Of its clouds, images and transforms."""
+        return [self.points_topic, *(camera.topic for camera in self.cameras), *self.tf_topics]
+
+    @cached_property
+    def world_frame(self) -> str | None:
+        """The fixed frame of poses: the configured one, or the root above the sensor if the sensor
+        moves against it; None where its motion isn't recorded. Known when `tree` is whole.
+
+        A root that the sensor is fixed to is the vehicle itself: nothing tells its motion then.
+        """
+        if self.fixed_frame is not None:
+            return self.fixed_frame
+        try:
+            root = self.tree.root(self.lidar_frame)
+            return root if self.tree.moves(root, self.lidar_frame) else None
+        except NoTransform:
+            return None
 
 
 def scan(path: Path, name: str, config: RecordingConfig) -> Recording:
-    """Look through a bag for all that is needed to read its clouds and images in one pass.
+    """Look for all that is needed to read a bag's clouds, images and transforms in one pass.
 
     Raises:
         InputError: no bag, a damaged one, no PointCloud2 topic, several and none configured, a
@@ -100,28 +123,48 @@ def scan(path: Path, name: str, config: RecordingConfig) -> Recording:
     with open_bag(path) as bag:
         points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
         lidar_frame, max_intensity = _first_clouds(bag, points_topic)
-        cameras = tuple(_cameras(bag, config))
-        tree = transforms(bag, config)
+        cameras = list(_cameras(bag, config))
+        frames = {camera.frame for camera in cameras if camera.model is not None}
+        frames |= {config.fixed_frame} - {None}
+
+        def enough(tree: TransformTree) -> bool:
+            return all(tree.connects(frame, lidar_frame) for frame in frames)
+
+        tree, whole = transforms(bag, config, enough)
+        if whole:
+            _check_fixed_frame(path, tree, config.fixed_frame)
+            cameras = [_connected(camera, tree, lidar_frame) for camera in cameras]
         topics = [points_topic, *(camera.topic for camera in cameras)]
         return Recording(
             path=path,
             name=name,
             points_topic=points_topic,
             lidar_frame=lidar_frame,
-            cameras=cameras,
+            cameras=tuple(cameras),
             tree=tree,
-            world_frame=_world_frame(path, tree, lidar_frame, config.fixed_frame),
+            tf_topics=() if whole else tuple(bag.topics_of(*TF_MESSAGES)),
+            fixed_frame=config.fixed_frame,
             max_intensity=max_intensity,
             messages=bag.count(topics),
         )
 
 
-def transforms(bag: Bag, config: RecordingConfig) -> TransformTree:
-    """All that a recording tells of where its frames are."""
+def transforms(
+    bag: Bag, config: RecordingConfig, enough: Callable[[TransformTree], bool] = lambda _: False
+) -> tuple[TransformTree, bool]:
+    """What a recording tells of where its frames are, until that is enough, and whether it is all
+    that the recording tells."""
     tree = TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
     for topic, message in bag.messages(bag.topics_of(*TF_MESSAGES)):
-        tree.add(message, static=topic.endswith("tf_static"))
-    return tree
+        add_transforms(tree, topic, message)
+        if enough(tree):
+            return tree, False
+    return tree, True
+
+
+def add_transforms(tree: TransformTree, topic: str, message: Any) -> None:
+    """Take over a message of one of a recording's TF topics."""
+    tree.add(message, static=topic.endswith("tf_static"))
 
 
 def _first_clouds(bag: Bag, topic: str) -> tuple[str, float | None]:
@@ -145,25 +188,20 @@ def _first_clouds(bag: Bag, topic: str) -> tuple[str, float | None]:
     return frame, largest
 
 
-def _world_frame(
-    path: Path, tree: TransformTree, lidar_frame: str, configured: str | None
-) -> str | None:
-    """The configured frame, or the root above the sensor if the sensor moves against it.
+def _check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) -> None:
+    if configured is not None and configured not in tree.frames:
+        raise InputError(
+            f"{path}: fixed_frame {configured} not in TF; frames there: "
+            f"{', '.join(sorted(tree.frames)) or '(none)'}"
+        )
 
-    A root that the sensor is fixed to is the vehicle itself: nothing tells its motion then.
-    """
-    if configured is not None:
-        if configured not in tree.frames:
-            raise InputError(
-                f"{path}: fixed_frame {configured} not in TF; frames there: "
-                f"{', '.join(sorted(tree.frames)) or '(none)'}"
-            )
-        return configured
-    try:
-        root = tree.root(lidar_frame)
-        return root if tree.moves(root, lidar_frame) else None
-    except NoTransform:
-        return None
+
+def _connected(camera: Camera, tree: TransformTree, lidar_frame: str) -> Camera:
+    """The camera, without its model where TF never tells where it is."""
+    if camera.model is None or tree.connects(camera.frame, lidar_frame):
+        return camera
+    problem = f"TF does not connect {lidar_frame} to {camera.frame}"
+    return replace(camera, model=None, problem=problem)
 
 
 def _cameras(bag: Bag, config: RecordingConfig) -> Iterator[Camera]:

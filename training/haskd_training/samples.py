@@ -1,7 +1,11 @@
-"""Messages of a recording -> rows and tensors of a cache."""
+"""Messages of a recording -> rows and tensors of a cache, and, once all of its transforms have been
+read, the poses of the rows."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +31,8 @@ def sweep_sample(
     classes: int,
     intensity_scale: float,
 ) -> tuple[SweepRow, Tensors]:
-    """A PointCloud2, the `index`-th of its recording, as a sweep without returns that did not come.
+    """A PointCloud2, the `index`-th of its recording, as a sweep without returns that did not come;
+    its pose is still missing.
 
     Raises:
         Unusable: the sweep is to be skipped.
@@ -55,7 +60,6 @@ def sweep_sample(
         stamp_ns=stamp,
         points=len(points),
         class_counts=np.bincount(label, minlength=256)[:classes].tolist(),
-        T_world_lidar=_world_pose(recording, recording.lidar_frame, stamp),
     )
     return row, {"points": points, "time": time, "label": label}
 
@@ -68,23 +72,13 @@ def kept_points(points: np.ndarray) -> np.ndarray:
 def image_sample(
     message: Any, camera: Camera, recording: Recording, jpeg_quality: int
 ) -> tuple[ImageRow, Tensors]:
-    """An Image or CompressedImage of a camera, with its pose at its own stamp.
+    """An Image or CompressedImage of a camera; its pose is still missing.
 
     Raises:
         Unusable: the image is to be skipped.
     """
     if camera.model is None:
         raise Unusable(f"{camera.name}: {camera.problem}")
-    stamp = stamp_ns(message)
-    try:
-        t_camera_lidar = recording.tree.lookup(camera.frame, recording.lidar_frame, stamp)
-        t_world_camera = None
-        if recording.world_frame is not None:
-            t_world_camera = recording.tree.lookup(
-                recording.world_frame, camera.frame, stamp
-            ).tolist()
-    except NoTransform as error:
-        raise Unusable(f"{camera.name}: {error}") from error
     jpeg = jpeg_of(message, jpeg_quality)
     model = camera.model
     if (jpeg.width, jpeg.height) != (model.width, model.height):
@@ -92,16 +86,60 @@ def image_sample(
     row = ImageRow(
         recording=recording.name,
         camera=camera.name,
-        stamp_ns=stamp,
+        stamp_ns=stamp_ns(message),
         width=model.width,
         height=model.height,
         K=_shared_list(model.K),
         distortion_model=model.distortion_model,
         D=_shared_list(model.D),
-        T_world_camera=t_world_camera,
-        T_camera_lidar=_shared_list(t_camera_lidar),
     )
     return row, {"jpeg": jpeg.data}
+
+
+def with_world_poses(rows: Sequence[SweepRow], recording: Recording) -> list[SweepRow]:
+    """Sweeps with their poses, where there is one: a sweep without still serves training on the
+    cloud alone, so it is kept."""
+    stamps = [row.stamp_ns for row in rows]
+    poses, _ = _poses(recording.world_frame, recording.lidar_frame, stamps, recording)
+    return [replace(row, T_world_lidar=pose) for row, pose in zip(rows, poses, strict=True)]
+
+
+def with_poses(
+    rows: Sequence[ImageRow], recording: Recording
+) -> tuple[list[ImageRow], Counter[str]]:
+    """The images that have a pose, with it, and why others have none."""
+    placed: dict[int, ImageRow] = {}
+    reasons: Counter[str] = Counter()
+    for camera in recording.cameras:
+        places = [k for k, row in enumerate(rows) if row.camera == camera.name]
+        stamps = [rows[k].stamp_ns for k in places]
+        lidar, why = _poses(camera.frame, recording.lidar_frame, stamps, recording)
+        world, why_not_world = _poses(recording.world_frame, camera.frame, stamps, recording)
+        for n, k in enumerate(places):
+            if reason := why[n] or why_not_world[n]:
+                reasons[f"{camera.name}: {reason}"] += 1
+            else:
+                pose = _shared_list(np.array(lidar[n]))
+                placed[k] = replace(rows[k], T_camera_lidar=pose, T_world_camera=world[n])
+    return [placed[k] for k in sorted(placed)], reasons
+
+
+def _poses(
+    target: str | None, source: str, stamps_ns: Sequence[int], recording: Recording
+) -> tuple[list[list[list[float]] | None], list[str | None]]:
+    """T_target_source at each time, None without a target frame or a transform, and why not."""
+    nothing: list[None] = [None] * len(stamps_ns)
+    if target is None or not stamps_ns:
+        return list(nothing), list(nothing)
+    try:
+        transforms, reasons = recording.tree.lookups(target, source, stamps_ns)
+    except NoTransform as error:
+        return list(nothing), [str(error)] * len(stamps_ns)
+    poses = [
+        transform if reason is None else None
+        for transform, reason in zip(transforms.tolist(), reasons, strict=True)
+    ]
+    return poses, reasons
 
 
 def _shared_list(values: np.ndarray) -> list[Any]:
@@ -113,16 +151,6 @@ def _shared_list(values: np.ndarray) -> list[Any]:
 @lru_cache
 def _as_list(shape: tuple[int, ...], octets: bytes) -> list[Any]:
     return np.frombuffer(octets).reshape(shape).tolist()
-
-
-def _world_pose(recording: Recording, frame: str, stamp: int) -> list[list[float]] | None:
-    """A sweep without a pose still serves training on the cloud alone, so it is kept."""
-    if recording.world_frame is None:
-        return None
-    try:
-        return recording.tree.lookup(recording.world_frame, frame, stamp).tolist()
-    except NoTransform:
-        return None
 
 
 def _point_times(cloud: Any, stamp: int) -> np.ndarray:

@@ -188,7 +188,7 @@ def _to_box(recording: Bag, values: Mapping[str, Any]) -> Callable[[Any], np.nda
     frame = values["crop.frame"]
     if not frame or is_open(values):
         return lambda cloud: None
-    tree = transforms(recording, RecordingConfig())
+    tree, _ = transforms(recording, RecordingConfig())
 
     def matrix(cloud: Any) -> np.ndarray:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import TEMPORARY, write_atomically
+from haskd_ros.files import TEMPORARY, written_atomically
 from haskd_training.lookahead import Behind
 
 SHARD_BYTES = 64 * 1024 * 1024
@@ -133,7 +135,12 @@ class ShardStream:
 
 
 def _write(path: Path, tensors: dict[str, np.ndarray], content: str) -> None:
-    write_atomically(path, save(tensors, {_METADATA: content}))
+    # Not by way of `save`, whose bytes are a copy of it all that costs more than the writing.
+    with written_atomically(path) as temporary:
+        try:
+            save_file(tensors, temporary, {_METADATA: content})
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def read_shard_content(path: Path) -> dict[str, Any]:
@@ -151,5 +158,5 @@ def read_shard_content(path: Path) -> dict[str, Any]:
 
 def remove_temporary(folder: Path) -> None:
     """Remove what a killed run was writing."""
-    for file in folder.glob(f"*{TEMPORARY}"):
-        file.unlink()
+    for unfinished in folder.glob(f"*{TEMPORARY}"):
+        shutil.rmtree(unfinished)
