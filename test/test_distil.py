@@ -66,7 +66,7 @@ def said(split, folder: Path, classes, confidence: float = 8.0) -> Outputs:
             "seen": torch.ones(len(points), dtype=torch.bool),
         }
 
-    return Outputs(folder).record(look, split, split.learned, STUDENT.max_range, CPU)
+    return Outputs(folder, split).record(look, split.learned, STUDENT.max_range, CPU)
 
 
 def config(**changes) -> DistillationConfig:
@@ -178,7 +178,7 @@ def test_experts_fall_silent_for_a_student_that_is_as_good(split, plain, tmp_pat
         return {"logits": logits, "classes": labels}
 
     torch.manual_seed(0)
-    outputs = Outputs(tmp_path / "said").record(look, split, split.learned, 12.0, CPU)
+    outputs = Outputs(tmp_path / "said", split).record(look, split.learned, 12.0, CPU)
     count = len(split.taxonomy)
 
     def taught(name: str, expert_iou: float):

@@ -123,8 +123,28 @@ def test_a_changed_setting_redoes_what_depends_on_it(result, out, drive):
     # On whom else the teachers explain nothing that they learn themselves
     more = settings("student.split.explain_held_back=true")
     run([drive], out, "simulation", more, quiet, attribution="Nobody, CC0")
-    asked = ["said-by-experts", "said-by-snapshot-1", "said-by-snapshot-2", "said-by-teacher"]
-    assert kinds(stages(out) - before - louder - redone) == [*asked, "student"]
+    assert kinds(stages(out) - before - louder - redone) == ["student"]
+
+
+def test_of_a_recording_that_joins_only_its_own_sweeps_are_looked_at(result, out, drive, tmp_path):
+    def looked_at() -> dict[Path, int]:
+        files = (out / "stages").rglob("*-*.safetensors")
+        return {p: p.stat().st_mtime_ns for p in files if "student" not in p.parts[-2]}
+
+    before, stages_before = looked_at(), stages(out)
+    more = small_drive(tmp_path, seed=2, duration_s=0.5)
+    with_more = run(
+        [drive], out, "simulation", settings(), quiet, unlabelled=[more], attribution="Nobody, CC0"
+    )
+    assert len(with_more.split.unlabelled) == len(result.split.unlabelled) + 5
+    assert kinds(stages(out) - stages_before) == ["student"]
+    after = looked_at()
+    assert {path: after[path] for path in before} == before
+    # By image selection, features, teacher, two snapshots and the experts together
+    new = sorted(path.parent.name.rsplit("-", 1)[0] for path in after.keys() - before.keys())
+    folders = ["features", "said-by-experts", "said-by-snapshot-1", "said-by-snapshot-2",
+               "said-by-teacher", "selection"]  # fmt: skip
+    assert new == sorted(5 * folders)
 
 
 def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):

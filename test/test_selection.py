@@ -290,19 +290,15 @@ def selection(drive: Cache, model: Path, tmp_path_factory: pytest.TempPathFactor
     return select([drive], SWEEPS, model, tmp_path_factory.mktemp("select") / "out", CONFIG)
 
 
-def test_a_selection_keeps_what_became_of_every_image(drive: Cache, selection: Selection) -> None:
-    opened = Selection.open(selection.path)
-    assert opened == selection
-    assert opened.sweeps == SWEEPS
-    assert opened.config == CONFIG
-    records = [opened.records(place) for place in SWEEPS]
-    assert opened.reasons == Counter(record.reason for few in records for record in few)
+def test_a_selection_keeps_what_became_of_every_image(selection: Selection) -> None:
+    records = [selection.records(place) for place in SWEEPS]
+    assert selection.reasons == Counter(record.reason for few in records for record in few)
     assert [len(few) for few in records] == [6, 6]
     ranks = [record.rank for record in records[1] if record.reason == "chosen"]
     assert ranks == list(range(1, len(ranks) + 1))
-    assert opened.chosen(SWEEPS[1]) == [record.image for record in records[1][: len(ranks)]]
-    with pytest.raises(InputError, match=r"0-2.safetensors is missing or damaged"):
-        opened.records(SweepRef(0, 2))
+    assert selection.chosen(SWEEPS[1]) == [record.image for record in records[1][: len(ranks)]]
+    with pytest.raises(InputError, match=r"-2.safetensors is missing or damaged"):
+        selection.records(SweepRef(0, 2))
 
 
 def test_the_baselines_classes_are_kept_with_it(
@@ -316,34 +312,30 @@ def test_the_baselines_classes_are_kept_with_it(
     assert ((class_id == 255) == (np.linalg.norm(points[:, :3], axis=1) > 12)).all()
 
 
-def test_an_interrupted_selection_goes_on(drive: Cache, model: Path, tmp_path: Path) -> None:
+def test_no_sweep_is_looked_at_twice(drive: Cache, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     whole = select([drive], SWEEPS, model, out, CONFIG)
     records = [whole.records(place) for place in SWEEPS]
-    (out / "result.json").unlink()
-    (out / "0-3.safetensors").unlink()
-    with pytest.raises(InputError, match="holds no finished selection"):
-        Selection.open(out)
+    whole.files.path(SWEEPS[1]).unlink()
+    kept = whole.files.path(SWEEPS[0])
+    before = kept.stat().st_mtime_ns
     steps = []
     again = select(
         [drive], SWEEPS, model, out, CONFIG, lambda done, total, _: steps.append((done, total))
     )
     assert [again.records(place) for place in SWEEPS] == records
+    assert again.reasons == whole.reasons
     assert steps == [(1, 2), (2, 2)]
-    # Finished: nothing is done again.
-    steps.clear()
-    assert select([drive], SWEEPS, model, out, CONFIG, steps.append) == again
-    assert steps == []
+    assert kept.stat().st_mtime_ns == before
+    assert select([drive], SWEEPS[1:], model, out, CONFIG).sweeps == SWEEPS[1:]
 
 
 def test_another_question_needs_another_folder(
-    drive: Cache, model: Path, selection: Selection, tmp_path: Path
+    drive: Cache, model: Path, selection: Selection
 ) -> None:
     other = CONFIG.model_copy(update={"images": 1})
     with pytest.raises(InputError, match="other inputs or settings"):
         select([drive], SWEEPS, model, selection.path, other)
-    with pytest.raises(InputError, match="other inputs or settings"):
-        select([drive], SWEEPS[:1], model, selection.path, CONFIG)
 
 
 def test_a_model_with_other_classes_is_refused(

@@ -37,7 +37,6 @@ from haskd_ros.files import write_atomically
 from haskd_training.baseline import AVERAGE, TrainingResult
 from haskd_training.corruptions import CORRUPTIONS
 from haskd_training.fusion import load_teacher
-from haskd_training.image_features import ImageFeatures
 from haskd_training.outputs import Look
 from haskd_training.scoring import Predict, by_model, sweep_confusions
 from haskd_training.snapshots import mean_logits, snapshot_logits
@@ -286,8 +285,7 @@ def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
 
     def teacher(made: Stages) -> Predict:
         network, _ = load_teacher(made.teacher.teacher)
-        features = ImageFeatures.open(made.teacher.features)
-        return _near(made, teacher_look(network.to(made.device), features))
+        return _near(made, teacher_look(network.to(made.device), made.teacher.features))
 
     bounds: dict[str, Callable[[Stages], Predict]] = {
         "SWA of the snapshots": lambda made: by_model(made.averaged, made.device),

@@ -57,6 +57,11 @@ class EncoderConfig(BaseModel):
             raise ValueError("weights scratch know nothing: they need frozen false")
         return self
 
+    @property
+    def width(self) -> int:
+        """Features a pixel: the components and the pixel's own colour."""
+        return self.channels + 3
+
 
 class ImageEncoder(nn.Module):
     """EfficientNet-Lite0 up to its classifier.
@@ -149,11 +154,7 @@ class PixelFeatures(nn.Module):
         super().__init__()
         self.encoder = ImageEncoder(config.weights, config.reduction)
         self.reduce = nn.Linear(sum(CHANNELS), config.channels)
-
-    @property
-    def width(self) -> int:
-        """Features a pixel."""
-        return self.reduce.out_features + 3
+        self.width = config.width
 
     def forward(self, image: Tensor, maps: list[Tensor], pixels: Tensor) -> Tensor:
         """[P, width] at `pixels` [P, 2] u v of an image [3, H, W] RGB 0..255 with its maps."""

@@ -1,14 +1,13 @@
 """Image features of points: what the chosen images show of a sweep, computed once and kept.
 
-FOLDER/CACHE-SWEEP.safetensors   which points are seen, where, and their features as float16
+FOLDER/CACHE-SWEEP.safetensors   which points are seen, where, and their features as float16, see
+                                 `sweep_files`
 FOLDER/encoder.safetensors       the network that made them
-FOLDER/result.json               written last
 """
 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from safetensors.torch import load_file
 from safetensors.torch import save as save_weights
 from torch import Tensor
@@ -29,9 +26,10 @@ from haskd_training.cache import Cache
 from haskd_training.image_encoder import EncoderConfig, PixelFeatures
 from haskd_training.image_views import PointView, ViewFinder, from_arrays, to_arrays
 from haskd_training.loop import Progress
-from haskd_training.run_folder import CONFIG, RESULT, RunFolder, file_digest
+from haskd_training.run_folder import RunFolder, file_digest
 from haskd_training.selection import Selection
 from haskd_training.splits import Split
+from haskd_training.sweep_files import SweepFiles
 
 ENCODER = "encoder.safetensors"
 
@@ -72,39 +70,31 @@ def mean_over_views(
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Finished image features, read as they are asked for.
+    """Image features of some sweeps, read as they are asked for.
 
     Attributes:
-        path: their folder.
+        files: one a sweep.
         sweeps: that have features.
-        width: features a point.
-        identity: what they were made from, in JSON values.
+        identity: what they were made from, in JSON values; the same whatever the sweeps.
     """
 
-    path: Path
+    files: SweepFiles
     sweeps: list[SweepRef]
-    width: int
     identity: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """Their folder; there may be other sweeps in it."""
+        return self.files.folder
 
     @property
     def config(self) -> EncoderConfig:
         return EncoderConfig.model_validate(self.identity["config"])
 
-    @classmethod
-    def open(cls, path: Path | str) -> ImageFeatures:
-        """Open a finished folder.
-
-        Raises:
-            InputError: there are none in it.
-        """
-        path = Path(path)
-        try:
-            result = json.loads((path / RESULT).read_text(encoding="utf-8"))
-            identity = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-            sweeps = [SweepRef(*place) for place in result["sweeps"]]
-            return cls(path, sweeps, result["width"], identity)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} holds no finished image features: {error!r}") from error
+    @property
+    def width(self) -> int:
+        """Features a point."""
+        return self.config.width
 
     def of(self, place: SweepRef) -> tuple[np.ndarray, np.ndarray]:
         """Features [N, width] float16 of a sweep's N points, 0 where unseen, and seen [N] bool.
@@ -129,17 +119,18 @@ class ImageFeatures:
         names = ("images", "counts", "rows", "pixels", "shares")
         return from_arrays(dict(zip(names, self._read(place, *names))))
 
+    @property
+    def missing(self) -> list[SweepRef]:
+        """Sweeps that have none yet."""
+        return [place for place in self.sweeps if place not in self.files]
+
     def network(self) -> PixelFeatures:
         """The network that made them, on the CPU."""
         return _load_network(self.path / ENCODER, self.config)
 
     def _read(self, place: SweepRef, *names: str) -> list[np.ndarray]:
-        path = _path(self.path, place)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return [file.get_tensor(name) for name in names]
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is missing or damaged: {error}") from error
+        with self.files.open(place) as file:
+            return [file.get_tensor(name) for name in names]
 
 
 def image_features(
@@ -150,38 +141,38 @@ def image_features(
     config: EncoderConfig,
     progress: Progress = lambda *_: None,
 ) -> ImageFeatures:
-    """Compute the features of sweeps, each image encoded once. An interrupted run goes on; a
-    finished one is opened.
+    """Compute the features of the sweeps that have none in this folder yet, encoding each image
+    once.
 
     Args:
         split: what the sweeps count in; the principal components are fitted on its training sweeps.
         sweeps: that images were selected for, the training sweeps among them.
-        out: new, empty, or of an earlier run with the same inputs and settings.
+        out: new, empty, or of an earlier run with the same training sweeps and settings.
 
     Raises:
         InputError: weights that can't be read, a sweep without a selection, no point seen in any
             training sweep, or a folder that holds something else.
     """
-    settings = {
-        "config": config.model_dump(mode="json"),
-        "split": split.fingerprint("train"),
-        "sweeps": [[place.cache, place.sweep] for place in sweeps],
-        "selection": json.loads((selection.path / CONFIG).read_text(encoding="utf-8")),
-        "weights": file_digest(Path(config.weights)),
-    }
-    run = RunFolder(out, settings)
-    if run.result() is not None:
-        return ImageFeatures.open(out)
-    torch.manual_seed(0)
-    network = PixelFeatures(config).to(_device()).eval()
-    finder = ViewFinder(split, selection)
+    run = RunFolder(
+        out,
+        identity := {
+            "config": config.model_dump(mode="json"),
+            "split": split.labelled().fingerprint("train"),
+            "selection": selection.identity,
+            "weights": file_digest(Path(config.weights)),
+        },
+    )
     run.claim()
-    if (out / ENCODER).exists():
-        network.load_state_dict(load_file(out / ENCODER))
-    else:
-        network.fit(_sample(network, split, finder))
-        save_network(out / ENCODER, network)
-    return _write(run, network, split, sweeps, finder, progress)
+    features = ImageFeatures(SweepFiles(out, split.caches), list(sweeps), identity)
+    if missing := features.missing:
+        finder = ViewFinder(split, selection)
+        if not (out / ENCODER).exists():
+            torch.manual_seed(0)
+            network = PixelFeatures(config).to(_device()).eval()
+            network.fit(_sample(network, split, finder))
+            save_network(out / ENCODER, network)
+        _write(features, missing, split, finder, progress)
+    return features
 
 
 def learned_features(
@@ -194,18 +185,18 @@ def learned_features(
     """The features of the same sweeps and images with an encoder that has learned.
 
     Args:
-        stored: made before it learned; tells where images show the points.
+        stored: made before it learned; tells where images show points.
         weights: of `save_network`.
-        out: new, empty, or of an earlier run with the same inputs.
+        out: new, empty, or of an earlier run with the same weights.
         split: as it was for `stored`.
     """
-    run = RunFolder(out, stored.identity | {"learned": file_digest(weights)})
-    if run.result() is not None:
-        return ImageFeatures.open(out)
-    network = _load_network(weights, stored.config)
+    run = RunFolder(out, identity := stored.identity | {"learned": file_digest(weights)})
     run.claim()
-    save_network(out / ENCODER, network)
-    return _write(run, network.to(_device()).eval(), split, stored.sweeps, stored.views, progress)
+    features = ImageFeatures(SweepFiles(out, split.caches), stored.sweeps, identity)
+    if missing := features.missing:
+        save_network(out / ENCODER, _load_network(weights, stored.config))
+        _write(features, missing, split, stored.views, progress)
+    return features
 
 
 def save_network(path: Path, network: PixelFeatures) -> None:
@@ -215,45 +206,39 @@ def save_network(path: Path, network: PixelFeatures) -> None:
 
 
 def _write(
-    run: RunFolder,
-    network: PixelFeatures,
+    features: ImageFeatures,
+    missing: Sequence[SweepRef],
     split: Split,
-    sweeps: Sequence[SweepRef],
     find: Callable[[SweepRef], Sequence[PointView]],
     progress: Progress,
-) -> ImageFeatures:
-    """Make and keep the features of the sweeps that have none yet, and finish the run.
+) -> None:
+    """Make and keep the features of sweeps.
 
     Args:
-        run: its folder, claimed.
-        network: on its device, in eval mode.
         find: where images show a sweep's points.
     """
-    device = network.reduce.weight.device
+    device = _device()
+    network = features.network().to(device).eval()
     encoded = functools.lru_cache(MAPS_KEPT)(functools.partial(_encode, network, split.caches))
-    for number, place in enumerate(sweeps, 1):
-        path = _path(run.path, place)
-        if not path.exists():
-            found, count = find(place), split.row(place).points
-            among = np.zeros(count, bool)
-            for view in found:
-                among[view.rows] = True
-            seen = np.flatnonzero(among)
-            places = torch.full((count,), -1, device=device)
-            places[torch.from_numpy(seen).to(device)] = torch.arange(len(seen), device=device)
-            with torch.inference_mode():
-                features = mean_over_views(
-                    network, functools.partial(encoded, place.cache), found, places, len(seen)
-                )
-            arrays = {
-                "points": np.array([count], np.int32),
-                "seen": seen.astype(np.int32),
-                "features": features.half().cpu().numpy(),
-            }
-            write_atomically(path, save(arrays | to_arrays(found)))
-        progress(number, len(sweeps), f"sweep {place.sweep} of cache {place.cache}")
-    run.finish({"width": network.width, "sweeps": [[p.cache, p.sweep] for p in sweeps]})
-    return ImageFeatures.open(run.path)
+    for number, place in enumerate(missing, 1):
+        found, count = find(place), split.row(place).points
+        among = np.zeros(count, bool)
+        for view in found:
+            among[view.rows] = True
+        seen = np.flatnonzero(among)
+        places = torch.full((count,), -1, device=device)
+        places[torch.from_numpy(seen).to(device)] = torch.arange(len(seen), device=device)
+        with torch.inference_mode():
+            of_points = mean_over_views(
+                network, functools.partial(encoded, place.cache), found, places, len(seen)
+            )
+        arrays = {
+            "points": np.array([count], np.int32),
+            "seen": seen.astype(np.int32),
+            "features": of_points.half().cpu().numpy(),
+        }
+        features.files.write(place, arrays | to_arrays(found))
+        progress(number, len(missing), f"sweep {place.sweep} of cache {place.cache}")
 
 
 @torch.inference_mode()
@@ -293,10 +278,6 @@ def _load_network(path: Path, config: EncoderConfig) -> PixelFeatures:
     network = PixelFeatures(config.model_copy(update={"weights": "scratch"}))
     network.load_state_dict(load_file(path))
     return network
-
-
-def _path(folder: Path, place: SweepRef) -> Path:
-    return folder / f"{place.cache}-{place.sweep}.safetensors"
 
 
 def _spread(count: int, most: int) -> list[int]:

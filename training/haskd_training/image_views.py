@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from haskd_training.batches import SweepRef
-from haskd_training.candidates import SelectionConfig
-from haskd_training.run_folder import CONFIG
 from haskd_training.selection import Selection
 from haskd_training.splits import Split
 from haskd_training.visibility import image_qualities, views
@@ -44,8 +41,7 @@ class ViewFinder:
 
     def __init__(self, split: Split, selection: Selection) -> None:
         self.split, self.selection = split, selection
-        document = json.loads((selection.path / CONFIG).read_text(encoding="utf-8"))
-        self._config = SelectionConfig.model_validate(document["config"]).visibility
+        self._config = selection.config.visibility
         self._qualities = [image_qualities(cache) for cache in split.caches]
         # Ids without a class, 255 among them, are of nothing known to move.
         self._movable = np.zeros(256, bool)

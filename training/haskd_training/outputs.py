@@ -1,7 +1,7 @@
 """What finished networks say of recorded sweeps, kept on disk: a teacher or a snapshot looks at
 each sweep once, not once an epoch. That keeps the price of distillation near that of training.
 
-FOLDER/CACHE-SWEEP.safetensors   arrays of N rows each, float16
+FOLDER/CACHE-SWEEP.safetensors   arrays of N rows each, float16, see `sweep_files`
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from torch import Tensor, nn
 
 from haskd_ros import model_file
-from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
 from haskd_training.batches import SweepRef, within_range
 from haskd_training.splits import Split
+from haskd_training.sweep_files import SweepFiles
 
 Look = Callable[[SweepRef, Tensor, np.ndarray], dict[str, Tensor]]
 """(sweep, its points within range [n, 4], [N] bool which they are) -> values of n rows by name."""
@@ -30,10 +27,12 @@ class Outputs:
 
     Args:
         folder: where they lie, or will.
+        split: of the sweeps.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, split: Split) -> None:
+        self.folder, self._split = folder, split
+        self._files = SweepFiles(folder, split.caches)
 
     def of(self, place: SweepRef) -> dict[str, np.ndarray]:
         """By name, [N, ...] float16 for all N points of a sweep; 0 beyond the range.
@@ -41,17 +40,12 @@ class Outputs:
         Raises:
             InputError: not recorded, or damaged.
         """
-        path = self._path(place)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is missing or damaged: {error}") from error
+        with self._files.open(place) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
     def record(
         self,
         look: Look,
-        split: Split,
         places: Sequence[SweepRef],
         max_range: float,
         device: torch.device,
@@ -60,18 +54,14 @@ class Outputs:
         """Look at every sweep that was not looked at yet; returns itself."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for number, place in enumerate(places):
-            path = self._path(place)
-            if not path.exists():
-                points = split.sweep(place).points
+            if place not in self._files:
+                points = self._split.sweep(place).points
                 near = within_range(points, max_range)
                 with torch.inference_mode():
                     values = look(place, torch.from_numpy(points[near]).to(device), near)
-                write_atomically(path, save({k: _whole(v, near) for k, v in values.items()}))
+                self._files.write(place, {k: _whole(v, near) for k, v in values.items()})
             progress(number + 1, len(places))
         return self
-
-    def _path(self, place: SweepRef) -> Path:
-        return self.folder / f"{place.cache}-{place.sweep}.safetensors"
 
 
 def _whole(values: Tensor, near: np.ndarray) -> np.ndarray:

@@ -1,8 +1,7 @@
 """`haskd select`: the images that teach about each sweep, chosen once and kept with the reasons.
 
 OUT/CACHE-SWEEP.safetensors   the baseline's classes of the sweep's points; in the header what
-                              became of each candidate image
-OUT/result.json               which sweeps, and how many images for which reason; written last
+                              became of each candidate image, see `sweep_files`
 """
 
 from __future__ import annotations
@@ -13,21 +12,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
 from haskd_ros.segmenter import Segmenter
 from haskd_training.batches import SweepRef
 from haskd_training.cache import Cache
 from haskd_training.candidates import Candidate, SelectionConfig
 from haskd_training.filtering import filter_images
 from haskd_training.loop import Progress
-from haskd_training.run_folder import RESULT, RunFolder, file_digest
+from haskd_training.run_folder import CONFIG, RunFolder, file_digest
 from haskd_training.student import label_as_robot
+from haskd_training.sweep_files import SweepFiles
 from haskd_training.visibility import image_qualities
 
 log = logging.getLogger(__name__)
@@ -38,38 +36,29 @@ _CANDIDATES = "haskd_candidates"
 
 @dataclass(frozen=True)
 class Selection:
-    """A finished selection, read as it is asked for.
+    """What was chosen for some sweeps, read as it is asked for.
 
     Attributes:
-        path: its folder.
+        files: one a sweep.
         config: what it was asked for.
         sweeps: that images were chosen for.
         reasons: candidates over all sweeps by what became of them.
     """
 
-    path: Path
+    files: SweepFiles
     config: SelectionConfig
     sweeps: list[SweepRef]
     reasons: dict[str, int]
 
-    @classmethod
-    def open(cls, path: Path | str) -> Selection:
-        """Open a finished selection.
+    @property
+    def path(self) -> Path:
+        """Its folder; there may be other sweeps in it."""
+        return self.files.folder
 
-        Raises:
-            InputError: there is none in the folder.
-        """
-        path = Path(path)
-        try:
-            result = json.loads((path / RESULT).read_text(encoding="utf-8"))
-            return cls(
-                path,
-                SelectionConfig.model_validate(result["config"]),
-                [SweepRef(*place) for place in result["sweeps"]],
-                result["reasons"],
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} holds no finished selection: {error!r}") from error
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What it was made from, in JSON values; the same whatever the sweeps."""
+        return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
 
     def records(self, place: SweepRef) -> list[Candidate]:
         """Every candidate image of a sweep: the chosen ones by rank, then the others.
@@ -77,7 +66,7 @@ class Selection:
         Raises:
             InputError: no images were chosen for this sweep, or its file is damaged.
         """
-        with self._file(place) as file:
+        with self.files.open(place) as file:
             return [Candidate(**record) for record in json.loads(file.metadata()[_CANDIDATES])]
 
     def chosen(self, place: SweepRef) -> list[int]:
@@ -87,15 +76,8 @@ class Selection:
     def predicted(self, place: SweepRef) -> np.ndarray:
         """[N] uint8 class ids that the baseline gave the sweep's points, 255 beyond its range;
         errors as of `records`."""
-        with self._file(place) as file:
+        with self.files.open(place) as file:
             return file.get_tensor(_CLASSES)
-
-    def _file(self, place: SweepRef) -> safe_open:
-        path = _path(self.path, place)
-        try:
-            return safe_open(path, framework="numpy")
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is missing or damaged: {error}") from error
 
 
 def select(
@@ -106,13 +88,13 @@ def select(
     config: SelectionConfig,
     progress: Progress = lambda *_: None,
 ) -> Selection:
-    """Choose images for every sweep. An interrupted run goes on; a finished one is opened.
+    """Choose images for every sweep that none were chosen for in this folder yet.
 
     Args:
         caches: open; a `SweepRef` counts in them.
         model: the baseline's model file: it says what the cloud alone leaves open and what may
             move. Labels are not read.
-        out: new, empty, or of an earlier run with the same inputs and settings.
+        out: new, empty, or of an earlier run with the same model and settings.
 
     Raises:
         InputError: a model that can't be read or has other classes than the caches, or a folder
@@ -120,23 +102,17 @@ def select(
     """
     segmenter = Segmenter.load(model)
     _check_classes(segmenter, model, caches)
-    places = [[place.cache, place.sweep] for place in sweeps]
-    settings = {
-        "config": config.model_dump(mode="json"),
-        "caches": [cache.fingerprint for cache in caches],
-        "sweeps": places,
-        "model": file_digest(Path(model)),
-    }
-    run = RunFolder(out, settings)
-    if run.result() is not None:
-        return Selection.open(out)
+    run = RunFolder(
+        out, {"config": config.model_dump(mode="json"), "model": file_digest(Path(model))}
+    )
     run.claim()
-    qualities = [image_qualities(cache) for cache in caches]
+    files = SweepFiles(out, caches)
+    missing = {place.cache for place in sweeps if place not in files}
+    qualities = {number: image_qualities(caches[number]) for number in sorted(missing)}
     reasons: Counter[str] = Counter()
-    selection = Selection(out, config, list(sweeps), reasons)
+    selection = Selection(files, config, list(sweeps), reasons)
     for number, place in enumerate(sweeps, 1):
-        path = _path(out, place)
-        if not path.exists():
+        if place not in files:
             cache = caches[place.cache]
             predicted = label_as_robot(segmenter, cache.sweep(place.sweep).points)
             records = filter_images(
@@ -146,21 +122,16 @@ def select(
                 segmenter.taxonomy,
                 config,
                 qualities[place.cache],
-                np.random.default_rng((config.seed, place.cache, place.sweep)),
+                np.random.default_rng([config.seed, *cache.fingerprint.encode(), place.sweep]),
             )
             header = {_CANDIDATES: json.dumps([asdict(record) for record in records])}
-            write_atomically(path, save({_CLASSES: predicted.class_id}, header))
+            files.write(place, {_CLASSES: predicted.class_id}, header)
         found = Counter(record.reason for record in selection.records(place))
         reasons.update(found)
         progress(number, len(sweeps), f"{found['chosen']} of {found.total()} images")
     if not reasons["chosen"]:
         log.warning("not one image was chosen for any of %d sweeps: %s", len(sweeps), dict(reasons))
-    run.finish({"config": settings["config"], "sweeps": places, "reasons": dict(reasons)})
-    return Selection.open(out)
-
-
-def _path(folder: Path, place: SweepRef) -> Path:
-    return folder / f"{place.cache}-{place.sweep}.safetensors"
+    return selection
 
 
 def _check_classes(segmenter: Segmenter, model: Path, caches: Sequence[Cache]) -> None:

@@ -3,7 +3,9 @@
 ROOT/STAGE-DIGEST/, where the digest is of all that went into the stage: settings, data, and the
 folders of the stages before it. Calling for a stage whose folder is finished costs nothing, an
 unfinished one goes on, and changed settings lead to another folder beside the old one. Runs with
-other settings under the same root share the stages in which they agree.
+other settings under the same root share the stages in which they agree. What is found out about
+each sweep alone (its images, their features, what networks say of it) lies in a folder that the
+sweeps are no part of the digest of: when a recording joins, only its own are looked at.
 
 Under torchrun all processes train together; what is no training the first one does, while the
 others wait.
@@ -41,7 +43,7 @@ from haskd_training.image_features import (
 )
 from haskd_training.loop import make_fabric
 from haskd_training.outputs import Look, Outputs, model_logits
-from haskd_training.run_folder import RESULT, RunFolder, file_digest
+from haskd_training.run_folder import RunFolder, file_digest
 from haskd_training.selection import Selection, select
 from haskd_training.snapshots import channel_probabilities, find_experts, mean_logits, route
 from haskd_training.splits import Split
@@ -160,8 +162,7 @@ class Stages:
     def selection(self) -> Selection:
         """The images that teach."""
         model, config = self.baseline.model, self.config.selection
-        caches = [cache.fingerprint for cache in self.split.caches]
-        folder = self._folder("selection", caches, config, model.parent.name, self.with_images)
+        folder = self._folder("selection", config, model.parent.name)
         with self._working("choosing images", folder) as progress:
             return select(self.split.caches, self.with_images, model, folder, config, progress)
 
@@ -171,7 +172,7 @@ class Stages:
         selection, config = self.selection, self.config.encoder
         # A file of weights may be replaced by another of the same name.
         weights = [digest] if (digest := file_digest(Path(config.weights))) else []
-        train = self.split.fingerprint("train")
+        train = self.split.labelled().fingerprint("train")
         folder = self._folder("features", train, config, *weights, selection.path.name)
         with self._working("computing image features", folder) as progress:
             return image_features(self.split, self.with_images, selection, folder, config, progress)
@@ -192,11 +193,8 @@ class Stages:
         """What the teacher says of the sweeps to learn from."""
         network, _ = load_teacher(self.teacher.teacher)
         network.to(self.device)
-        folder = self._folder(
-            "said-by-teacher", self._learned_from, self.teacher.teacher.parent.name
-        )
-        # A trained encoder has features of its own.
-        look = teacher_look(network, ImageFeatures.open(self.teacher.features))
+        folder = self._folder("said-by-teacher", self.teacher.teacher.parent.name)
+        look = teacher_look(network, self.teacher.features)
         outputs = self._recorded("asking the teacher", folder, look)
         return TeacherTargets(outputs, network.feature_width)
 
@@ -208,7 +206,8 @@ class Stages:
             "config": self.config.expertise.model_dump(mode="json"),
             "baseline": self.baseline.model.parent.name,
         }
-        folder = self._folder("expertise", self.split.fingerprint("calibration"), settings)
+        calibration = self.split.labelled().fingerprint("calibration")
+        folder = self._folder("expertise", calibration, settings)
         with self._working("comparing the snapshots", folder) as progress:
             run = RunFolder(folder, settings)
             if (found := run.result()) is not None:
@@ -256,29 +255,24 @@ class Stages:
             routed, classes = route(table, numbers, logits, labels, config.trusted_snapshots)
             return {"logits": routed, "classes": classes}
 
-        outputs = self._said_together(
-            [table.to_json(), config.routing, config.temperature, config.trusted_snapshots], look
-        )
+        # Points without a label hear somebody only where all snapshots are at hand.
+        how = [table.to_json(), numbers, config.routing]
+        outputs = self._said_together([*how, config.temperature, config.trusted_snapshots], look)
         return SnapshotTargets(outputs, table.expert_iou())
 
     def _said_together(self, how: Any, look: Look) -> Outputs:
-        folder = self._folder(
-            "said-by-experts", self._learned_from, how, self.baseline.model.parent.name
-        )
+        folder = self._folder("said-by-experts", how, self.baseline.model.parent.name)
         return self._recorded("routing", folder, look)
 
     def _said_by(self, snapshot: int) -> Outputs:
         path = self.snapshots[snapshot]
-        folder = self._folder(
-            f"said-by-{path.stem}", self._learned_from, self.baseline.model.parent.name
-        )
+        folder = self._folder(f"said-by-{path.stem}", self.baseline.model.parent.name)
         return self._recorded(f"asking {path.stem}", folder, model_logits(path, self.device))
 
     def _recorded(self, title: str, folder: Path, look: Look) -> Outputs:
         with self._working(title, folder) as progress:
-            return Outputs(folder).record(
+            return Outputs(folder, self.split).record(
                 look,
-                self.split,
                 self._learned_from.learned,
                 self.config.student.max_range,
                 self.device,
@@ -336,12 +330,11 @@ class Stages:
             together: all processes take part; otherwise the others follow the first one, and find
                 the work done.
         """
-        finished = (folder / RESULT).exists()
         before, started = _spent(folder), time.perf_counter()
         saved = started
 
         def save() -> None:
-            if self.fabric.is_global_zero and folder.exists() and not finished:
+            if self.fabric.is_global_zero and folder.exists():
                 total = before + time.perf_counter() - started
                 write_atomically(folder / _SECONDS, json.dumps(total).encode())
 

@@ -74,8 +74,8 @@ class TeacherResult:
 
     Attributes:
         teacher: the teacher file, best epoch by validation mIoU.
-        features: folder of the image features that it reads: those it was given, or, where the
-            encoder learned, those that the encoder makes now.
+        features: that it reads: those it was given, or, where the encoder learned, those that the
+            encoder makes now.
         best_epoch: counted from 1.
         validation_miou: of that epoch, 0..1; None without a validation split.
         seconds: spent in training, all runs of it together.
@@ -85,7 +85,7 @@ class TeacherResult:
     """
 
     teacher: Path
-    features: Path
+    features: ImageFeatures
     best_epoch: int
     validation_miou: float | None
     seconds: float
@@ -106,7 +106,8 @@ def train_teacher(
 
     Args:
         split: who learns from what.
-        features: of its training, calibration and validation sweeps.
+        features: of its training, calibration and validation sweeps; those of others are made anew
+            where the encoder learns.
         baseline: model file of the student trained on labels alone, to be compared with and, if
             `config` says so, to start from.
         out: new, empty, or of an earlier run with the same inputs and settings.
@@ -124,14 +125,19 @@ def train_teacher(
         features=features.identity,
         baseline=file_digest(baseline),
     )
-    kept_features = features.path if features.config.frozen else out / LEARNED
+
+    def read_by_it() -> ImageFeatures:
+        if features.config.frozen:
+            return features
+        return learned_features(features, out / ENCODER, out / LEARNED, split, progress)
+
     student = _with_overrides(student, config)
     alone, _ = model_file.load(baseline)
     fabric = make_fabric(student.loop, out)
     with fabric.rank_zero_first():
         folder = RunFolder(out, settings)
         if (found := folder.result()) is not None:
-            return TeacherResult(out / TEACHER, kept_features, **found)
+            return TeacherResult(out / TEACHER, read_by_it(), **found)
         trunk, metadata = make_network(split, student, None)
         if config.init == "baseline":
             _start_from(trunk, alone, baseline)
@@ -180,9 +186,8 @@ def train_teacher(
         progress,
     )
     best, _ = load_teacher(out / TEACHER)
-    if not features.config.frozen:
-        with fabric.rank_zero_first():
-            features = learned_features(features, out / ENCODER, kept_features, split, progress)
+    with fabric.rank_zero_first():
+        features = read_by_it()
     result = history.result() | {
         "comparison": _compare(
             measure(network_logits(alone.to(fabric.device)), split.calibration),
@@ -191,7 +196,7 @@ def train_teacher(
         ),
     }
     finish(fabric, folder, result)
-    return TeacherResult(out / TEACHER, kept_features, **result)
+    return TeacherResult(out / TEACHER, features, **result)
 
 
 def with_images(features: ImageFeatures, dropout: float = 0.0) -> Extras:

@@ -1,0 +1,61 @@
+"""One file a sweep, under a name that says which sweep it is, whatever others stand beside it: what
+was found out about a sweep holds when recordings join it.
+
+FOLDER/CACHE-SWEEP.safetensors   CACHE: the beginning of the cache's fingerprint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+from haskd_training.batches import SweepRef
+from haskd_training.cache import Cache
+
+_DIGITS = 16
+
+
+class SweepFiles:
+    """A folder of such files.
+
+    Args:
+        folder: exists when something is written.
+        caches: that a `SweepRef` counts in.
+    """
+
+    def __init__(self, folder: Path, caches: Sequence[Cache]) -> None:
+        self.folder = folder
+        self._names = [cache.fingerprint[:_DIGITS] for cache in caches]
+
+    def path(self, place: SweepRef) -> Path:
+        return self.folder / f"{self._names[place.cache]}-{place.sweep}.safetensors"
+
+    def __contains__(self, place: SweepRef) -> bool:
+        return self.path(place).exists()
+
+    def open(self, place: SweepRef) -> safe_open:
+        """The file of a sweep, to be used as a context.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        path = self.path(place)
+        try:
+            return safe_open(path, framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is missing or damaged: {error}") from error
+
+    def write(
+        self,
+        place: SweepRef,
+        arrays: Mapping[str, np.ndarray],
+        header: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make the file of a sweep, all of it or nothing."""
+        write_atomically(self.path(place), save(dict(arrays), header and dict(header)))
