@@ -8,6 +8,11 @@ they are timed apart. Timings, not a test.
 
 from __future__ import annotations
 
+# Before numpy, whose threads it keeps from spinning.
+import haskd_ros  # noqa: F401
+
+# isort: split
+
 import argparse
 import time
 from collections.abc import Callable

@@ -18,6 +18,11 @@ ratios of each turn. Timings, not a test.
 
 from __future__ import annotations
 
+# Before numpy, whose threads it keeps from spinning.
+import haskd_ros  # noqa: F401
+
+# isort: split
+
 import argparse
 import contextlib
 import copy

@@ -12,6 +12,11 @@ Markdown: median over the turns. `training_step.py` shows that the losses are th
 
 from __future__ import annotations
 
+# Before numpy, whose threads it keeps from spinning.
+import haskd_ros  # noqa: F401
+
+# isort: split
+
 import argparse
 import contextlib
 import itertools

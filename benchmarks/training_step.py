@@ -7,6 +7,11 @@ Also compares their losses over the steps: same start, same batches. Timings, no
 
 from __future__ import annotations
 
+# Before numpy, whose threads it keeps from spinning.
+import haskd_ros  # noqa: F401
+
+# isort: split
+
 import argparse
 import time
 from pathlib import Path

@@ -12,3 +12,13 @@ __version__ = "0.1.0"
 # their own (sparse/native/threads.h), and OpenMP's must make way for them too.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "1000"
+
+# numpy's OpenBLAS has threads too, and after a product of a few matrices they spin on for tens of
+# milliseconds: turning a sweep before each training step made the step half as long again on two
+# cores (docs/results/speed.md). Products of points with a 3 x 3 matrix need no second thread. It
+# reads this when numpy loads it; torch, whose OpenBLAS may be another one, must not see it.
+if "OPENBLAS_NUM_THREADS" not in os.environ:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import numpy  # noqa: F401
+
+    del os.environ["OPENBLAS_NUM_THREADS"]

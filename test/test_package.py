@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+import textwrap
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -127,6 +128,22 @@ def test_idle_threads_soon_sleep_unless_the_user_has_decided(given, expected):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == expected
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
+@pytest.mark.parametrize("package", ["haskd_ros", "haskd_training"])
+def test_numpy_has_no_threads_that_spin_while_the_network_computes(package):
+    code = f"""
+        import os
+        import {package}
+        import numpy
+        numpy.ones((200_000, 3)) @ numpy.eye(3)
+        print(len(os.listdir("/proc/self/task")), "OPENBLAS_NUM_THREADS" in os.environ)
+    """
+    known = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    known = {k: v for k, v in known.items() if k not in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
+    said = subprocess.check_output([sys.executable, "-c", textwrap.dedent(code)], env=known)
+    assert said.split() == [b"1", b"False"]
 
 
 def test_the_dds_profile_is_applied_unless_the_user_has_one(monkeypatch):
