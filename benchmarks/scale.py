@@ -219,15 +219,22 @@ def stages(bag: Path, labels: str, out: Path, counts: list[int], points: int) ->
         found["all of haskd run"][sweeps] = whole
     print("\n| stage, s | " + " | ".join(f"{n:,} sweeps" for n in counts) + " |")
     print("| --- " * (len(counts) + 1) + "|")
-    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
     for stage, seconds in sorted(found.items(), key=lambda item: -max(item[1].values())):
         print(f"| {stage} | " + " | ".join(f"{seconds.get(n, 0):.1f}" for n in counts) + " |")
+    plot(found, out / "scale.png")
+    print(flush=True)
+
+
+def plot(found: dict[str, dict[int, float]], path: Path) -> None:
+    """Seconds by stage and number of sweeps, the dearest stage on top of the legend."""
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
+    for stage, seconds in sorted(found.items(), key=lambda item: -max(item[1].values())):
         axes.plot(list(seconds), list(seconds.values()), marker="o", label=stage)
     axes.set(xscale="log", yscale="log", xlabel="sweeps", ylabel="s")
-    axes.legend(fontsize=7, loc="upper left")
     axes.grid(alpha=0.3)
-    figure.savefig(out / "scale.png", dpi=120)
-    print(flush=True)
+    figure.legend(loc="outside right upper")
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
