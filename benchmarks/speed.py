@@ -316,6 +316,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     sweep = torch.from_numpy(Cache.open(arguments.cache).sweep(0).points)
     on_gpu = arguments.device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        parser.error("torch sees no CUDA device")
     modules = spconvs()
     if not on_gpu:
         # Triton has no CPU.

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from haskd_ros.errors import InputError
+from haskd_ros.models import SparseUNet
 from haskd_ros.sparse import (
     InverseConv,
     StridedConv,
@@ -19,6 +20,7 @@ from haskd_ros.sparse import (
     spconv_backend,
     spread,
 )
+from haskd_ros.sparse.native import kernels
 from haskd_ros.sparse.voxels import BIAS, MAX_BATCH, unpack
 
 SIDE = 8
@@ -177,6 +179,28 @@ def test_training_goes_on_after_inference_in_the_same_thread():
         layer(torch.cat([x, x]), TorchGeometry(torch.cat([keys, keys + (2 << 54)])), 0)
     layer(x, TorchGeometry(keys), 0).sum().backward()
     assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_a_network_infers_and_learns_in_the_precisions_of_a_gpu(precision):
+    # What autocast turns to half is the same on a CPU, with plain torch.
+    torch.manual_seed(0)
+    points = torch.rand(3_000, 4) * torch.tensor([20.0, 20.0, 2.0, 1.0])
+    network = SparseUNet(5, 0.5, (8, 24, 16))
+    expected = torch.log_softmax(network.eval()(points), 1)
+    half = torch.autocast("cpu", precision)
+    with kernels.plain_torch(), half, torch.no_grad():
+        found = network(points)
+    assert found.dtype == precision
+    # Of 2^-11 and 2^-8 each, over a dozen layers
+    bound = {torch.float16: 0.01, torch.bfloat16: 0.08}[precision]
+    assert (torch.log_softmax(found.float(), 1) - expected).abs().max() < bound
+
+    with kernels.plain_torch(), half:
+        loss = network.train()(points).float().square().mean()
+    loss.backward()
+    gradients = [weight.grad for weight in network.parameters()]
+    assert all(g.dtype == torch.float32 and g.isfinite().all() and g.any() for g in gradients)
 
 
 def test_unknown_backend_is_refused_by_name():
