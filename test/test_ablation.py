@@ -75,7 +75,7 @@ def written(out: Path) -> dict[Path, int]:
 def test_rows_of_a_seed_are_pairs(scores, split):
     # Taught by nobody, a row is the baseline: same initial weights, same order, same steps
     np.testing.assert_array_equal(scores[NOBODY].counts[RECORDED], scores[LABELS].counts[RECORDED])
-    plain, nobody, method = (load_file(scores[name].model) for name in (LABELS, NOBODY, METHOD))
+    plain, nobody, method = (load_file(scores[name].model()) for name in (LABELS, NOBODY, METHOD))
     assert all(torch.equal(plain[name], nobody[name]) for name in plain)
     assert not all(torch.equal(plain[name], method[name]) for name in plain)
     # [seeds, sweeps, C, C + 1], and the two seeds are two runs
@@ -208,8 +208,8 @@ def summary(wall, tmp_path_factory, tiny_metadata):
     costs = [{"baseline-a": 10.0}, {"baseline-b": 20.0}]
     more = [{"baseline-a": 10.0, "student-a": 15.0}, {"baseline-b": 20.0, "student-b": 30.0}]
     scores = {
-        LABELS: Scores({RECORDED: PLAIN, "fog": PLAIN}, costs, 1.0, models[LABELS]),
-        METHOD: Scores({RECORDED: BETTER, "fog": PLAIN}, more, 2.0, models[METHOD]),
+        LABELS: Scores({RECORDED: PLAIN, "fog": PLAIN}, costs, 1.0, lambda: models[LABELS]),
+        METHOD: Scores({RECORDED: BETTER, "fog": PLAIN}, more, 2.0, lambda: models[METHOD]),
     }
     return summarise(scores, wall, AblationConfig(seeds=(0, 1)))
 
@@ -260,8 +260,8 @@ def test_the_page_says_who_made_it_from_what_and_where(summary, tmp_path):
 
 def test_one_seed_alone_has_no_interval_over_seeds(wall):
     scores = {
-        LABELS: Scores({RECORDED: PLAIN[:1]}, [{"a": 1.0}], 0.0, None),
-        "other": Scores({RECORDED: BETTER[:1]}, [{"a": 1.0}], 0.0, None),
+        LABELS: Scores({RECORDED: PLAIN[:1]}, [{"a": 1.0}], 0.0, lambda: None),
+        "other": Scores({RECORDED: BETTER[:1]}, [{"a": 1.0}], 0.0, lambda: None),
     }
     summary = summarise(scores, wall, AblationConfig(seeds=(0,)))
     assert summary["rows"]["other"]["gain"]["over_seeds"] == [pytest.approx(0.35), None, None]

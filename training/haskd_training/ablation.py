@@ -134,13 +134,13 @@ class Scores:
         counts: by condition ("recorded" or a corruption), [seeds, S, C, C + 1].
         costs: of each seed, s of computing by stage, everything that the row needs.
         scoring_s: of all seeds together.
-        model: the file of the first seed; None where it is no model file.
+        model: makes, or finds, the file of the first seed; None where it is no model file.
     """
 
     counts: dict[str, np.ndarray]
     costs: list[dict[str, float]]
     scoring_s: float
-    model: Path | None
+    model: Callable[[], Path | None]
 
     @property
     def seconds(self) -> np.ndarray:
@@ -336,7 +336,7 @@ def _scored(
         costs.append(spent["costs"])
         scoring_s += spent["scoring_s"]
     stacked = {condition: np.stack(tables) for condition, tables in counts.items()}
-    return Scores(stacked, costs, scoring_s, runs[0].model())
+    return Scores(stacked, costs, scoring_s, runs[0].model)
 
 
 def _counts(

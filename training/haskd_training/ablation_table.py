@@ -153,7 +153,7 @@ def _computing(rows: Iterable[Scores]) -> float:
 
 def _student(scores: Mapping[str, Scores], split: Split) -> dict[str, Any] | None:
     """What the students of the first seed cost a robot; None without a row of the whole method."""
-    models = {name: scores[name].model for name in (LABELS, METHOD) if name in scores}
+    models = {name: scores[name].model() for name in (LABELS, METHOD) if name in scores}
     if METHOD not in models:
         return None
     spread = np.linspace(0, len(split.test) - 1, min(TIMED, len(split.test))).round().astype(int)
