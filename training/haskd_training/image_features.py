@@ -153,16 +153,13 @@ def image_features(
         InputError: weights that can't be read, a sweep without a selection, no point seen in any
             training sweep, or a folder that holds something else.
     """
-    run = RunFolder(
-        out,
-        identity := {
-            "config": config.model_dump(mode="json"),
-            "split": split.labelled().fingerprint("train"),
-            "selection": selection.identity,
-            "weights": file_digest(Path(config.weights)),
-        },
-    )
-    run.claim()
+    identity = {
+        "config": config.model_dump(mode="json"),
+        "split": split.labelled().fingerprint("train"),
+        "selection": selection.identity,
+        "weights": file_digest(Path(config.weights)),
+    }
+    RunFolder(out, identity).claim()
     features = ImageFeatures(SweepFiles(out, split.caches), list(sweeps), identity)
     if missing := features.missing:
         finder = ViewFinder(split, selection)
@@ -190,8 +187,8 @@ def learned_features(
         out: new, empty, or of an earlier run with the same weights.
         split: as it was for `stored`.
     """
-    run = RunFolder(out, identity := stored.identity | {"learned": file_digest(weights)})
-    run.claim()
+    identity = stored.identity | {"learned": file_digest(weights)}
+    RunFolder(out, identity).claim()
     features = ImageFeatures(SweepFiles(out, split.caches), stored.sweeps, identity)
     if missing := features.missing:
         save_network(out / ENCODER, _load_network(weights, stored.config))

@@ -102,10 +102,8 @@ def select(
     """
     segmenter = Segmenter.load(model)
     _check_classes(segmenter, model, caches)
-    run = RunFolder(
-        out, {"config": config.model_dump(mode="json"), "model": file_digest(Path(model))}
-    )
-    run.claim()
+    identity = {"config": config.model_dump(mode="json"), "model": file_digest(Path(model))}
+    RunFolder(out, identity).claim()
     files = SweepFiles(out, caches)
     missing = {place.cache for place in sweeps if place not in files}
     qualities = {number: image_qualities(caches[number]) for number in sorted(missing)}
