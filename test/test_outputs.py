@@ -11,6 +11,7 @@ from haskd_training.batches import SweepRef
 from haskd_training.cache import Cache
 from haskd_training.outputs import Outputs, model_logits
 from haskd_training.splits import SplitConfig, make_split
+from haskd_training.sweep_files import SweepFiles
 from small_street import street_cache
 
 CPU = torch.device("cpu")
@@ -76,6 +77,9 @@ def test_what_was_not_recorded_or_is_damaged_is_named(split, tmp_path):
     outputs = Outputs(tmp_path, split).record(heights, PLACES[:1], 100.0, CPU)
     with pytest.raises(InputError, match=r"-1\.safetensors is missing or damaged"):
         outputs.of(PLACES[1])
+    files = SweepFiles(tmp_path, split.caches)
+    with pytest.raises(InputError, match="missing or damaged"), files.open(PLACES[0]) as file:
+        file.get_tensor("depth")
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"-0\.safetensors is missing or damaged"):

@@ -23,7 +23,7 @@ from haskd_training.cache import Cache
 from haskd_training.candidates import Candidate, SelectionConfig
 from haskd_training.filtering import filter_images
 from haskd_training.loop import Progress
-from haskd_training.run_folder import CONFIG, RunFolder, file_digest
+from haskd_training.run_folder import RunFolder, file_digest
 from haskd_training.student import label_as_robot
 from haskd_training.sweep_files import SweepFiles
 from haskd_training.visibility import image_qualities
@@ -40,14 +40,14 @@ class Selection:
 
     Attributes:
         files: one a sweep.
-        config: what it was asked for.
         sweeps: that images were chosen for.
+        identity: what it was made from, in JSON values; the same whatever the sweeps.
         reasons: candidates over all sweeps by what became of them.
     """
 
     files: SweepFiles
-    config: SelectionConfig
     sweeps: list[SweepRef]
+    identity: dict[str, Any]
     reasons: dict[str, int]
 
     @property
@@ -56,9 +56,9 @@ class Selection:
         return self.files.folder
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What it was made from, in JSON values; the same whatever the sweeps."""
-        return json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+    def config(self) -> SelectionConfig:
+        """What it was asked for."""
+        return SelectionConfig.model_validate(self.identity["config"])
 
     def records(self, place: SweepRef) -> list[Candidate]:
         """Every candidate image of a sweep: the chosen ones by rank, then the others.
@@ -105,10 +105,9 @@ def select(
     identity = {"config": config.model_dump(mode="json"), "model": file_digest(Path(model))}
     RunFolder(out, identity).claim()
     files = SweepFiles(out, caches)
-    missing = {place.cache for place in sweeps if place not in files}
-    qualities = {number: image_qualities(caches[number]) for number in sorted(missing)}
+    qualities = [image_qualities(cache) for cache in caches]
     reasons: Counter[str] = Counter()
-    selection = Selection(files, config, list(sweeps), reasons)
+    selection = Selection(files, list(sweeps), identity, reasons)
     for number, place in enumerate(sweeps, 1):
         if place not in files:
             cache = caches[place.cache]

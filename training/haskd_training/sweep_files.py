@@ -6,7 +6,8 @@ FOLDER/CACHE-SWEEP.safetensors   CACHE: the beginning of the cache's fingerprint
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +40,17 @@ class SweepFiles:
     def __contains__(self, place: SweepRef) -> bool:
         return self.path(place).exists()
 
-    def open(self, place: SweepRef) -> safe_open:
-        """The file of a sweep, to be used as a context.
+    @contextmanager
+    def open(self, place: SweepRef) -> Iterator[safe_open]:
+        """The file of a sweep.
 
         Raises:
-            InputError: it is missing or damaged.
+            InputError: it is missing or damaged, or lacks what is read from it.
         """
         path = self.path(place)
         try:
-            return safe_open(path, framework="numpy")
+            with safe_open(path, framework="numpy") as file:
+                yield file
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} is missing or damaged: {error}") from error
 
