@@ -32,6 +32,7 @@ from haskd_training.ablation_table import circumstances, markdown, summarise, wr
 from haskd_training.cache import Cache
 from haskd_training.settings import load_settings
 from haskd_training.splits import SplitConfig, make_split
+from haskd_training.stages import MethodConfig
 from haskd_training.weight_averaging import average_snapshots
 
 NOBODY = "taught by nobody"
@@ -109,6 +110,24 @@ def test_scores_of_other_settings_are_not_taken_for_ones_own(scores, split, out)
     assert before.items() <= now.items()
     new = {path.relative_to(out).parts[1] for path in now.keys() - before.keys()}
     assert {name.rpartition("-")[0] for name in new if "." not in name} == {"student"}
+
+
+def test_snapshots_may_come_from_a_run_in_cycles_beside_the_baseline(scores, split, out):
+    cyclic = {"expertise": {"pool": "cyclic"}, "distillation": {"teacher": "none"}}
+    before = written(out)
+    found = ablate(split, out, settings("corrupted=[]", rows={METHOD: cyclic}), quiet)
+    stages = sorted(name.rpartition("-")[0] for name in found[METHOD].costs[0])
+    assert stages.count("baseline") == 1 and "teacher" not in stages
+    new = {path.relative_to(out).parts[1] for path in written(out).keys() - before.keys()}
+    (pool,) = (out / "stages" / name for name in new if name.startswith("baseline"))
+    assert json.loads((pool / "config.json").read_text())["config"]["loop"]["schedule"] == "cyclic"
+    assert pool.name in found[METHOD].costs[0]
+    # The student itself is trained as the baseline is
+    (student,) = (out / "stages" / name for name in new if name.startswith("student"))
+    loop = json.loads((student / "config.json").read_text())["config"]["loop"]
+    assert loop["schedule"] == "one_cycle"
+    with pytest.raises(InputError, match=r"snapshots \(5\) may not exceed loop.cycles \(3\)"):
+        load_settings(MethodConfig, None, ["expertise.pool=cyclic", "student.loop.cycles=3"])
 
 
 def test_bounds_stand_beside_the_rows(split, out, scores):

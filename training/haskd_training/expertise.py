@@ -1,4 +1,4 @@
-"""Which snapshot of the baseline's run is adept at which class.
+"""Which snapshot of a run on labels is adept at which class.
 
 Snapshots as experts, each in the classes where it is adept, are the idea of Wu, Hou et al.
 (arXiv 2606.25278), whose abstract alone was at hand. The rule by which an expert is chosen is this
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,10 +24,15 @@ from haskd_training.evaluation import iou
 
 
 class ExpertiseConfig(BaseModel):
-    """How sure the choice of an expert must be."""
+    """Where the experts come from, and how sure the choice of one must be."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    pool: Literal["baseline", "cyclic"] = Field(
+        "baseline",
+        description="the run on labels that leaves the snapshots behind; cyclic: a second one, of "
+        "student.loop.cycles falling learning rates, whose snapshots differ more",
+    )
     resamples: int = Field(1000, ge=200, description="bootstrap resamples of whole scans")
     min_scans: int = Field(
         20, ge=1, description="scans in which a class must be seen to get an expert of its own"

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
 from haskd_ros.errors import InputError
@@ -69,6 +69,12 @@ class MethodConfig(BaseModel):
     teacher: TeacherConfig = TeacherConfig()
     expertise: ExpertiseConfig = ExpertiseConfig()
     distillation: DistillationConfig = DistillationConfig()
+
+    @model_validator(mode="after")
+    def _pool_is_large_enough(self) -> MethodConfig:
+        if self.expertise.pool == "cyclic":
+            self.student.check_cycles()
+        return self
 
 
 def check(split: Split, config: MethodConfig) -> None:
@@ -122,26 +128,34 @@ class Stages:
 
     @cached_property
     def baseline(self) -> TrainingResult:
-        """The student trained on labels alone; its folder holds the snapshots."""
-        config, split = self.config.student, self.split.labelled()
+        """The student trained on labels alone."""
+        return self._on_labels("training the student on labels alone", self.config.student)
+
+    @cached_property
+    def pool(self) -> TrainingResult:
+        """The run on labels whose folder holds the snapshots."""
+        if self.config.expertise.pool == "baseline":
+            return self.baseline
+        return self._on_labels("training the snapshots in cycles", self.config.student.in_cycles())
+
+    def _on_labels(self, title: str, config: StudentConfig) -> TrainingResult:
+        split = self.split.labelled()
         folder = self._folder("baseline", split, config, self.attribution)
-        with self._working(
-            "training the student on labels alone", folder, together=True
-        ) as progress:
+        with self._working(title, folder, together=True) as progress:
             return baseline(split, folder, config, self.attribution, progress)
 
     @property
     def snapshots(self) -> list[Path]:
         """Model files, oldest first."""
-        folder = self.baseline.model.parent
+        folder = self.pool.model.parent
         return [snapshot_path(folder, k) for k in range(self.config.student.snapshots)]
 
     @cached_property
     def averaged(self) -> Path:
         """Model file of the snapshots' mean weights."""
-        folder = self._folder("swa", self.baseline.model.parent.name)
+        folder = self._folder("swa", self.pool.model.parent.name)
         with self._working("averaging the snapshots", folder):
-            run = RunFolder(folder, {"baseline": self.baseline.model.parent.name})
+            run = RunFolder(folder, {"baseline": self.pool.model.parent.name})
             if run.result() is None:
                 run.claim()
                 average_snapshots(
@@ -201,10 +215,10 @@ class Stages:
     @cached_property
     def expertise(self) -> ExpertiseTable:
         """Which snapshot is adept at what."""
-        self.baseline  # noqa: B018 trained under a title of its own
+        self.pool  # noqa: B018 trained under a title of its own
         settings = {
             "config": self.config.expertise.model_dump(mode="json"),
-            "baseline": self.baseline.model.parent.name,
+            "baseline": self.pool.model.parent.name,
         }
         calibration = self.split.labelled().fingerprint("calibration")
         folder = self._folder("expertise", calibration, settings)
@@ -261,12 +275,12 @@ class Stages:
         return SnapshotTargets(outputs, table.expert_iou())
 
     def _said_together(self, how: Any, look: Look) -> Outputs:
-        folder = self._folder("said-by-experts", how, self.baseline.model.parent.name)
+        folder = self._folder("said-by-experts", how, self.pool.model.parent.name)
         return self._recorded("routing", folder, look)
 
     def _said_by(self, snapshot: int) -> Outputs:
         path = self.snapshots[snapshot]
-        folder = self._folder(f"said-by-{path.stem}", self.baseline.model.parent.name)
+        folder = self._folder(f"said-by-{path.stem}", self.pool.model.parent.name)
         return self._recorded(f"asking {path.stem}", folder, model_logits(path, self.device))
 
     def _recorded(self, title: str, folder: Path, look: Look) -> Outputs:

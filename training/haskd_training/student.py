@@ -55,12 +55,21 @@ class StudentConfig(BaseModel):
 
     @model_validator(mode="after")
     def _a_snapshot_a_cycle(self) -> StudentConfig:
-        if self.loop.schedule == "cyclic" and self.snapshots > self.loop.cycles:
+        if self.loop.schedule == "cyclic":
+            self.check_cycles()
+        return self
+
+    def check_cycles(self) -> None:
+        """Whether a cyclic schedule leaves enough snapshots; ValueError if it doesn't."""
+        if self.snapshots > self.loop.cycles:
             raise ValueError(
                 f"a cyclic schedule leaves one snapshot a cycle: snapshots ({self.snapshots}) may "
                 f"not exceed loop.cycles ({self.loop.cycles})"
             )
-        return self
+
+    def in_cycles(self) -> StudentConfig:
+        """The same with a cyclic learning rate."""
+        return self.model_copy(update={"loop": self.loop.model_copy(update={"schedule": "cyclic"})})
 
 
 def make_network(
