@@ -149,13 +149,15 @@ def test_bounds_stand_beside_the_rows(split, out, scores):
         assert row.counts[RECORDED].sum() == points
 
 
+@pytest.mark.parametrize("of_student, of_distillation", [(2, "null"), (1, 2)])
 def test_rows_that_learn_from_unlabelled_sweeps_stand_beside_labels_with_as_many_steps(
-    drive_cache, tmp_path
+    drive_cache, tmp_path, of_student, of_distillation
 ):
     # 10 sweeps to learn from, 4 + 2 held back: 2 epochs of all 16 are 32 steps, which on 10 sweeps
     # takes 4 epochs
     config = settings(
-        "method.student.split.explain_held_back=true", "method.student.loop.epochs=2",
+        "method.student.split.explain_held_back=true", f"method.student.loop.epochs={of_student}",
+        f"method.distillation.epochs={of_distillation}",
         "corrupted=[]", "method.distillation.snapshots=none",
         rows={METHOD + TOO: {"distillation": {"teacher": "none", "unlabelled": True}}},
     )  # fmt: skip
@@ -166,7 +168,7 @@ def test_rows_that_learn_from_unlabelled_sweeps_stand_beside_labels_with_as_many
         json.loads(path.read_text())["config"]["loop"]["epochs"]
         for path in tmp_path.glob("stages/baseline-*/config.json")
     ]
-    assert sorted(epochs) == [2, 4]
+    assert sorted(epochs) == [of_student, 4]
     # Without unlabelled sweeps there is nothing to compare
     alone = ablate(split.labelled(), tmp_path, config, quiet)
     assert list(alone) == [LABELS]

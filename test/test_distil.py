@@ -88,6 +88,14 @@ def test_taught_by_nobody_the_student_is_the_baseline_to_the_bit(split, plain, t
     assert result.validation_miou == plain.validation_miou
 
 
+def test_the_student_may_be_taught_for_fewer_epochs_than_labels_alone(split, tmp_path):
+    loop = STUDENT.loop.model_copy(update={"epochs": 1})
+    short = baseline(split, tmp_path / "short", STUDENT.model_copy(update={"loop": loop}))
+    taught = distil(split, tmp_path / "run", STUDENT, config(epochs=1), None, None, {})
+    # By nobody, again: one epoch of one schedule
+    assert same(weights(short), weights(taught))
+
+
 def test_a_teacher_who_is_always_wrong_teaches_nothing(split, plain, tmp_path):
     wrong = said(split, tmp_path / "said", lambda labels: (labels + 1) % len(split.taxonomy))
     taught = distil(

@@ -231,8 +231,10 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
 
 
 def _as_many_steps(split: Split, method: MethodConfig) -> int:
-    """Epochs on the labelled sweeps that take the steps of `epochs` on all sweeps, rounded up."""
-    return math.ceil(method.student.loop.epochs * len(split.learned) / len(split.train))
+    """Epochs on the labelled sweeps that take as many steps as the distillation on all sweeps,
+    rounded up."""
+    epochs = method.distillation.epochs or method.student.loop.epochs
+    return math.ceil(epochs * len(split.learned) / len(split.train))
 
 
 def row_settings(method: MethodConfig, name: str, overrides: Overrides, seed: int) -> MethodConfig:

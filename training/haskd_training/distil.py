@@ -81,6 +81,12 @@ class DistillationConfig(BaseModel):
     feature_weight: float = Field(
         0.5, ge=0, le=100, description="of the angle between features; 0 leaves features alone"
     )
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="none: as many as on labels alone; fewer keep the training short where "
+        "unlabelled sweeps are many",
+    )
     ramp: float = Field(0.1, ge=0, le=1, description="share of the steps until full weight")
     unlabelled: bool = Field(
         True, description="learn from the split's unlabelled sweeps too, where it has any"
@@ -246,7 +252,7 @@ def distil(
         loss,
         measure,
         lambda model: model_file.save(out / MODEL, model.student, metadata),
-        student.loop,
+        student.loop.model_copy(update={"epochs": config.epochs or student.loop.epochs}),
         out,
         progress,
     )
