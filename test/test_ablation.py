@@ -169,6 +169,7 @@ def test_rows_that_learn_from_unlabelled_sweeps_stand_beside_labels_with_as_many
         for path in tmp_path.glob("stages/baseline-*/config.json")
     ]
     assert sorted(epochs) == [of_student, 4]
+    assert summarise(found, split, config)["student"]["same_network"]
     # Without unlabelled sweeps there is nothing to compare
     alone = ablate(split.labelled(), tmp_path, config, quiet)
     assert list(alone) == [LABELS]

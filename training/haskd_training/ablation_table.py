@@ -39,6 +39,8 @@ BLOCK = 10
 TIMED = 10
 """Test sweeps that the latency is measured on, evenly spread."""
 
+METHODS = (METHOD, METHOD + TOO)
+
 ROLES = ("train", "calibration", "validation", "test", "unlabelled")
 
 
@@ -82,7 +84,7 @@ def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig
                 for name, row in scores.items()
                 if name != method
             }
-            for method in (METHOD, METHOD + TOO)
+            for method in METHODS
             if method in scores
         },
         "corrupted": conditions,
@@ -153,15 +155,16 @@ def _computing(rows: Iterable[Scores]) -> float:
 
 def _student(scores: Mapping[str, Scores], split: Split) -> dict[str, Any] | None:
     """What the students of the first seed cost a robot; None without a row of the whole method."""
-    models = {name: scores[name].model() for name in (LABELS, METHOD) if name in scores}
-    if METHOD not in models:
+    method = next((name for name in METHODS if name in scores), None)
+    if method is None:
         return None
+    models = {name: scores[name].model() for name in (LABELS, method)}
     spread = np.linspace(0, len(split.test) - 1, min(TIMED, len(split.test))).round().astype(int)
     clouds = [split.sweep(split.test[number]).points for number in spread]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = compare_costs(models, clouds, device)
     return {
-        "same_network": same_network(models[LABELS], models[METHOD]),
+        "same_network": same_network(models[LABELS], models[method]),
         "models": {name: asdict(cost) for name, cost in found.items()},
     }
 
@@ -200,9 +203,9 @@ def _unpaired(summary: Mapping[str, Any]) -> str:
     if not (count := sum(cache["sweeps"]["unlabelled"] for cache in summary["data"])):
         return ""
     return (
-        f" Rows that learn from the {count} unlabelled sweeps too take more steps, in another "
-        f"order: only their initial weights are the same, and {LABELS_LONGER!r} is what to compare "
-        "them with."
+        f" Rows that learn from the {count} unlabelled sweeps too take another number of steps, in "
+        f"another order: only their initial weights are the same, and {LABELS_LONGER!r} is what to "
+        "compare them with."
     )
 
 
