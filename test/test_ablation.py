@@ -20,6 +20,7 @@ from haskd_ros.models import build
 from haskd_training.ablation import (
     LABELS,
     LABELS_LONGER,
+    LABELS_TOLD,
     METHOD,
     RECORDED,
     TOO,
@@ -29,6 +30,7 @@ from haskd_training.ablation import (
     row_settings,
 )
 from haskd_training.ablation_table import circumstances, markdown, summarise, write
+from haskd_training.batches import SweepRef
 from haskd_training.cache import Cache
 from haskd_training.settings import load_settings
 from haskd_training.splits import SplitConfig, make_split
@@ -173,6 +175,31 @@ def test_rows_that_learn_from_unlabelled_sweeps_stand_beside_labels_with_as_many
     # Without unlabelled sweeps there is nothing to compare
     alone = ablate(split.labelled(), tmp_path, config, quiet)
     assert list(alone) == [LABELS]
+
+
+def test_a_teacher_who_is_always_right_bounds_what_unlabelled_sweeps_can_bring(
+    drive_cache, tmp_path
+):
+    config = settings(
+        "method.student.split.explain_held_back=true", "bounds=true", "corrupted=[]",
+        "method.distillation.teacher=none", rows={},
+    )  # fmt: skip
+    cache = Cache.open(drive_cache)
+    split = make_split([cache], config.method.student.split)
+    # 10 sweeps to learn from and the labels of 4 + 2 held back; those of a recording that serves
+    # as unlabelled are not known to anybody
+    assert len(split.told().train) == 16 and not split.told().unlabelled
+    silent = cache.without_labels(cache.taxonomy)
+    hidden = replace(split, caches=[cache, silent], unlabelled=[SweepRef(1, 0)])
+    assert hidden.told() == hidden
+    found = ablate(split, tmp_path, config, quiet)
+    assert list(found)[:3] == [LABELS, LABELS_LONGER, LABELS_TOLD]
+    learned = [
+        len(json.loads(path.read_text())["split"]["train"])
+        for path in tmp_path.glob("stages/baseline-*/config.json")
+    ]
+    assert sorted(learned) == [10, 10, 16]
+    assert f"{LABELS_TOLD!r} is a bound too" in markdown(summarise(found, split, config))
 
 
 def test_without_test_sweeps_nothing_is_trained(drive_cache, tmp_path):

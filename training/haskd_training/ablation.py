@@ -54,6 +54,9 @@ TOO = ", unlabelled sweeps too"
 LABELS_LONGER = "labels alone, as many steps"
 """What those rows are to be compared with."""
 
+LABELS_TOLD = "labels alone, those of the unlabelled sweeps too"
+"""What they could reach with a teacher who is always right: a bound."""
+
 RECORDED = "recorded"
 """The condition of clouds that are not corrupted."""
 
@@ -204,10 +207,13 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         if split.unlabelled or not overrides.get("distillation", {}).get("unlabelled")
     }
     alone = (LABELS, LABELS_LONGER) if split.unlabelled else (LABELS,)
+    told = split.told()
     rows: dict[str, list[Run]] = {name: [] for name in (*alone, *taught)}
     for seed in config.seeds:
 
-        def stages(name: str, overrides: Overrides, seed: int = seed) -> Stages:
+        def stages(
+            name: str, overrides: Overrides, split: Split = split, seed: int = seed
+        ) -> Stages:
             method = row_settings(config.method, name, overrides, seed)
 
             def titled(title: str) -> AbstractContextManager[Callable[..., None]]:
@@ -218,13 +224,15 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         plain = stages(LABELS, {})
         rows[LABELS].append(_of_model(plain, lambda s: s.baseline))
         if LABELS_LONGER in rows:
-            longer = {"student": {"loop": {"epochs": _as_many_steps(split, plain.config)}}}
-            rows[LABELS_LONGER].append(
-                _of_model(stages(LABELS_LONGER, longer), lambda s: s.baseline)
-            )
+            longer = stages(LABELS_LONGER, _for_epochs(_as_many_steps(split, plain.config)))
+            rows[LABELS_LONGER].append(_of_model(longer, lambda s: s.baseline))
         for name, overrides in taught.items():
             rows[name].append(_of_model(stages(name, overrides), lambda s: s.student))
         if config.bounds:
+            if len(told.train) > len(split.train):
+                as_long = _for_epochs(_epochs_of_distillation(plain.config))
+                all_labels = stages(LABELS_TOLD, as_long, told)
+                rows.setdefault(LABELS_TOLD, []).append(_of_model(all_labels, lambda s: s.baseline))
             for name, run in _bounds(partial(stages, overrides={})).items():
                 rows.setdefault(name, []).append(run)
     return rows
@@ -233,8 +241,16 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
 def _as_many_steps(split: Split, method: MethodConfig) -> int:
     """Epochs on the labelled sweeps that take as many steps as the distillation on all sweeps,
     rounded up."""
-    epochs = method.distillation.epochs or method.student.loop.epochs
-    return math.ceil(epochs * len(split.learned) / len(split.train))
+    return math.ceil(_epochs_of_distillation(method) * len(split.learned) / len(split.train))
+
+
+def _epochs_of_distillation(method: MethodConfig) -> int:
+    return method.distillation.epochs or method.student.loop.epochs
+
+
+def _for_epochs(epochs: int) -> Overrides:
+    """Settings of a row that trains on labels for another number of epochs."""
+    return {"student": {"loop": {"epochs": epochs}}}
 
 
 def row_settings(method: MethodConfig, name: str, overrides: Overrides, seed: int) -> MethodConfig:

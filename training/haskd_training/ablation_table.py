@@ -15,6 +15,7 @@ from haskd_ros.files import write_atomically
 from haskd_training.ablation import (
     LABELS,
     LABELS_LONGER,
+    LABELS_TOLD,
     METHOD,
     RECORDED,
     TOO,
@@ -225,7 +226,12 @@ def _score_lines(summary: Mapping[str, Any]) -> list[str]:
         "weights, the ensemble and the teacher are bounds, not students: on a robot the ensemble "
         "costs as many times as much as it has snapshots, and the teacher needs images; those of "
         "the test sweeps, which the teacher alone is scored with, are in the cost of every row "
-        "that has a teacher.",
+        "that has a teacher."
+        + (
+            f" {LABELS_TOLD!r} is a bound too: a teacher who is always right."
+            if LABELS_TOLD in rows
+            else ""
+        ),
         "",
         "| row | mIoU | gain | over seeds | over seeds and sweeps | mIoU common | gain | over "
         "seeds | over seeds and sweeps | cost |",

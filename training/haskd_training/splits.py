@@ -71,6 +71,13 @@ class Split:
         used = 1 + max(place.cache for role in roles for place in role)
         return replace(self, caches=self.caches[:used], unlabelled=[])
 
+    def told(self) -> Split:
+        """The same with the labels of those unlabelled sweeps that have any: what a teacher who is
+        always right could tell."""
+        known = [place for place in self.unlabelled if any(self.row(place).class_counts)]
+        unlabelled = [place for place in self.unlabelled if place not in set(known)]
+        return replace(self, train=self.train + known, unlabelled=unlabelled)
+
     def sweep(self, place: SweepRef) -> Sweep:
         return self.caches[place.cache].sweep(place.sweep)
 
