@@ -74,9 +74,10 @@ class Split:
     def told(self) -> Split:
         """The same with the labels of those unlabelled sweeps that have any: what a teacher who is
         always right could tell."""
-        known = [place for place in self.unlabelled if any(self.row(place).class_counts)]
-        unlabelled = [place for place in self.unlabelled if place not in set(known)]
-        return replace(self, train=self.train + known, unlabelled=unlabelled)
+        known, unknown = [], []
+        for place in self.unlabelled:
+            (known if any(self.row(place).class_counts) else unknown).append(place)
+        return replace(self, train=self.train + known, unlabelled=unknown)
 
     def sweep(self, place: SweepRef) -> Sweep:
         return self.caches[place.cache].sweep(place.sweep)
