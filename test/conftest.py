@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hypothesis import settings
 from kernel_checks import instruction_sets
 from small_run import small_drive
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:  # needs ROS 2
     from robot import NodeProcess, Robot
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# How long an example takes is the machine's business: a busy one is no failure.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

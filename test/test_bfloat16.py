@@ -37,7 +37,7 @@ def compare(kind, keys, inputs, outputs, beside=0):
     assert_equal_to_rounding([found], [wanted], terms=1.0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(kind=st.sampled_from(KINDS), inputs=channels, outputs=channels)
 def test_products_are_those_of_rounded_numbers(kind, inputs, outputs):
     compare(kind, street_like_keys(300), inputs, outputs)

@@ -51,7 +51,7 @@ def compare_finish(rows, width, bias, relu, added, groups):
     assert_equal_to_rounding([found], [wanted.relu() if relu else wanted], terms=1.0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     rows=st.sampled_from([1, 63, 64, 65, 200]),
     width=channels,
@@ -96,7 +96,7 @@ def test_what_does_not_fit_the_result_is_refused(finish, complaint):
         layer(torch.zeros(5, 3), finish)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(left=channels, right=channels, outputs=channels)
 def test_two_tensors_side_by_side_are_convolved_as_one(left, right, outputs):
     keys = street_like_keys(300)
@@ -134,7 +134,6 @@ def test_two_tensors_that_do_not_fit_are_refused():
 coordinates = st.floats(-1000, 1000, width=32)
 
 
-@settings(deadline=None)
 @given(
     points=st.lists(st.tuples(*[coordinates] * 4), max_size=40),
     voxel_size=st.sampled_from([0.05, 0.1, 0.2, 1.0]),
@@ -162,7 +161,6 @@ def test_points_beyond_the_keys_are_refused_by_both():
                 locate(inside, torch.tensor([512]), 0.1)
 
 
-@settings(deadline=None)
 @given(
     groups=st.lists(st.integers(0, 9), min_size=1, max_size=300),
     width=channels,
@@ -173,7 +171,7 @@ def test_compiled_pooling_is_the_one_of_torch(groups, width):
     assert_equal_to_rounding([pool(rows, grouping)], [pool(rows.double(), grouping)], terms=1.0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     rows=st.integers(0, 200),
     classes=st.sampled_from([1, 2, 11, 16, 33, 255]),
@@ -220,7 +218,6 @@ def segmenter(tiny_model):
     return Segmenter.load(tiny_model, device="cpu")
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(*[numbers] * 4), max_size=30),
     width=st.sampled_from([3, 4]),

@@ -58,7 +58,7 @@ def compare_convolution(kind, keys, inputs, outputs):
 
 @needs_kernels
 @pytest.mark.parametrize("kind", [SubmanifoldConv, StridedConv, InverseConv])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(coordinates=voxels, inputs=channels, outputs=channels)
 def test_compiled_convolution_is_the_one_of_torch(kind, coordinates, inputs, outputs):
     compare_convolution(kind, keys_of(coordinates), inputs, outputs)
@@ -104,7 +104,7 @@ def test_features_of_another_shape_are_refused(rows, width):
 
 
 @needs_kernels
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     rows=st.sampled_from([2, 3, 255, 256, 257, 1500]),
     width=channels,

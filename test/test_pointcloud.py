@@ -200,7 +200,7 @@ def layouts(draw):
     return cloud, np.frombuffer(b"".join(rows), dtype)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(layouts())
 def test_any_layout_reads_as_it_was_written(layout):
     cloud, expected = layout
@@ -210,7 +210,7 @@ def test_any_layout_reads_as_it_was_written(layout):
         assert points[name].tobytes() == expected[name].tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(layouts())
 def test_a_created_message_reads_back(layout):
     _, points = layout
@@ -272,7 +272,7 @@ def test_rclpy_messages_carry_the_same_bytes():
     assert read_points(message).tobytes() == points.tobytes()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(layouts())
 def test_reading_agrees_with_sensor_msgs_py(layout):
     reference = pytest.importorskip(

@@ -100,7 +100,7 @@ def test_pixel_and_offset_together_give_the_direction_back(
     assert drawn == pytest.approx(min(max(elevation, low), high), abs=0.01)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(turns=st.integers(-8, 8))
 def test_turning_the_sensor_by_whole_pixels_changes_no_score(turns):
     # Two levels: a pixel of the coarse one is two columns, of 16 in all: 45 degrees

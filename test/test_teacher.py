@@ -222,7 +222,7 @@ def test_features_of_a_sweep_that_was_left_out_are_refused(features):
         features.of(SweepRef(0, 77))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 1000))
 def test_which_sweeps_lose_their_cameras_is_up_to_the_generator_alone(features, seed):
     extras = with_images(features, 0.3)

@@ -38,7 +38,7 @@ def test_the_temperature_makes_the_probability_the_share_that_is_right():
 
 
 @given(st.floats(0.3, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_scaled_logits_have_the_temperature_of_their_scale(factor):
     # Labels drawn from softmax(logits) make 1 the best temperature, up to the draw's own error;
     # a factor on the logits is a factor on the temperature exactly.
