@@ -76,6 +76,8 @@ _ON_LABELLED: dict[str, Overrides] = {
     "KD from the mean of snapshots": _taught(teacher="none", snapshots="mean"),
     "ASD, experts at random": _taught(teacher="none", snapshots="random"),
     "ASD": _taught(teacher="none", snapshots="adept"),
+    "ASD, snapshots in cycles": _taught(teacher="none", snapshots="adept")
+    | {"expertise": {"pool": "cyclic"}},
     "IHD, nearest images": _taught(teacher="information", snapshots="none")
     | {"selection": {"strategy": "nearest"}},
     "IHD with IOF": _taught(teacher="information", snapshots="none"),

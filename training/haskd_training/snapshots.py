@@ -1,4 +1,4 @@
-"""The baseline's snapshots at work: their scores, how good they are, and whose word a point gets.
+"""Snapshots at work: their scores, how good they are, and whose word a point gets.
 
 Adept snapshot distillation is the idea of Wu, Hou et al. (arXiv 2606.25278), whose abstract alone
 was at hand; how points are routed to experts is this project's own reading of it.

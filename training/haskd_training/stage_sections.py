@@ -167,6 +167,8 @@ def snapshots_section(stages: Stages) -> Section:
 def training_section(stages: Stages, folder: Path) -> Section:
     """Curves of all that was trained, drawn into `folder`."""
     trained = [("on labels alone", stages.baseline.model, stages.baseline)]
+    if stages.config.distillation.snapshots != "none" and stages.pool is not stages.baseline:
+        trained.append(("the snapshots, in cycles", stages.pool.model, stages.pool))
     if stages.config.distillation.teacher != "none":
         trained.append(("the teacher", stages.teacher.teacher, stages.teacher))
     trained.append(("the distilled student", stages.student.model, stages.student))
