@@ -93,6 +93,7 @@ _ON_ALL: dict[str, Overrides] = {
             "teacher": "information", "snapshots": "none", "teacher_weight": 0.0,
         },
         "IHD with IOF": {"teacher": "information", "snapshots": "none"},
+        "HAS-KD, experts at random": {"teacher": "information", "snapshots": "random"},
         METHOD: {"teacher": "information", "snapshots": "adept"},
     }.items()
 }  # fmt: skip
