@@ -84,19 +84,25 @@ _ON_LABELLED: dict[str, Overrides] = {
     "HAS-KD, experts at random": _taught(teacher="information", snapshots="random"),
     METHOD: _taught(teacher="information", snapshots="adept"),
 }
-_ON_ALL: dict[str, Overrides] = {
-    f"{name}{TOO}": _taught(unlabelled=True, **taught)
-    for name, taught in {
-        "vanilla KD from the teacher": {"teacher": "vanilla", "snapshots": "none"},
-        "KD from the mean of snapshots": {"teacher": "none", "snapshots": "mean"},
-        "the teacher's pseudo-labels alone": {
-            "teacher": "information", "snapshots": "none", "teacher_weight": 0.0,
-        },
-        "IHD with IOF": {"teacher": "information", "snapshots": "none"},
-        "HAS-KD, experts at random": {"teacher": "information", "snapshots": "random"},
-        METHOD: {"teacher": "information", "snapshots": "adept"},
-    }.items()
-}  # fmt: skip
+
+
+def _too(*names: str) -> dict[str, Overrides]:
+    """Rows on labelled sweeps, with the unlabelled ones added."""
+    return {
+        f"{name}{TOO}": {"distillation": _ON_LABELLED[name]["distillation"] | {"unlabelled": True}}
+        for name in names
+    }
+
+
+_ON_ALL: dict[str, Overrides] = (
+    _too("vanilla KD from the teacher", "KD from the mean of snapshots")
+    | {
+        f"the teacher's pseudo-labels alone{TOO}": _taught(
+            unlabelled=True, teacher="information", snapshots="none", teacher_weight=0.0
+        )
+    }
+    | _too("IHD with IOF", "HAS-KD, experts at random", METHOD)
+)
 ROWS = _ON_LABELLED | _ON_ALL
 
 
