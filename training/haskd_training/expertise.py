@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from rich.table import Table
 from torch import Tensor
 
 from haskd_ros.errors import InputError
@@ -133,34 +132,29 @@ class ExpertiseTable:
 
         return cls(tuple(document["snapshots"]), tuple(map(row, document["classes"])))
 
-    def header(self) -> list[str]:
-        """Column names of `rows`."""
-        return ["class", "scans", *self.snapshots, "mean of all", "expert", "why"]
-
-    def rows(self) -> list[list[str]]:
-        """The table as text, IoU in percent with its deviation."""
+    def score_rows(self) -> list[list[str]]:
+        """By class: its name, the scans that show it, the IoU of each snapshot in percent with its
+        deviation, and that of their mean."""
         return [
             [
                 row.name,
                 str(row.scans),
                 *(_percent(*pair) for pair in zip(row.iou, row.deviation)),
                 _percent(row.iou_of_mean),
+            ]
+            for row in self.classes
+        ]
+
+    def choice_rows(self) -> list[list[str]]:
+        """By class: its name, who teaches it, and why."""
+        return [
+            [
+                row.name,
                 "mean of all" if row.expert is None else self.snapshots[row.expert],
                 row.reason,
             ]
             for row in self.classes
         ]
-
-
-def render(table: ExpertiseTable) -> Table:
-    """For the screen."""
-    result = Table(title="IoU in % on the calibration sweeps, and who teaches what")
-    for name in table.header():
-        is_text = name in ("class", "expert", "why")
-        result.add_column(name, justify="left" if is_text else "right")
-    for row in table.rows():
-        result.add_row(*row)
-    return result
 
 
 def expertise(
@@ -238,6 +232,9 @@ def _choose(
     if len(snapshots) == 1:
         return None, "there is one snapshot only"
     best = int((lead - doubt)[:-1].argmax())
+    if lead[best] < 0:
+        trails = _percent(-lead[best], doubt[best])
+        return None, f"{snapshots[best]}, the surest, trails the last one by {trails}"
     found = f"{snapshots[best]} leads the last one by {_percent(lead[best], doubt[best])}"
     return (best, found) if lead[best] > doubt[best] else (None, f"{found}, which is not sure")
 

@@ -96,7 +96,7 @@ def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
         cost_section(stages),
         _provenance(findings),
     ]
-    write(Report(f"Run {path.resolve().parent.name}", sections, _lead(findings)), path)
+    write(Report(f"HAS-KD: {path.resolve().parent.name}", sections, _lead(findings)), path)
 
 
 def _lead(findings: RunFindings) -> str:

@@ -156,10 +156,11 @@ def snapshots_section(stages: Stages) -> Section:
         ),
         [
             Table(
-                table.header(),
-                table.rows(),
+                ["class", "scans", *table.snapshots, "mean of all"],
+                table.score_rows(),
                 "IoU in % with its standard deviation over resamples of whole scans",
-            )
+            ),
+            Table(["class", "taught by", "why"], table.choice_rows()),
         ],
     )
 
