@@ -23,6 +23,7 @@ from haskd_training.distil import (
 )
 from haskd_training.evaluation import evaluate
 from haskd_training.outputs import Outputs
+from haskd_training.report import scalars
 from haskd_training.settings import load_settings
 from haskd_training.splits import make_split
 from haskd_training.student import StudentConfig, predict
@@ -77,6 +78,11 @@ def weights(result) -> dict[str, torch.Tensor]:
     return load_file(result.model)
 
 
+def heard(result, who: str) -> list[float]:
+    """The logged share of each step."""
+    return scalars(result.model.parent / "tensorboard")[f"heard/{who}"][1]
+
+
 def same(first, second) -> bool:
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
@@ -104,6 +110,7 @@ def test_a_teacher_who_is_always_wrong_teaches_nothing(split, plain, tmp_path):
     )  # fmt: skip
     # g is 0 where the teacher's class is not the label: no weight is left
     assert same(weights(plain), weights(taught))
+    assert set(heard(taught, "teacher")) == {0.0}
 
 
 def test_a_vanilla_teacher_is_followed_even_where_it_is_wrong(split, tmp_path):
@@ -132,6 +139,7 @@ def test_features_are_compared_by_a_part_that_stays_behind(split, plain, tmp_pat
     alone, with_teacher = weights(plain), weights(taught)
     assert {n: v.shape for n, v in alone.items()} == {n: v.shape for n, v in with_teacher.items()}
     assert not same(alone, with_teacher)
+    assert min(heard(taught, "teacher")) > 0.5
     _, metadata = model_file.load(taught.model)
     distillation = metadata.provenance["distillation"]
     assert (distillation["teacher"], distillation["snapshots"]) == ("said", "none")
@@ -196,8 +204,13 @@ def test_experts_fall_silent_for_a_student_that_is_as_good(split, plain, tmp_pat
 
     # e_c = (A - IoU) / (0.7 A) clipped to 0..1: before the student was measured it is 1, so the
     # first epoch is the same for both; then experts at 0.001 fall silent and those at 1 don't
-    assert not same(weights(taught("weak", 0.001)), weights(taught("strong", 1.0)))
-    assert not same(weights(plain), weights(taught("strong", 1.0)))
+    weak, strong = taught("weak", 0.001), taught("strong", 1.0)
+    assert not same(weights(weak), weights(strong))
+    assert not same(weights(plain), weights(strong))
+    # 6 sweeps an epoch, one a step
+    assert heard(weak, "snapshots")[:6] == heard(strong, "snapshots")[:6] == [1.0] * 6
+    silent, loud = heard(weak, "snapshots")[6:], heard(strong, "snapshots")[6:]
+    assert all(0 <= less < more <= 1 for less, more in zip(silent, loud, strict=True))
 
 
 def test_a_finished_run_is_returned_and_another_one_refused(split, tmp_path):

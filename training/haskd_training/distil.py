@@ -218,6 +218,7 @@ def distil(
     )
     supervised = supervised_loss(split, student)
     by_class = training_class_weights(split) if config.balance == "classes" else None
+    heard: dict[str, Tensor] = {}
 
     def loss(model: nn.Module, batch: Batch, done: float) -> dict[str, Tensor]:
         if config.pseudo_labels and learned_from.unlabelled:
@@ -227,14 +228,15 @@ def distil(
         loudness = ramp(done, 1.0, config.ramp)
         log_student = soften(logits, config.temperature)
         if teacher is not None:
-            taught = _teacher_loss(
+            taught, heard["teacher"] = _teacher_loss(
                 log_student, features, apprentice.projection, batch, config, by_class
             )
             terms["teacher"] = loudness * config.teacher_weight * taught
         if snapshots is not None:
             expert_iou = snapshots.expert_iou.to(logits.device)
-            heard = expert_weights(expert_iou, apprentice.iou, config.expert_gap)
-            taught = _snapshot_loss(log_student, batch, heard, config)
+            experts = expert_weights(expert_iou, apprentice.iou, config.expert_gap)
+            heard["snapshots"] = experts.mean()
+            taught = _snapshot_loss(log_student, batch, experts, config)
             terms["snapshots"] = loudness * config.snapshots_weight * taught
         return terms
 
@@ -244,6 +246,9 @@ def distil(
         if config.snapshots in ("adept", "random"):
             model.iou.copy_(_calibration_iou(model.student, split, student, fabric))
         return None if validate is None else validate(model.student)
+
+    def log_heard(_: nn.Module, step: int, __: int) -> None:
+        fabric.log_dict({f"heard/{who}": share.item() for who, share in heard.items()}, step)
 
     history = fit(
         fabric,
@@ -255,6 +260,7 @@ def distil(
         student.loop.model_copy(update={"epochs": config.epochs or student.loop.epochs}),
         out,
         progress,
+        log_heard,
     )
     result = history.result()
     finish(fabric, folder, result)
@@ -304,10 +310,12 @@ def _teacher_loss(
     batch: Batch,
     config: DistillationConfig,
     by_class: Tensor | None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
+    """The loss, and the share of the batch's points that hear the teacher."""
     log_teacher = soften(batch.extras["teacher"].float(), config.temperature)
     if config.teacher == "vanilla":
-        return vanilla_distillation(log_student, log_teacher, config.temperature)
+        everyone = log_teacher.new_ones(())
+        return vanilla_distillation(log_student, log_teacher, config.temperature), everyone
     weights = information_weights(
         log_student,
         log_teacher,
@@ -325,9 +333,10 @@ def _teacher_loss(
             batch.extras["features"].index_select(0, heard).float(),
         )
         gap = torch.zeros_like(weights).index_copy(0, heard, found)
-    return information_distillation(
+    taught = information_distillation(
         log_student, log_teacher, weights, config.temperature, gap, config.feature_weight
     )
+    return taught, (weights > 0).float().mean()
 
 
 def _snapshot_loss(

@@ -161,7 +161,8 @@ def scalars(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def draw_curves(folder: Path, path: Path) -> None:
-    """Draw a run's loss terms and, where it was validated, its score.
+    """Draw a run's loss terms, where it was validated its score, and where it was taught how much
+    of its teachers it heard.
 
     Args:
         folder: with the run's TensorBoard files.
@@ -178,13 +179,22 @@ def draw_curves(folder: Path, path: Path) -> None:
     }
     if not terms:
         raise InputError(f"the TensorBoard files in {folder} hold no loss")
+    heard = {
+        name.removeprefix("heard/"): curve
+        for name, curve in logged.items()
+        if name.startswith("heard/")
+    }
     score = logged.get("validation/score")
     figure = Figure(figsize=(10, 3.6), layout="constrained")
-    plots = figure.subplots(1, 2 if score else 1, squeeze=False)[0]
-    for name, (steps, values) in terms.items():
-        plots[0].plot(steps, _running_mean(values), label=name.replace("_", " "), linewidth=1.2)
+    plots = figure.subplots(1, 1 + bool(score) + bool(heard), squeeze=False)[0]
+    for axes, curves in ((plots[0], terms), (plots[-1], heard)):
+        for name, (steps, values) in curves.items():
+            axes.plot(steps, _running_mean(values), label=name.replace("_", " "), linewidth=1.2)
+        if curves:
+            axes.legend(frameon=False)
     plots[0].set(xlabel="step", ylabel="loss, running mean", ylim=(0, None))
-    plots[0].legend(frameon=False)
+    if heard:
+        plots[-1].set(xlabel="step", ylabel="share that is heard, running mean", ylim=(0, 1.05))
     if score:
         steps, values = score
         plots[1].plot(steps, [100 * value for value in values], marker="o", markersize=3)
