@@ -11,10 +11,10 @@ from hypothesis.extra import numpy as arrays
 from haskd_training.evaluation import mean_iou
 from haskd_training.intervals import (
     Interval,
-    bootstrap_interval,
     common_classes,
     mean_iou_of,
     paired_interval,
+    seeds_and_sweeps_interval,
 )
 
 
@@ -76,30 +76,49 @@ def test_mean_iou_is_that_of_the_evaluation(counts):
 def test_a_gain_that_is_the_same_everywhere_has_an_interval_without_width():
     # First class 60 % against 40 % right in every sweep of every seed: (0.6 - 0.4) / 2 = 0.1
     row, reference = counts_of(np.full((3, 8), 60)), counts_of(np.full((3, 8), 40))
-    found = bootstrap_interval(row, reference)
+    found = seeds_and_sweeps_interval(row, reference)
     assert (found.mean, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
-    chosen = bootstrap_interval(row, reference, np.array([True, False]))
+    chosen = seeds_and_sweeps_interval(row, reference, np.array([True, False]))
     assert (chosen.mean, chosen.low, chosen.high) == pytest.approx((0.2, 0.2, 0.2))
 
 
-def test_seeds_that_differ_widen_the_interval_and_so_do_sweeps():
-    # Two seeds with gains 0 and 0.2 (of the mean of two classes): one draw in four takes the first
-    # twice, one in four the second twice. The same for two sweeps.
-    reference = counts_of(np.full((2, 2), 20))
-    by_seed = bootstrap_interval(counts_of([[20, 20], [60, 60]]), reference)
-    by_sweep = bootstrap_interval(counts_of([[20, 60], [20, 60]]), reference)
-    for found in (by_seed, by_sweep):
-        assert (found.mean, found.low, found.high) == pytest.approx((0.1, 0.0, 0.2))
+def test_where_all_sweeps_are_alike_the_interval_is_that_over_seeds():
+    # Gains of the first class 0.1, 0.2, 0.3, of the mean of both classes half of that
+    row = counts_of(np.array([60, 70, 80])[:, None].repeat(8, 1))
+    found = seeds_and_sweeps_interval(row, counts_of(np.full((3, 8), 50)))
+    expected = paired_interval([0.05, 0.10, 0.15])
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (expected.mean, expected.low, expected.high)
+    )
 
 
-def test_the_interval_of_many_sweeps_is_that_of_the_normal_distribution():
-    # One seed, 400 sweeps, half of them 80 % and half 40 % right against 50 %: the gain of the
-    # first class is 0.1 with a standard deviation of 0.2 a sweep, so 0.01 for the mean of 400;
-    # 1.96 of them, and half of all that for the mean of two classes.
-    right = np.where(np.arange(400) % 2, 80, 40)[None]
-    found = bootstrap_interval(counts_of(right), counts_of(np.full((1, 400), 50)))
+def test_where_all_seeds_are_alike_the_interval_is_the_normal_one_over_sweeps():
+    # 400 sweeps, half of them 80 % and half 40 % right against 50 %: the gain of the first class is
+    # 0.1 with a standard deviation of 0.2 a sweep, so 0.01 for the mean of 400; 1.96 of them, and
+    # half of all that for the mean of two classes.
+    right = np.where(np.arange(400) % 2, 80, 40)[None].repeat(3, 0)
+    found = seeds_and_sweeps_interval(counts_of(right), counts_of(np.full((3, 400), 50)))
     assert found.mean == pytest.approx(0.05)
     assert (found.low, found.high) == pytest.approx((0.05 - 0.0098, 0.05 + 0.0098), abs=8e-4)
+
+
+def test_variances_over_seeds_and_over_sweeps_add_up():
+    # Gains of the first class by seed 0.06, 0.10, 0.14: s^2 / 3 = 0.04^2 / 3 = 5.33e-4. Sweeps as
+    # above, but 100 of them: variance 0.2^2 / 100 = 4e-4. Together 9.33e-4; degrees of freedom
+    # 2 (9.33 / 5.33)^2 = 6.125, t 2.4342; margin 0.07437, and half of it for the mean of two.
+    right = np.where(np.arange(100) % 2, 80, 40) + np.array([[-4], [0], [4]])
+    found = seeds_and_sweeps_interval(
+        counts_of(right), counts_of(np.full((3, 100), 50)), resamples=20_000
+    )
+    assert found.mean == pytest.approx(0.05)
+    assert found.high - found.mean == pytest.approx(0.07437 / 2, rel=0.02)
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+
+
+def test_of_one_seed_there_is_no_interval():
+    found = seeds_and_sweeps_interval(counts_of([[60, 70]]), counts_of([[50, 50]]))
+    assert found.mean == pytest.approx(0.075)
+    assert math.isnan(found.low) and math.isnan(found.high)
 
 
 def test_sweeps_that_are_drawn_in_blocks_keep_what_neighbours_share():
@@ -107,10 +126,11 @@ def test_sweeps_that_are_drawn_in_blocks_keep_what_neighbours_share():
     # 100 of them 4. A block of ten begins anywhere, so its mean is even over 40..80, variance
     # 40^2 / 12, and 10 of them have 13.3: the interval is sqrt(13.3 / 4) = 1.83 times as wide.
     # Of alternating sweeps, a block has as many of one kind as of the other.
-    reference = counts_of(np.full((1, 100), 50))
+    reference = counts_of(np.full((2, 100), 50))
 
     def width(right, block):
-        found = bootstrap_interval(counts_of(right[None]), reference, block=block)
+        row = counts_of(right[None].repeat(2, 0))
+        found = seeds_and_sweeps_interval(row, reference, block=block)
         return found.high - found.low
 
     runs = np.where(np.arange(100) // 10 % 2, 80, 40)
@@ -119,23 +139,26 @@ def test_sweeps_that_are_drawn_in_blocks_keep_what_neighbours_share():
 
 
 def test_a_class_that_a_resample_lacks_is_left_out_of_its_mean():
-    # The second sweep alone has the first class. Where it isn't drawn, both rows score 1: gain 0.
-    row, reference = counts_of([[0, 60]]), counts_of([[0, 40]])
-    row[0, 0, 0], reference[0, 0, 0] = 0, 0
-    found = bootstrap_interval(row, reference)
-    assert (found.mean, found.low, found.high) == pytest.approx((0.1, 0.0, 0.1))
+    # The second sweep alone has the first class. Where it isn't drawn, one time in four, both rows
+    # score 1: gain 0; otherwise 0.1. Standard deviation 0.1 sqrt(1/4 3/4), 1.96 of them
+    row, reference = counts_of([[0, 60]] * 2), counts_of([[0, 40]] * 2)
+    row[:, 0, 0], reference[:, 0, 0] = 0, 0
+    found = seeds_and_sweeps_interval(row, reference)
+    assert found.mean == pytest.approx(0.1)
+    assert found.high - found.mean == pytest.approx(1.96 * 0.0433, rel=0.03)
 
 
 def test_the_same_seed_draws_the_same_interval():
     generator = np.random.default_rng(1)
     row = counts_of(generator.integers(0, 100, (3, 20)))
     reference = counts_of(generator.integers(0, 100, (3, 20)))
-    assert bootstrap_interval(row, reference) == bootstrap_interval(row, reference)
+    found = seeds_and_sweeps_interval(row, reference)
+    assert found == seeds_and_sweeps_interval(row, reference)
 
 
 def test_rows_that_were_counted_on_other_points_are_refused():
     row = counts_of(np.full((2, 3), 50))
     with pytest.raises(ValueError, match="same points"):
-        bootstrap_interval(row, counts_of(np.full((2, 3), 50), points=99))
+        seeds_and_sweeps_interval(row, counts_of(np.full((2, 3), 50), points=99))
     with pytest.raises(ValueError, match=r"\(2, 3, 2, 3\), \(2, 2, 2, 3\)"):
-        bootstrap_interval(row, row[:, :2])
+        seeds_and_sweeps_interval(row, row[:, :2])

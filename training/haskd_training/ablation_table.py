@@ -25,10 +25,10 @@ from haskd_training.ablation import (
 from haskd_training.evaluation import iou
 from haskd_training.intervals import (
     Interval,
-    bootstrap_interval,
     common_classes,
     mean_iou_of,
     paired_interval,
+    seeds_and_sweeps_interval,
 )
 from haskd_training.machine import machine
 from haskd_training.splits import Split
@@ -101,13 +101,13 @@ def _gains(counts: np.ndarray, plain: np.ndarray, common: np.ndarray) -> dict[st
 
 
 def _gain(counts: np.ndarray, plain: np.ndarray, classes: np.ndarray | None) -> dict[str, Any]:
-    """Over seeds (t) and over seeds and sweeps (bootstrap)."""
+    """Over seeds, and over seeds and sweeps."""
     differences = mean_iou_of(counts.sum(1), classes) - mean_iou_of(plain.sum(1), classes)
     return {
         "by_seed": differences.tolist(),
         "over_seeds": _interval(paired_interval(differences)),
         "over_seeds_and_sweeps": _interval(
-            bootstrap_interval(counts, plain, classes, min(BLOCK, counts.shape[1]))
+            seeds_and_sweeps_interval(counts, plain, classes, min(BLOCK, counts.shape[1]))
         ),
     }
 
@@ -218,8 +218,8 @@ def _score_lines(summary: Mapping[str, Any]) -> list[str]:
         "",
         f"Seeds {', '.join(map(str, seeds))}, paired: same initial weights, order and steps. mIoU "
         "in %, mean over seeds; gains over labels alone with their 95 % intervals: over seeds "
-        "(Student's t of the paired differences), and over seeds and test sweeps (bootstrap). "
-        "Common classes are those with at least 0.1 % of the test points"
+        "(Student's t of the paired differences), and over seeds and test sweeps (the bootstrap's "
+        "variance over sweeps added). Common classes are those with at least 0.1 % of the test points"
         + (f": all but {', '.join(rare)}." if rare else ": here all.")
         + _unpaired(summary)
         + " Cost: computing of all that a row needs, relative to labels alone. Averages of "
