@@ -32,6 +32,7 @@ from haskd_training.ablation import (
 from haskd_training.ablation_table import circumstances, markdown, summarise, write
 from haskd_training.batches import SweepRef
 from haskd_training.cache import Cache
+from haskd_training.run_folder import UNRECORDED, code_state
 from haskd_training.settings import load_settings
 from haskd_training.splits import SplitConfig, make_split
 from haskd_training.stages import MethodConfig
@@ -100,6 +101,24 @@ def test_calls_for_single_seeds_leave_nothing_to_do_for_the_one_that_assembles(s
     stages = {name.rpartition("-")[0] for name in again[METHOD].costs[1]}
     assert {"baseline", "selection", "features", "teacher", "expertise", "student"} <= stages
     assert {name.rpartition("-")[0] for name in again[LABELS].costs[1]} == {"baseline"}
+
+
+def test_what_code_trained_a_row_is_known_to_a_call_that_finds_it_done(scores, split, out):
+    assert {state for row in scores.values() for state in row.code} == {code_state()}
+    (teacher,) = {
+        name for name in scores[METHOD].costs[1] if name.startswith("teacher-")
+    }  # of seed 1 alone
+    record = out / "stages" / teacher / "code.json"
+    kept = record.read_text()
+    try:
+        record.write_text('"another"')
+        assert ablate(split, out, settings("seeds=[0,1]"), quiet)[METHOD].code == {
+            "another", code_state(),
+        }  # fmt: skip
+        record.unlink()
+        assert UNRECORDED in ablate(split, out, settings("seeds=[0,1]"), quiet)[METHOD].code
+    finally:
+        record.write_text(kept)
 
 
 def test_scores_of_other_settings_are_not_taken_for_ones_own(scores, split, out):
@@ -254,11 +273,12 @@ def summary(wall, tmp_path_factory, tiny_metadata):
         metadata = replace(tiny_metadata, taxonomy=wall.taxonomy)
         models[name] = folder / f"{seed}.safetensors"
         model_file.save(models[name], network, metadata)
+    code = frozenset({"0123abcdef"})
     costs = [{"baseline-a": 10.0}, {"baseline-b": 20.0}]
     more = [{"baseline-a": 10.0, "student-a": 15.0}, {"baseline-b": 20.0, "student-b": 30.0}]
     scores = {
-        LABELS: Scores({RECORDED: PLAIN, "fog": PLAIN}, costs, 1.0, lambda: models[LABELS]),
-        METHOD: Scores({RECORDED: BETTER, "fog": PLAIN}, more, 2.0, lambda: models[METHOD]),
+        LABELS: Scores({RECORDED: PLAIN, "fog": PLAIN}, costs, 1.0, code, lambda: models[LABELS]),
+        METHOD: Scores({RECORDED: BETTER, "fog": PLAIN}, more, 2.0, code, lambda: models[METHOD]),
     }
     return summarise(scores, wall, AblationConfig(seeds=(0, 1)))
 
@@ -305,10 +325,18 @@ def test_the_page_says_who_made_it_from_what_and_where(summary, tmp_path):
     assert document["rows"] == summary["rows"] and document["machine"] == summary["machine"]
 
 
+def test_a_table_of_rows_from_different_states_of_the_code_says_so(summary):
+    page = markdown(summary | circumstances("haskd ablate wall", 90.0))
+    assert "STATES OF THE CODE" not in page
+    mixed = summary | {"code": ["0123abcdef", UNRECORDED]}
+    page = markdown(mixed | circumstances("haskd ablate wall", 90.0))
+    assert "TRAINED BY 2 STATES OF THE CODE (0123abcdef, unrecorded)" in page
+
+
 def test_one_seed_alone_has_no_interval(wall):
     scores = {
-        LABELS: Scores({RECORDED: PLAIN[:1]}, [{"a": 1.0}], 0.0, lambda: None),
-        "other": Scores({RECORDED: BETTER[:1]}, [{"a": 1.0}], 0.0, lambda: None),
+        LABELS: Scores({RECORDED: PLAIN[:1]}, [{"a": 1.0}], 0.0, frozenset(), lambda: None),
+        "other": Scores({RECORDED: BETTER[:1]}, [{"a": 1.0}], 0.0, frozenset(), lambda: None),
     }
     summary = summarise(scores, wall, AblationConfig(seeds=(0,)))
     for kind in ("over_seeds", "over_seeds_and_sweeps"):

@@ -38,6 +38,7 @@ from haskd_training.baseline import AVERAGE, TrainingResult
 from haskd_training.corruptions import CORRUPTIONS
 from haskd_training.fusion import load_teacher
 from haskd_training.outputs import Look
+from haskd_training.run_folder import code_of
 from haskd_training.scoring import Predict, by_model, sweep_confusions
 from haskd_training.snapshots import mean_logits, snapshot_logits
 from haskd_training.splits import Split
@@ -59,6 +60,9 @@ LABELS_TOLD = "labels alone, those of the unlabelled sweeps too"
 
 RECORDED = "recorded"
 """The condition of clouds that are not corrupted."""
+
+TRAININGS = ("baseline", "teacher", "student")
+"""Stages whose networks the rows' scores rest on."""
 
 _SPENT = "haskd_spent"
 
@@ -146,12 +150,14 @@ class Scores:
         counts: by condition ("recorded" or a corruption), [seeds, S, C, C + 1].
         costs: of each seed, s of computing by stage, everything that the row needs.
         scoring_s: of all seeds together.
+        code: states of the code that its networks were trained by, see `run_folder.code_state`.
         model: makes, or finds, the file of the first seed; None where it is no model file.
     """
 
     counts: dict[str, np.ndarray]
     costs: list[dict[str, float]]
     scoring_s: float
+    code: frozenset[str]
     model: Callable[[], Path | None]
 
     @property
@@ -345,7 +351,7 @@ def _scored(
 ) -> Scores:
     conditions = [RECORDED, *(CORRUPTIONS if name in config.corrupted else ())]
     counts: dict[str, list[np.ndarray]] = {condition: [] for condition in conditions}
-    costs, scoring_s = [], 0.0
+    costs, scoring_s, code = [], 0.0, set()
     for run in runs:
         slug = re.sub(r"\W+", "-", name).strip("-").lower()
         path = out / "scores" / f"{slug}-{run.seed}-{run.digest(conditions)}.safetensors"
@@ -362,8 +368,13 @@ def _scored(
             spent = json.loads(file.metadata()[_SPENT])
         costs.append(spent["costs"])
         scoring_s += spent["scoring_s"]
+        code |= {
+            code_of(out / "stages" / stage)
+            for stage in spent["costs"]
+            if stage.rpartition("-")[0] in TRAININGS
+        }
     stacked = {condition: np.stack(tables) for condition, tables in counts.items()}
-    return Scores(stacked, costs, scoring_s, runs[0].model)
+    return Scores(stacked, costs, scoring_s, frozenset(code), runs[0].model)
 
 
 def _counts(

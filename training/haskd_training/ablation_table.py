@@ -90,6 +90,7 @@ def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig
         },
         "corrupted": conditions,
         "computing_s": _computing(scores.values()),
+        "code": sorted({state for row in scores.values() for state in row.code}),
         "student": _student(scores, split),
         "config": config.model_dump(mode="json"),
     }
@@ -192,6 +193,12 @@ def _made_by(summary: Mapping[str, Any]) -> list[str]:
             f"{summary['machine']}. This call took {wall:.1f} minutes; computing over all calls "
             f"{computing:.1f} minutes.", "",
         ]  # fmt: skip
+    if len(summary["code"]) > 1:
+        lines += [
+            f"THE ROWS WERE TRAINED BY {len(summary['code'])} STATES OF THE CODE "
+            f"({', '.join(summary['code'])}): differences between rows may come from what was "
+            "changed in between.", "",
+        ]  # fmt: skip
     lines += [_line(["data", *ROLES, "points a sweep"]), _line(["---"] * (len(ROLES) + 2))]
     for cache in summary["data"]:
         name = f"{cache['cache']} ({', '.join(cache['recordings'])})"
@@ -219,7 +226,8 @@ def _score_lines(summary: Mapping[str, Any]) -> list[str]:
         f"Seeds {', '.join(map(str, seeds))}, paired: same initial weights, order and steps. mIoU "
         "in %, mean over seeds; gains over labels alone with their 95 % intervals: over seeds "
         "(Student's t of the paired differences), and over seeds and test sweeps (the bootstrap's "
-        "variance over sweeps added). Common classes are those with at least 0.1 % of the test points"
+        "variance over sweeps added). Common classes are those with at least 0.1 % of the test "
+        "points"
         + (f": all but {', '.join(rare)}." if rare else ": here all.")
         + _unpaired(summary)
         + " Cost: computing of all that a row needs, relative to labels alone. Averages of "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,13 @@ from haskd_ros.files import write_atomically
 
 CONFIG = "config.json"
 RESULT = "result.json"
+
+_CODE = "code.json"
+
+_SOURCES = ("*.py", "*.cpp", "*.h")
+
+UNRECORDED = "unrecorded"
+"""The state of the code where nothing tells it."""
 
 
 class RunFolder:
@@ -55,12 +64,32 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / CONFIG, self._text.encode())
+            write_atomically(self.path / _CODE, json.dumps(code_state()).encode())
         except OSError as error:
             raise InputError(f"{self.path} can't be written: {error.strerror}") from error
 
     def finish(self, result: dict[str, Any]) -> None:
         """Mark the run as finished; `result` as plain JSON values."""
         write_atomically(self.path / RESULT, json.dumps(result, indent=2).encode())
+
+
+@cache
+def code_state() -> str:
+    """Digest of this package's sources, the robot's half included, as they were when first asked
+    for."""
+    digest = hashlib.sha256()
+    for package in ("haskd_ros", "haskd_training"):
+        root = Path(str(files(package)))
+        for path in sorted(path for kind in _SOURCES for path in root.rglob(kind)):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+            digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()[:10]
+
+
+def code_of(path: Path) -> str:
+    """The state of the code that a run's folder was begun by."""
+    recorded = path / _CODE
+    return json.loads(recorded.read_text(encoding="utf-8")) if recorded.exists() else UNRECORDED
 
 
 def file_digest(path: Path) -> str | None:
