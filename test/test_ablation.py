@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from haskd_training.ablation import (
     ablate,
     row_settings,
 )
+from haskd_training.ablation import ROWS as DEFAULT_ROWS
 from haskd_training.ablation_table import circumstances, markdown, summarise, write
 from haskd_training.batches import SweepRef
 from haskd_training.cache import Cache
@@ -149,6 +151,20 @@ def test_snapshots_may_come_from_a_run_in_cycles_beside_the_baseline(scores, spl
     assert loop["schedule"] == "one_cycle"
     with pytest.raises(InputError, match=r"snapshots \(5\) may not exceed loop.cycles \(3\)"):
         load_settings(MethodConfig, None, ["expertise.pool=cyclic", "student.loop.cycles=3"])
+
+
+def test_the_rows_of_the_table_are_all_trained_and_all_different(drive_cache, tmp_path):
+    config = settings(
+        "method.student.split.explain_held_back=true", "method.expertise.min_scans=1",
+        "method.selection.images=2", "corrupted=[]",
+        rows=DEFAULT_ROWS,
+    )  # fmt: skip
+    split = make_split([Cache.open(drive_cache)], config.method.student.split)
+    found = ablate(split, tmp_path, config, quiet)
+    assert list(found) == [LABELS, LABELS_LONGER, *DEFAULT_ROWS]
+    trained = {name: load_file(row.model()) for name, row in found.items()}
+    for (one, first), (two, second) in combinations(trained.items(), 2):
+        assert not all(torch.equal(first[key], second[key]) for key in first), f"{one} is {two}"
 
 
 def test_bounds_stand_beside_the_rows(split, out, scores):
