@@ -18,12 +18,14 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
 
 def test_bag_in_labelled_live_clouds_out(tmp_path):
-    bag = write_bag(tmp_path, Scene(clouds=20, images=0, points=street))
+    # Of two LiDARs, one of which is asked for
+    scene = Scene(clouds=20, images=0, points=street, points_topics=("/left", "/right"))
+    bag = write_bag(tmp_path, scene)
     settings = load_demo_settings(
         None,
         [
             "student.voxel_size=0.5", "student.loop.epochs=10", "student.loop.device=cpu",
-            "student.split.test=0.25", "distillation.teacher=none",
+            "student.split.test=0.25", "distillation.teacher=none", "prepare.points_topic=/right",
         ],
     )  # fmt: skip
     result = demo(tmp_path / "out", bag, "pandaset", quiet, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,13 @@ from rosbags.typesys import Stores, get_typestore
 from haskd_ros.errors import InputError
 from haskd_ros.pointcloud import create_cloud
 from haskd_training.bags import Unusable
-from haskd_training.labels import LABEL_MAPS, FieldLabels, FolderLabels, load_label_map
+from haskd_training.labels import (
+    LABEL_MAPS,
+    FieldLabels,
+    FolderLabels,
+    check_folders,
+    load_label_map,
+)
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE).types
 STAMP = 1_600_000_000_123_456_789
@@ -111,6 +118,23 @@ def test_each_recording_may_have_its_own_folder(tmp_path: Path) -> None:
     label_map = load_label_map("semantickitti")
     assert FolderLabels(label_map, tmp_path, "first").of(CLOUD, 0, STAMP).tolist() == [5, 5, 5]
     assert FolderLabels(label_map, tmp_path, "second").of(CLOUD, 0, STAMP).tolist() == [0, 0, 0]
+
+
+def test_recordings_may_not_share_files_that_are_named_by_place(tmp_path: Path) -> None:
+    label_map = replace(load_label_map("semantickitti"), folder=str(tmp_path))
+    write_labels(tmp_path, "000000", [10, 40, 0])
+    check_folders(label_map, ["first"])
+    with pytest.raises(InputError, match=r"2 recordings .* named by place.*as .*/first"):
+        check_folders(label_map, ["first", "second"])
+    write_labels(tmp_path / "second", "000000", [10, 40, 0])
+    check_folders(label_map, ["first", "second"])
+    # Of two drives of one name, from different folders
+    with pytest.raises(InputError, match=r"2 recordings .*/second"):
+        check_folders(label_map, ["second", "second"])
+    # A stamp tells which recording a sweep is of
+    (tmp_path / "000000.label").rename(tmp_path / f"{STAMP}.label")
+    check_folders(label_map, ["first", "third"])
+    check_folders(load_label_map("pandaset"), ["first", "second"])
 
 
 def test_bad_label_files_are_told(tmp_path: Path) -> None:

@@ -57,6 +57,17 @@ def test_a_bag_becomes_a_calibrated_model(result):
     assert result.student.sweeps == 4
 
 
+def test_two_bags_may_not_take_the_same_labels(tmp_path):
+    (tmp_path / "labels").mkdir()
+    np.zeros(4, "<u4").tofile(tmp_path / "labels/000000.label")
+    bags = [write_bag(tmp_path / name, Scene()) for name in ("one", "two")]
+    config = settings(f"prepare.label_folder={tmp_path / 'labels'}")
+    for given in ({"bags": bags}, {"bags": bags[:1], "test": bags[1:]}):
+        with pytest.raises(InputError, match="2 recordings would take their labels from"):
+            run(out=tmp_path / "run", labels="semantickitti", config=config, steps=quiet, **given)
+    assert not (tmp_path / "run/caches").exists()
+
+
 def test_the_report_is_one_page_with_what_the_run_found(result):
     page = result.report.read_text()
     headings = re.findall(r"<h2>(.+)</h2>", page)

@@ -16,13 +16,12 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.pointcloud import read_xyz_intensity
 from haskd_training import plots
-from haskd_training.bags import open_bag, stamp_ns
+from haskd_training.bags import POINT_CLOUD, choose_topic, open_bag, stamp_ns
 from haskd_training.cache import Cache
 from haskd_training.evaluation import Evaluation, evaluate
 from haskd_training.node_client import RecordedCloud, Replay, replay
 from haskd_training.pipeline import RunConfig, RunResult, run
 from haskd_training.prepare import PrepareConfig
-from haskd_training.recording import scan
 from haskd_training.samples import kept_points
 from haskd_training.settings import load_settings
 from haskd_training.simulation import SimulationConfig, simulate
@@ -105,7 +104,7 @@ def demo(
     result = run([bag], work / "run", labels, config, steps)
     cache = result.caches[0]
     with steps("playing held-out sweeps to the node"):
-        shown = _held_out(bag, cache, result.split)
+        shown = _held_out(bag, cache, result.split, config.prepare)
         played = replay(result.model, [one.cloud for one in shown], RATE_HZ, work / "node.log")
     predictions = _predictions(cache, shown, played)
     if not predictions:
@@ -136,12 +135,18 @@ class HeldOut:
     usable: np.ndarray
 
 
-def held_out_clouds(bag: Path, cache: Cache, sweeps: list[int]) -> list[HeldOut]:
-    """The bag's own messages of some sweeps of a cache, in time order."""
+def held_out_clouds(
+    bag: Path, cache: Cache, sweeps: list[int], points_topic: str | None = None
+) -> list[HeldOut]:
+    """The bag's own messages of some sweeps of a cache, in time order.
+
+    Args:
+        points_topic: that the cache was made from; None: the bag has one only.
+    """
     wanted = {cache.sweeps[i].stamp_ns: i for i in sweeps}
-    topic = scan(bag, bag.name, PrepareConfig()).points_topic
     found = []
     with open_bag(bag) as opened:
+        topic = choose_topic(opened, POINT_CLOUD, points_topic, "points_topic")
         for message, cdr in opened.messages_with_cdr(topic):
             if (stamp := stamp_ns(message)) in wanted:
                 points, _ = read_xyz_intensity(message)
@@ -150,14 +155,14 @@ def held_out_clouds(bag: Path, cache: Cache, sweeps: list[int]) -> list[HeldOut]
     return found
 
 
-def _held_out(bag: Path, cache: Cache, split: Split) -> list[HeldOut]:
+def _held_out(bag: Path, cache: Cache, split: Split, config: PrepareConfig) -> list[HeldOut]:
     """What the node is shown: the first `MAX_CLOUDS` of the test part."""
     test = [place.sweep for place in split.test]
     if not test:
         raise InputError("no test sweeps are left for the node: raise student.split.test")
     if len(test) > MAX_CLOUDS:
         log.info("playing the first %d of %d held-out sweeps", MAX_CLOUDS, len(test))
-    return held_out_clouds(bag, cache, test[:MAX_CLOUDS])
+    return held_out_clouds(bag, cache, test[:MAX_CLOUDS], config.points_topic)
 
 
 def _predictions(cache: Cache, shown: list[HeldOut], played: Replay) -> dict[int, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,7 @@ class FolderLabels:
 
     def __init__(self, label_map: LabelMap, folder: Path, recording: str) -> None:
         self._map = label_map
-        # Several recordings have a folder each, named like the recording.
-        own = folder / recording
-        self._folder = own if own.is_dir() else folder
+        self._folder = _own_folder(folder, recording)
         if not self._folder.is_dir():
             raise InputError(f"label folder {folder} does not exist")
         files = {
@@ -99,7 +98,7 @@ class FolderLabels:
             )
         self.files = dict(sorted(files.items()))
         self._keys = list(self.files)
-        self._by_stamp = self._keys[-1] >= _FIRST_STAMP
+        self.by_stamp = self._keys[-1] >= _FIRST_STAMP
 
     def identity(self) -> list[str]:
         """Name, size and time of change of every file."""
@@ -113,7 +112,7 @@ class FolderLabels:
             Unusable: no file for this sweep, or one for another number of points.
             InputError: an id that the label map doesn't name.
         """
-        file = self._nearest(stamp_ns) if self._by_stamp else self.files.get(index)
+        file = self._nearest(stamp_ns) if self.by_stamp else self.files.get(index)
         if file is None:
             raise Unusable("no label file")
         octets = file.read_bytes()
@@ -138,6 +137,32 @@ class NoLabelSource:
 
     def of(self, cloud: Any, index: int, stamp_ns: int) -> np.ndarray:
         return np.full(cloud.width * cloud.height, UNLABELLED, np.uint8)
+
+
+def check_folders(label_map: LabelMap, recordings: Sequence[str]) -> None:
+    """Whether every recording has labels of its own: files that are named by place fit any
+    recording, and would label each with those of one of them.
+
+    Raises:
+        InputError: several recordings would take such files of one folder.
+    """
+    if label_map.folder is None:
+        return
+    folder = Path(label_map.folder)
+    own = [_own_folder(folder, name) for name in recordings]
+    for name, place in zip(recordings, own, strict=True):
+        if own.count(place) > 1 and not FolderLabels(label_map, folder, name).by_stamp:
+            raise InputError(
+                f"{own.count(place)} recordings would take their labels from {place}, whose files "
+                "are named by place, which tells the sweeps of one recording apart; give each "
+                f"recording a folder of its name, as {folder / name}, or name the files by stamp"
+            )
+
+
+def _own_folder(folder: Path, recording: str) -> Path:
+    """Several recordings have a folder each, named like the recording."""
+    own = folder / recording
+    return own if own.is_dir() else folder
 
 
 LabelSource = FieldLabels | FolderLabels | NoLabelSource

@@ -23,7 +23,7 @@ from rich.table import Table
 from haskd_training.cache import Cache
 from haskd_training.evaluation import Evaluation, iou, mean_iou
 from haskd_training.loop import make_fabric
-from haskd_training.prepare import PrepareConfig, prepare
+from haskd_training.prepare import PrepareConfig, check_labels, prepare
 from haskd_training.prepare_report import PrepareReport
 from haskd_training.run_report import RunFindings, write_report
 from haskd_training.scoring import evaluate_places, reliabilities
@@ -96,6 +96,7 @@ def run(
         update={"split": held_back(config.student.split, test=test)}
     )
     config = config.model_copy(update={"student": student})
+    check_labels([*bags, *test], labels, config.prepare)
     with make_fabric(student.loop, out).rank_zero_first():
         prepared, learned = prepare_all(bags, labels, out, config.prepare, steps)
         silent, more = prepare_all(unlabelled, None, out, config.prepare, steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,12 @@ from haskd_training.cache import (
     ImageRow,
     SweepRow,
 )
-from haskd_training.labels import LabelSource, label_source, load_label_map
+from haskd_training.labels import (
+    LabelSource,
+    check_folders,
+    label_source,
+    load_label_map,
+)
 from haskd_training.lookahead import Behind, in_order
 from haskd_training.overlay import write_overlays
 from haskd_training.prepare_report import PrepareReport, make_report
@@ -90,14 +95,10 @@ def prepare(
     config = config or PrepareConfig()
     if not bags:
         raise InputError("no bag given")
-    label_map = load_label_map(UNLABELLED_MAP if labels is None else labels)
-    if config.label_field is not None:
-        label_map = replace(label_map, field=config.label_field, folder=None)
-    if config.label_folder is not None:
-        label_map = replace(label_map, folder=str(config.label_folder))
-    recordings = [
-        scan(bag, name, config) for bag, name in zip(bags, _recording_names(bags), strict=True)
-    ]
+    label_map = _label_map(labels, config)
+    names = _recording_names(bags)
+    check_folders(label_map, names)
+    recordings = [scan(bag, name, config) for bag, name in zip(bags, names, strict=True)]
     sources = [
         label_source(None if labels is None else label_map, recording.name)
         for recording in recordings
@@ -297,11 +298,33 @@ def _intensity_scale(recordings: list[Recording], configured: float | Literal["a
     return next((scale for scale in (1.0, 255.0) if largest <= scale), 65535.0)
 
 
-def _recording_names(bags: list[Path]) -> list[str]:
+def check_labels(bags: Sequence[Path], labels: Path | str | None, config: PrepareConfig) -> None:
+    """Whether recordings that are prepared one by one have labels of their own.
+
+    Raises:
+        InputError: as of `labels.check_folders`.
+    """
+    check_folders(_label_map(labels, config), [_recording_name(bag) for bag in bags])
+
+
+def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
+    """The map, with what the configuration says of where labels are."""
+    label_map = load_label_map(UNLABELLED_MAP if labels is None else labels)
+    if config.label_field is not None:
+        label_map = replace(label_map, field=config.label_field, folder=None)
+    if config.label_folder is not None:
+        label_map = replace(label_map, folder=str(config.label_folder))
+    return label_map
+
+
+def _recording_name(bag: Path) -> str:
+    return bag.stem if bag.suffix in STORAGE_SUFFIXES else bag.name
+
+
+def _recording_names(bags: Sequence[Path]) -> list[str]:
     """Name of each bag; where two are named alike the later ones get a number."""
     names: list[str] = []
-    for bag in bags:
-        stem = bag.stem if bag.suffix in STORAGE_SUFFIXES else bag.name
+    for stem in map(_recording_name, bags):
         alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
         names.append(f"{stem}~{alike + 1}" if alike else stem)
     return names
