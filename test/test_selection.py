@@ -30,7 +30,7 @@ from haskd_training.candidates import Candidate, SelectionConfig, near_duplicate
 from haskd_training.filtering import filter_images, voxelise
 from haskd_training.prepare import PrepareConfig, prepare
 from haskd_training.selection import Selection, select
-from haskd_training.selection_report import contact_sheets, table
+from haskd_training.selection_report import by_rank, contact_sheets, seen_share, table
 from recorded_bags import Scene, write_bag
 from small_street import street
 
@@ -362,6 +362,13 @@ def test_a_person_can_look_through_it(drive: Cache, selection: Selection, tmp_pa
     Console(width=100, file=text).print(table(selection))
     assert "iof: 2 sweeps" in text.getvalue()
     assert all(reason in text.getvalue() for reason in selection.reasons)
+    # Both sweeps have two chosen images; the gain falls from one to the next, what is seen grows
+    (first, images, gain, seen), (second, _, less, more) = by_rank(selection)
+    assert (first, second, images) == (1, 2, 2)
+    assert gain > less > 0 and 1 >= more > seen > 0
+    firsts = [selection.records(place)[0] for place in SWEEPS]
+    assert gain == pytest.approx(sum(record.gain for record in firsts) / 2)
+    assert more == pytest.approx(seen_share(selection))
 
 
 def test_sweeps_without_any_image_have_a_sheet_too(

@@ -28,7 +28,11 @@ ConfigFile = Annotated[
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="one setting, such as loop.epochs=24"),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="one setting; a wrong KEY is answered with those there are",
+    ),
 ]
 Caches = Annotated[list[Path], typer.Argument(help="folders made by prepare")]
 LABEL_MAP = typer.Option(help="label map: a YAML file, or pandaset, semantickitti, simulation")

@@ -61,11 +61,10 @@ def contact_sheets(
 
 def table(selection: Selection) -> Table:
     """What became of the candidates, and how much of a sweep the chosen ones show."""
-    covered = [_covered(selection.records(place)) for place in selection.sweeps]
     total = sum(selection.reasons.values())
     result = Table(
         title=f"{selection.config.strategy}: {len(selection.sweeps)} sweeps, "
-        f"{100 * np.mean(covered):.1f} % of their points seen"
+        f"{100 * seen_share(selection):.1f} % of their points seen"
     )
     result.add_column("candidates")
     result.add_column("images", justify="right")
@@ -74,6 +73,33 @@ def table(selection: Selection) -> Table:
         result.add_row(reason, str(images), f"{images / len(selection.sweeps):.1f}")
     result.add_row("all", str(total), f"{total / len(selection.sweeps):.1f}", style="bold")
     return result
+
+
+def seen_share(selection: Selection) -> float:
+    """Share of a sweep's points that its chosen images show together, mean over the sweeps."""
+    return float(np.mean([_covered(selection.records(place)) for place in selection.sweeps]))
+
+
+def by_rank(selection: Selection) -> list[tuple[int, int, float, float]]:
+    """Of the chosen images of each rank: the rank, how many there are, their mean gain as a share
+    of the objective's weight (NaN where the strategy knows of none), and the mean share of the
+    points seen with them and those before them."""
+    chosen: dict[int, list[Candidate]] = {}
+    for place in selection.sweeps:
+        for record in selection.records(place):
+            if record.rank is not None:
+                chosen.setdefault(record.rank, []).append(record)
+    return [
+        (
+            rank,
+            len(records),
+            *(
+                float(np.mean([np.nan if value is None else value for value in values]))
+                for values in zip(*((record.gain, record.covered) for record in records))
+            ),
+        )
+        for rank, records in sorted(chosen.items())
+    ]
 
 
 def _covered(records: Sequence[Candidate]) -> float:

@@ -12,7 +12,7 @@ from haskd_training.cache import Cache
 from haskd_training.prepare_report import PrepareReport
 from haskd_training.report import Picture, Section, Table, draw_curves
 from haskd_training.selection import Selection
-from haskd_training.selection_report import contact_sheets
+from haskd_training.selection_report import by_rank, contact_sheets, seen_share
 from haskd_training.splits import Split
 from haskd_training.stages import Stages
 
@@ -119,20 +119,30 @@ def selection_section(caches: Sequence[Cache], selection: Selection, folder: Pat
         for reason, images in sorted(selection.reasons.items(), key=lambda item: -item[1])
     ]
     rows.append(["all", total, total / len(selection.sweeps)])
+    ranks = [
+        [f"no. {rank}", images, percent(gain), percent(covered)]
+        for rank, images, gain, covered in by_rank(selection)
+    ]
     sheets = contact_sheets(caches, selection, folder)
     return Section(
         "Images that taught",
         f"Chosen by {selection.config.strategy}, at most {selection.config.images} for each of "
-        f"{len(selection.sweeps)} sweeps; labels had no say in it. On the sheets the chosen images "
-        "stand above, by rank, with the points that they show in the colours of the baseline's "
-        "classes; below are some of the others, with the reason.",
+        f"{len(selection.sweeps)} sweeps; labels had no say in it. Together they show "
+        f"{percent(seen_share(selection)):.1f} % of a sweep's points. On the sheets the chosen "
+        "images stand above, by rank, with the points that they show in the colours of the "
+        "baseline's classes; below are some of the others, with the reason.",
         [
             Table(
                 ["candidates", "images", "a sweep"],
                 rows,
                 "What became of the candidates",
                 strong=frozenset({len(rows) - 1}),
-            )
+            ),
+            Table(
+                ["chosen", "images", "gain in %", "points seen so far in %"],
+                ranks,
+                "What each further image adds, on average",
+            ),
         ],
         [Picture(sheet.path, sheet.caption) for sheet in sheets],
     )
@@ -142,6 +152,8 @@ def snapshots_section(stages: Stages) -> Section:
     """The expertise table."""
     table = stages.expertise
     hears_unlabelled = stages.config.distillation.unlabelled and stages.split.unlabelled
+    if stages.config.distillation.snapshots == "random":
+        table = table.with_random_experts(stages.config.student.loop.seed)
     loaded = table.owners(unlabelled=bool(hears_unlabelled))
     return Section(
         "Who is adept at what",

@@ -1,4 +1,5 @@
-"""`haskd teacher`: the student's network with an image branch, trained on the chosen images."""
+"""The camera + LiDAR teacher: the student's network with an image branch, trained on the chosen
+images."""
 
 from __future__ import annotations
 
