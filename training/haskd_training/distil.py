@@ -97,7 +97,11 @@ class DistillationConfig(BaseModel):
         "teacher, or without one the snapshots, are sure of",
     )
     trusted_confidence: float = Field(
-        0.7, ge=0, le=1, description="of a teacher on unlabelled points"
+        0.7,
+        ge=0,
+        le=1,
+        description="of a teacher on unlabelled points: at temperature 1 where pseudo_labels names "
+        "their class, which IHD then takes for the label, otherwise at that of distillation",
     )
     trusted_snapshots: float = Field(
         0.9, ge=0, le=1, description="confidence of the snapshots' mean on unlabelled points"
