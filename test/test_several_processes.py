@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_run import METHOD
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
@@ -21,6 +22,7 @@ from haskd_training.baseline import baseline
 from haskd_training.cache import Cache
 from haskd_training.evaluation import evaluate, mean_iou
 from haskd_training.processes import processes_and_machines
+from haskd_training.report import scalars
 from haskd_training.settings import load_settings
 from haskd_training.splits import make_split
 from haskd_training.student import StudentConfig, predict
@@ -37,6 +39,24 @@ SETTINGS = load_settings(
 )  # fmt: skip
 
 
+def torchrun(log: Path, *command: object) -> str:
+    """Two processes of a command; what they print together."""
+    # Standalone: torchrun finds a free port.
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    # A process that aborts says where it was.
+    environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    with log.open("w+") as file:
+        done = subprocess.run(
+            [sys.executable, *start, *command],
+            env=environment, stdout=file, stderr=file, timeout=300,
+        )  # fmt: skip
+        file.seek(0)
+        printed = file.read()
+    if done.returncode:
+        pytest.fail("\n".join(printed.splitlines()[-80:]), pytrace=False)
+    return printed
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return street_cache(tmp_path_factory.mktemp("street"))
@@ -47,18 +67,7 @@ def together(cache, tmp_path_factory):
     """Folder that two processes left."""
     out = tmp_path_factory.mktemp("together")
     script = Path(__file__).with_name("two_processes.py")
-    # Standalone: torchrun finds a free port.
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        script, cache, out, SETTINGS.model_dump_json(),
-    ]  # fmt: skip
-    # A process that aborts says where it was.
-    environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
-    with (out / "log.txt").open("w+") as log:
-        done = subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=300)
-        log.seek(0)
-        if done.returncode:
-            pytest.fail("\n".join(log.read().splitlines()[-80:]), pytrace=False)
+    torchrun(out / "log.txt", script, cache, out, SETTINGS.model_dump_json())
     return out
 
 
@@ -88,6 +97,7 @@ def test_only_the_first_process_reports_and_writes(together, results):
     written = {path.name for path in (together / "whole").iterdir()}
     assert written == {
         "config.json",
+        "code.json",
         "result.json",
         "model.safetensors",
         "snapshots",
@@ -101,6 +111,31 @@ def test_a_run_of_two_that_was_cut_off_goes_on_bit_for_bit(together):
     whole = load_file(together / "whole/model.safetensors")
     resumed = load_file(together / "cut/model.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_two_processes_make_a_model_of_a_bag_and_find_it_done_when_they_are_asked_again(
+    drive, tmp_path
+):
+    given = [f"--set={setting}" for setting in (*METHOD, "prepare.overlays=0")]
+    run = [
+        "-m", "haskd_training", "run", drive, "--labels", "simulation", "--out", tmp_path / "run",
+        *given,
+    ]  # fmt: skip
+    printed = torchrun(tmp_path / "first.txt", *run)
+    # One process reports: a table, and what was made
+    assert printed.count("IoU in % over 4 test sweeps") == 1
+    # 10 sweeps, a sweep a step and process: 5 steps of 2, by baseline, teacher and student alike
+    stages = tmp_path / "run/stages"
+    for stage in ("baseline", "teacher", "student"):
+        (folder,) = stages.glob(f"{stage}-*")
+        (steps, _) = scalars(folder / "tensorboard")["train/lovasz"]
+        assert steps == [1, 2, 3, 4, 5]
+    model = tmp_path / "run/model.safetensors"
+    made = {path: path.stat().st_mtime_ns for path in stages.rglob("*.safetensors")}
+    before = model.read_bytes()
+    torchrun(tmp_path / "second.txt", *run)
+    assert {path: path.stat().st_mtime_ns for path in stages.rglob("*.safetensors")} == made
+    assert model.read_bytes() == before
 
 
 def test_a_process_whose_sweeps_have_no_points_keeps_in_step(results):
