@@ -97,7 +97,8 @@ def prepare(
         raise InputError("no bag given")
     label_map = _label_map(labels, config)
     names = _recording_names(bags)
-    check_folders(label_map, names)
+    if labels is not None:
+        check_folders(label_map, names)
     recordings = [scan(bag, name, config) for bag, name in zip(bags, names, strict=True)]
     sources = [
         label_source(None if labels is None else label_map, recording.name)

@@ -195,11 +195,15 @@ def training_section(stages: Stages, folder: Path) -> Section:
         for title, _, result in trained
     ]
     columns = ["trained", "epoch kept", "validation mIoU in %", "minutes"]
+    distillation = stages.config.distillation
+    taught = {distillation.teacher, distillation.snapshots} != {"none"}
     return Section(
         "Training",
         "What the student hears: the teacher on this share of the points, and the snapshots as "
         "loudly as they lead it, 0 to 1, on average over the classes. Who has nothing to add is "
-        "silent.",
+        "silent."
+        if taught
+        else "",
         [Table(columns, rows)],
         pictures,
     )
