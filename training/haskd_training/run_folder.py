@@ -1,4 +1,9 @@
-"""The folder of a stage's run: whose it is, whether it is finished, what came out."""
+"""The folder of a stage's run: whose it is, by what code, whether it is finished, what came out.
+
+config.json   settings and inputs
+code.json     state of the code that began it
+result.json   what came out, once it is finished
+"""
 
 from __future__ import annotations
 
