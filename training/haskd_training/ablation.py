@@ -61,7 +61,7 @@ LABELS_TOLD = "labels alone, those of the unlabelled sweeps too"
 RECORDED = "recorded"
 """The condition of clouds that are not corrupted."""
 
-TRAININGS = ("baseline", "teacher", "student")
+_TRAININGS = ("baseline", "teacher", "student")
 """Stages whose networks the rows' scores rest on."""
 
 _SPENT = "haskd_spent"
@@ -371,7 +371,7 @@ def _scored(
         code |= {
             code_of(out / "stages" / stage)
             for stage in spent["costs"]
-            if stage.rpartition("-")[0] in TRAININGS
+            if stage.rpartition("-")[0] in _TRAININGS
         }
     stacked = {condition: np.stack(tables) for condition, tables in counts.items()}
     return Scores(stacked, costs, scoring_s, frozenset(code), runs[0].model)

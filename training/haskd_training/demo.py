@@ -136,7 +136,7 @@ class HeldOut:
 
 
 def held_out_clouds(
-    bag: Path, cache: Cache, sweeps: list[int], points_topic: str | None = None
+    bag: Path, cache: Cache, sweeps: list[int], points_topic: str | None
 ) -> list[HeldOut]:
     """The bag's own messages of some sweeps of a cache, in time order.
 

@@ -172,18 +172,18 @@ def draw_curves(folder: Path, path: Path) -> None:
         InputError: no TensorBoard file, or nothing of `loop.fit` in it.
     """
     logged = scalars(folder)
-    terms = {
-        name.removeprefix("train/"): curve
-        for name, curve in logged.items()
-        if name.startswith("train/") and name != "train/learning_rate"
-    }
+
+    def curves_of(kind: str) -> dict[str, tuple[list[int], list[float]]]:
+        return {
+            name.removeprefix(kind): curve
+            for name, curve in logged.items()
+            if name.startswith(kind)
+        }
+
+    terms, heard = curves_of("train/"), curves_of("heard/")
+    terms.pop("learning_rate", None)
     if not terms:
         raise InputError(f"the TensorBoard files in {folder} hold no loss")
-    heard = {
-        name.removeprefix("heard/"): curve
-        for name, curve in logged.items()
-        if name.startswith("heard/")
-    }
     score = logged.get("validation/score")
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     plots = figure.subplots(1, 1 + bool(score) + bool(heard), squeeze=False)[0]

@@ -93,10 +93,8 @@ def by_rank(selection: Selection) -> list[tuple[int, int, float, float]]:
         (
             rank,
             len(records),
-            *(
-                float(np.mean([np.nan if value is None else value for value in values]))
-                for values in zip(*((record.gain, record.covered) for record in records))
-            ),
+            # None becomes NaN.
+            *np.array([(each.gain, each.covered) for each in records], float).mean(0).tolist(),
         )
         for rank, records in sorted(chosen.items())
     ]

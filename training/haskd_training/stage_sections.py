@@ -150,10 +150,8 @@ def selection_section(caches: Sequence[Cache], selection: Selection, folder: Pat
 
 def snapshots_section(stages: Stages) -> Section:
     """The expertise table."""
-    table = stages.expertise
+    table = stages.assigned
     hears_unlabelled = stages.config.distillation.unlabelled and stages.split.unlabelled
-    if stages.config.distillation.snapshots == "random":
-        table = table.with_random_experts(stages.config.student.loop.seed)
     loaded = table.owners(unlabelled=bool(hears_unlabelled))
     return Section(
         "Who is adept at what",

@@ -233,13 +233,21 @@ class Stages:
             run.finish(table.to_json())
         return table
 
+    @property
+    def assigned(self) -> ExpertiseTable:
+        """The same with the experts that the student hears: drawn at random, if `distillation`
+        asks for that."""
+        if self.config.distillation.snapshots == "random":
+            return self.expertise.with_random_experts(self.config.student.loop.seed)
+        return self.expertise
+
     @cached_property
     def snapshot_targets(self) -> SnapshotTargets:
         """What the snapshots say of the sweeps to learn from, as `distillation` asks."""
         everyone = range(len(self.snapshots))
         kind = self.config.distillation.snapshots
         if kind in ("adept", "random"):
-            return self._expert_targets(random=kind == "random")
+            return self._expert_targets()
         loaded = [self._said_by(k) for k in (everyone if kind == "mean" else everyone[-1:])]
 
         def look(place: SweepRef, _: Tensor, near: np.ndarray) -> dict[str, Tensor]:
@@ -248,11 +256,9 @@ class Stages:
         unknown = torch.full((len(self.split.taxonomy),), torch.nan)
         return SnapshotTargets(self._said_together(kind, look), unknown)
 
-    def _expert_targets(self, random: bool) -> SnapshotTargets:
+    def _expert_targets(self) -> SnapshotTargets:
         """Every point hears the expert of its class, or every channel its own."""
-        table = self.expertise
-        if random:
-            table = table.with_random_experts(self.config.student.loop.seed)
+        table = self.assigned
         unlabelled = set(self._learned_from.unlabelled)
         numbers = table.owners(unlabelled=bool(unlabelled))
         loaded = [self._said_by(k) for k in numbers]
