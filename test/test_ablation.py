@@ -18,19 +18,17 @@ from small_run import quiet
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.models import build
-from haskd_training.ablation import (
+from haskd_training.ablation import RECORDED, Scores, ablate
+from haskd_training.ablation_rows import (
     LABELS,
     LABELS_LONGER,
     LABELS_TOLD,
     METHOD,
-    RECORDED,
     TOO,
     AblationConfig,
-    Scores,
-    ablate,
     row_settings,
 )
-from haskd_training.ablation import ROWS as DEFAULT_ROWS
+from haskd_training.ablation_rows import ROWS as DEFAULT_ROWS
 from haskd_training.ablation_table import circumstances, markdown, summarise, write
 from haskd_training.batches import SweepRef
 from haskd_training.cache import Cache

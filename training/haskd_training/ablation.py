@@ -19,21 +19,27 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import safe_open
 from safetensors.numpy import save
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
+from haskd_training.ablation_rows import (
+    LABELS,
+    LABELS_LONGER,
+    LABELS_TOLD,
+    AblationConfig,
+    Overrides,
+    row_settings,
+)
 from haskd_training.baseline import AVERAGE, TrainingResult
 from haskd_training.corruptions import CORRUPTIONS
 from haskd_training.fusion import load_teacher
@@ -46,18 +52,6 @@ from haskd_training.stages import MethodConfig, Stages, Steps, check
 from haskd_training.student import classify
 from haskd_training.teacher import teacher_look
 
-LABELS = "labels alone"
-METHOD = "HAS-KD"
-
-TOO = ", unlabelled sweeps too"
-"""Ends the name of a row that learns from unlabelled sweeps as well, and so takes more steps."""
-
-LABELS_LONGER = "labels alone, as many steps"
-"""What those rows are to be compared with."""
-
-LABELS_TOLD = "labels alone, those of the unlabelled sweeps too"
-"""What they could reach with a teacher who is always right: a bound."""
-
 RECORDED = "recorded"
 """The condition of clouds that are not corrupted."""
 
@@ -65,81 +59,6 @@ _TRAININGS = ("baseline", "teacher", "student")
 """Stages whose networks the rows' scores rest on."""
 
 _SPENT = "haskd_spent"
-
-Overrides = dict[str, dict[str, Any]]
-"""Settings of a row that differ from the method's: stage -> setting -> value."""
-
-
-def _taught(unlabelled: bool = False, **distillation: Any) -> Overrides:
-    return {"distillation": distillation | {"unlabelled": unlabelled}}
-
-
-_ON_LABELLED: dict[str, Overrides] = {
-    "vanilla KD from the teacher": _taught(teacher="vanilla", snapshots="none"),
-    "KD from the last snapshot": _taught(teacher="none", snapshots="last"),
-    "KD from the mean of snapshots": _taught(teacher="none", snapshots="mean"),
-    "ASD, experts at random": _taught(teacher="none", snapshots="random"),
-    "ASD": _taught(teacher="none", snapshots="adept"),
-    "ASD, snapshots in cycles": _taught(teacher="none", snapshots="adept")
-    | {"expertise": {"pool": "cyclic"}},
-    "IHD, nearest images": _taught(teacher="information", snapshots="none")
-    | {"selection": {"strategy": "nearest"}},
-    "IHD with IOF": _taught(teacher="information", snapshots="none"),
-    "HAS-KD, experts at random": _taught(teacher="information", snapshots="random"),
-    METHOD: _taught(teacher="information", snapshots="adept"),
-}
-
-
-def _too(*names: str) -> dict[str, Overrides]:
-    """Rows on labelled sweeps, with the unlabelled ones added."""
-    return {
-        f"{name}{TOO}": {"distillation": _ON_LABELLED[name]["distillation"] | {"unlabelled": True}}
-        for name in names
-    }
-
-
-_ON_ALL: dict[str, Overrides] = (
-    _too("vanilla KD from the teacher", "KD from the mean of snapshots")
-    | {
-        f"the teacher's pseudo-labels alone{TOO}": _taught(
-            unlabelled=True, teacher="information", snapshots="none", teacher_weight=0.0
-        )
-    }
-    | _too("IHD with IOF", "HAS-KD, experts at random", METHOD)
-)
-ROWS = _ON_LABELLED | _ON_ALL
-
-
-class AblationConfig(BaseModel):
-    """What is compared, on how many seeds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
-    rows: dict[str, Overrides] = Field(
-        ROWS,
-        description="all rows by name: stage -> setting -> value, beats `method`; those with "
-        "distillation.unlabelled are left out where no sweep is unlabelled",
-    )
-    corrupted: tuple[str, ...] = Field(
-        (LABELS, METHOD, METHOD + TOO),
-        description="rows that are also scored on corrupted clouds",
-    )
-    bounds: bool = Field(
-        True, description="score the teacher, averaged weights and the ensemble too"
-    )
-    method: MethodConfig = MethodConfig()
-
-    @model_validator(mode="after")
-    def _corrupted_rows_exist(self) -> AblationConfig:
-        if self.corrupted and LABELS not in self.corrupted:
-            raise ValueError(f"corrupted must name {LABELS!r}, what the others are compared with")
-        if unknown := set(self.corrupted) - {LABELS, *self.rows}:
-            raise ValueError(
-                f"corrupted names {', '.join(sorted(unknown))}; the rows are "
-                f"{', '.join((LABELS, *self.rows))}"
-            )
-        return self
 
 
 @dataclass(frozen=True)
@@ -266,32 +185,6 @@ def _epochs_of_distillation(method: MethodConfig) -> int:
 def _for_epochs(epochs: int) -> Overrides:
     """Settings of a row that trains on labels for another number of epochs."""
     return {"student": {"loop": {"epochs": epochs}}}
-
-
-def row_settings(method: MethodConfig, name: str, overrides: Overrides, seed: int) -> MethodConfig:
-    """The settings of a row on a seed.
-
-    Raises:
-        InputError: overrides that name no setting, or a value that isn't allowed.
-    """
-    settings = _merged(method.model_dump(), overrides)
-    settings["student"]["loop"]["seed"] = seed
-    try:
-        return MethodConfig.model_validate(settings)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise InputError(f"row {name!r}, setting {place}: {problem['msg'].lower()}") from error
-
-
-def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings with some of them changed."""
-    return dict(settings) | {
-        name: _merged(settings[name], value)
-        if isinstance(value, Mapping) and isinstance(settings.get(name), Mapping)
-        else value
-        for name, value in changes.items()
-    }
 
 
 def _of_model(stages: Stages, result: Callable[[Stages], TrainingResult]) -> Run:

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 
 from haskd_ros.files import write_atomically
-from haskd_training.ablation import (
+from haskd_training.ablation import RECORDED, Scores
+from haskd_training.ablation_rows import (
     LABELS,
     LABELS_LONGER,
     LABELS_TOLD,
     METHOD,
-    RECORDED,
     TOO,
     AblationConfig,
-    Scores,
 )
 from haskd_training.evaluation import iou
 from haskd_training.intervals import (

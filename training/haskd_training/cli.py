@@ -309,8 +309,8 @@ def ablate(
 ) -> None:
     """What each part of the method is worth: every row of the table on every seed."""
     from haskd_training import ablation_table
-    from haskd_training.ablation import AblationConfig
     from haskd_training.ablation import ablate as work
+    from haskd_training.ablation_rows import AblationConfig
     from haskd_training.cache import Cache
     from haskd_training.pipeline import held_back
     from haskd_training.settings import load_settings
