@@ -184,6 +184,45 @@ def test_bounds_stand_beside_the_rows(split, out, scores):
         assert row.counts[RECORDED].sum() == points
 
 
+def test_a_teacher_is_scored_for_each_way_to_choose_as_many_images(split, out, scores):
+    config = settings(
+        "strategies=[coverage,iof,nearest]", "method.selection.images=1", "corrupted=[]", rows={}
+    )
+    found = ablate(split, out, config, quiet)
+    teachers = [f"teacher, {strategy} images" for strategy in config.strategies]
+    assert list(found) == [LABELS, *teachers]
+    chosen = {}
+    for name in teachers:
+        stages = {stage.rpartition("-")[0]: stage for stage in found[name].costs[0]}
+        assert list(stages) == ["baseline", "selection", "features", "teacher"]
+        given = json.loads((out / "stages" / stages["selection"] / "config.json").read_text())
+        chosen[name] = (given["config"]["strategy"], given["config"]["images"])
+        assert found[name].counts[RECORDED].sum() == found[LABELS].counts[RECORDED].sum()
+        assert not np.array_equal(found[name].counts[RECORDED], found[LABELS].counts[RECORDED])
+    assert list(chosen.values()) == [("coverage", 1), ("iof", 1), ("nearest", 1)]
+    # The method's own way is compared with each of the others, and nobody else is
+    coverage, iof, nearest = teachers
+    summary = summarise(found, split, config)
+    assert list(summary["over"]) == [iof] and list(summary["over"][iof]) == [coverage, nearest]
+    (gain,) = summary["over"][iof][nearest]["gain"]["by_seed"]
+    rows = summary["rows"]
+    assert gain == pytest.approx(rows[iof]["miou"][0] - rows[nearest]["miou"][0])
+    assert f"{iof}, over each of these rows" in markdown(summary)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (["seeds=[0,1,0]"], "seeds names one of them twice"),
+        (["strategies=[iof,iof]"], "strategies names one of them twice"),
+        (["strategies=[iof]", "method.distillation.teacher=none"], "distillation.teacher is none"),
+    ],
+)
+def test_a_comparison_that_means_nothing_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        load_settings(AblationConfig, None, given)
+
+
 @pytest.mark.parametrize("of_student, of_distillation", [(2, "null"), (1, 2)])
 def test_rows_that_learn_from_unlabelled_sweeps_stand_beside_labels_with_as_many_steps(
     drive_cache, tmp_path, of_student, of_distillation
@@ -310,7 +349,7 @@ def test_the_table_s_numbers_are_those_worked_out_by_hand(summary):
     assert (low, high) == pytest.approx((0.225 - 12.706 * 0.125, 0.225 + 12.706 * 0.125), abs=1e-3)
     # Blocks as long as the test drive: every resample sees all sweeps, and adds no variance
     assert method["gain"]["over_seeds_and_sweeps"] == pytest.approx([mean, low, high])
-    assert summary["method_over"][METHOD][LABELS]["gain"] == method["gain"]
+    assert summary["over"][METHOD][LABELS]["gain"] == method["gain"]
     assert summary["corrupted"] == {"fog": {LABELS: plain["miou"], METHOD: plain["miou"]}}
     assert summary["common"] == ["wall", "poster"]
 

@@ -39,6 +39,7 @@ from haskd_training.ablation_rows import (
     AblationConfig,
     Overrides,
     row_settings,
+    teacher_shown,
 )
 from haskd_training.baseline import AVERAGE, TrainingResult
 from haskd_training.corruptions import CORRUPTIONS
@@ -153,7 +154,8 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
             def titled(title: str) -> AbstractContextManager[Callable[..., None]]:
                 return steps(f"{name}, seed {seed}: {title}")
 
-            return Stages(out / "stages", split, method, None, titled, images_of_test=config.bounds)
+            scored = config.bounds or bool(config.strategies)
+            return Stages(out / "stages", split, method, None, titled, images_of_test=scored)
 
         plain = stages(LABELS, {})
         rows[LABELS].append(_of_model(plain, lambda s: s.baseline))
@@ -169,6 +171,10 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
                 rows.setdefault(LABELS_TOLD, []).append(_of_model(all_labels, lambda s: s.baseline))
             for name, run in _bounds(partial(stages, overrides={})).items():
                 rows.setdefault(name, []).append(run)
+        for strategy in config.strategies:
+            name = teacher_shown(strategy)
+            run = _of_teacher(stages(name, {"selection": {"strategy": strategy}}))
+            rows.setdefault(name, []).append(run)
     return rows
 
 
@@ -195,6 +201,14 @@ def _of_model(stages: Stages, result: Callable[[Stages], TrainingResult]) -> Run
     )
 
 
+def _of_teacher(stages: Stages) -> Run:
+    def predictor() -> Predict:
+        network, _ = load_teacher(stages.teacher.teacher)
+        return _near(stages, teacher_look(network.to(stages.device), stages.teacher.features))
+
+    return Run(stages, predictor, lambda: None)
+
+
 def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
     """What costs more than the student does, or needs more than a cloud.
 
@@ -209,17 +223,12 @@ def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
             lambda _, points, __: {"logits": mean_logits(snapshot_logits(networks, points))},
         )
 
-    def teacher(made: Stages) -> Predict:
-        network, _ = load_teacher(made.teacher.teacher)
-        return _near(made, teacher_look(network.to(made.device), made.teacher.features))
-
     bounds: dict[str, Callable[[Stages], Predict]] = {
         "SWA of the snapshots": lambda made: by_model(made.averaged, made.device),
         "ensemble of the snapshots": ensemble,
         "EMA of the weights": lambda made: by_model(
             made.baseline.model.parent / AVERAGE, made.device
         ),
-        "teacher (with images)": teacher,
     }
     runs = {}
     for name, predictor in bounds.items():
@@ -228,8 +237,8 @@ def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
     config = made.config
     if not config.student.loop.average:
         del runs["EMA of the weights"]
-    if config.distillation.teacher == "none":
-        del runs["teacher (with images)"]
+    if config.distillation.teacher != "none":
+        runs["teacher (with images)"] = _of_teacher(stages("teacher (with images)"))
     return runs
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from haskd_ros.errors import InputError
+from haskd_training.candidates import Strategy
 from haskd_training.stages import MethodConfig
 
 LABELS = "labels alone"
@@ -21,6 +22,12 @@ LABELS_LONGER = "labels alone, as many steps"
 
 LABELS_TOLD = "labels alone, those of the unlabelled sweeps too"
 """What they could reach with a teacher who is always right: a bound."""
+
+
+def teacher_shown(strategy: Strategy) -> str:
+    """Name of the row of a teacher that sees the images a strategy chose: a bound."""
+    return f"teacher, {strategy} images"
+
 
 Overrides = dict[str, dict[str, Any]]
 """Settings of a row that differ from the method's: stage -> setting -> value."""
@@ -84,6 +91,11 @@ class AblationConfig(BaseModel):
     bounds: bool = Field(
         True, description="score the teacher, averaged weights and the ensemble too"
     )
+    strategies: tuple[Strategy, ...] = Field(
+        (),
+        description="ways to choose selection.images images of a sweep (`all` takes more): for "
+        "each a teacher of its own is trained and scored",
+    )
     method: MethodConfig = MethodConfig()
 
     @model_validator(mode="after")
@@ -94,6 +106,17 @@ class AblationConfig(BaseModel):
             raise ValueError(
                 f"corrupted names {', '.join(sorted(unknown))}; the rows are "
                 f"{', '.join((LABELS, *self.rows))}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_told_apart(self) -> AblationConfig:
+        for name, values in (("seeds", self.seeds), ("strategies", self.strategies)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names one of them twice")
+        if self.strategies and self.method.distillation.teacher == "none":
+            raise ValueError(
+                "strategies choose images for a teacher, and method.distillation.teacher is none"
             )
         return self
 

@@ -20,6 +20,7 @@ from haskd_training.ablation_rows import (
     METHOD,
     TOO,
     AblationConfig,
+    teacher_shown,
 )
 from haskd_training.evaluation import iou
 from haskd_training.intervals import (
@@ -78,14 +79,13 @@ def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig
         "common": [name for name, on in zip(split.taxonomy.names, common) if on],
         "data": _data(split),
         "rows": rows,
-        "method_over": {
-            method: {
-                name: _gains(scores[method].counts[RECORDED], row.counts[RECORDED], common)
-                for name, row in scores.items()
-                if name != method
+        "over": {
+            better: {
+                name: _gains(scores[better].counts[RECORDED], scores[name].counts[RECORDED], common)
+                for name in names
+                if name != better
             }
-            for method in METHODS
-            if method in scores
+            for better, names in _compared(scores, config).items()
         },
         "corrupted": conditions,
         "computing_s": _computing(scores.values()),
@@ -93,6 +93,14 @@ def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig
         "student": _student(scores, split),
         "config": config.model_dump(mode="json"),
     }
+
+
+def _compared(scores: Mapping[str, Scores], config: AblationConfig) -> dict[str, Sequence[str]]:
+    """Rows that other rows than labels alone are compared with too, and those others."""
+    compared = {method: list(scores) for method in METHODS if method in scores}
+    teachers = [teacher_shown(strategy) for strategy in config.strategies]
+    own = teacher_shown(config.method.selection.strategy)
+    return compared | ({own: teachers} if own in teachers else {})
 
 
 def _gains(counts: np.ndarray, plain: np.ndarray, common: np.ndarray) -> dict[str, Any]:
@@ -173,8 +181,8 @@ def _student(scores: Mapping[str, Scores], split: Split) -> dict[str, Any] | Non
 def markdown(summary: Mapping[str, Any]) -> str:
     """Tables of a summary, in percent."""
     lines = [*_made_by(summary), *_score_lines(summary)]
-    for method, gains in summary["method_over"].items():
-        lines += _method_lines(method, gains)
+    for name, gains in summary["over"].items():
+        lines += _over_lines(name, gains)
     lines += _class_lines(summary)
     if summary["corrupted"]:
         lines += _corrupted_lines(summary)
@@ -230,9 +238,9 @@ def _score_lines(summary: Mapping[str, Any]) -> list[str]:
         + (f": all but {', '.join(rare)}." if rare else ": here all.")
         + _unpaired(summary)
         + " Cost: computing of all that a row needs, relative to labels alone. Averages of "
-        "weights, the ensemble and the teacher are bounds, not students: on a robot the ensemble "
-        "costs as many times as much as it has snapshots, and the teacher needs images; those of "
-        "the test sweeps, which the teacher alone is scored with, are in the cost of every row "
+        "weights, the ensemble and teachers are bounds, not students: on a robot the ensemble "
+        "costs as many times as much as it has snapshots, and a teacher needs images; those of "
+        "the test sweeps, which teachers alone are scored with, are in the cost of every row "
         "that has a teacher."
         + (
             f" {LABELS_TOLD!r} is a bound too: a teacher who is always right."
@@ -256,18 +264,18 @@ def _score_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _method_lines(method: str, gains: Mapping[str, Any]) -> list[str]:
+def _over_lines(name: str, gains: Mapping[str, Any]) -> list[str]:
     lines = [
         "",
-        f"{method}, over each of the other rows, with the same intervals:",
+        f"{name}, over each of these rows, with the same intervals:",
         "",
         "| over | gain | over seeds | over seeds and sweeps | gain common | over seeds | over "
         "seeds and sweeps |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, found in gains.items():
+    for other, found in gains.items():
         cells = [*_gain_cells(found["gain"]), *_gain_cells(found["gain_common"])]
-        lines.append(_line([name, *cells]))
+        lines.append(_line([other, *cells]))
     return lines
 
 
