@@ -8,6 +8,7 @@ u = 47.5 - 6 y, v = 31.5 - 6 z of a 96 x 64 px image.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.cache import Cache, CacheWriter, ImageRow, SweepRow
+from haskd_training.statistics import sensor_statistics
 
 WALL, POSTER = 0, 1
 TAXONOMY = Taxonomy((ClassInfo("wall", (90, 90, 90)), ClassInfo("poster", (220, 0, 0))))
@@ -65,12 +67,12 @@ def wall_cache(folder: Path, sweeps: int = 10, points: int = 600) -> Cache:
         folder,
         TAXONOMY,
         intensity_scale=255.0,
-        statistics={"intensity": {"mean": 0.5}, "points_per_sweep": {"median": points}},
+        statistics={},
         sweeps=writer.sweeps.rows,
         images=writer.images.rows,
         fingerprint=json.dumps([sweeps, points]),
     )
-    cache.write_index()
+    replace(cache, statistics=sensor_statistics(cache)).write_index()
     return Cache.open(folder)
 
 

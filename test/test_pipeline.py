@@ -206,6 +206,9 @@ def test_a_2d_network_goes_the_same_way_and_no_test_sweeps_are_admitted(drive, t
     result = run([drive], tmp_path, "simulation", config, quiet)
     _, metadata = model_file.load(result.model)
     assert metadata.architecture == "range_view"
+    seen = result.caches[0].statistics["elevation_deg"]
+    low, high = metadata.arguments["elevation"]
+    assert -90 < low < seen["min"] < seen["max"] < high < 90
     assert kinds(stages(tmp_path)) == [
         "baseline",
         "expertise",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -21,7 +22,10 @@ from haskd_ros.models import build, fold_batch_norm, of_size
 from haskd_ros.models.panorama import Panorama, project, relief
 from haskd_ros.models.range_view import RangeViewUNet
 from haskd_ros.segmenter import Segmenter
+from haskd_training.batches import SweepRef
 from haskd_training.onnx_export import export_onnx, probe
+from haskd_training.splits import Split
+from haskd_training.student import elevation_span
 
 # 45 degrees a column and 10 degrees a row
 ROWS, COLUMNS, ELEVATION = 4, 8, (-20.0, 20.0)
@@ -252,6 +256,30 @@ def test_the_size_r_is_one_of_the_registered():
     architecture, arguments = of_size("R", voxel_size=0.2)
     assert architecture == "range_view"
     assert build(architecture, classes=11, **arguments).fusion_widths == (32, 48, 64, 96)
+
+
+@pytest.mark.parametrize(
+    ("seen", "span"),
+    [
+        ([(-25, 15)], (-29, 19)),
+        # Of the sensors that are trained on; the third is not
+        ([(-25, 15), (-16, 35)], (-31, 41)),
+        ([(-88, 80)], (-90, 90)),
+        # A planar scanner
+        ([(0, 0)], (-0.5, 0.5)),
+    ],
+)
+def test_the_panorama_spans_what_the_training_s_sensors_see(seen, span):
+    caches = [
+        SimpleNamespace(statistics={"elevation_deg": {"min": low, "max": high}})
+        for low, high in [*seen, (-60, 60)]
+    ]
+    trained = [SweepRef(cache, 0) for cache in range(len(seen))]
+    others = [SweepRef(len(seen), 0)]
+    found = elevation_span(Split(caches, trained, others, others, others, others))
+    assert found == pytest.approx(span)
+    _, arguments = of_size("R", 0.2, found)
+    assert build("range_view", classes=3, **arguments).elevation == pytest.approx(span)
 
 
 @pytest.fixture(scope="module")

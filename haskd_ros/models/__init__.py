@@ -5,7 +5,7 @@ What training asks of every one of them beside that stands in `blocks.Segmentati
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -27,16 +27,22 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def of_size(size: str, voxel_size: float) -> tuple[str, dict[str, Any]]:
+def of_size(
+    size: str, voxel_size: float, elevation: Sequence[float] | None = None
+) -> tuple[str, dict[str, Any]]:
     """Architecture and arguments (all but `classes`) of one of `SIZES`.
 
     Args:
         voxel_size: m; for networks that have voxels.
+        elevation: lowest and highest angle in degrees, for networks that have a panorama; None:
+            as the network has it.
     """
     arguments = dict(SIZES[size])
     architecture = arguments.pop("architecture")
     if architecture == "sparse_unet":
         arguments["voxel_size"] = voxel_size
+    elif elevation is not None:
+        arguments["elevation"] = tuple(elevation)
     return architecture, arguments
 
 

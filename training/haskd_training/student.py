@@ -77,7 +77,7 @@ def make_network(
 ) -> tuple[nn.Module, ModelMetadata]:
     """Fresh weights, a function of `config.loop.seed` alone, and what will stand in the model
     file's header."""
-    architecture, arguments = of_size(config.size, config.voxel_size)
+    architecture, arguments = of_size(config.size, config.voxel_size, elevation_span(split))
     torch.manual_seed(config.loop.seed)
     network = build(architecture, classes=len(split.taxonomy), **arguments)
     # The first cache is the sensor that the model is for: its scale and statistics count.
@@ -105,6 +105,19 @@ def make_network(
         },
     )
     return network, metadata
+
+
+def elevation_span(split: Split) -> tuple[float, float]:
+    """Lowest and highest elevation in degrees at which the training's sensors see anything: those
+    between which 98 % of the points lie, and a tenth more on either side."""
+    spans = [
+        split.caches[cache].statistics["elevation_deg"]
+        for cache in {place.cache for place in split.train}
+    ]
+    low, high = min(span["min"] for span in spans), max(span["max"] for span in spans)
+    # A planar scanner's span is nothing.
+    margin = max(0.1 * (high - low), 0.5)
+    return max(low - margin, -90.0), min(high + margin, 90.0)
 
 
 def training_class_weights(split: Split) -> Tensor:
