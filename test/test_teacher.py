@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from haskd_training.encoder_training import LearningTeacher, with_pixels
 from haskd_training.evaluation import mean_iou
 from haskd_training.fusion import FusionTeacher, GatedFusion, load_teacher, save_teacher
 from haskd_training.image_encoder import EncoderConfig
-from haskd_training.image_features import ImageFeatures, image_features
+from haskd_training.image_features import Dropout, ImageFeatures, image_features
+from haskd_training.image_views import PointView, to_arrays
 from haskd_training.selection import Selection, select
 from haskd_training.settings import load_settings
 from haskd_training.splits import Split
@@ -225,7 +227,7 @@ def test_features_of_a_sweep_that_was_left_out_are_refused(features):
 @settings(max_examples=5)
 @given(st.integers(0, 1000))
 def test_which_sweeps_lose_their_cameras_is_up_to_the_generator_alone(features, seed):
-    extras = with_images(features, 0.3)
+    extras = with_images(features, Dropout(sweeps=0.3))
     first, again, other_sweep = (
         [
             extras(SweepRef(0, sweep), np.random.default_rng((seed, number)))["seen"].any()
@@ -236,6 +238,37 @@ def test_which_sweeps_lose_their_cameras_is_up_to_the_generator_alone(features, 
     assert first == again == other_sweep
     # 28 of 40 expected, standard deviation 2.9: 5 of these either way
     assert 14 <= sum(first) <= 40
+
+
+@pytest.fixture
+def two_views(tmp_path, split) -> ImageFeatures:
+    """A sweep of 5 points: one image shows 0, 1 and 2, another 2 and 3, none 4."""
+    features = ImageFeatures(SweepFiles(tmp_path, split.caches), [SweepRef(0, 0)], {})
+    rows, pixels = [[0, 1, 2], [2, 3]], np.zeros((3, 2), np.float32)
+    views = [
+        PointView(image, np.array(each, np.int32), pixels[: len(each)], np.ones(len(each)))
+        for image, each in enumerate(rows)
+    ]
+    count, seen = np.array([5], np.int32), np.arange(4, dtype=np.int32)
+    known = {"points": count, "seen": seen, "features": np.ones((4, 2), np.float16)}
+    features.files.write(SweepRef(0, 0), known | to_arrays(views))
+    return features
+
+
+def test_a_point_is_kept_back_with_the_last_of_its_images(two_views):
+    def shown(dropout: Dropout, draws: int = 400) -> Counter[tuple[int, ...]]:
+        generator = np.random.default_rng(0)
+        found = (two_views.seen_after(SweepRef(0, 0), dropout, generator) for _ in range(draws))
+        return Counter(tuple(np.flatnonzero(seen).tolist()) for seen in found)
+
+    assert set(shown(Dropout())) == {(0, 1, 2, 3)}
+    assert set(shown(Dropout(sweeps=1.0))) == set(shown(Dropout(images=1.0))) == {()}
+    # Of 400 sweeps half are shown none; of the others, image by image: 0.7 x 0.7 both, 0.7 x 0.3
+    # either, 0.3 x 0.3 none. Four standard deviations of the largest are 40.
+    found = shown(Dropout(sweeps=0.5, images=0.3))
+    expected = {(0, 1, 2, 3): 98, (0, 1, 2): 42, (2, 3): 42, (): 218}
+    assert set(found) == set(expected)
+    assert all(abs(found[seen] - count) <= 40 for seen, count in expected.items())
 
 
 def test_a_teacher_learns_what_only_the_camera_tells(trained):
@@ -324,7 +357,7 @@ def test_a_learning_encoder_starts_from_the_features_that_were_kept(split, featu
     kept = [np.arange(0, 600, 3), np.arange(100, 200)]
     clouds = []
     for place, rows in zip((split.train[4], split.train[1]), kept):
-        extras = with_pixels(features, 0.0)(place, np.random.default_rng(0))
+        extras = with_pixels(features)(place, np.random.default_rng(0))
         values = {name: found[rows] for name, found in extras.items()}
         points = split.sweep(place)
         clouds.append(Cloud(points.points[rows], points.label[rows], values))

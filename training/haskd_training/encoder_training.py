@@ -13,7 +13,7 @@ from haskd_training.batches import Extras, SweepRef
 from haskd_training.cache import Cache
 from haskd_training.fusion import FusionTeacher
 from haskd_training.image_encoder import PixelFeatures
-from haskd_training.image_features import ImageFeatures, mean_over_views
+from haskd_training.image_features import ALL_SHOWN, Dropout, ImageFeatures, mean_over_views
 from haskd_training.outputs import Look
 
 
@@ -69,18 +69,16 @@ class LearningTeacher(nn.Module):
         return rgb, [x[0] for x in self.pixel_features.encoder(rgb[None])]
 
 
-def with_pixels(stored: ImageFeatures, dropout: float) -> Extras:
+def with_pixels(stored: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras:
     """What a `LearningTeacher` is told of each point, under the names of its arguments.
 
     Args:
-        dropout: share of the sweeps whose images are kept back, as in `teacher.with_images`.
+        dropout: as in `teacher.with_images`.
     """
     numbers = {place: number for number, place in enumerate(stored.sweeps)}
 
     def extras(place: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        seen = stored.seen(place)
-        if generator.random() < dropout:
-            seen = np.zeros_like(seen)
+        seen = stored.seen_after(place, dropout, generator)
         return {
             "sweep": np.full(len(seen), numbers[place]),
             "row": np.arange(len(seen)),
@@ -92,7 +90,7 @@ def with_pixels(stored: ImageFeatures, dropout: float) -> Extras:
 
 def learning_look(network: LearningTeacher, stored: ImageFeatures) -> Look:
     """`logits` [n, C] of a sweep's points while the encoder learns."""
-    told = with_pixels(stored, dropout=0.0)
+    told = with_pixels(stored)
 
     @torch.inference_mode()
     def look(place: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:

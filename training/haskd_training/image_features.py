@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -68,6 +68,21 @@ def mean_over_views(
     return total
 
 
+class Dropout(NamedTuple):
+    """What a teacher in training is not shown, so that it is sound without it too.
+
+    Attributes:
+        sweeps: share of the sweeps that are shown without any image.
+        images: share of the images that are kept back, each by itself, from the other sweeps.
+    """
+
+    sweeps: float = 0.0
+    images: float = 0.0
+
+
+ALL_SHOWN = Dropout()
+
+
 @dataclass(frozen=True)
 class ImageFeatures:
     """Image features of some sweeps, read as they are asked for.
@@ -112,6 +127,21 @@ class ImageFeatures:
         count, rows = self._read(place, "points", "seen")
         seen = np.zeros(count[0], bool)
         seen[rows] = True
+        return seen
+
+    def seen_after(
+        self, place: SweepRef, dropout: Dropout, generator: np.random.Generator
+    ) -> np.ndarray:
+        """[N] bool, as `seen`, less what only images show that `generator` keeps back. A point that
+        another image shows as well keeps its mean over both: it was computed once."""
+        if generator.random() < dropout.sweeps:
+            return np.zeros_like(self.seen(place))
+        if not dropout.images:
+            return self.seen(place)
+        seen = np.zeros_like(self.seen(place))
+        for view in self.views(place):
+            if generator.random() >= dropout.images:
+                seen[view.rows] = True
         return seen
 
     def views(self, place: SweepRef) -> list[PointView]:

@@ -24,7 +24,9 @@ from haskd_training.encoder_training import LearningTeacher, learning_look, with
 from haskd_training.evaluation import confusion, iou, mean_iou
 from haskd_training.fusion import FusionTeacher, load_teacher, save_teacher
 from haskd_training.image_features import (
+    ALL_SHOWN,
     ENCODER,
+    Dropout,
     ImageFeatures,
     learned_features,
     save_network,
@@ -63,10 +65,17 @@ class TeacherConfig(BaseModel):
     camera_dropout: float = Field(
         0.2, ge=0, le=1, description="share of the training sweeps that are shown without images"
     )
+    image_dropout: float = Field(
+        0.0, ge=0, le=1, description="share of the images that are kept back from the others"
+    )
     epochs: int | None = Field(None, ge=1, description="none: as many as the student")
     learning_rate: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="none: the student's"
     )
+
+    @property
+    def dropout(self) -> Dropout:
+        return Dropout(self.camera_dropout, self.image_dropout)
 
 
 @dataclass(frozen=True)
@@ -144,10 +153,10 @@ def train_teacher(
             _start_from(trunk, alone, baseline)
         folder.claim()
     network: nn.Module = FusionTeacher(trunk, features.width, config.width)
-    told, look_with = with_images(features, config.camera_dropout), teacher_look
+    told, look_with = with_images(features, config.dropout), teacher_look
     if not features.config.frozen:
         network = LearningTeacher(network, features.network(), features, split.caches)
-        told, look_with = with_pixels(features, config.camera_dropout), learning_look
+        told, look_with = with_pixels(features, config.dropout), learning_look
     dataset = SweepDataset(
         split.caches,
         split.train,
@@ -200,19 +209,16 @@ def train_teacher(
     return TeacherResult(out / TEACHER, features, **result)
 
 
-def with_images(features: ImageFeatures, dropout: float = 0.0) -> Extras:
+def with_images(features: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras:
     """What images tell of each point, under the names of `FusionTeacher.forward`'s arguments.
 
     Args:
-        dropout: share of the sweeps whose images are kept back: the teacher has to be sound
-            without them too. Which ones, is up to the data set's generator alone.
+        dropout: which images are kept back, is up to the data set's generator alone.
     """
 
     def extras(place: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        found, seen = features.of(place)
-        if generator.random() < dropout:
-            seen = np.zeros_like(seen)
-        return {"image_features": found, "seen": seen}
+        found, _ = features.of(place)
+        return {"image_features": found, "seen": features.seen_after(place, dropout, generator)}
 
     return extras
 
