@@ -257,8 +257,9 @@ def two_views(tmp_path, split) -> ImageFeatures:
 
 def test_a_point_is_kept_back_with_the_last_of_its_images(two_views):
     def shown(dropout: Dropout, draws: int = 400) -> Counter[tuple[int, ...]]:
-        generator = np.random.default_rng(0)
-        found = (two_views.seen_after(SweepRef(0, 0), dropout, generator) for _ in range(draws))
+        generator, place = np.random.default_rng(0), SweepRef(0, 0)
+        seen = two_views.seen(place)
+        found = (two_views.still_seen(place, seen, dropout, generator) for _ in range(draws))
         return Counter(tuple(np.flatnonzero(seen).tolist()) for seen in found)
 
     assert set(shown(Dropout())) == {(0, 1, 2, 3)}

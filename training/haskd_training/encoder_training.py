@@ -78,7 +78,7 @@ def with_pixels(stored: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras:
     numbers = {place: number for number, place in enumerate(stored.sweeps)}
 
     def extras(place: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        seen = stored.seen_after(place, dropout, generator)
+        seen = stored.still_seen(place, stored.seen(place), dropout, generator)
         return {
             "sweep": np.full(len(seen), numbers[place]),
             "row": np.arange(len(seen)),

@@ -129,20 +129,21 @@ class ImageFeatures:
         seen[rows] = True
         return seen
 
-    def seen_after(
-        self, place: SweepRef, dropout: Dropout, generator: np.random.Generator
+    def still_seen(
+        self, place: SweepRef, seen: np.ndarray, dropout: Dropout, generator: np.random.Generator
     ) -> np.ndarray:
-        """[N] bool, as `seen`, less what only images show that `generator` keeps back. A point that
-        another image shows as well keeps its mean over both: it was computed once."""
+        """[N] bool, the points `seen` of a sweep less what only images show that `generator` keeps
+        back. A point that another image shows as well keeps its mean over both: it was computed
+        once."""
         if generator.random() < dropout.sweeps:
-            return np.zeros_like(self.seen(place))
+            return np.zeros_like(seen)
         if not dropout.images:
-            return self.seen(place)
-        seen = np.zeros_like(self.seen(place))
+            return seen
+        kept = np.zeros_like(seen)
         for view in self.views(place):
             if generator.random() >= dropout.images:
-                seen[view.rows] = True
-        return seen
+                kept[view.rows] = True
+        return kept
 
     def views(self, place: SweepRef) -> list[PointView]:
         """Where the images show the points; errors as of `of`."""

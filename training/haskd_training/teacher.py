@@ -217,8 +217,9 @@ def with_images(features: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras
     """
 
     def extras(place: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        found, _ = features.of(place)
-        return {"image_features": found, "seen": features.seen_after(place, dropout, generator)}
+        found, seen = features.of(place)
+        seen = features.still_seen(place, seen, dropout, generator)
+        return {"image_features": found, "seen": seen}
 
     return extras
 
