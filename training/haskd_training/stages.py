@@ -36,11 +36,7 @@ from haskd_training.candidates import SelectionConfig
 from haskd_training.distil import DistillationConfig, SnapshotTargets, TeacherTargets, distil
 from haskd_training.expertise import ExpertiseConfig, ExpertiseTable
 from haskd_training.fusion import load_teacher
-from haskd_training.image_features import (
-    EncoderConfig,
-    ImageFeatures,
-    image_features,
-)
+from haskd_training.image_features import EncoderConfig, ImageFeatures, image_features
 from haskd_training.loop import make_fabric
 from haskd_training.outputs import Look, Outputs, model_logits
 from haskd_training.run_folder import RunFolder, file_digest
@@ -318,16 +314,9 @@ class Stages:
         folder = self._folder("student", self.split, student, config, sources, self.attribution)
         with self._working("teaching the student", folder, together=True) as progress:
             return distil(
-                self.split,
-                folder,
-                student,
-                config,
-                teacher,
-                snapshots,
-                sources,
-                self.attribution,
-                progress,
-            )
+                self.split, folder, student, config, teacher, snapshots, sources,
+                self.attribution, progress,
+            )  # fmt: skip
 
     @property
     def costs(self) -> dict[str, float]:
