@@ -59,10 +59,10 @@ setup(
         "haskd_ros": [
             "data/*.safetensors",
             "data/*.xml",
-            "sparse/native/*.cpp",
-            "sparse/native/*.h",
+            "native/*.cpp",
+            "native/*.h",
         ],
-        "haskd_training": ["label_maps/*.yaml", "templates/*.j2"],
+        "haskd_training": ["recordings/label_maps/*.yaml", "reports/templates/*.j2"],
     },
     # What the ROS 2 tools look for. `ros2 run` finds executables in lib/haskd_ros; pip puts no
     # console script there, so the node's is a file.

@@ -16,7 +16,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from sensor_msgs_py import point_cloud2 as reference
 from std_msgs.msg import Header
 
-from haskd_ros import pointcloud
+from haskd_ros.clouds import pointcloud
 
 POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")])
 PADDED = np.dtype(

@@ -1,4 +1,4 @@
-"""Whether a change of the code changed a result: `python benchmarks/same_results.py BAG [--out FILE]`.
+"""Whether a change of the code changed a result: `python benchmarks/same_results.py BAG`.
 
 Runs the command line as a user would, with fixed seeds and one thread, and prints the SHA-256 of
 what comes out as JSON; run it before and after a change and compare. BAG is a recording of real

@@ -34,15 +34,15 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
-from haskd_training.bags import (
+from haskd_training.core.machine import machine
+from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     POINT_CLOUD,
     bag_writer,
     open_bag,
 )
-from haskd_training.benchmark import draw_points
-from haskd_training.machine import machine
+from haskd_training.robot.benchmark import draw_points
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 SHRINK = 3
@@ -165,7 +165,8 @@ def prepare_against_reading(bag: Path, labels: str, out: Path, turns: int, sweep
 
 def prepare_one(bag: Path, labels: str, out: Path, turns: int) -> None:
     reading = (
-        "import sys; from pathlib import Path; from haskd_training.bags import open_bag\n"
+        "import sys; from pathlib import Path\n"
+        "from haskd_training.recordings.readers.bag import open_bag\n"
         "with open_bag(Path(sys.argv[1])) as bag:\n"
         "    for _ in bag.recorded(): pass\n"
     )
@@ -175,7 +176,7 @@ def prepare_one(bag: Path, labels: str, out: Path, turns: int) -> None:
         cache = out / "cache"
         shutil.rmtree(cache, ignore_errors=True)
         prepared.append(haskd("prepare", bag, "--out", cache, "--labels", labels)[0])
-        for seconds, code in ((read, reading), (started_up, "import haskd_training.cli")):
+        for seconds, code in ((read, reading), (started_up, "import haskd_training.commands.app")):
             started = time.perf_counter()
             subprocess.run([sys.executable, "-c", code, str(bag)], check=True)
             seconds.append(time.perf_counter() - started)

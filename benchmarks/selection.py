@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from haskd_ros.segmenter import Segmenter
-from haskd_training.cache import Cache
-from haskd_training.candidates import SelectionConfig
-from haskd_training.filtering import filter_images
-from haskd_training.visibility import image_qualities
+from haskd_training.data.cache import Cache
+from haskd_training.images.candidates import SelectionConfig
+from haskd_training.images.filtering import filter_images
+from haskd_training.images.visibility import image_qualities
 
 Result = TypeVar("Result")
 

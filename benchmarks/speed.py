@@ -39,18 +39,18 @@ import torch
 from torch import nn
 
 from haskd_ros import model_file
-from haskd_ros.memory import keep_freed_memory
+from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import SparseUNet, build, fold_batch_norm, of_size
 from haskd_ros.models.sparse_unet import Voxels, voxelise
+from haskd_ros.native import build as native
+from haskd_ros.native import kernels
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter, classify
 from haskd_ros.sparse import Linear, TorchGeometry, group_by_key, locate, pool, spconv_backend
 from haskd_ros.sparse.kernel_map import KernelMap
-from haskd_ros.sparse.native import build as native
-from haskd_ros.sparse.native import kernels
-from haskd_training.cache import Cache
-from haskd_training.machine import machine
-from haskd_training.onnx_export import export_onnx
+from haskd_training.core.machine import machine
+from haskd_training.data.cache import Cache
+from haskd_training.robot.onnx_export import export_onnx
 
 CASES = {
     "cpu": ((30_000, 0.2, "S"), (None, 0.2, "S"), (None, 0.1, "S"), (None, 0.1, "M")),

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "support"))
 
 from robot import DOMAIN, NodeProcess, Robot
 from stress import Traffic, operate, traffic
 
-from haskd_ros.dds import profile_environment
-from haskd_training.bags import POINT_CLOUD, choose_topic, open_bag
-from haskd_training.node_client import RecordedCloud
+from haskd_ros.node.dds import profile_environment
+from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
+from haskd_training.robot.node_client import RecordedCloud
 
 
 def main() -> None:

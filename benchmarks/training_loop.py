@@ -30,14 +30,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from haskd_ros.sparse.native.kernels import plain_torch
-from haskd_training.augmentation import AugmentationConfig
-from haskd_training.batches import SweepDataset
-from haskd_training.cache import Cache
-from haskd_training.loop import LoopConfig, fit, make_fabric
-from haskd_training.machine import machine
-from haskd_training.splits import SplitConfig, make_split
-from haskd_training.student import StudentConfig, make_network, supervised_loss
+from haskd_ros.native.kernels import plain_torch
+from haskd_training.core.machine import machine
+from haskd_training.data.cache import Cache
+from haskd_training.data.splits import SplitConfig, make_split
+from haskd_training.learning.augmentation import AugmentationConfig
+from haskd_training.learning.batches import SweepDataset
+from haskd_training.learning.loop import LoopConfig, fit, make_fabric
+from haskd_training.learning.student import StudentConfig, make_network, supervised_loss
 
 READY = "ready"
 

@@ -22,11 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from haskd_ros.models import build, of_size
-from haskd_ros.sparse.native.kernels import plain_torch
-from haskd_training.augmentation import AugmentationConfig
-from haskd_training.batches import Batch, SweepDataset, SweepRef, collate
-from haskd_training.cache import Cache
-from haskd_training.losses import cross_entropy, lovasz_softmax, soften
+from haskd_ros.native.kernels import plain_torch
+from haskd_training.data.cache import Cache
+from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.learning.augmentation import AugmentationConfig
+from haskd_training.learning.batches import Batch, SweepDataset, collate
+from haskd_training.learning.losses import cross_entropy, lovasz_softmax, soften
 
 PARTS = ("forward", "loss", "backward", "optimizer", "all")
 

@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 # torch has hundreds of such regions a cloud: as soon as anything else wants the cores, threads that
 # compute wait for threads that only spin, and two nodes on two cores label half of their clouds
 # (docs/results/node.md). Where the compiled kernels infer, they have threads of
-# their own (sparse/native/threads.h), and OpenMP's must make way for them too.
+# their own (native/threads.h), and OpenMP's must make way for them too.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "1000"
 

@@ -16,10 +16,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
-from haskd_ros.dds import profile_environment
+from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.errors import InputError
-from haskd_ros.memory import keep_freed_memory
-from haskd_ros.node import SegmentNode
+from haskd_ros.node.dds import profile_environment
+from haskd_ros.node.segment_node import SegmentNode
 
 
 def main(args: list[str] | None = None) -> int:

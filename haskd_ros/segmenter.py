@@ -16,8 +16,8 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import SparseUNet, fold_batch_norm
+from haskd_ros.native import kernels, voxel_kernels
 from haskd_ros.sparse import spconv_backend
-from haskd_ros.sparse.native import kernels, places
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
 DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
@@ -150,7 +150,7 @@ class Segmenter:
         if points.shape[1] == 3 and rule.required:
             raise InputError("this model requires intensity and the cloud has none")
         if kernels.usable() and (points.strides[1] == points.itemsize or not len(points)):
-            return places.choose(points, 1 / rule.scale, rule.mean, min_range, max_range)
+            return voxel_kernels.choose(points, 1 / rule.scale, rule.mean, min_range, max_range)
         scaled = np.empty((len(points), 4), np.float32)
         scaled[:, :3] = points[:, :3]
         # Bytes that are no numbers are no reason to warn: such points get no label.

@@ -17,7 +17,7 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.substitutions import FindPackageShare
 
-from haskd_ros.dds import profile_environment
+from haskd_ros.node.dds import profile_environment
 
 SHARE = FindPackageShare("haskd_ros")
 TRUTH = ("true", "false")
@@ -78,7 +78,7 @@ def replay_when_active(node: str, bag: str, rate: str, loop: bool) -> ExecutePro
     to be found by those who listen, unless it comes again anyway."""
     play = ["ros2", "bag", "play", bag, "--clock", "--rate", rate]
     play += ["--loop"] if loop else ["--delay", "2"]
-    waiting = [sys.executable, "-m", "haskd_ros.once", "active", node]
+    waiting = [sys.executable, "-m", "haskd_ros.node.once", "active", node]
     return ExecuteProcess(cmd=[*waiting, *play], name="replay", output="screen")
 
 
@@ -113,7 +113,7 @@ def actions(context: LaunchContext) -> list:
                 package="rviz2",
                 executable="rviz2",
                 exec_name="rviz2",
-                prefix=shlex.join([sys.executable, "-m", "haskd_ros.once", "cloud", clouds]),
+                prefix=shlex.join([sys.executable, "-m", "haskd_ros.node.once", "cloud", clouds]),
                 arguments=[
                     *("-d", PathJoinSubstitution([SHARE, "config", "segment.rviz"])),
                     *("--fixed-frame", "{frame}"),

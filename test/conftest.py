@@ -15,12 +15,12 @@ from kernel_checks import instruction_sets
 from small_run import small_drive
 
 from haskd_ros import model_file
-from haskd_ros.dds import profile_environment
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import build
-from haskd_ros.sparse.native import build as native
+from haskd_ros.native import build as native
+from haskd_ros.node.dds import profile_environment
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.prepare import PrepareConfig, prepare
+from haskd_training.data.prepare import PrepareConfig, prepare
 
 if TYPE_CHECKING:  # needs ROS 2
     from robot import NodeProcess, Robot

@@ -22,6 +22,7 @@ from haskd_ros.models.blocks import (
     SegmentationNetwork,
     fold_scale,
 )
+from haskd_ros.native import kernels
 from haskd_ros.sparse import (
     Finish,
     Geometry,
@@ -35,7 +36,6 @@ from haskd_ros.sparse import (
     make_geometry,
     pool,
 )
-from haskd_ros.sparse.native import kernels
 
 POINT_FEATURES = 5
 

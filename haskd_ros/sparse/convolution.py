@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from haskd_ros.native import kernels
 from haskd_ros.sparse.finish import NOTHING, Finish
 from haskd_ros.sparse.kernel_map import CENTRE, KernelMap, identity_map
-from haskd_ros.sparse.native import kernels
 from haskd_ros.sparse.voxels import bag_sum
 
 Features = Tensor | tuple[Tensor, Tensor]

@@ -13,15 +13,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from haskd_ros.sparse.native import kernels, places
-from haskd_ros.sparse.voxels import (
-    X_STEP,
-    Y_STEP,
-    argsort,
-    by_octant,
-    group_by_key,
-    parent_keys,
-)
+from haskd_ros.native import kernels, voxel_kernels
+from haskd_ros.sparse.voxels import X_STEP, Y_STEP, argsort, by_octant, group_by_key, parent_keys
 
 CENTRE = 13
 """Index of the offset (0, 0, 0) among the 27 of a 3 x 3 x 3 kernel, in (x, y, z) order."""
@@ -70,7 +63,9 @@ def submanifold_map(keys: Tensor) -> KernelMap:
     the offsets, and the same pairs swapped, which are those of the mirrored offsets."""
     if kernels.usable(keys, dtype=torch.int64):
         columns = torch.tensor([dx * X_STEP + dy * Y_STEP for dx, dy in _COLUMNS])
-        return KernelMap(*places.submanifold_pairs(keys, columns), len(keys), identity_centre=True)
+        return KernelMap(
+            *voxel_kernels.submanifold_pairs(keys, columns), len(keys), identity_centre=True
+        )
     ahead = _neighbours(keys)
     none = torch.empty(0, dtype=torch.int32, device=keys.device)
     behind = [(targets, sources) for sources, targets in reversed(ahead)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from haskd_ros.sparse.native import kernels
+from haskd_ros.native import kernels
 
 
 class _CompiledNorm(torch.autograd.Function):

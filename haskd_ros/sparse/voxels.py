@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from haskd_ros.sparse.native import kernels, places
+from haskd_ros.native import kernels, voxel_kernels
 
 FIELD_BITS = 18
 MAX_BATCH = 1 << (63 - 3 * FIELD_BITS)
@@ -79,7 +79,9 @@ def locate(points: Tensor, batch: Tensor | None, voxel_size: float) -> tuple[Ten
         if batch is not None:
             _check_batch(batch)
             batch = batch.contiguous()
-        keys, offset, reach = places.voxel_keys(points.contiguous(), batch, voxel_size, FIELD_BITS)
+        keys, offset, reach = voxel_kernels.voxel_keys(
+            points.contiguous(), batch, voxel_size, FIELD_BITS
+        )
         _check_reach(int(reach))
         return keys, offset
     scaled = points[:, :3] / voxel_size
@@ -112,7 +114,7 @@ def by_octant(keys: Tensor, parent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         each of the 8 has.
     """
     if kernels.usable(keys, dtype=torch.int64):
-        return places.by_octant(keys, parent, FIELD_BITS)
+        return voxel_kernels.by_octant(keys, parent, FIELD_BITS)
     lowest = [(keys >> (i * FIELD_BITS)) & 1 for i in (2, 1, 0)]
     octant = (lowest[0] << 2) | (lowest[1] << 1) | lowest[2]
     order = octant.argsort(stable=True)
@@ -154,7 +156,7 @@ class Grouping:
 def group_by_key(keys: Tensor) -> tuple[Tensor, Grouping]:
     """Unique keys in ascending order [G], and the grouping of the rows by them."""
     if kernels.usable(keys, dtype=torch.int64):
-        unique, *grouping = places.group(keys, FIELD_BITS)
+        unique, *grouping = voxel_kernels.group(keys, FIELD_BITS)
         return unique, Grouping(*grouping)
     order = argsort(keys)
     ordered = keys[order]

@@ -11,7 +11,7 @@ import sys
 def main() -> None:
     """Entry point."""
     try:
-        from haskd_training.cli import main as run
+        from haskd_training.commands.app import main as run
 
         run()
     except ModuleNotFoundError as error:

@@ -19,8 +19,8 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
-from haskd_ros.pointcloud import create_cloud
-from haskd_training.bags import bag_writer
+from haskd_ros.clouds.pointcloud import create_cloud
+from haskd_training.recordings.readers.bag import bag_writer
 from haskd_training.simulation.camera import Camera
 
 START_NS = 1_700_000_000_000_000_000

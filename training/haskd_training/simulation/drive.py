@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from haskd_ros.errors import InputError
-from haskd_training.bags import new_bag
+from haskd_training.recordings.readers.bag import new_bag
 from haskd_training.simulation.bag_writer import START_NS, BagWriter
 from haskd_training.simulation.camera import Camera, make_cameras, render, sun_direction
 from haskd_training.simulation.config import SimulationConfig

@@ -1,0 +1,300 @@
+"""When the compiled kernels are used, and those over features as functions of tensors;
+`voxel_kernels` has those over points and voxels. Each has its twin in plain torch, which says what
+it computes; results agree to rounding and are the same for any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from haskd_ros.native.build import library
+
+if TYPE_CHECKING:
+    from haskd_ros.sparse.finish import Finish
+    from haskd_ros.sparse.kernel_map import KernelMap
+
+# Weights of networks that infer, packed: the library and the version they were packed for.
+_packed = WeakIdKeyDictionary()
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+_own: ContextVar[int] = ContextVar("own", default=0)
+_bf16: ContextVar[bool] = ContextVar("bf16", default=False)
+
+
+def usable(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether these tensors can go through the compiled kernels that take `dtype`."""
+    if _plain.get() or torch.is_autocast_enabled("cpu"):
+        return False
+    if any(t.device.type != "cpu" or t.dtype != dtype for t in tensors):
+        return False
+    return library() is not None
+
+
+@contextmanager
+def _within(variable: ContextVar[bool]) -> Iterator[None]:
+    token = variable.set(True)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def plain_torch() -> AbstractContextManager[None]:
+    """Within it plain torch does the work: to compare the two."""
+    return _within(_plain)
+
+
+@contextmanager
+def own_threads() -> Iterator[None]:
+    """Within it the kernels work on threads of their own, as many as torch has, and torch itself on
+    one: for work in which torch has little to do. Elsewhere they share torch's threads."""
+    if _own.get():
+        # Torch is on one thread already: that says nothing about how many the kernels may have.
+        yield
+        return
+    threads = torch.get_num_threads()
+    token = _own.set(threads)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        _own.reset(token)
+
+
+def bf16() -> AbstractContextManager[None]:
+    """Within it convolutions that nothing has to be differentiated through multiply numbers of
+    bfloat16 and add the products up in float32. Linear layers, which see a point's own coordinates
+    and give its scores, and all that lies between layers stay float32."""
+    return _within(_bf16)
+
+
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies bfloat16 faster than float32, by the compiled kernels."""
+    return usable() and bool(library().haskd_bf16_pays())
+
+
+def thread_count() -> int:
+    """As the kernels take it: below 0 where the threads are their own."""
+    return -_own.get() or torch.get_num_threads()
+
+
+def _pairs(pairs: KernelMap) -> tuple[int, int, int, int]:
+    identity = len(pairs.sizes) // 2 if pairs.identity_centre else -1
+    starts = pairs.offset_starts
+    return pairs.sources.data_ptr(), pairs.targets.data_ptr(), starts.data_ptr(), identity
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    pairs: KernelMap,
+    finish: Finish,
+    beside: Tensor | None = None,
+    keep_packed: bool = False,
+    backward: bool = False,
+    mirrored: bool = False,
+) -> Tensor:
+    """Sparse convolution of x [U, I] with contiguous weight [O, k, k, k, I] -> [V, O].
+
+    Args:
+        x: its values lie side by side within a row.
+        finish: done to the result; its tensors are float32 on the CPU.
+        beside: [U, J] like x, the last J of the I channels; x then has the others alone.
+        keep_packed: keep the weight as the kernel wants it for the next call, of bfloat16 where
+            `bf16` asks for that; not backward.
+        backward: x is a gradient [U, O] of an output, the result that of an input [V, I].
+        mirrored: take the taps from the last to the first.
+
+    Raises:
+        ValueError: what `finish` adds is of another shape than the result.
+    """
+    outputs, inputs = weight.shape[0], weight.shape[-1]
+    y = x.new_empty(pairs.outputs, inputs if backward else outputs)
+    bias, added, rows = _tensors(finish, y)
+    reduced = keep_packed and _bf16.get()
+    packed = _packed_weight(weight, reduced) if keep_packed else None
+    library().haskd_convolve(
+        x.data_ptr(),
+        len(x),
+        x.stride(0),
+        address(beside),
+        0 if beside is None else beside.shape[1],
+        0 if beside is None else beside.stride(0),
+        weight.data_ptr(),
+        address(packed),
+        outputs,
+        len(pairs.sizes),
+        inputs,
+        backward,
+        mirrored,
+        reduced,
+        *_pairs(pairs),
+        y.data_ptr(),
+        len(y),
+        address(bias),
+        address(added),
+        address(rows),
+        finish.relu,
+        thread_count(),
+    )
+    return y
+
+
+def _packed_weight(weight: Tensor, reduced: bool) -> Tensor | None:
+    """The weight as haskd_convolve takes it, made once for each of its states; None where torch
+    does not tell those apart."""
+    if weight.is_inference():
+        return None
+    state = library(), weight._version, reduced
+    known, packed = _packed.get(weight, (None, None))
+    if known != state:
+        outputs, inputs = weight.shape[0], weight.shape[-1]
+        shape = outputs, weight[0].numel() // inputs, inputs
+        size = library().haskd_pack(weight.data_ptr(), *shape, reduced, None, 1)
+        packed = torch.empty(size, dtype=torch.float32)
+        library().haskd_pack(weight.data_ptr(), *shape, reduced, packed.data_ptr(), thread_count())
+        _packed[weight] = state, packed
+    return packed
+
+
+def _tensors(finish: Finish, y: Tensor) -> list[Tensor | None]:
+    """Contiguous bias, added and which row of the latter each row of y gets, checked against y."""
+    bias, added, grouping = finish.bias, finish.added, finish.grouping
+    rows = None if added is None or grouping is None else grouping.group
+    groups = len(y) if rows is None else len(grouping.starts)
+    if bias is not None and bias.shape != y.shape[1:]:
+        raise ValueError(f"the bias is {tuple(bias.shape)}, not ({y.shape[1]},)")
+    if added is not None and added.shape != (groups, y.shape[1]):
+        raise ValueError(f"added is {tuple(added.shape)}, not ({groups}, {y.shape[1]})")
+    if rows is not None and len(rows) != len(y):
+        raise ValueError(f"{len(rows)} rows are grouped, not {len(y)}")
+    return [None if t is None else t.contiguous() for t in (bias, added, rows)]
+
+
+def weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+    """Gradient of a convolution's weight [O, k, k, k, I] from its contiguous x [U, I] and the
+    contiguous gradient [V, O] of its result."""
+    result = torch.empty_like(weight)
+    library().haskd_weight_gradient(
+        x.data_ptr(),
+        x.shape[1],
+        gradient.data_ptr(),
+        gradient.shape[1],
+        len(pairs.sizes),
+        *_pairs(pairs),
+        pairs.outputs,
+        result.data_ptr(),
+        thread_count(),
+    )
+    return result
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (the mean square, not the unbiased one) [C] over rows of contiguous x
+    [R, C], R > 0."""
+    mean, variance = x.new_empty(2, x.shape[1]).unbind(0)
+    library().haskd_moments(
+        x.data_ptr(),
+        *x.shape,
+        mean.data_ptr(),
+        variance.data_ptr(),
+        thread_count(),
+    )
+    return mean, variance
+
+
+def affine(
+    x: Tensor, scale: Tensor, shift: Tensor, added: Tensor | None = None, relu: bool = False
+) -> Tensor:
+    """x * scale + shift (+ added), cut off at 0 for a ReLU: contiguous [R, C], [C], [C], [R, C]."""
+    y = torch.empty_like(x)
+    library().haskd_affine(
+        x.data_ptr(),
+        *x.shape,
+        scale.data_ptr(),
+        shift.data_ptr(),
+        address(added),
+        relu,
+        y.data_ptr(),
+        thread_count(),
+    )
+    return y
+
+
+def norm_backward(
+    gradient: Tensor,
+    x: Tensor,
+    y: Tensor | None,
+    mean: Tensor,
+    inverse_std: Tensor,
+    weight: Tensor,
+    added: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Gradients of x [R, C], weight [C], bias [C] and what was added [R, C] (None unless `added`)
+    of y = relu((x - mean) * inverse_std * weight + bias + added) from that of y.
+
+    Args:
+        y: the result; None where there was no ReLU.
+    """
+    x_gradient = torch.empty_like(x)
+    added_gradient = torch.empty_like(x) if added else None
+    of_weight, of_bias = x.new_empty(2, x.shape[1]).unbind(0)
+    library().haskd_norm_backward(
+        gradient.data_ptr(),
+        x.data_ptr(),
+        address(y),
+        *x.shape,
+        mean.data_ptr(),
+        inverse_std.data_ptr(),
+        weight.data_ptr(),
+        x_gradient.data_ptr(),
+        of_weight.data_ptr(),
+        of_bias.data_ptr(),
+        address(added_gradient),
+        thread_count(),
+    )
+    return x_gradient, of_weight, of_bias, added_gradient
+
+
+def pool(x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
+    """Mean [G, C] of the rows of contiguous x [N, C] in each group, from their `order` [N] int32
+    group after group and where in it each begins, `starts` [G] int32."""
+    mean = x.new_empty(len(starts), x.shape[1])
+    library().haskd_pool(
+        x.data_ptr(),
+        *x.shape,
+        order.data_ptr(),
+        starts.data_ptr(),
+        len(starts),
+        mean.data_ptr(),
+        thread_count(),
+    )
+    return mean
+
+
+def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Highest class [N] uint8, its probability and the entropy in nats [N] float32, of
+    softmax(logits / temperature), from contiguous logits [N, C], 0 < C <= 256."""
+    class_id = torch.empty(len(logits), dtype=torch.uint8)
+    probability, entropy = logits.new_empty(2, len(logits)).unbind(0)
+    library().haskd_classify(
+        logits.data_ptr(),
+        *logits.shape,
+        1 / temperature,
+        class_id.data_ptr(),
+        probability.data_ptr(),
+        entropy.data_ptr(),
+        thread_count(),
+    )
+    return class_id, probability, entropy
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """As the kernels take it: null for None."""
+    return None if tensor is None else tensor.data_ptr()

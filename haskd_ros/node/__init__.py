@@ -1,0 +1,1 @@
+"""The node: all that runs under ROS 2, or for what does."""

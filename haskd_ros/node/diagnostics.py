@@ -1,0 +1,227 @@
+"""What the node tells of itself on /diagnostics. No ROS."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.node.windows import Window
+from haskd_ros.node.worker import FrameCounts
+from haskd_ros.segmenter import Segmentation
+from haskd_ros.taxonomy import UNLABELLED
+
+OK, WARN, ERROR = 0, 1, 2
+"""diagnostic_msgs/DiagnosticStatus levels."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """One task's state; `values` are shown in this order."""
+
+    name: str
+    level: int
+    message: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+def input_status(
+    silence_s: float | None, rate_hz: float, topic: str, warn_s: float, error_s: float, lost: int
+) -> Status:
+    """Are clouds coming?
+
+    Args:
+        silence_s: s since the newest cloud came, by the node's clock; None before the first.
+        rate_hz: of the clouds that came lately.
+        warn_s, error_s: silence that is worth a warning, and an error.
+        lost: clouds lost on the way since the last report.
+    """
+    values = {"topic": topic, "rate (Hz)": f"{rate_hz:.2f}"}
+    if silence_s is None:
+        level, message = WARN, f"no cloud came yet on {topic}"
+    else:
+        values["age of the newest cloud (s)"] = f"{silence_s:.3f}"
+        if silence_s >= warn_s:
+            level = ERROR if silence_s >= error_s else WARN
+            message = f"silent for {silence_s:.1f} s"
+        else:
+            level, message = OK, f"{rate_hz:.1f} Hz"
+    if lost:
+        level, message = max(level, WARN), f"{message}; {lost} clouds lost on the way lately"
+    return Status("input", level, message, values)
+
+
+def latency_status(milliseconds: np.ndarray, limit_ms: float) -> Status:
+    """Message in to message out of the labelled clouds of late.
+
+    Args:
+        milliseconds: [n].
+        limit_ms: that the 95th percentile should keep; 0: none.
+    """
+    if not len(milliseconds):
+        return Status("latency", OK, "no cloud was labelled lately")
+    p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
+    values = {"p50 (ms)": p50, "p95 (ms)": p95, "p99 (ms)": p99, "max (ms)": milliseconds.max()}
+    shown = {name: f"{value:.1f}" for name, value in values.items()} | {
+        "clouds": str(len(milliseconds)),
+        "limit of p95 (ms)": f"{limit_ms:.1f}" if limit_ms else "none",
+    }
+    if limit_ms and p95 > limit_ms:
+        message = f"p95 {p95:.0f} ms is above the limit of {limit_ms:.0f} ms"
+        return Status("latency", WARN, message, shown)
+    return Status("latency", OK, f"p95 {p95:.0f} ms", shown)
+
+
+def frames_status(counts: Mapping[str, int], rejected_lately: Mapping[str, int]) -> Status:
+    """What became of the clouds.
+
+    Args:
+        counts: since the start, by what became of them.
+        rejected_lately: by reason, since the last report.
+    """
+    values = {name: str(count) for name, count in counts.items()}
+    if rejected_lately:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in rejected_lately.items())
+        return Status("frames", WARN, f"rejected lately: {reasons}", values)
+    return Status("frames", OK, f"{counts.get('labelled', 0)} labelled", values)
+
+
+def labels_status(
+    unlabelled: np.ndarray, entropy: np.ndarray, trained_entropy: float | None
+) -> Status:
+    """Do the labels look like those of the training?
+
+    Args:
+        unlabelled: [n] share of the points without a label, of each labelled cloud of late.
+        entropy: [n] their mean entropy over the labelled points, nats; NaN where there is none.
+        trained_entropy: on clouds like the training's, held back from it; None: not known.
+    """
+    if not len(unlabelled):
+        return Status("labels", OK, "no cloud was labelled lately")
+    share = float(unlabelled.mean())
+    known = entropy[~np.isnan(entropy)]
+    mean = float(known.mean()) if len(known) else None
+    values = {
+        "unlabelled (%)": f"{100 * share:.1f}",
+        "mean entropy (nats)": "-" if mean is None else f"{mean:.3f}",
+        "mean entropy in training (nats)": (
+            "not known" if trained_entropy is None else f"{trained_entropy:.3f}"
+        ),
+    }
+    if share > 0.5:
+        return Status("labels", WARN, f"{100 * share:.0f} % of the points have no label", values)
+    if mean is not None and trained_entropy and mean > 2 * trained_entropy:
+        message = (
+            f"the model is unsure: mean entropy {mean:.2f}, in training {trained_entropy:.2f}; "
+            "another sensor or another kind of place?"
+        )
+        return Status("labels", WARN, message, values)
+    return Status("labels", OK, f"{100 * (1 - share):.0f} % of the points labelled", values)
+
+
+def sensor_status(mismatches: Sequence[str] | None) -> Status:
+    """Do the clouds look like those of the training?
+
+    Args:
+        mismatches: in plain words; None: no cloud was compared yet.
+    """
+    if mismatches is None:
+        return Status("sensor", OK, "no cloud was compared with the training's yet")
+    if mismatches:
+        values = {f"mismatch {number}": text for number, text in enumerate(mismatches, 1)}
+        return Status("sensor", WARN, "not like the clouds the model was trained on", values)
+    return Status("sensor", OK, "like the clouds the model was trained on")
+
+
+class Health:
+    """What happened to the node lately, and the statuses that follow from it. Callbacks and the
+    worker note what they do; a timer asks.
+
+    Args:
+        window_s: over which rates and percentiles are taken.
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self._arrivals = Window(window_s)
+        self._latency = Window(window_s)
+        self._unlabelled = Window(window_s)
+        self._entropy = Window(window_s)
+        self._newest_ns: int | None = None
+        self._rejected: Counter[str] = Counter()
+        self._lost = 0
+        self.mismatches: Sequence[str] | None = None
+
+    def activated(self) -> None:
+        """Forget the clouds and the sensor of an earlier time."""
+        self._newest_ns = self.mismatches = None
+
+    def arrived(self, time_s: float, now_ns: int) -> None:
+        """A cloud came.
+
+        Args:
+            time_s: of a clock that never goes back.
+            now_ns: by the node's clock, which may.
+        """
+        self._arrivals.add(time_s)
+        self._newest_ns = now_ns
+
+    def labelled(self, time_s: float, total_ms: float, result: Segmentation) -> None:
+        """A cloud was labelled and published, message in to message out in `total_ms`."""
+        self._latency.add(time_s, total_ms)
+        if not len(result.class_id):
+            return
+        known = result.class_id != UNLABELLED
+        self._unlabelled.add(time_s, 1 - known.mean())
+        entropy = float(result.entropy[known].mean()) if known.any() else math.nan
+        self._entropy.add(time_s, entropy)
+
+    def silence_s(self, now_ns: int) -> float | None:
+        """s since the newest cloud came; None before the first. A clock that has jumped back, as
+        when a bag starts again, starts the silence anew."""
+        if self._newest_ns is None:
+            return None
+        self._newest_ns = min(self._newest_ns, now_ns)
+        return (now_ns - self._newest_ns) / 1e9
+
+    def statuses(
+        self,
+        time_s: float,
+        now_ns: int,
+        topic: str,
+        counts: FrameCounts,
+        trained_entropy: float | None,
+        values: Mapping[str, Any],
+    ) -> list[Status]:
+        """Of an active node.
+
+        Args:
+            time_s, now_ns: as of `arrived`.
+            topic: clouds are waited for on.
+            trained_entropy: of the model's calibration, nats; None: not known.
+            values: the parameters that may change at any time, by name.
+        """
+        for window in (self._arrivals, self._latency, self._unlabelled, self._entropy):
+            window.seconds = values["diagnostics.window"]
+        rejected = counts.rejected_by_reason()
+        lately, self._rejected = rejected - self._rejected, rejected
+        lost, self._lost = counts.lost - self._lost, counts.lost
+        return [
+            input_status(
+                self.silence_s(now_ns),
+                self._arrivals.rate(time_s),
+                topic,
+                values["diagnostics.silence_warn"],
+                values["diagnostics.silence_error"],
+                lost,
+            ),
+            latency_status(self._latency.values(time_s), values["diagnostics.max_latency"]),
+            frames_status(counts.as_dict(), lately),
+            labels_status(
+                self._unlabelled.values(time_s), self._entropy.values(time_s), trained_entropy
+            ),
+            sensor_status(self.mismatches),
+        ]

@@ -1,0 +1,74 @@
+"""Where frames are, for the node: TF by tf2_ros where that is installed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rclpy.time import Time
+
+from haskd_ros.clouds.crop import is_open, matrix_of
+from haskd_ros.clouds.pointcloud import CloudError
+from haskd_ros.errors import InputError
+
+LATEST_S = 0.1
+"""How long a cloud waits for a transform of its own time: TF comes in steps of its own."""
+
+_STEP_S = 0.002
+
+
+class Transforms:
+    """Where other frames are, by tf2_ros where that is installed.
+
+    Args:
+        node: whose clock and topics are used.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._buffer: Any = None
+        self._listener: Any = None
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Begin to listen to TF where the parameters need it: a box in a frame of its own.
+
+        Raises:
+            InputError: tf2_ros is not installed.
+        """
+        if not values["crop.frame"] or is_open(values) or self._buffer is not None:
+            return
+        try:
+            import tf2_ros
+        except ImportError as error:
+            raise InputError(
+                f"parameter crop.frame is {values['crop.frame']!r}, which needs tf2_ros: install "
+                f"it, or leave crop.frame empty for the cloud's own frame ({error})"
+            ) from error
+        self._buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(self._buffer, self._node)
+
+    def matrix(self, target: str, source: str, stamp: Any) -> np.ndarray:
+        """[4, 4] from a source frame to a target frame at a time. Where TF knows the frames, but
+        not yet where they are at that time, waits up to `LATEST_S`; so not to be called by the
+        thread that spins.
+
+        Raises:
+            CloudError: the transform is not known.
+        """
+        import tf2_ros
+
+        end = time.monotonic() + LATEST_S
+        while True:
+            try:
+                found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
+                return matrix_of(found.transform)
+            except tf2_ros.TransformException as error:
+                late = isinstance(error, tf2_ros.ExtrapolationException)
+                if not late or time.monotonic() > end:
+                    raise CloudError(
+                        "no transform to crop.frame",
+                        f"no transform from {source} to {target}: {error}",
+                    ) from error
+            time.sleep(_STEP_S)

@@ -1,0 +1,168 @@
+"""What holds the package's files together."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+import textwrap
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import setuptools
+import yaml
+
+import haskd_ros
+from haskd_ros.node import parameter_table
+from haskd_ros.node.dds import PROFILE, profile_environment
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def parameters():
+    pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
+    from haskd_ros.node import parameters
+
+    return parameters
+
+
+@pytest.fixture
+def distribution(monkeypatch) -> dict:
+    """What setup.py hands to setuptools."""
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    monkeypatch.chdir(REPOSITORY)
+    runpy.run_path("setup.py")
+    return given
+
+
+def test_the_parameter_file_is_the_table():
+    path = REPOSITORY / "config" / "segment.yaml"
+    assert path.read_text() == parameter_table.yaml_text(), (
+        "run python -m haskd_ros.node.parameter_table > config/segment.yaml"
+    )
+    written = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    for info in parameter_table.PARAMETERS:
+        default = list(info.default) if isinstance(info.default, tuple) else info.default
+        value = written.pop(info.name)
+        assert (value, type(value)) == (default, type(default))
+    assert not written
+
+
+def test_the_readme_has_the_table():
+    readme = (REPOSITORY / "README.md").read_text()
+    assert parameter_table.markdown_table() in readme, (
+        "run python -m haskd_ros.node.parameter_table --markdown"
+    )
+
+
+def test_the_descriptors_are_the_table(parameters):
+    for info in parameter_table.PARAMETERS:
+        message = parameters.descriptor(info)
+        assert (message.name, message.description) == (info.name, info.description)
+        assert message.read_only == info.read_only
+        bounds = [*message.floating_point_range, *message.integer_range]
+        expected = [] if info.minimum is None else [(info.minimum, info.maximum)]
+        assert [(bound.from_value, bound.to_value) for bound in bounds] == expected
+        assert all(choice in message.additional_constraints for choice in info.choices)
+
+
+def test_package_xml_is_one_that_ros_recognises(distribution):
+    text = (REPOSITORY / "package.xml").read_text()
+    assert len(text.splitlines()) > 10
+    package = ElementTree.fromstring(text)
+    assert package.get("format") == "3"
+    assert package.findtext("name") == "haskd_ros" == distribution["name"]
+    assert package.findtext("version") == haskd_ros.__version__ == distribution["version"]
+    assert package.findtext("license") == "Apache-2.0"
+    assert package.findtext("export/build_type") == "ament_python"
+    needed = {element.text for element in package.findall("exec_depend")}
+    assert {"rclpy", "sensor_msgs", "std_msgs", "python3-numpy", "python3-yaml"} <= needed
+
+
+def test_every_file_that_is_to_be_installed_is_there(distribution):
+    places = {folder: set(files) for folder, files in distribution["data_files"]}
+    assert places["share/ament_index/resource_index/packages"] == {"resource/haskd_ros"}
+    assert places["share/haskd_ros"] == {"package.xml"}
+    for files in places.values():
+        assert all((REPOSITORY / file).is_file() for file in files)
+    assert os.access(REPOSITORY / "scripts" / "segment", os.X_OK)
+
+
+def test_the_command_line_is_installed(distribution):
+    scripts = distribution["entry_points"]["console_scripts"]
+    assert scripts == ["haskd = haskd_training.__main__:main"]
+
+
+def test_both_halves_are_packaged_with_their_subpackages(distribution):
+    for name, folder in (("haskd_ros", "haskd_ros"), ("haskd_training", "training/haskd_training")):
+        folders = {path.parent for path in (REPOSITORY / folder).rglob("*.py")}
+        expected = {
+            ".".join((name, *path.relative_to(REPOSITORY / folder).parts)) for path in folders
+        }
+        assert {p for p in distribution["packages"] if p.split(".")[0] == name} == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_idle_threads_soon_sleep_unless_the_user_has_decided(given, expected):
+    environment = {**os.environ, **given, "PYTHONPATH": str(REPOSITORY)}
+    for name in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} - given.keys():
+        environment.pop(name, None)
+    code = (
+        "import sys, haskd_ros, os; print(os.environ.get('GOMP_SPINCOUNT'));"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == expected
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
+@pytest.mark.parametrize("package", ["haskd_ros", "haskd_training"])
+def test_numpy_has_no_threads_that_spin_while_the_network_computes(package):
+    code = f"""
+        import os
+        import {package}
+        import numpy
+        numpy.ones((200_000, 3)) @ numpy.eye(3)
+        print(len(os.listdir("/proc/self/task")), "OPENBLAS_NUM_THREADS" in os.environ)
+    """
+    known = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    known = {k: v for k, v in known.items() if k not in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
+    said = subprocess.check_output([sys.executable, "-c", textwrap.dedent(code)], env=known)
+    assert said.split() == [b"1", b"False"]
+
+
+def test_the_dds_profile_is_applied_unless_the_user_has_one(monkeypatch):
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    assert profile_environment() == {"FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE)}
+    monkeypatch.setenv("ROS_DISTRO", "kilted")
+    assert profile_environment() == {"FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE)}
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "mine.xml")
+    assert profile_environment() == {}
+
+
+def test_the_dds_profile_has_room_for_large_clouds():
+    space = {"dds": "http://www.eprosima.com"}
+    profile = ElementTree.parse(PROFILE).getroot()
+    assert profile.findtext(".//dds:segment_size", namespaces=space) == str(32 * 1024**2)
+
+
+def test_rviz_shows_the_coloured_cloud_and_offers_the_entropy():
+    config = yaml.safe_load((REPOSITORY / "config" / "segment.rviz").read_text())
+    displays = {display["Name"]: display for display in config["Visualization Manager"]["Displays"]}
+    classes, entropy = displays["Classes"], displays["Entropy"]
+    assert classes["Topic"]["Value"] == "/segment/output/visualization"
+    assert (classes["Color Transformer"], classes["Enabled"]) == ("RGB8", True)
+    assert (entropy["Channel Name"], entropy["Enabled"]) == ("entropy", False)
+    for display in (classes, entropy):
+        assert display["Topic"]["Reliability Policy"] == "Best Effort"

@@ -1,0 +1,94 @@
+"""What the node says of itself, from numbers that the tests make up."""
+
+import math
+
+import numpy as np
+import pytest
+
+from haskd_ros.node.diagnostics import (
+    ERROR,
+    OK,
+    WARN,
+    Health,
+    frames_status,
+    input_status,
+    labels_status,
+    latency_status,
+    sensor_status,
+)
+from haskd_ros.segmenter import Segmentation
+
+SECOND = 10**9
+
+
+@pytest.mark.parametrize(
+    ("silence", "level"), [(None, WARN), (0.1, OK), (1.0, WARN), (4.9, WARN), (5.0, ERROR)]
+)
+def test_silence_is_told(silence, level):
+    status = input_status(silence, 10.0, "/points", warn_s=1.0, error_s=5.0, lost=0)
+    assert status.level == level
+
+
+@pytest.mark.parametrize(("silence", "level"), [(None, WARN), (0.1, WARN), (5.0, ERROR)])
+def test_clouds_lost_on_the_way_are_worth_a_warning_at_least(silence, level):
+    status = input_status(silence, 10.0, "/points", warn_s=1.0, error_s=5.0, lost=7)
+    assert status.level == level
+    assert status.message.endswith("; 7 clouds lost on the way lately")
+
+
+def test_the_clock_that_goes_back_is_not_a_silence():
+    health = Health(10.0)
+    assert health.silence_s(0) is None
+    health.arrived(0.0, 100 * SECOND)
+    assert health.silence_s(103 * SECOND) == 3.0
+    # The bag starts again: no cloud came since, and the silence is measured from there
+    assert health.silence_s(10 * SECOND) == 0.0
+    assert health.silence_s(12 * SECOND) == 2.0
+
+
+def test_latency_is_judged_by_its_95th_percentile():
+    # 1 .. 100 ms: 95 % of them up to 95.05
+    milliseconds = np.arange(1.0, 101.0)
+    status = latency_status(milliseconds, 96.0)
+    assert (status.level, status.values["p50 (ms)"], status.values["p95 (ms)"]) == (
+        OK, "50.5", "95.0",
+    )  # fmt: skip
+    assert latency_status(milliseconds, 95.0).level == WARN
+    assert latency_status(milliseconds, 0.0).level == OK
+    assert latency_status(np.empty(0), 1.0).level == OK
+
+
+def test_rejections_are_news_once():
+    assert frames_status({"labelled": 3}, {}).level == OK
+    status = frames_status({"labelled": 3}, {"no field x": 2})
+    assert (status.level, status.message) == (WARN, "rejected lately: 2 no field x")
+
+
+def segmentation(class_id, entropy):
+    return Segmentation(np.array(class_id, np.uint8), np.ones(4, np.float32), np.array(entropy))
+
+
+def test_entropy_is_that_of_the_labelled_points():
+    health = Health(10.0)
+    health.labelled(0.0, 5.0, segmentation([0, 1, 255, 255], [0.1, 0.3, 9.0, 9.0]))
+    health.labelled(1.0, 5.0, segmentation([255] * 4, [9.0] * 4))
+    unlabelled, entropy = health._unlabelled.values(1.0), health._entropy.values(1.0)
+    assert unlabelled.tolist() == [0.5, 1.0]
+    assert entropy[0] == pytest.approx(0.2) and math.isnan(entropy[1])
+
+
+def test_a_model_that_is_unsure_is_told():
+    share = np.array([0.1, 0.2])
+    assert labels_status(share, np.array([0.3, np.nan]), 0.2).level == OK
+    status = labels_status(share, np.array([0.5, 0.3]), 0.19)
+    assert status.level == WARN and "mean entropy 0.40, in training 0.19" in status.message
+    assert labels_status(share, np.array([9.0]), None).level == OK
+    assert labels_status(np.array([0.6]), np.array([np.nan]), 0.2).level == WARN
+
+
+def test_every_mismatch_is_listed():
+    assert sensor_status(None).level == OK
+    assert sensor_status([]).level == OK
+    status = sensor_status(["range 1 m", "intensity 3"])
+    assert status.level == WARN
+    assert list(status.values.values()) == ["range 1 m", "intensity 3"]

@@ -1,0 +1,188 @@
+"""The other side of the node: a process to be started, a robot that sends it clouds and listens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import Header
+
+from haskd_ros.clouds.pointcloud import create_cloud
+from haskd_training.robot.node_client import final_counts
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOMAIN = 1 + os.getpid() % 99
+"""Of the node that most tests share; a test's own node lives in the next one."""
+WAIT_S = 60.0
+PATIENCE_S = 10.0
+"""For an answer to a service call; then the node is asked again."""
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")])
+
+
+def python_path() -> str:
+    """This repository, and then where a sourced ROS installation keeps its packages."""
+    return os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+
+
+class NodeProcess:
+    """`python -m haskd_ros` and what it logs."""
+
+    def __init__(self, folder: Path, domain: int, *parameters: str, namespace: str = "") -> None:
+        self._log = folder / f"node{namespace.replace('/', '-')}.log"
+        arguments = [part for parameter in parameters for part in ("-p", parameter)]
+        if namespace:
+            arguments += ["-r", f"__ns:={namespace}"]
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "haskd_ros", "--ros-args", *arguments],
+                env={**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": python_path()},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_for_log(self, text: str) -> None:
+        wait_until(lambda: text in self.log or self.process.poll() is not None)
+        assert text in self.log, self.log
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of the clouds, as the line says that an ended node has left."""
+        return final_counts(self.log)
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """The exit code after a signal that comes again and again, as from an impatient user."""
+        wait_until(lambda: self.process.send_signal(number) or self.process.poll() is not None)
+        return self.process.returncode
+
+
+class Robot:
+    """The other side of the node's topics and services."""
+
+    def __init__(self, domain: int) -> None:
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self.node = rclpy.create_node("robot", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.received: dict[str, list] = {}
+        self._points: Publisher | None = None
+        self._clients: dict[str, Client] = {}
+
+    def publish_on(self, topic: str) -> None:
+        """Send clouds on this topic from now on."""
+        self._points = self.node.create_publisher(PointCloud2, topic, BEST_EFFORT)
+
+    def subscribe(self, topic: str, message_type: type = PointCloud2, qos=10) -> None:
+        """Collect what comes on a topic from now on; without a leading / it is one of the node."""
+        if topic in self.received:
+            self.received[topic].clear()
+            return
+        self.received[topic] = []
+        name = topic if topic.startswith("/") else f"/segment/{topic}"
+        self.node.create_subscription(message_type, name, self.received[topic].append, qos)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        wait_until(condition, lambda: self._executor.spin_once(timeout_sec=0.05))
+
+    def send(self, cloud: PointCloud2) -> None:
+        if self._points is None:
+            self.publish_on("/segment/input/points")
+        self.wait(lambda: self._points.get_subscription_count() > 0)
+        self._points.publish(cloud)
+
+    def label(self, cloud: PointCloud2, topic: str = "output/segmentation") -> PointCloud2:
+        """The node's answer to a cloud; asked again where best effort was not enough."""
+        cloud.header.stamp = self.node.get_clock().now().to_msg()
+        answers = self.received[topic]
+        asked = 0.0
+
+        def answered() -> bool:
+            nonlocal asked
+            if time.monotonic() > asked + 2.0:
+                asked = time.monotonic()
+                self.send(cloud)
+            return any(answer.header == cloud.header for answer in answers)
+
+        self.wait(answered)
+        return answers[-1]
+
+    def call(self, service_type: type, name: str, request):
+        # A new one for each call would be remembered by the node's middleware, one and all.
+        client = self._clients.get(name)
+        if client is None:
+            client = self.node.create_client(service_type, f"/segment/{name}")
+            self._clients[name] = client
+        asked: list[Future] = []
+        again = 0.0
+
+        def answered() -> bool:
+            # A node that has not yet discovered this client sends its answer to nobody
+            # (ros2/rmw_fastrtps#842), which a client can only tell by waiting in vain.
+            nonlocal again
+            if time.monotonic() > again and client.service_is_ready():
+                again = time.monotonic() + PATIENCE_S
+                asked.append(client.call_async(request))
+            return any(future.done() for future in asked)
+
+        self.wait(answered)
+        return next(future.result() for future in asked if future.done())
+
+    def change(self, transition: str) -> bool:
+        """Lead the node through a transition of its life cycle; whether it went."""
+        request = ChangeState.Request()
+        request.transition.label = transition
+        return self.call(ChangeState, "change_state", request).success
+
+    def set_parameter(self, name: str, value) -> tuple[bool, str]:
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        response = self.call(
+            SetParameters, "set_parameters", SetParameters.Request(parameters=[parameter])
+        )
+        return response.results[0].successful, response.results[0].reason
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+def wait_until(condition: Callable[[], bool], meanwhile=lambda: time.sleep(0.05)) -> None:
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        meanwhile()
+
+
+def some_points(count: int = 2000) -> np.ndarray:
+    random = np.random.default_rng(0)
+    points = np.zeros(count, POINT)
+    for name in ("x", "y", "z"):
+        points[name] = random.uniform(-20, 20, count)
+    points["intensity"] = random.uniform(0, 255, count)
+    return points
+
+
+def cloud_of(points: np.ndarray) -> PointCloud2:
+    return create_cloud(Header(frame_id="lidar"), points, PointCloud2, PointField)

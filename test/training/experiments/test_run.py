@@ -1,0 +1,234 @@
+"""`haskd run` on a small simulated drive: from the bag to a calibrated student and its report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_run import METHOD, quiet, small_drive
+
+from haskd_ros import model_file
+from haskd_ros.errors import InputError
+from haskd_ros.segmenter import Segmenter
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.core.settings import load_settings
+from haskd_training.data.cache import Cache
+from haskd_training.data.splits import SplitConfig, make_split
+from haskd_training.evaluation.student_cost import same_network, tensors
+from haskd_training.experiments.run import RunConfig, held_back, run
+from haskd_training.metrics.confusion import mean_iou
+from recorded_bags import Scene, write_bag
+from small_street import street, street_cache
+
+
+def settings(*assignments: str) -> RunConfig:
+    return load_settings(RunConfig, None, [*METHOD, "prepare.overlays=0", *assignments])
+
+
+def stages(out: Path) -> set[str]:
+    return {folder.name for folder in (out / "stages").iterdir()}
+
+
+def kinds(names: set[str]) -> list[str]:
+    return sorted(name.rpartition("-")[0] for name in names)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs") / "first"
+
+
+@pytest.fixture(scope="module")
+def result(drive, out):
+    return run([drive], out, "simulation", settings(), quiet, attribution="Nobody, CC0")
+
+
+def test_a_bag_becomes_a_calibrated_model(result):
+    segmenter = Segmenter.load(result.model)
+    assert segmenter.metadata.temperature == result.calibration.temperature != 1
+    assert segmenter.metadata.provenance["attribution"] == "Nobody, CC0"
+    points = result.caches[0].sweep(0).points
+    assert set(np.unique(segmenter(points).class_id)) <= set(range(len(segmenter.taxonomy)))
+    # 20 sweeps: 0.2, 0.1 and 0.2 of them held back
+    roles = ("train", "calibration", "validation", "test")
+    assert [len(getattr(result.split, role)) for role in roles] == [10, 4, 2, 4]
+    assert result.student.sweeps == 4
+
+
+def test_two_bags_may_not_take_the_same_labels(tmp_path):
+    (tmp_path / "labels").mkdir()
+    np.zeros(4, "<u4").tofile(tmp_path / "labels/000000.label")
+    bags = [write_bag(tmp_path / name, Scene()) for name in ("one", "two")]
+    config = settings(f"prepare.label_folder={tmp_path / 'labels'}")
+    for given in ({"bags": bags}, {"bags": bags[:1], "test": bags[1:]}):
+        with pytest.raises(InputError, match="2 recordings would take their labels from"):
+            run(out=tmp_path / "run", labels="semantickitti", config=config, steps=quiet, **given)
+    assert not (tmp_path / "run/caches").exists()
+
+
+def test_the_report_is_one_page_with_what_the_run_found(result):
+    page = result.report.read_text()
+    headings = re.findall(r"<h2>(.+)</h2>", page)
+    assert headings == [
+        "Scores",
+        "Predictions",
+        "Are the probabilities honest?",
+        "The teacher",
+        "Images that taught",
+        "Who is adept at what",
+        "Training",
+        "Data",
+        "What it cost",
+        "Provenance",
+    ]
+    for evaluation in (result.baseline, result.student):
+        assert f"{100 * mean_iou(evaluation.counts):.1f} %" in page
+    assert "on 4 test sweeps that had no part in training" in page
+    assert "the same tensors as trained on labels alone" in page
+    assert "student.voxel_size" in page
+    # Nothing but itself: no address outside of the page, all pictures inside
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    # confusions, IoU by range, 2 predictions, 6 contact sheets, curves of 3 trainings
+    assert page.count("data:image/") == 2 + 2 + 6 + 3
+
+
+def test_the_distilled_student_is_the_network_that_it_was(result, out):
+    (plain,) = out.glob("stages/baseline-*/model.safetensors")
+    assert same_network(plain, result.model)
+    states = [model_file.load(path)[0].state_dict() for path in (plain, result.model)]
+    sizes = [sum(value.nbytes for value in state.values()) for state in states]
+    assert sizes[0] == sizes[1]
+    assert list(tensors(plain)) == list(tensors(result.model))
+    # What differs is what it learned, and in the file the header that says so.
+    name = next(name for name in states[0] if name.endswith("weight"))
+    assert not np.array_equal(states[0][name], states[1][name])
+
+
+def test_a_second_call_does_nothing_again(result, out, drive):
+    def written() -> dict[Path, int]:
+        files = (path for path in (out / "stages").rglob("*") if path.is_file())
+        # The clock of a stage goes on while it is looked at.
+        return {p: p.stat().st_mtime_ns for p in files if p.name != "seconds.json"}
+
+    before, model = written(), result.model.read_bytes()
+    again = run([drive], out, "simulation", settings(), quiet, attribution="Nobody, CC0")
+    assert written() == before
+    assert again.model.read_bytes() == model
+    np.testing.assert_array_equal(again.student.counts, result.student.counts)
+
+
+def test_a_changed_setting_redoes_what_depends_on_it(result, out, drive):
+    before = stages(out)
+    # On how loudly the teacher speaks nothing depends but the student
+    changed = settings("distillation.teacher_weight=0.25")
+    run([drive], out, "simulation", changed, quiet, attribution="Nobody, CC0")
+    louder = stages(out) - before
+    assert kinds(louder) == ["student"]
+    # On the images what is made of them; the baseline and its snapshots stay
+    fewer = settings("selection.images=1", "selection.window_s=0.2")
+    run([drive], out, "simulation", fewer, quiet, attribution="Nobody, CC0")
+    redone = stages(out) - before - louder
+    assert kinds(redone) == ["features", "said-by-teacher", "selection", "student", "teacher"]
+    # On whom else the teachers explain nothing that they learn themselves
+    more = settings("student.split.explain_held_back=true")
+    run([drive], out, "simulation", more, quiet, attribution="Nobody, CC0")
+    assert kinds(stages(out) - before - louder - redone) == ["student"]
+
+
+def test_of_a_recording_that_joins_only_its_own_sweeps_are_looked_at(result, out, drive, tmp_path):
+    def looked_at() -> dict[Path, int]:
+        files = (out / "stages").rglob("*-*.safetensors")
+        return {p: p.stat().st_mtime_ns for p in files if "student" not in p.parts[-2]}
+
+    before, stages_before = looked_at(), stages(out)
+    more = small_drive(tmp_path, seed=2, duration_s=0.5)
+    with_more = run(
+        [drive], out, "simulation", settings(), quiet, unlabelled=[more], attribution="Nobody, CC0"
+    )
+    assert len(with_more.split.unlabelled) == len(result.split.unlabelled) + 5
+    assert kinds(stages(out) - stages_before) == ["student"]
+    after = looked_at()
+    assert {path: after[path] for path in before} == before
+    # By image selection, features, teacher, two snapshots and the experts together
+    new = sorted(path.parent.name.rsplit("-", 1)[0] for path in after.keys() - before.keys())
+    folders = ["features", "said-by-experts", "said-by-snapshot-1", "said-by-snapshot-2",
+               "said-by-teacher", "selection"]  # fmt: skip
+    assert new == sorted(5 * folders)
+
+
+def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):
+    # Half a second: 5 sweeps; it has labels, which nobody is to see
+    more = small_drive(tmp_path, seed=2, duration_s=0.5)
+    config = settings("distillation.teacher=none")
+    result = run([drive], tmp_path / "run", "simulation", config, quiet, unlabelled=[more])
+    assert len(result.split.unlabelled) == 5
+    assert result.split.learned[10:] == result.split.unlabelled
+    for place in result.split.unlabelled:
+        assert (result.split.sweep(place).label == UNLABELLED).all()
+    # 10 labelled and 5 unlabelled sweeps, one a step and epoch
+    (said,) = (tmp_path / "run/stages").glob("said-by-experts-*")
+    assert len(list(said.glob("*-*.safetensors"))) == 15
+    _, metadata = model_file.load(result.model)
+    assert metadata.provenance["sweeps"] == 15
+    page = result.report.read_text()
+    assert "5 sweeps without labels, or with labels that stay unread" in page
+    assert "The teacher" not in page
+
+
+def test_labels_of_sweeps_that_serve_as_unlabelled_are_hidden(drive_cache, tmp_path):
+    labelled, other = Cache.open(drive_cache), Cache.open(street_cache(tmp_path, sweeps=3))
+    split = make_split([labelled], SplitConfig(explain_held_back=False), unlabelled=[other])
+    assert len(split.unlabelled) == 3
+    assert all((split.sweep(place).label == UNLABELLED).all() for place in split.unlabelled)
+    assert split.class_counts(split.unlabelled).tolist() == [0] * len(labelled.taxonomy)
+    assert split.caches[1].taxonomy == labelled.taxonomy
+
+
+def test_without_a_camera_the_run_stops_before_any_training(tmp_path):
+    bag = write_bag(tmp_path, Scene(clouds=20, images=0, points=street))
+    advice = "no images in the bags.*record a camera, or set distillation.teacher=none"
+    with pytest.raises(InputError, match=advice):
+        run([bag], tmp_path / "run", "pandaset", settings(), quiet)
+    assert not (tmp_path / "run/stages").exists()
+
+
+def test_without_sweeps_to_calibrate_on_the_run_stops_before_any_training(drive, tmp_path):
+    with pytest.raises(InputError, match=r"raise split\.calibration"):
+        run([drive], tmp_path, "simulation", settings("student.split.calibration=0"), quiet)
+    assert not (tmp_path / "stages").exists()
+
+
+def test_a_2d_network_goes_the_same_way_and_no_test_sweeps_are_admitted(drive, tmp_path):
+    blocks = ("student.split.calibration=0.4", "student.split.validation=0.3")
+    config = settings("student.size=R", "student.split.test=0", *blocks)
+    result = run([drive], tmp_path, "simulation", config, quiet)
+    _, metadata = model_file.load(result.model)
+    assert metadata.architecture == "range_view"
+    seen = result.caches[0].statistics["elevation_deg"]
+    low, high = metadata.arguments["elevation"]
+    assert -90 < low < seen["min"] < seen["max"] < high < 90
+    assert kinds(stages(tmp_path)) == [
+        "baseline",
+        "expertise",
+        "features",
+        "said-by-experts",
+        "said-by-snapshot-1",
+        "said-by-snapshot-2",
+        "said-by-teacher",
+        "selection",
+        "student",
+        "teacher",
+    ]
+    # 0.3 of 20 sweeps
+    assert result.student.sweeps == 6
+    page = result.report.read_text()
+    assert "6 validation sweeps, which also picked the epoch, since no test sweeps" in page
+
+
+def test_a_role_that_whole_recordings_serve_takes_nothing_from_the_others():
+    config = SplitConfig(calibration=0.1, validation=0.2, test=0.3)
+    assert held_back(config, test=[], validation=[1]) == SplitConfig(
+        calibration=0.1, validation=0, test=0.3
+    )

@@ -1,0 +1,66 @@
+"""Augmentation moves points and never tears a sweep from its labels."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haskd_training.learning.augmentation import AugmentationConfig, augment
+
+OFF = AugmentationConfig(rotation_deg=0, flip=False, scale=0, shift_m=0, drop=0, intensity=0)
+
+
+def sweep():
+    return np.random.default_rng(0).uniform(-30, 30, (200, 4)).astype(np.float32)
+
+
+def moved(points, config, seed):
+    """The changed points alone."""
+    return augment(points, config, np.random.default_rng(seed))[0]
+
+
+def test_with_everything_switched_off_nothing_changes():
+    points = sweep()
+    changed = moved(points, OFF, 1)
+    np.testing.assert_array_equal(changed, points)
+
+
+@given(st.integers(0, 2**32))
+def test_rotation_and_flip_keep_heights_and_all_distances(seed):
+    points = sweep()
+    config = OFF.model_copy(update={"rotation_deg": 180.0, "flip": True})
+    changed = moved(points, config, seed)
+    np.testing.assert_allclose(changed[:, 2:], points[:, 2:], atol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(changed[:100, :3] - changed[100:, :3], axis=1),
+        np.linalg.norm(points[:100, :3] - points[100:, :3], axis=1),
+        rtol=1e-4,
+    )
+
+
+@given(st.integers(0, 2**32))
+def test_size_and_brightness_stay_within_their_ranges(seed):
+    points = np.array([[10.0, 0, 0, 0.5], [0, 0, 0, 0.5]], np.float32)
+    config = OFF.model_copy(update={"scale": 0.05, "intensity": 0.1})
+    changed = moved(points, config, seed)
+    assert 9.5 - 1e-3 <= np.linalg.norm(changed[0, :3] - changed[1, :3]) <= 10.5 + 1e-3
+    assert 0.45 - 1e-6 <= changed[0, 3] <= 0.55 + 1e-6
+
+
+def test_the_same_seed_gives_the_same_sweep_and_another_seed_another():
+    points = sweep()
+    first, again, other = (moved(points, AugmentationConfig(drop=0), seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+@given(st.integers(0, 2**32), st.floats(0, 0.9))
+def test_thinning_keeps_each_label_at_its_point_and_no_more_than_asked(seed, share):
+    points = sweep()
+    points[:, 3] = np.arange(200)  # a point's label is told by its intensity
+    config = OFF.model_copy(update={"drop": share})
+    kept, chosen = augment(points, config, np.random.default_rng(seed))
+    labels = np.flatnonzero(chosen)
+    np.testing.assert_array_equal(kept[:, 3], labels)
+    assert (np.diff(labels) > 0).all()
+    # 200 draws at a rate of at most `share`: six standard deviations of sqrt(200) / 2 and more
+    assert len(kept) >= 200 * (1 - share) - 45

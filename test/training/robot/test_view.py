@@ -1,0 +1,73 @@
+"""Looking at clouds where there is no display, and at models."""
+
+from __future__ import annotations
+
+import matplotlib.image
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from haskd_ros.errors import InputError
+from haskd_training.commands.app import app
+from haskd_training.robot.view import frames_of_bag, frames_of_cache, model_table
+
+
+@pytest.fixture(autouse=True)
+def without_display(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_cache_shows_its_truth(drive_cache):
+    frames = frames_of_cache(drive_cache, None, "cpu")
+    assert frames.count == 20
+    shown = frames.frame(3)
+    ((title, labels),) = shown.labellings
+    assert (shown.name, title, len(labels)) == ("drive, sweep 3", "truth", len(shown.points))
+
+
+def test_a_bag_shows_what_the_model_says(drive, tiny_model, tmp_path):
+    frames = frames_of_bag(drive, tiny_model, None, "cpu")
+    ((title, labels),) = frames.frame(19).labellings
+    assert title == "tiny.safetensors" and set(labels) <= {0, 1, 2, 255}
+    picture = tmp_path / "cloud.png"
+    arguments = ["view", str(drive), "--model", str(tiny_model), "--out", str(picture)]
+    found = CliRunner().invoke(app, arguments)
+    assert found.exit_code == 0, found.output
+    pixels = matplotlib.image.imread(picture)
+    # car (0, 0, 142) of the tiny model is somewhere in it
+    assert (np.abs(255 * pixels[..., :3] - [0, 0, 142]).max(-1) < 2).any()
+
+
+def test_a_bag_is_leafed_through_in_any_order(drive, tiny_model):
+    frames = frames_of_bag(drive, tiny_model, None, "cpu")
+    straight_on = [frames.frame(number).points for number in range(20)]
+    assert not any(map(np.array_equal, straight_on, straight_on[1:]))
+    for number in (0, 3, 3, 4, 1, 19, 0):
+        shown = frames.frame(number)
+        assert shown.name == f"drive, cloud {number}"
+        assert np.array_equal(shown.points, straight_on[number])
+
+
+def test_without_a_display_a_picture_is_written(drive_cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, ["view", str(drive_cache), "--cloud", "2"])
+    assert found.exit_code == 0, found.output
+    assert (tmp_path / "drive-2.png").stat().st_size > 10_000
+
+
+def test_what_can_not_be_shown_is_said(drive_cache, tiny_model):
+    with pytest.raises(InputError, match="have different classes"):
+        frames_of_cache(drive_cache, tiny_model, "cpu")
+    found = CliRunner().invoke(app, ["view", str(drive_cache), "--cloud", "20"])
+    assert isinstance(found.exception, InputError)
+    assert str(found.exception) == "there is no cloud 20; there are 20, counted from 0"
+
+
+def test_a_model_tells_of_itself(tiny_model):
+    console = Console(record=True, width=120)
+    console.print(model_table(tiny_model))
+    text = console.export_text()
+    for part in ("road, car, building", "voxels of 0.5 m", "255 stands for a full return"):
+        assert part in text

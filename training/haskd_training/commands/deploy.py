@@ -1,0 +1,140 @@
+"""Commands with a finished model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from haskd_training.commands.options import (
+    CloudTopic,
+    Device,
+)
+from haskd_training.core.progress import console, step
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="model file")],
+    cache: Annotated[Path, typer.Argument(help="folder made by prepare")],
+    out: Annotated[
+        Path | None, typer.Option(help="folder for evaluation.json and the plots")
+    ] = None,
+    device: Device = "auto",
+    max_range: Annotated[
+        float | None, typer.Option(help="m; points further away don't count")
+    ] = None,
+) -> None:
+    """Score a model on labelled sweeps: IoU by class and by distance."""
+    from haskd_training.experiments.evaluate import evaluate_model, table
+
+    with step("evaluating") as progress:
+        evaluation = evaluate_model(model, cache, out, device, max_range, progress)
+    console.print(table(evaluation))
+    if out is not None:
+        console.print(f"wrote {out}")
+
+
+def segment(
+    model: Annotated[Path, typer.Argument(help="model file")],
+    bag: Annotated[Path, typer.Argument(help="recording whose clouds are to be labelled")],
+    out: Annotated[Path, typer.Option(help="bag to write")],
+    topic: CloudTopic = None,
+    device: Device = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="a parameter of the node"),
+    ] = None,
+) -> None:
+    """Label a recording as the node would: a copy of the bag with labelled clouds in it."""
+    from haskd_ros.clouds.memory import keep_freed_memory
+    from haskd_training.robot.segment_bag import parse, segment_bag
+
+    keep_freed_memory()
+
+    with step(f"labelling {bag.name}") as progress:
+        found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
+    rate = found.labelled / found.seconds
+    console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")
+    for reason, count in found.rejected.items():
+        console.print(f"{count} clouds not labelled: {reason}", style="yellow")
+    console.print(f"bag: {out}")
+
+
+def view(
+    path: Annotated[Path, typer.Argument(help="a bag, a folder made by prepare, or a model file")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="that labels; for a bag the shipped one is the default"),
+    ] = None,
+    cloud: Annotated[int, typer.Option(help="number of the cloud, from 0")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="picture to write (PNG); default: a window")
+    ] = None,
+    topic: CloudTopic = None,
+    device: Device = "auto",
+) -> None:
+    """Look at labelled clouds; of a model file, at what it tells of itself."""
+    from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_training.robot import view as viewer
+
+    if path.suffix == ".safetensors" and path.is_file():
+        console.print(viewer.model_table(path))
+        return
+    if viewer.is_cache(path):
+        frames = viewer.frames_of_cache(path, model, device)
+    else:
+        frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
+    if out is None and viewer.has_display():
+        viewer.show(frames, cloud, console.print)
+        return
+    picture = out or Path(f"{path.resolve().name}-{cloud}.png")
+    viewer.write_picture(frames, cloud, picture)
+    console.print(f"picture: {picture}" + ("" if out else " (there is no display)"))
+
+
+def benchmark(
+    bag: Annotated[Path, typer.Argument(help="recording whose clouds are played")],
+    out: Annotated[Path, typer.Option(help="folder for benchmark.json, a plot and the logs")],
+    model: Annotated[
+        list[Path] | None, typer.Option(help="model file, again for more; default: the shipped one")
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="auto, fp32, or torch: no compiled kernels; again for more"),
+    ] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="clouds a second, again for more; default: 10")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="clouds a round")] = 100,
+    rounds: Annotated[int, typer.Option(help="turns of each candidate")] = 2,
+    points: Annotated[
+        int | None, typer.Option(help="drawn from each cloud: a smaller sensor; default: all")
+    ] = None,
+    topic: CloudTopic = None,
+) -> None:
+    """How long the live node takes, message in to message out; candidates side by side."""
+    from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_training.robot.benchmark import benchmark as work
+    from haskd_training.robot.benchmark import tables
+
+    models, backends = model or [DEFAULT_MODEL], backend or ["auto"]
+    rates = rate or [10.0]
+    measured = work(bag, models, backends, rates, frames, rounds, out, topic, step, points)
+    for table in tables(measured):
+        console.print(table)
+    console.print(f"figures: {out / 'benchmark.json'}; plot: {out / 'benchmark.png'}")
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="model file of a range-view network (size R)")],
+    onnx: Annotated[Path, typer.Option(help="ONNX file to write")],
+) -> None:
+    """Write a model as ONNX, checked against torch."""
+    from haskd_training.robot.onnx_export import export_onnx
+
+    found = export_onnx(model, onnx)
+    console.print(
+        f"{found.path}: scores of {found.points:,} points differ from torch's by at most "
+        f"{found.difference:.1g} of the largest"
+    )

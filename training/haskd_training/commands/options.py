@@ -1,0 +1,32 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with settings", show_default=False)
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="one setting; a wrong KEY is answered with those there are",
+    ),
+]
+Caches = Annotated[list[Path], typer.Argument(help="folders made by prepare")]
+LABEL_MAP = typer.Option(help="label map: a YAML file, or pandaset, semantickitti, simulation")
+Whole = Annotated[
+    list[Path] | None,
+    typer.Option(help="a cache that serves this alone; nothing else is held back for it then"),
+]
+CloudTopic = Annotated[str | None, typer.Option(help="topic of the clouds; default: the only one")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N")]
+Attribution = Annotated[
+    str | None,
+    typer.Option(help="whom the data's licence wants credited, for the model file"),
+]

@@ -1,0 +1,80 @@
+"""Commands that make data: recordings, caches, chosen images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from haskd_training.commands.options import (
+    LABEL_MAP,
+    Assignments,
+    Caches,
+    ConfigFile,
+)
+from haskd_training.core.progress import console, step
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(help="the bag's folder; must not exist")],
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """Write a simulated camera + LiDAR bag with a label on every point."""
+    from haskd_training.core.settings import load_settings
+    from haskd_training.simulation import SimulationConfig
+    from haskd_training.simulation import simulate as run
+
+    settings = load_settings(SimulationConfig, config, set_ or ())
+    with step("simulating") as progress:
+        run(out, settings, progress)
+    console.print(f"wrote {out}")
+
+
+def prepare(
+    bags: Annotated[list[Path], typer.Argument(help="bag folders or files")],
+    out: Annotated[Path, typer.Option(help="folder of the cache")],
+    labels: Annotated[str | None, LABEL_MAP] = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """Turn recorded bags into time-matched, calibrated samples."""
+    from haskd_training.core.settings import load_settings
+    from haskd_training.data.prepare import PrepareConfig
+    from haskd_training.data.prepare import prepare as run
+    from haskd_training.data.prepare_report import render
+
+    settings = load_settings(PrepareConfig, config, set_ or ())
+    with step("preparing") as progress:
+        report = run(bags, labels, out, settings, progress)
+    console.print(render(report))
+
+
+def select(
+    caches: Caches,
+    model: Annotated[Path, typer.Option(help="model file trained on labels alone")],
+    out: Annotated[Path, typer.Option(help="folder of the selection")],
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """Choose the images that teach about each sweep, and show why."""
+    from haskd_training.core.settings import load_settings
+    from haskd_training.data.cache import Cache
+    from haskd_training.data.sweep_ref import SweepRef
+    from haskd_training.images.candidates import SelectionConfig
+    from haskd_training.images.selection import select as work
+    from haskd_training.reports.contact_sheets import table
+    from haskd_training.reports.html_page import Report, write
+    from haskd_training.reports.stage_sections import selection_section
+
+    settings = load_settings(SelectionConfig, config, set_ or ())
+    opened = [Cache.open(path) for path in caches]
+    sweeps = [SweepRef(number, i) for number, cache in enumerate(opened) for i in range(len(cache))]
+    with step("choosing images") as progress:
+        selection = work(opened, sweeps, model, out, settings, progress)
+    console.print(table(selection))
+    with step("writing the report"):
+        section = selection_section(opened, selection, out / "pictures")
+        write(Report("Images that teach", [section]), out / "report.html")
+    console.print(f"report: {out / 'report.html'}")

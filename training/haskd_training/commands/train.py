@@ -1,0 +1,149 @@
+"""Commands that train."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markdown import Markdown
+
+from haskd_training.commands.options import (
+    LABEL_MAP,
+    Assignments,
+    Attribution,
+    Caches,
+    ConfigFile,
+    Whole,
+)
+from haskd_training.core.progress import console, step
+
+
+def baseline(
+    caches: Caches,
+    out: Annotated[Path, typer.Option(help="folder of the run")],
+    attribution: Attribution = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """Train the LiDAR-only student on labels alone."""
+    from haskd_training.core.settings import load_settings
+    from haskd_training.data.cache import Cache
+    from haskd_training.data.splits import make_split
+    from haskd_training.learning.baseline import baseline as run
+    from haskd_training.learning.student import StudentConfig
+
+    settings = load_settings(StudentConfig, config, set_ or ())
+    split = make_split([Cache.open(path) for path in caches], settings.split).labelled()
+    with step("training") as progress:
+        result = run(split, out, settings, attribution, progress)
+    score = (
+        "no validation split"
+        if result.validation_miou is None
+        else f"validation mIoU {100 * result.validation_miou:.1f} %"
+    )
+    console.print(
+        f"{result.model}: epoch {result.best_epoch}, {score}, "
+        f"{result.seconds / 60:.1f} minutes of training"
+    )
+
+
+def run(
+    bags: Annotated[list[Path], typer.Argument(help="labelled bags, camera and LiDAR")],
+    out: Annotated[Path, typer.Option(help="folder of the run")],
+    labels: Annotated[str, LABEL_MAP],
+    unlabelled: Annotated[
+        list[Path] | None, typer.Option(help="a bag without labels to learn from as well")
+    ] = None,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="a labelled bag to score on; nothing of the other bags is held back for it then"
+        ),
+    ] = None,
+    attribution: Attribution = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """From bags to a distilled model and a report on it; what is finished is not done again."""
+    from haskd_training.core.settings import load_settings
+    from haskd_training.experiments.run import RunConfig, score_table
+    from haskd_training.experiments.run import run as work
+
+    settings = load_settings(RunConfig, config, set_ or ())
+    result = work(bags, out, labels, settings, step, unlabelled or (), test or (), attribution)
+    if result is not None:
+        console.print(score_table(result))
+        console.print(f"model: {result.model}; report: {result.report}")
+
+
+def ablate(
+    caches: Caches,
+    out: Annotated[Path, typer.Option(help="folder of all runs")],
+    calibration: Whole = None,
+    validation: Whole = None,
+    test: Whole = None,
+    unlabelled: Annotated[
+        list[Path] | None, typer.Option(help="a cache to learn from without its labels")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="folder for ablation.json and ablation.md")
+    ] = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """What each part of the method is worth: every row of the table on every seed."""
+    from haskd_training.core.settings import load_settings
+    from haskd_training.data.cache import Cache
+    from haskd_training.data.splits import make_split
+    from haskd_training.experiments import ablation_table
+    from haskd_training.experiments.ablation import ablate as work
+    from haskd_training.experiments.ablation_rows import AblationConfig
+    from haskd_training.experiments.run import held_back
+
+    started = time.perf_counter()
+    settings = load_settings(AblationConfig, config, set_ or ())
+    whole = {
+        role: [Cache.open(path) for path in given or ()]
+        for role, given in (
+            ("calibration", calibration), ("validation", validation), ("test", test)
+        )
+    }  # fmt: skip
+    shares = held_back(settings.method.student.split, **whole)
+    opened = [Cache.open(path) for path in caches]
+    silent = [Cache.open(path) for path in unlabelled or ()]
+    split = make_split(opened, shares, **whole, unlabelled=silent)
+    scores = work(split, out, settings, step)
+    with step("measuring the students"):
+        summary = ablation_table.summarise(scores, split, settings)
+    command = shlex.join(["haskd", *sys.argv[1:]])
+    summary |= ablation_table.circumstances(command, time.perf_counter() - started)
+    console.print(Markdown(ablation_table.markdown(summary)))
+    if results is not None:
+        ablation_table.write(summary, results)
+        console.print(f"wrote {results / 'ablation.md'}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for everything the demo makes")] = Path("demo"),
+    bag: Annotated[
+        Path | None, typer.Option(help="a recorded bag instead of a simulated one")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="label map of the recorded bag")] = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """The whole path: bag, training, live node, scores, picture."""
+    from haskd_training.experiments.demo import demo as work
+    from haskd_training.experiments.demo import latency_table, load_demo_settings
+    from haskd_training.experiments.evaluate import table
+    from haskd_training.experiments.run import score_table
+
+    result = work(out, bag, labels, step, load_demo_settings(config, set_ or ()))
+    console.print(score_table(result.run))
+    console.print(table(result.evaluation))
+    console.print(latency_table(result.replay))
+    console.print(f"picture: {result.picture}; report: {result.run.report}")

@@ -1,0 +1,1 @@
+"""What every room uses: settings, folders of runs, threads, progress, the machine."""

@@ -1,0 +1,1 @@
+"""A recording becomes a cache of samples, and a cache is split."""

@@ -1,0 +1,302 @@
+"""Prepared samples on disk: safetensors shards and one index.
+
+CACHE/sweeps-00000.safetensors ...   points, time and label of some sweeps each
+CACHE/images-00000.safetensors ...   JPEG bytes, each image once
+CACHE/index.json                     the tables of both; written last, marks the cache complete
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+from haskd_ros.taxonomy import UNLABELLED, Taxonomy
+from haskd_training.data.shards import SHARD_BYTES, ShardStream, remove_temporary
+from haskd_training.recordings.camera_model import CameraModel
+from haskd_training.recordings.image_codec import decode_jpeg
+from haskd_training.recordings.transform_tree import invert
+
+FORMAT = "haskd-cache-1"
+
+INDEX = "index.json"
+
+REPORT = "report.json"
+OVERLAYS = "overlays"
+BY_PRODUCTS = (REPORT, OVERLAYS)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One LiDAR sweep of N points.
+
+    points: [N, 4] float32, x y z in m in the sensor frame, intensity 0..1; all finite.
+    time: [N] float32, s relative to the stamp (0 where the cloud has no time field).
+    label: [N] uint8, class id, 255 ignored.
+    """
+
+    points: np.ndarray
+    time: np.ndarray
+    label: np.ndarray
+    stamp_ns: int
+    recording: str
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """What the index knows of a sweep. class_counts: points by class id, ignored ones not counted.
+    T_world_lidar: 4x4 at the sweep's stamp, None where the recording doesn't tell; set when all of
+    it has been read. shard, key: where its tensors are; set when they get a place there."""
+
+    recording: str
+    stamp_ns: int
+    points: int
+    class_counts: list[int]
+    T_world_lidar: list[list[float]] | None = None
+    shard: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """What the index knows of an image.
+
+    K: 3x3, px. D: coefficients of distortion_model, see `camera_model.CameraModel`.
+    T_world_camera: 4x4 at the image's own stamp, None where the recording doesn't tell.
+    T_camera_lidar: 4x4, used where a world pose is missing; vehicle motion is neglected then.
+    Poses are set, and shard and key, as those of a sweep.
+    """
+
+    recording: str
+    camera: str
+    stamp_ns: int
+    width: int
+    height: int
+    K: list[list[float]]
+    distortion_model: str
+    D: list[float]
+    T_world_camera: list[list[float]] | None = None
+    T_camera_lidar: list[list[float]] = field(default_factory=list)
+    shard: str = ""
+    key: str = ""
+
+    @property
+    def camera_model(self) -> CameraModel:
+        return CameraModel(
+            np.array(self.K), self.distortion_model, np.array(self.D), self.width, self.height
+        )
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache to read. Safe to fork and to pickle: files are opened when first read.
+
+    intensity_scale: intensity as in the cloud / intensity_scale = 0..1.
+    statistics: the sensor's, see `sensor_statistics`.
+    fingerprint: of the bags, labels and settings it was made from.
+    labelled: False hides the labels, where there are any.
+    """
+
+    path: Path
+    taxonomy: Taxonomy
+    intensity_scale: float
+    statistics: dict[str, Any]
+    sweeps: list[SweepRow]
+    images: list[ImageRow]
+    fingerprint: str
+    labelled: bool = True
+
+    @classmethod
+    def open(cls, path: Path | str) -> Cache:
+        """Open a finished cache.
+
+        Raises:
+            InputError: no index (unfinished or no cache), a damaged or a foreign one.
+        """
+        path = Path(path)
+        try:
+            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            unfinished = path.is_dir() and any(path.glob("sweeps-*.safetensors"))
+            raise InputError(
+                f"{path}: the cache is unfinished; run `haskd prepare` on it again"
+                if unfinished
+                else f"{path} is not a cache: no {INDEX} in it"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path / INDEX} is damaged: {error}") from error
+        found = index.get("format") if isinstance(index, dict) else None
+        if found != FORMAT:
+            raise InputError(f"{path / INDEX}: format {found!r}, must be {FORMAT!r}")
+        try:
+            return cls(
+                path=path,
+                taxonomy=Taxonomy.from_json(index["classes"]),
+                intensity_scale=float(index["intensity_scale"]),
+                statistics=index["statistics"],
+                sweeps=[SweepRow(**row) for row in index["sweeps"]],
+                images=[ImageRow(**row) for row in index["images"]],
+                fingerprint=index["fingerprint"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path / INDEX} is damaged: {error!r}") from error
+
+    def __len__(self) -> int:
+        return len(self.sweeps)
+
+    def sweep(self, i: int) -> Sweep:
+        """Sweep `i` of `sweeps`.
+
+        Raises:
+            InputError: its shard is missing or damaged.
+        """
+        row = self.sweeps[i]
+        points, time, label = self._read(row, "points", "time", "label")
+        if not self.labelled:
+            label = np.full_like(label, UNLABELLED)
+        return Sweep(points, time, label, row.stamp_ns, row.recording)
+
+    def image(self, j: int) -> np.ndarray:
+        """Image `j` of `images`: [H, W, 3] uint8, RGB, distorted as taken.
+
+        Raises:
+            InputError: its shard is missing or damaged.
+        """
+        row = self.images[j]
+        (data,) = self._read(row, "jpeg")
+        image = decode_jpeg(data)
+        if image is None or image.shape[:2] != (row.height, row.width):
+            raise InputError(f"{self.path / row.shard} is damaged: image {row.key}")
+        return image
+
+    def t_camera_lidar(self, j: int, i: int) -> np.ndarray:
+        """T_camera_lidar [4, 4]: a point of sweep `i` (sensor frame, at the sweep's stamp) to the
+        optical frame of image `j` at the image's own stamp. The vehicle's motion between the two
+        is in it, unless the recording has no world pose for one of them."""
+        image, sweep = self.images[j], self.sweeps[i]
+        if image.T_world_camera is None or sweep.T_world_lidar is None:
+            return np.array(image.T_camera_lidar)
+        return invert(np.array(image.T_world_camera)) @ np.array(sweep.T_world_lidar)
+
+    def images_near(self, i: int, window_s: float) -> list[int]:
+        """Images of sweep `i`'s recording at most `window_s` from its stamp, nearest first."""
+        sweep = self.sweeps[i]
+        stamps, places = self._images_in_time.get(sweep.recording, ([], []))
+        window_ns = round(window_s * 1e9)
+        first = bisect_left(stamps, sweep.stamp_ns - window_ns)
+        last = bisect_right(stamps, sweep.stamp_ns + window_ns)
+        return sorted(
+            places[first:last], key=lambda j: abs(self.images[j].stamp_ns - sweep.stamp_ns)
+        )
+
+    def without_labels(self, taxonomy: Taxonomy) -> Cache:
+        """The same sweeps without labels, to stand among caches with the classes of `taxonomy`."""
+        rows = [replace(row, class_counts=[0] * len(taxonomy)) for row in self.sweeps]
+        return replace(self, taxonomy=taxonomy, sweeps=rows, labelled=False)
+
+    def write_index(self) -> None:
+        """Write the index, which makes the folder a cache."""
+        index = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "classes": self.taxonomy.to_json(),
+            "intensity_scale": self.intensity_scale,
+            "statistics": self.statistics,
+            "sweeps": [vars(row) for row in self.sweeps],
+            "images": [vars(row) for row in self.images],
+        }
+        write_atomically(self.path / INDEX, json.dumps(index).encode())
+
+    @cached_property
+    def _images_in_time(self) -> dict[str, tuple[list[int], list[int]]]:
+        """By recording: the images' stamps in order, and their places in `images`."""
+        by_recording: dict[str, list[int]] = {}
+        for j, row in enumerate(self.images):
+            by_recording.setdefault(row.recording, []).append(j)
+        table = {}
+        for recording, places in by_recording.items():
+            places.sort(key=lambda j: self.images[j].stamp_ns)
+            table[recording] = ([self.images[j].stamp_ns for j in places], places)
+        return table
+
+    def _read(self, row: SweepRow | ImageRow, *names: str) -> list[np.ndarray]:
+        path = self.path / row.shard
+        try:
+            state = path.stat()
+            shard = _opened(path, state.st_ino, state.st_mtime_ns, state.st_size)
+            return [shard.get_tensor(f"{row.key}/{name}") for name in names]
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is missing or damaged: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, *state: int) -> Any:
+    """A shard to read from. It is mapped into memory, which a fork may share; `state` tells a new
+    file of that name from an old one.
+
+    Few are kept: of large clouds a shard holds so few that opening it is nothing; of small ones
+    a thousand, and opening it, 3 ms, would be most of reading one.
+    """
+    return safe_open(path, framework="numpy")
+
+
+class CacheWriter:
+    """Writes a cache, or goes on with one that was interrupted.
+
+    sweeps, images: the streams of rows.
+
+    Raises:
+        InputError: the folder holds something else than an unfinished cache of the same inputs.
+    """
+
+    def __init__(self, path: Path, fingerprint: str, shard_bytes: int = SHARD_BYTES) -> None:
+        self.path = path
+        self.fingerprint = fingerprint
+        self._was_there = path.exists()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: the folder can't be made: {error.strerror}") from error
+        if foreign := [entry for entry in path.iterdir() if not _is_own(entry)]:
+            raise InputError(
+                f"{path} is neither empty nor an unfinished cache ({min(foreign).name} is in it); "
+                "choose another folder"
+            )
+        remove_temporary(path)
+        self.sweeps = ShardStream(path, "sweeps", SweepRow, fingerprint, shard_bytes)
+        self.images = ShardStream(path, "images", ImageRow, fingerprint, shard_bytes)
+
+    def close(self) -> None:
+        """Write what is pending; afterwards all that was added is on disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self.sweeps.close()
+        self.images.close()
+
+    def discard(self) -> None:
+        """Remove what was written, for inputs that can't become a cache."""
+        self.sweeps.cancel()
+        self.images.cancel()
+        for entry in filter(_is_own, self.path.iterdir()):
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        if not self._was_there and not any(self.path.iterdir()):
+            self.path.rmdir()
+
+
+def _is_own(entry: Path) -> bool:
+    """Whether a file of this name may lie in an unfinished cache."""
+    return entry.name.startswith(("sweeps-", "images-", *BY_PRODUCTS, f"{INDEX}."))

@@ -1,0 +1,79 @@
+"""Pictures of points over images, to check a calibration with one's eyes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from haskd_ros.files import write_atomically
+from haskd_training.data.cache import Cache
+from haskd_training.data.prepare_report import nearest_images
+from haskd_training.data.projection import project
+
+MAX_DEPTH_M = 60.0
+"""Depth at the end of the colour scale, where points have no labels."""
+
+
+def draw_overlay(cache: Cache, i: int, j: int) -> np.ndarray:
+    """Points of sweep `i` over image `j`, projected at the image's own time.
+
+    Coloured by class; by depth (near red, far blue) where the sweep has no labels. Far points are
+    drawn first, so that near ones cover them.
+
+    Returns:
+        [H, W, 3] uint8, RGB.
+    """
+    sweep, row = cache.sweep(i), cache.images[j]
+    picture = cache.image(j)
+    projection = project(sweep.points, cache.t_camera_lidar(j, i), row.camera_model)
+    if any(cache.sweeps[i].class_counts):
+        colors = cache.taxonomy.color_table()[sweep.label]
+    else:
+        near = 255 * (1 - np.clip(projection.depth / MAX_DEPTH_M, 0, 1))
+        jet = cv2.applyColorMap(near.astype(np.uint8)[:, None], cv2.COLORMAP_JET)
+        colors = jet[:, 0, ::-1]
+    visible = np.flatnonzero(projection.inside)
+    far_to_near = visible[np.argsort(-projection.depth[visible])]
+    centres = np.round(projection.pixels[far_to_near]).astype(int)
+    _paint_discs(picture, centres, colors[far_to_near], radius=max(1, row.width // 640))
+    return picture
+
+
+def _paint_discs(picture: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: int) -> None:
+    """Paint discs over a picture [H, W, 3], later ones over earlier ones; centres [N, 2] u v in
+    px, colors [N, 3]."""
+    steps = np.arange(-radius, radius + 1)
+    disc = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+    disc = disc[(disc**2).sum(1) <= radius**2]
+    height, width, _ = picture.shape
+    u, v = (centres[:, None] + disc).reshape(-1, 2).T
+    within = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    # Of several colours for one pixel numpy leaves the last.
+    picture[v[within], u[within]] = np.repeat(colors, len(disc), axis=0)[within]
+
+
+def write_overlays(cache: Cache, folder: Path, count: int) -> list[Path]:
+    """Write `count` overlays as PNG, spread over time and going round the cameras.
+
+    The first shows the middle of the recording: at its ends a vehicle often stands still, and
+    a wrong time would not be seen.
+    """
+    cameras = sorted({row.camera for row in cache.images})
+    written = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(count):
+        # 1/2, 1/4, 3/4, 1/8 ...: the van der Corput sequence.
+        place = sum(((k + 1) >> bit & 1) / 2 ** (bit + 1) for bit in range(16))
+        i = int(place * len(cache))
+        nearest = nearest_images(cache, i)
+        camera = cameras[k % len(cameras)] if cameras else None
+        if camera not in nearest:
+            continue
+        j = nearest[camera]
+        path = folder / f"{cache.sweeps[i].recording}_{cache.images[j].stamp_ns}_{camera}.png"
+        _, png = cv2.imencode(".png", cv2.cvtColor(draw_overlay(cache, i, j), cv2.COLOR_RGB2BGR))
+        write_atomically(path, png.tobytes())
+        written.append(path)
+    return written

@@ -1,0 +1,361 @@
+"""`haskd prepare`: recorded bags -> a cache of time-matched, calibrated samples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveFloat
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+from haskd_ros.taxonomy import LabelMap
+from haskd_training.core.background import Behind, in_order
+from haskd_training.data.cache import (
+    FORMAT,
+    INDEX,
+    OVERLAYS,
+    REPORT,
+    Cache,
+    CacheWriter,
+    ImageRow,
+    SweepRow,
+)
+from haskd_training.data.overlay import write_overlays
+from haskd_training.data.prepare_report import PrepareReport, make_report
+from haskd_training.data.samples import (
+    Tensors,
+    image_sample,
+    sweep_sample,
+    with_poses,
+    with_world_poses,
+)
+from haskd_training.data.sensor_statistics import sensor_statistics
+from haskd_training.data.shards import SHARD_BYTES, ShardStream
+from haskd_training.recordings.labels import (
+    LabelSource,
+    check_folders,
+    label_source,
+    load_label_map,
+)
+from haskd_training.recordings.readers.bag import STORAGE_SUFFIXES, Unusable, bag_files, open_bag
+from haskd_training.recordings.recording import Recording, RecordingConfig, add_transforms, scan
+
+Progress = Callable[[int, int], None]
+"""Called with the messages done and the messages in all."""
+
+_Sample = tuple[SweepRow | ImageRow, Tensors]
+
+UNLABELLED_MAP = "simulation"
+"""The label map whose classes a cache without labels carries."""
+
+_DIGEST_BYTES = 64 * 1024
+
+
+class PrepareConfig(RecordingConfig):
+    """Settings of `prepare`; part of a cache's fingerprint."""
+
+    label_field: str | None = Field(None, description="cloud field with raw ids; beats the map's")
+    label_folder: Path | None = Field(None, description="folder of .label files; beats the map's")
+    intensity_scale: Literal["auto"] | PositiveFloat = Field(
+        "auto", description="intensity / scale = 0..1; auto: 1, 255 or 65535 by the first clouds"
+    )
+    jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
+    overlays: int = Field(6, ge=0, description="pictures to check the calibration with")
+    shard_bytes: int = Field(SHARD_BYTES, gt=0, description="size at which a shard is written")
+
+
+def prepare(
+    bags: list[Path],
+    labels: Path | str | None,
+    out: Path,
+    config: PrepareConfig | None = None,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Prepare recordings once, for everything that trains or evaluates on them.
+
+    An interrupted run is gone on with by calling again with the same arguments; a finished one
+    returns at once. Memory is bounded by a few shards, whatever the bags' length: only
+    poses and the tables of rows grow with it.
+
+    Args:
+        bags: bag folders or files; a cache may hold several recordings.
+        labels: a label map's file, the name of one that ships, or None for clouds without labels.
+        out: folder of the cache: new, empty, or an unfinished cache of the same inputs.
+
+    Raises:
+        InputError: anything wrong with the input. Nothing is left in `out` then, except after
+            a full disk, where the whole shards stay to be gone on with.
+    """
+    config = config or PrepareConfig()
+    if not bags:
+        raise InputError("no bag given")
+    label_map = _label_map(labels, config)
+    names = _recording_names(bags)
+    if labels is not None:
+        check_folders(label_map, names)
+    recordings = [scan(bag, name, config) for bag, name in zip(bags, names, strict=True)]
+    sources = [
+        label_source(None if labels is None else label_map, recording.name)
+        for recording in recordings
+    ]
+    fingerprint = _fingerprint(recordings, sources, label_map, config)
+    if (out / INDEX).exists():
+        return _finished(out, fingerprint)
+
+    writer = CacheWriter(out, fingerprint, config.shard_bytes)
+    try:
+        scale = _intensity_scale(recordings, config.intensity_scale)
+        classes = len(label_map.taxonomy)
+        total = sum(recording.messages for recording in recordings)
+        done = 0
+        for recording, source in zip(recordings, sources, strict=True):
+            sampler = _Sampler(recording, source, classes, scale, config.jpeg_quality)
+            for _ in _write_recording(writer, sampler):
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        labelled = labels is not None
+        return _finish(writer, recordings, label_map, scale, labelled, config.overlays)
+    except InputError:
+        writer.discard()
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{out}: writing failed ({error.strerror}); the shards in it are whole: make room and "
+            "run this again, it goes on from there"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """A recording's messages -> rows and tensors of the cache."""
+
+    recording: Recording
+    labels: LabelSource
+    classes: int
+    intensity_scale: float
+    jpeg_quality: int
+
+    def __call__(self, taken: _Taken) -> tuple[_Taken, _Sample | Unusable | None]:
+        """A message and what became of it; None where an earlier run has it."""
+        try:
+            return taken, self._sample(taken) if taken.wanted else None
+        except Unusable as reason:
+            return taken, reason
+
+    def _sample(self, taken: _Taken) -> _Sample:
+        recording = self.recording
+        if taken.topic == recording.points_topic:
+            return sweep_sample(
+                taken.message, taken.cloud, recording, self.labels, self.classes,
+                self.intensity_scale,
+            )  # fmt: skip
+        camera = next(camera for camera in recording.cameras if camera.topic == taken.topic)
+        return image_sample(taken.message, camera, recording, self.jpeg_quality)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A message for a stream. cloud: number of the last cloud of its recording."""
+
+    stream: ShardStream
+    topic: str
+    message: Any
+    cloud: int
+    wanted: bool
+
+
+def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
+    """Write a recording's sweeps and images; yields after each message."""
+    for taken, found in in_order(sampler, _take(writer, sampler.recording)):
+        if isinstance(found, Unusable):
+            taken.stream.skip(str(found))
+        elif found is not None:
+            taken.stream.add(*found)
+        yield
+
+
+def _take(writer: CacheWriter, recording: Recording) -> Iterator[_Taken]:
+    cloud = -1
+    with open_bag(recording.path) as bag:
+        for topic, message in bag.messages(recording.topics):
+            if topic in recording.tf_topics:
+                add_transforms(recording.tree, topic, message)
+                continue
+            is_cloud = topic == recording.points_topic
+            cloud += is_cloud
+            stream = writer.sweeps if is_cloud else writer.images
+            yield _Taken(stream, topic, message, cloud, stream.take())
+
+
+def _finish(
+    writer: CacheWriter,
+    recordings: list[Recording],
+    label_map: LabelMap,
+    intensity_scale: float,
+    labelled: bool,
+    overlays: int,
+) -> PrepareReport:
+    """What is computed over the whole cache, then the index."""
+    writer.close()
+    if not writer.sweeps.rows:
+        raise InputError(f"no sweep can be used: {_counted(writer.sweeps.skipped)}")
+    sweeps, images, images_skipped = _placed(writer, recordings)
+    cache = Cache(
+        path=writer.path,
+        taxonomy=label_map.taxonomy,
+        intensity_scale=intensity_scale,
+        statistics={},
+        sweeps=sweeps,
+        images=images,
+        fingerprint=writer.fingerprint,
+    )
+    with Behind(1) as beside:
+        beside.call(write_overlays, cache, cache.path / OVERLAYS, overlays)
+        cache = replace(cache, statistics=sensor_statistics(cache))
+        report = make_report(
+            cache,
+            [recording.name for recording in recordings],
+            dict(writer.sweeps.skipped),
+            dict(images_skipped),
+            _warnings(recordings, cache, images_skipped, labelled),
+        )
+    write_atomically(cache.path / REPORT, json.dumps(report.to_json(), indent=1).encode())
+    cache.write_index()
+    return report
+
+
+def _placed(
+    writer: CacheWriter, recordings: list[Recording]
+) -> tuple[list[SweepRow], list[ImageRow], Counter[str]]:
+    """All rows with their poses, and why images were skipped. An image that has no pose leaves its
+    bytes in a shard: that only shows when those of later ones are there."""
+    sweeps: list[SweepRow] = []
+    images: list[ImageRow] = []
+    skipped = writer.images.skipped.copy()
+    for recording in recordings:
+        of_recording = [row for row in writer.sweeps.rows if row.recording == recording.name]
+        sweeps += with_world_poses(of_recording, recording)
+        of_recording = [row for row in writer.images.rows if row.recording == recording.name]
+        placed, reasons = with_poses(of_recording, recording)
+        images += placed
+        skipped += reasons
+    return sweeps, images, skipped
+
+
+def _finished(out: Path, fingerprint: str) -> PrepareReport:
+    """The report of a cache that is there already."""
+    if Cache.open(out).fingerprint != fingerprint:
+        raise InputError(
+            f"{out} holds a cache of other bags, labels or settings; "
+            "delete it or choose another folder"
+        )
+    try:
+        report = PrepareReport.from_json(json.loads((out / REPORT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{out / REPORT} is damaged: {error}; delete the folder") from error
+    return replace(report, up_to_date=True)
+
+
+def _warnings(
+    recordings: list[Recording], cache: Cache, images_skipped: Counter[str], labelled: bool
+) -> list[str]:
+    warnings = []
+    if not cache.images:
+        why = f" ({_counted(images_skipped)})" if images_skipped else ""
+        warnings.append(f"no images{why}: only a LiDAR-only baseline can be trained")
+    else:
+        warnings += [
+            f"{recording.name}: the vehicle's motion is not in TF; images are projected as if it "
+            "stood still between image and sweep"
+            for recording in recordings
+            if recording.world_frame is None and recording.cameras
+        ]
+    warnings += [
+        f"{recording.name}: the clouds have no intensity field"
+        for recording in recordings
+        if recording.max_intensity is None
+    ]
+    if not labelled:
+        warnings.append("no labels: these sweeps can be learned from as unlabelled ones only")
+    return warnings
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+
+
+def _intensity_scale(recordings: list[Recording], configured: float | Literal["auto"]) -> float:
+    """The configured scale, or the full scale of the unit that the first clouds are in."""
+    if configured != "auto":
+        return float(configured)
+    largest = max(recording.max_intensity or 0.0 for recording in recordings)
+    return next((scale for scale in (1.0, 255.0) if largest <= scale), 65535.0)
+
+
+def check_labels(bags: Sequence[Path], labels: Path | str | None, config: PrepareConfig) -> None:
+    """Whether recordings that are prepared one by one have labels of their own.
+
+    Raises:
+        InputError: as of `labels.check_folders`.
+    """
+    check_folders(_label_map(labels, config), [_recording_name(bag) for bag in bags])
+
+
+def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
+    """The map, with what the configuration says of where labels are."""
+    label_map = load_label_map(UNLABELLED_MAP if labels is None else labels)
+    if config.label_field is not None:
+        label_map = replace(label_map, field=config.label_field, folder=None)
+    if config.label_folder is not None:
+        label_map = replace(label_map, folder=str(config.label_folder))
+    return label_map
+
+
+def _recording_name(bag: Path) -> str:
+    return bag.stem if bag.suffix in STORAGE_SUFFIXES else bag.name
+
+
+def _recording_names(bags: Sequence[Path]) -> list[str]:
+    """Name of each bag; where two are named alike the later ones get a number."""
+    names: list[str] = []
+    for stem in map(_recording_name, bags):
+        alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
+        names.append(f"{stem}~{alike + 1}" if alike else stem)
+    return names
+
+
+def _fingerprint(
+    recordings: list[Recording],
+    sources: list[LabelSource],
+    label_map: LabelMap,
+    config: PrepareConfig,
+) -> str:
+    """Of all that decides what a cache holds, so that two inputs never mix in one."""
+    content = {
+        "format": FORMAT,
+        "bags": [
+            [recording.name, [_file_digest(file) for file in bag_files(recording.path)]]
+            for recording in recordings
+        ],
+        "labels": [[type(source).__name__, *source.identity()] for source in sources],
+        "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],
+        "config": config.model_dump(mode="json", exclude={"label_folder", "overlays"}),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> list[str | int]:
+    """Name, size, and hash of the first and last bytes: a bag may have hundreds of gigabytes."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(_DIGEST_BYTES)
+        file.seek(max(0, size - _DIGEST_BYTES))
+        tail = file.read()
+    return [path.name, size, hashlib.sha256(head + tail).hexdigest()]

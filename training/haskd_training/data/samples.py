@@ -1,0 +1,169 @@
+"""Messages of a recording -> rows and tensors of a cache, and, once all of its transforms have been
+read, the poses of the rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.clouds.pointcloud import CloudError, came_back, read_points, read_xyz_intensity
+from haskd_ros.errors import InputError
+from haskd_training.data.cache import ImageRow, SweepRow
+from haskd_training.recordings.image_codec import jpeg_of
+from haskd_training.recordings.labels import LabelSource
+from haskd_training.recordings.readers.bag import Unusable, stamp_ns
+from haskd_training.recordings.recording import Camera, Recording
+from haskd_training.recordings.transform_tree import NoTransform
+
+Tensors = dict[str, np.ndarray]
+
+
+def sweep_sample(
+    cloud: Any,
+    index: int,
+    recording: Recording,
+    labels: LabelSource,
+    classes: int,
+    intensity_scale: float,
+) -> tuple[SweepRow, Tensors]:
+    """A PointCloud2, the `index`-th of its recording, as a sweep without returns that did not come;
+    its pose is still missing.
+
+    Raises:
+        Unusable: the sweep is to be skipped.
+        InputError: the labels fit neither cloud nor label map.
+    """
+    stamp = stamp_ns(cloud)
+    try:
+        points, _ = read_xyz_intensity(cloud)
+        if not len(points):
+            raise Unusable("cloud of zero points")
+        valid = kept_points(points)
+        if not valid.any():
+            raise Unusable("cloud without a single return")
+        time = _point_times(cloud, stamp)[valid]
+    except CloudError as error:
+        raise Unusable(f"malformed cloud: {error.reason}") from error
+    try:
+        label = labels.of(cloud, index, stamp)[valid]
+    except InputError as error:
+        raise InputError(f"{recording.path}, cloud {index} (stamp {stamp}): {error}") from error
+    points = points[valid]
+    points[:, 3] /= intensity_scale
+    row = SweepRow(
+        recording=recording.name,
+        stamp_ns=stamp,
+        points=len(points),
+        class_counts=np.bincount(label, minlength=256)[:classes].tolist(),
+    )
+    return row, {"points": points, "time": time, "label": label}
+
+
+def kept_points(points: np.ndarray) -> np.ndarray:
+    """[N] bool: the points [N, 4] of a cloud that a cache keeps."""
+    return came_back(points) & np.isfinite(points[:, 3])
+
+
+def image_sample(
+    message: Any, camera: Camera, recording: Recording, jpeg_quality: int
+) -> tuple[ImageRow, Tensors]:
+    """An Image or CompressedImage of a camera; its pose is still missing.
+
+    Raises:
+        Unusable: the image is to be skipped.
+    """
+    if camera.model is None:
+        raise Unusable(f"{camera.name}: {camera.problem}")
+    jpeg = jpeg_of(message, jpeg_quality)
+    model = camera.model
+    if (jpeg.width, jpeg.height) != (model.width, model.height):
+        raise Unusable(f"{camera.name}: image is of another size than its CameraInfo says")
+    row = ImageRow(
+        recording=recording.name,
+        camera=camera.name,
+        stamp_ns=stamp_ns(message),
+        width=model.width,
+        height=model.height,
+        K=_shared_list(model.K),
+        distortion_model=model.distortion_model,
+        D=_shared_list(model.D),
+    )
+    return row, {"jpeg": jpeg.data}
+
+
+def with_world_poses(rows: Sequence[SweepRow], recording: Recording) -> list[SweepRow]:
+    """Sweeps with their poses, where there is one: a sweep without still serves training on the
+    cloud alone, so it is kept."""
+    stamps = [row.stamp_ns for row in rows]
+    poses, _ = _poses(recording.world_frame, recording.lidar_frame, stamps, recording)
+    return [replace(row, T_world_lidar=pose) for row, pose in zip(rows, poses, strict=True)]
+
+
+def with_poses(
+    rows: Sequence[ImageRow], recording: Recording
+) -> tuple[list[ImageRow], Counter[str]]:
+    """The images that have a pose, with it, and why others have none."""
+    placed: dict[int, ImageRow] = {}
+    reasons: Counter[str] = Counter()
+    for camera in recording.cameras:
+        places = [k for k, row in enumerate(rows) if row.camera == camera.name]
+        stamps = [rows[k].stamp_ns for k in places]
+        lidar, why = _poses(camera.frame, recording.lidar_frame, stamps, recording)
+        world, why_not_world = _poses(recording.world_frame, camera.frame, stamps, recording)
+        for n, k in enumerate(places):
+            if reason := why[n] or why_not_world[n]:
+                reasons[f"{camera.name}: {reason}"] += 1
+            else:
+                pose = _shared_list(np.array(lidar[n]))
+                placed[k] = replace(rows[k], T_camera_lidar=pose, T_world_camera=world[n])
+    return [placed[k] for k in sorted(placed)], reasons
+
+
+def _poses(
+    target: str | None, source: str, stamps_ns: Sequence[int], recording: Recording
+) -> tuple[list[list[list[float]] | None], list[str | None]]:
+    """T_target_source at each time, None without a target frame or a transform, and why not."""
+    nothing: list[None] = [None] * len(stamps_ns)
+    if target is None or not stamps_ns:
+        return list(nothing), list(nothing)
+    try:
+        transforms, reasons = recording.tree.lookups(target, source, stamps_ns)
+    except NoTransform as error:
+        return list(nothing), [str(error)] * len(stamps_ns)
+    poses = [
+        transform if reason is None else None
+        for transform, reason in zip(transforms.tolist(), reasons, strict=True)
+    ]
+    return poses, reasons
+
+
+def _shared_list(values: np.ndarray) -> list[Any]:
+    """As a list of float64, the same one for the same values: an hour of a camera's images has
+    36,000 rows, and one calibration."""
+    return _as_list(values.shape, values.astype(np.float64).tobytes())
+
+
+@lru_cache
+def _as_list(shape: tuple[int, ...], octets: bytes) -> list[Any]:
+    return np.frombuffer(octets).reshape(shape).tolist()
+
+
+def _point_times(cloud: Any, stamp: int) -> np.ndarray:
+    """Time of each point [N] float32, s relative to the stamp; 0 where the cloud doesn't tell.
+
+    Drivers differ: `time` is s relative to the stamp (Velodyne, this package's simulation), `t`
+    ns relative to it (Ouster), `timestamp` s since the epoch (Hesai).
+    """
+    present = {field.name for field in cloud.fields}
+    if "time" in present:
+        return read_points(cloud, ["time"])["time"].astype(np.float32)
+    if "t" in present:
+        return (read_points(cloud, ["t"])["t"] * 1e-9).astype(np.float32)
+    if "timestamp" in present:
+        return (read_points(cloud, ["timestamp"])["timestamp"] - stamp * 1e-9).astype(np.float32)
+    return np.zeros(cloud.width * cloud.height, np.float32)

@@ -1,0 +1,54 @@
+"""What a sensor's clouds look like, so that a node can tell a sensor it wasn't trained for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from haskd_training.data.cache import Cache
+
+SAMPLED_SWEEPS = 50
+"""Sweeps that percentiles are taken over, evenly spread over the cache."""
+
+_POINTS_PER_SWEEP = 20_000
+
+
+def sampled_sweeps(cache: Cache, count: int = SAMPLED_SWEEPS) -> list[int]:
+    """At most `count` sweeps, evenly spread."""
+    return np.unique(np.linspace(0, len(cache) - 1, min(count, len(cache))).astype(int)).tolist()
+
+
+def sensor_statistics(cache: Cache) -> dict[str, Any]:
+    """The sensor's statistics, as they go into the cache's index and the model file.
+
+    Returns:
+        points_per_sweep: p5, median, p95 over all sweeps.
+        range_m, intensity (0..1, also mean), height_m (z in the sensor frame): p5, median, p95
+            over the points of `sampled_sweeps`.
+        elevation_deg: min and max, as 1st and 99th percentile.
+        class_counts, class_scans: labelled points, and sweeps with at least one, by class id.
+    """
+    samples = []
+    for i in sampled_sweeps(cache):
+        points = cache.sweep(i).points
+        samples.append(points[:: -(-len(points) // _POINTS_PER_SWEEP)])
+    points = np.concatenate(samples).astype(np.float64)
+    flat = np.hypot(points[:, 0], points[:, 1])
+    elevation = np.degrees(np.arctan2(points[:, 2], flat))
+    low, high = np.percentile(elevation, [1, 99])
+    counts = np.array([row.class_counts for row in cache.sweeps])
+    return {
+        "points_per_sweep": _percentiles(np.array([row.points for row in cache.sweeps])),
+        "range_m": _percentiles(np.hypot(flat, points[:, 2])),
+        "elevation_deg": {"min": float(low), "max": float(high)},
+        "intensity": {**_percentiles(points[:, 3]), "mean": float(points[:, 3].mean())},
+        "height_m": _percentiles(points[:, 2]),
+        "class_counts": counts.sum(axis=0).tolist(),
+        "class_scans": (counts > 0).sum(axis=0).tolist(),
+    }
+
+
+def _percentiles(values: np.ndarray) -> dict[str, float]:
+    p5, median, p95 = np.percentile(values, [5, 50, 95])
+    return {"p5": float(p5), "median": float(median), "p95": float(p95)}

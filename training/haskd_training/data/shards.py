@@ -1,0 +1,162 @@
+"""Shards of a cache: files of rows and their tensors, each whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import TEMPORARY, written_atomically
+from haskd_training.core.background import Behind
+
+SHARD_BYTES = 64 * 1024 * 1024
+
+# One metadata entry: safetensors writes several in random order, and equal input is to give
+# equal files.
+_METADATA = "haskd_shard"
+
+
+class ShardStream:
+    """Rows of one kind, written to numbered shards as they come.
+
+    The source is a sequence of messages; `take` counts them, and each is then added or skipped, in
+    the same order. Every shard says how many had been when it was written, and how many of them
+    were skipped for which reason, so that a later run passes over those and goes on with the next,
+    and its shards come out the same.
+
+    A thread writes a shard while the next one fills; an error shows when that one is full, or at
+    the end.
+
+    rows: those in the shards and the pending ones, in order.
+    skipped: messages left out, by reason.
+    """
+
+    def __init__(
+        self, folder: Path, kind: str, row_type: type, fingerprint: str, shard_bytes: int
+    ) -> None:
+        self.rows: list[Any] = []
+        self.skipped: Counter[str] = Counter()
+        self._folder = folder
+        self._kind = kind
+        self._fingerprint = fingerprint
+        self._shard_bytes = shard_bytes
+        self._stored = 0
+        self._offered = 0
+        self._done = 0
+        self._shards = 0
+        self._pending: dict[str, np.ndarray] = {}
+        self._pending_bytes = 0
+        self._written_rows = 0
+        # One at a time: shards count up without a gap, and memory stays bounded.
+        self._writer = Behind(1)
+        self._resume(row_type)
+
+    def take(self) -> bool:
+        """Count one message of the source; False where an earlier run's shards account for it."""
+        self._offered += 1
+        return self._offered > self._stored
+
+    def skip(self, reason: str) -> None:
+        """Leave out a message that was taken."""
+        self._done += 1
+        self.skipped[reason] += 1
+
+    def add(self, row: Any, tensors: dict[str, np.ndarray]) -> None:
+        """Add the row of a message that was taken; it gets its place here.
+
+        Args:
+            tensors: by name within the row.
+
+        Raises:
+            OSError: an earlier shard could not be written.
+        """
+        self._done += 1
+        row = replace(row, shard=self._name(), key=f"{len(self.rows):08d}")
+        self.rows.append(row)
+        for name, tensor in tensors.items():
+            self._pending[f"{row.key}/{name}"] = np.ascontiguousarray(tensor)
+            self._pending_bytes += tensor.nbytes
+        if self._pending_bytes >= self._shard_bytes:
+            self._flush()
+
+    def close(self) -> None:
+        """Write the pending rows too; afterwards every shard is there.
+
+        Raises:
+            OSError: a shard could not be written.
+        """
+        if self._pending:
+            self._flush()
+        self._writer.finish()
+
+    def cancel(self) -> None:
+        """Write no more."""
+        self._writer.cancel()
+
+    def _flush(self) -> None:
+        content = {
+            "fingerprint": self._fingerprint,
+            "taken": self._done,
+            "skipped": dict(sorted(self.skipped.items())),
+            "rows": [vars(row) for row in self.rows[self._written_rows :]],
+        }
+        path = self._folder / self._name()
+        self._writer.call(_write, path, self._pending, json.dumps(content))
+        self._pending, self._pending_bytes = {}, 0
+        self._written_rows = len(self.rows)
+        self._shards += 1
+
+    def _name(self) -> str:
+        return f"{self._kind}-{self._shards:05d}.safetensors"
+
+    def _resume(self, row_type: type) -> None:
+        while (path := self._folder / self._name()).exists():
+            content = read_shard_content(path)
+            if content["fingerprint"] != self._fingerprint:
+                raise InputError(
+                    f"{self._folder} holds an unfinished cache of other bags, labels or settings; "
+                    "delete it or choose another folder"
+                )
+            self.rows += [row_type(**row) for row in content["rows"]]
+            self.skipped = Counter(content["skipped"])
+            self._stored = content["taken"]
+            self._shards += 1
+        self._written_rows = len(self.rows)
+        self._done = self._stored
+
+
+def _write(path: Path, tensors: dict[str, np.ndarray], content: str) -> None:
+    # Not by way of `save`, whose bytes are a copy of it all that costs more than the writing.
+    with written_atomically(path) as temporary:
+        try:
+            save_file(tensors, temporary, {_METADATA: content})
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+
+def read_shard_content(path: Path) -> dict[str, Any]:
+    """What a shard says about itself: fingerprint, taken, skipped, rows.
+
+    Raises:
+        InputError: the file is damaged or no shard.
+    """
+    try:
+        with safe_open(path, framework="numpy") as shard:
+            return json.loads((shard.metadata() or {})[_METADATA])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no shard of a cache: {error}") from error
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what a killed run was writing."""
+    for unfinished in folder.glob(f"*{TEMPORARY}"):
+        shutil.rmtree(unfinished)

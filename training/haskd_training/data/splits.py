@@ -1,0 +1,230 @@
+"""Which sweeps are learned from, calibrated on, validated on and tested on: by whole recording or
+by contiguous block of time, never at random."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from haskd_ros.errors import InputError
+from haskd_ros.taxonomy import Taxonomy
+from haskd_training.data.cache import Cache, Sweep, SweepRow
+from haskd_training.data.sweep_ref import SweepRef
+
+ROLES = ("train", "calibration", "validation", "test", "unlabelled")
+
+
+class SplitConfig(BaseModel):
+    """What is held back from the end of each recording to be learned from, in this order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calibration: float = Field(
+        0.1, ge=0, lt=1, description="share that tells which snapshot is adept and fits temperature"
+    )
+    validation: float = Field(
+        0.1, ge=0, lt=1, description="share that picks the epoch; 0: the last epoch is kept"
+    )
+    test: float = Field(0.1, ge=0, lt=1, description="share that training never touches")
+    explain_held_back: bool = Field(
+        True,
+        description="calibration and validation sweeps join the unlabelled ones: the teacher "
+        "explains them to the student, who never reads their labels",
+    )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which sweeps serve what.
+
+    Attributes:
+        caches: open, with one taxonomy; a `SweepRef` counts in them.
+        train, calibration, validation, test: labelled sweeps.
+        unlabelled: sweeps that may be learned from, but not by their labels.
+    """
+
+    caches: list[Cache]
+    train: list[SweepRef]
+    calibration: list[SweepRef]
+    validation: list[SweepRef]
+    test: list[SweepRef]
+    unlabelled: list[SweepRef]
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return self.caches[0].taxonomy
+
+    @property
+    def learned(self) -> list[SweepRef]:
+        """All sweeps that training sees, labelled ones first."""
+        return self.train + self.unlabelled
+
+    def labelled(self) -> Split:
+        """The same without the unlabelled sweeps, as training on labels alone sees it: it does not
+        change when a recording without labels is added."""
+        roles = (self.train, self.calibration, self.validation, self.test)
+        used = 1 + max(place.cache for role in roles for place in role)
+        return replace(self, caches=self.caches[:used], unlabelled=[])
+
+    def told(self) -> Split:
+        """The same with the labels of those unlabelled sweeps that have any: what a teacher who is
+        always right could tell."""
+        known, unknown = [], []
+        for place in self.unlabelled:
+            (known if any(self.row(place).class_counts) else unknown).append(place)
+        return replace(self, train=self.train + known, unlabelled=unknown)
+
+    def sweep(self, place: SweepRef) -> Sweep:
+        return self.caches[place.cache].sweep(place.sweep)
+
+    def row(self, place: SweepRef) -> SweepRow:
+        return self.caches[place.cache].sweeps[place.sweep]
+
+    def class_counts(self, sweeps: Sequence[SweepRef]) -> np.ndarray:
+        """[C] labelled points of each class."""
+        rows = [self.row(place).class_counts for place in sweeps]
+        return np.reshape(rows, (-1, len(self.taxonomy))).sum(0, dtype=np.int64)
+
+    def fingerprint(self, *roles: str) -> dict[str, Any]:
+        """What this split is, in JSON values; equal for equal data and roles.
+
+        Args:
+            roles: of `ROLES`, those that matter; none: all of them.
+        """
+        return {"caches": [cache.fingerprint for cache in self.caches]} | {
+            role: [[place.cache, place.sweep] for place in getattr(self, role)]
+            for role in roles or ROLES
+        }
+
+
+def make_split(
+    caches: Sequence[Cache],
+    config: SplitConfig,
+    calibration: Sequence[Cache] = (),
+    validation: Sequence[Cache] = (),
+    test: Sequence[Cache] = (),
+    unlabelled: Sequence[Cache] = (),
+) -> Split:
+    """Give every sweep a role.
+
+    Args:
+        caches: to learn from; the ends of their recordings are held back as `config` says.
+        calibration, validation, test: caches that serve one purpose as a whole.
+        unlabelled: caches whose labels, where they have any, are not looked at.
+
+    Raises:
+        InputError: no labelled sweep is left to learn from, the classes differ, or a sweep serves
+            two purposes.
+    """
+    _check_same_classes([*caches, *calibration, *validation, *test])
+    fractions = {
+        "train": 1 - config.calibration - config.validation - config.test,
+        "calibration": config.calibration,
+        "validation": config.validation,
+        "test": config.test,
+    }
+    roles: dict[str, list[SweepRef]] = {role: [] for role in (*fractions, "unlabelled")}
+    for number, cache in enumerate(caches):
+        for role, sweeps in split_by_time(cache, fractions).items():
+            for sweep in sweeps:
+                labelled = any(cache.sweeps[sweep].class_counts)
+                if labelled:
+                    roles[role].append(SweepRef(number, sweep))
+                elif role == "train":
+                    roles["unlabelled"].append(SweepRef(number, sweep))
+    number = len(caches)
+    for role, whole in (
+        ("calibration", calibration),
+        ("validation", validation),
+        ("test", test),
+        ("unlabelled", unlabelled),
+    ):
+        for cache in whole:
+            roles[role] += [
+                SweepRef(number, sweep)
+                for sweep, row in enumerate(cache.sweeps)
+                if role == "unlabelled" or any(row.class_counts)
+            ]
+            number += 1
+    if config.explain_held_back:
+        roles["unlabelled"] += roles["calibration"] + roles["validation"]
+    if not roles["train"]:
+        raise InputError(
+            "no labelled sweep is left to learn from: prepare the caches with --labels, "
+            "or hold back less (split.calibration, split.validation, split.test)"
+        )
+    silent = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
+    split = Split([*caches, *calibration, *validation, *test, *silent], **roles)
+    _check_no_sweep_twice(split, config.explain_held_back)
+    return split
+
+
+def _check_no_sweep_twice(split: Split, explained: bool) -> None:
+    """A sweep that is learned from and scored on makes every score a lie."""
+    seen: dict[tuple[str, int], tuple[str, int]] = {}
+    same: dict[tuple[str, str, str], list[bool]] = {}
+    for role in ROLES:
+        for place in getattr(split, role):
+            row = split.row(place)
+            before, points = seen.setdefault((row.recording, row.stamp_ns), (role, row.points))
+            held_back = before in ("calibration", "validation")
+            if before != role and not (explained and role == "unlabelled" and held_back):
+                same.setdefault((row.recording, before, role), []).append(points == row.points)
+    for (recording, before, role), equal in same.items():
+        # Two recordings may share a name and, simulated, their stamps: then their points differ.
+        if all(equal):
+            raise InputError(
+                f"recording {recording} serves both as {before} and as {role} "
+                f"({len(equal)} of its sweeps are in both)"
+            )
+
+
+def _check_same_classes(caches: Sequence[Cache]) -> None:
+    if not caches:
+        raise InputError("no cache given")
+    for cache in caches[1:]:
+        if cache.taxonomy.names != caches[0].taxonomy.names:
+            raise InputError(
+                f"{cache.path} has the classes {', '.join(cache.taxonomy.names)}; "
+                f"{caches[0].path} has {', '.join(caches[0].taxonomy.names)}"
+            )
+
+
+def split_by_time(cache: Cache, fractions: dict[str, float]) -> dict[str, list[int]]:
+    """Cut every recording into one contiguous block of sweeps per split.
+
+    Neighbouring sweeps show nearly the same scene, so a random split would test on what was
+    trained on. The blocks follow each other in time in the order of `fractions`.
+
+    Args:
+        fractions: share of the sweeps by split name; they add up to 1.
+
+    Returns:
+        Sweep indices of the cache by split name, in time order within a recording.
+
+    Raises:
+        InputError: fractions that are negative or don't add up to 1.
+    """
+    if any(share < 0 for share in fractions.values()) or not math.isclose(
+        sum(fractions.values()), 1.0, abs_tol=1e-6
+    ):
+        raise InputError(f"fractions of a split must be positive and add up to 1: {fractions}")
+    by_recording: dict[str, list[int]] = {}
+    for i, row in enumerate(cache.sweeps):
+        by_recording.setdefault(row.recording, []).append(i)
+
+    splits: dict[str, list[int]] = {name: [] for name in fractions}
+    for members in by_recording.values():
+        members.sort(key=lambda i: cache.sweeps[i].stamp_ns)
+        share, start = 0.0, 0
+        for name, fraction in fractions.items():
+            share += fraction
+            end = round(share * len(members))
+            splits[name] += members[start:end]
+            start = end
+    return splits

@@ -1,0 +1,1 @@
+"""The method: IHD from a teacher with images, ASD from snapshots."""

@@ -1,0 +1,192 @@
+"""Snapshots at work: their scores, how good they are, and whose word a point gets.
+
+Adept snapshot distillation is the idea of Wu, Hou et al. (arXiv 2606.25278), whose abstract alone
+was at hand; how points are routed to experts is this project's own reading of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from haskd_ros import model_file
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.data.cache import Sweep
+from haskd_training.data.splits import Split
+from haskd_training.data.sweep_ref import within_range
+from haskd_training.distillation.expertise import ExpertiseConfig, ExpertiseTable, expertise
+from haskd_training.distillation.losses import confidence
+from haskd_training.learning.losses import soften
+from haskd_training.metrics.confusion import confusion
+
+log = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def snapshot_logits(
+    networks: Sequence[nn.Module], points: Tensor, cloud: Tensor | None = None
+) -> Tensor:
+    """[K, N, C] scores of K networks in eval mode; `points` and `cloud` as a network takes them."""
+    return torch.stack([network(points, cloud).float() for network in networks])
+
+
+@torch.no_grad()
+def mean_logits(logits: Tensor) -> Tensor:
+    """Logarithm of the mean of K networks' probabilities: [K, N, C] -> [N, C]."""
+    snapshots, points, _ = logits.shape
+    log_p = soften(logits.flatten(0, 1)).unflatten(0, (snapshots, points))
+    return log_p.logsumexp(0) - math.log(snapshots)
+
+
+def measure(
+    models: Sequence[Path],
+    sweeps: Iterable[Sweep],
+    device: torch.device,
+    progress: Callable[[int], None] = lambda _: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Confusions of snapshots on every one of some labelled sweeps, for `expertise`.
+
+    Args:
+        models: K model files with the sweeps' classes.
+        progress: called with the number of sweeps done.
+
+    Returns:
+        [K, S, C, C + 1] of the snapshots, [S, C, C + 1] of their mean prediction.
+
+    Raises:
+        ModelFileError: a file is no whole model.
+    """
+    loaded = [model_file.load(path) for path in models]
+    networks = [network.to(device) for network, _ in loaded]
+    metadata = loaded[0][1]
+    classes = len(metadata.taxonomy)
+    counts = []
+    for done, sweep in enumerate(sweeps, 1):
+        near = within_range(sweep.points, metadata.max_range)
+        logits = snapshot_logits(networks, torch.from_numpy(sweep.points[near]).to(device))
+        voices = torch.cat([logits, mean_logits(logits)[None]])
+        predicted = np.full((len(voices), len(near)), UNLABELLED, np.uint8)
+        predicted[:, near] = voices.argmax(2).cpu().numpy()
+        counts.append([confusion(sweep.label, each, classes) for each in predicted])
+        progress(done)
+    shape = (len(counts), len(networks) + 1, classes, classes + 1)
+    table = np.array(counts, np.int64).reshape(shape).swapaxes(0, 1)
+    return table[:-1], table[-1]
+
+
+def find_experts(
+    models: Sequence[Path],
+    split: Split,
+    config: ExpertiseConfig,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> ExpertiseTable:
+    """Which snapshot is adept at which class, on the calibration sweeps of a split; warns where
+    none is at any.
+
+    Args:
+        models: as of `measure`.
+        progress: called with the number of sweeps done and of all.
+    """
+    places = split.calibration
+    counts, of_mean = measure(
+        models, map(split.sweep, places), device, lambda done: progress(done, len(places))
+    )
+    names = [path.stem for path in models]
+    table = expertise(counts, of_mean, names, split.taxonomy.names, config)
+    if all(expert is None for expert in table.experts):
+        log.warning(
+            "no snapshot is known to be adept at any class, the mean of all teaches: see the "
+            "expertise table for why (%d calibration sweeps; split.calibration, "
+            "expertise.min_scans=%d)",
+            len(places),
+            config.min_scans,
+        )
+    return table
+
+
+@torch.no_grad()
+def route(
+    table: ExpertiseTable,
+    loaded: Sequence[int],
+    logits: Tensor,
+    labels: Tensor,
+    threshold: float = 0.9,
+) -> tuple[Tensor, Tensor]:
+    """Give every point the scores of its class's expert.
+
+    The class is the label; on an unlabelled point it is what the mean of all snapshots says, if
+    that is confident and all of them are at hand.
+
+    Args:
+        table: who teaches what.
+        loaded: numbers of L snapshots, at least `table.owners()`.
+        logits: [L, N, C] of those.
+        labels: [N] int64, 255 unlabelled.
+        threshold: least `confidence` of the mean on an unlabelled point.
+
+    Returns:
+        [N, C] logits, 0 where nobody speaks, and [N] int64 classes, 255 there: what
+        `adept_distillation` takes.
+
+    Raises:
+        ValueError: an expert is not among the loaded snapshots.
+    """
+    places = _places(table, loaded).to(labels.device)
+    classes = labels.clone()
+    if len(loaded) == len(table.snapshots):
+        rows = torch.nonzero(labels == UNLABELLED)[:, 0]
+        mean = mean_logits(logits[:, rows])
+        sure = confidence(mean) >= threshold
+        classes[rows] = torch.where(sure, mean.argmax(1), UNLABELLED)
+    result = torch.zeros_like(logits[0])
+    chosen = places[classes]
+    for place in torch.unique(places[: len(table.classes)]).tolist():
+        rows = torch.nonzero(chosen == place)[:, 0]
+        result[rows] = mean_logits(logits[:, rows]) if place == _MEAN else logits[place, rows]
+    return result, classes
+
+
+@torch.no_grad()
+def channel_probabilities(
+    table: ExpertiseTable, loaded: Sequence[int], logits: Tensor, temperature: float
+) -> Tensor:
+    """Each class's probability as its expert sees it, for `adept_channel_distillation`.
+
+    Args:
+        table: who teaches what.
+        loaded: numbers of L snapshots, at least `table.owners()`.
+        logits: [L, N, C] of those.
+
+    Returns:
+        [N, C] at the temperature; rows need not add up to 1.
+
+    Raises:
+        ValueError: an expert is not among the loaded snapshots.
+    """
+    places = _places(table, loaded)[: len(table.classes)].to(logits.device)
+    result = torch.empty_like(logits[0])
+    for place in torch.unique(places).tolist():
+        own = torch.nonzero(places == place)[:, 0]
+        scores = mean_logits(logits) if place == _MEAN else logits[place]
+        result[:, own] = soften(scores, temperature)[:, own].exp()
+    return result
+
+
+_MEAN, _NOBODY = -1, -2
+
+
+def _places(table: ExpertiseTable, loaded: Sequence[int]) -> Tensor:
+    """[256] by class id: where among the loaded snapshots its expert stands."""
+    if missing := set(table.owners()) - set(loaded):
+        raise ValueError(f"snapshots {sorted(missing)} own classes and are not among {loaded}")
+    result = torch.full((UNLABELLED + 1,), _NOBODY)
+    for class_id, expert in enumerate(table.experts):
+        result[class_id] = _MEAN if expert is None else loaded.index(expert)
+    return result

@@ -1,0 +1,130 @@
+"""Scores of models on some sweeps of a split: in all, sweep by sweep for intervals, and how far
+their probabilities can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from haskd_ros import model_file
+from haskd_ros.segmenter import Segmenter
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.data.cache import Sweep
+from haskd_training.data.corruptions import corrupted
+from haskd_training.data.splits import Split
+from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.evaluation.temperature import BINS, Reliability, reliability
+from haskd_training.learning.inference import label_as_robot, predict
+from haskd_training.metrics.confusion import Evaluation, confusion, evaluate
+
+Predict = Callable[[SweepRef, Sweep], np.ndarray]
+"""(place, sweep of N points) -> class ids [N] uint8, 255 for none."""
+
+
+def by_model(model: Path, device: torch.device) -> Predict:
+    """What a model file says, to its own range.
+
+    Raises:
+        ModelFileError: not a model.
+    """
+    network, metadata = model_file.load(model)
+    network.to(device)
+    return lambda _, sweep: predict(network, sweep.points, metadata.max_range, device)
+
+
+def sweep_confusions(
+    predictor: Predict,
+    split: Split,
+    places: Sequence[SweepRef],
+    corruption: str | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> np.ndarray:
+    """[S, C, C + 1] counts of each sweep, see `metrics.confusion.confusion`.
+
+    Args:
+        corruption: of `corruptions.CORRUPTIONS`, the same for every predictor; None: as recorded.
+    """
+    classes = len(split.taxonomy)
+    counts = np.zeros((len(places), classes, classes + 1), np.int64)
+    for number, place in enumerate(places):
+        sweep = split.sweep(place)
+        if corruption is not None:
+            sweep = corrupted(sweep, corruption, seed=number)
+        counts[number] = confusion(sweep.label, predictor(place, sweep), classes)
+        progress(number + 1, len(places))
+    return counts
+
+
+def evaluate_places(
+    model: Path,
+    split: Split,
+    places: Sequence[SweepRef],
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Evaluation:
+    """Score a model file, with its range, by class and distance.
+
+    Raises:
+        ModelFileError: not a model.
+    """
+    network, metadata = model_file.load(model)
+    network.to(device)
+
+    def sweeps() -> Iterator[Sweep]:
+        for number, place in enumerate(places, 1):
+            yield split.sweep(place)
+            progress(number, len(places))
+
+    return evaluate(
+        lambda points: predict(network, points, metadata.max_range, device),
+        sweeps(),
+        split.taxonomy,
+    )
+
+
+def reliabilities(
+    model: Path,
+    split: Split,
+    places: Sequence[SweepRef],
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[Reliability, Reliability]:
+    """The probabilities that a robot would publish of labelled points: at temperature 1, and at
+    the model file's own.
+
+    Raises:
+        ModelFileError: not a model.
+    """
+    network, metadata = model_file.load(model)
+    calibrated = Segmenter(network, metadata, str(device))
+    raw = Segmenter(model_file.load(model)[0], replace(metadata, temperature=1.0), str(device))
+    found: tuple[list[Reliability], list[Reliability]] = ([], [])
+    for number, place in enumerate(places, 1):
+        sweep = split.sweep(place)
+        for segmenter, parts in zip((raw, calibrated), found):
+            said = label_as_robot(segmenter, sweep.points)
+            counted = (sweep.label != UNLABELLED) & (said.class_id != UNLABELLED)
+            correct = said.class_id[counted] == sweep.label[counted]
+            parts.append(reliability(said.probability[counted], correct))
+        progress(number, len(places))
+    return pooled(found[0]), pooled(found[1])
+
+
+def pooled(parts: Sequence[Reliability]) -> Reliability:
+    """Of all predictions that the parts were made from."""
+    counts = np.array([part.count for part in parts]).reshape(-1, BINS)
+    total = counts.sum(0)
+
+    def mean(values: Sequence[np.ndarray]) -> np.ndarray:
+        weighted = np.where(counts > 0, np.reshape(values, counts.shape) * counts, 0).sum(0)
+        return np.divide(weighted, total, out=np.full(BINS, np.nan), where=total > 0)
+
+    return Reliability(
+        total,
+        mean([part.probability for part in parts]),
+        mean([part.accuracy for part in parts]),
+    )

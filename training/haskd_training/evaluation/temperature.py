@@ -1,0 +1,208 @@
+"""Calibrated probabilities: one temperature that divides a model's logits, and how far off its
+probabilities are.
+
+Guo et al., "On Calibration of Modern Neural Networks", ICML 2017: sections 4.2 (temperature
+scaling) and 2 (expected calibration error).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+from torch import nn
+
+from haskd_ros import model_file
+from haskd_ros.errors import InputError
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.data.cache import Cache
+from haskd_training.data.sweep_ref import SweepRef, within_range
+
+RANGE = (0.05, 20.0)
+"""Temperatures that are searched: a model that errs on no point has its optimum at 0."""
+
+BINS = 15
+
+POINTS_PER_SWEEP = 5_000
+"""Neighbouring points tell nearly the same; more of them don't make the temperature better."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predictions by their probability, in B bins of equal width over 0..1.
+
+    Attributes:
+        count: [B] predictions.
+        probability: [B] their mean probability, NaN in an empty bin.
+        accuracy: [B] share of them that is right, NaN in an empty bin.
+    """
+
+    count: np.ndarray
+    probability: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean distance of probability and accuracy over all
+        predictions, 0..1; NaN without any."""
+        filled = self.count > 0
+        if not filled.any():
+            return float("nan")
+        distance = np.abs(self.accuracy[filled] - self.probability[filled])
+        return float(np.average(distance, weights=self.count[filled]))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `calibrate` found. The errors are those of the points that the temperature was fitted
+    to; an honest figure comes from other sweeps.
+
+    Attributes:
+        points: labelled points that were used.
+        error_before, error_after: expected calibration error at temperature 1 and at this one.
+    """
+
+    temperature: float
+    points: int
+    error_before: float
+    error_after: float
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature T that minimises the cross-entropy of softmax(logits / T).
+
+    The cross-entropy is convex in 1 / T, so it has one minimum along log T as well.
+
+    Args:
+        logits: [N, C].
+        labels: [N] class ids, `UNLABELLED` left out.
+
+    Returns:
+        T within `RANGE`.
+
+    Raises:
+        InputError: no labelled point.
+    """
+    labelled = labels != UNLABELLED
+    logits, labels = logits[labelled].astype(np.float64), labels[labelled].astype(np.int64)
+    if not len(labels):
+        raise InputError("no labelled point to fit a temperature to")
+    true = logits[np.arange(len(labels)), labels]
+
+    def cross_entropy(log_temperature: float) -> float:
+        scale = np.exp(-log_temperature)
+        return float(np.mean(logsumexp(scale * logits, axis=1) - scale * true))
+
+    found = minimize_scalar(
+        cross_entropy, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-5}
+    )
+    return float(np.exp(found.x))
+
+
+def reliability(probability: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
+    """Sort predictions by probability.
+
+    Args:
+        probability: [N] 0..1, of the predicted class.
+        correct: [N] bool.
+    """
+    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    empty = np.where(count > 0, count, np.nan)
+    return Reliability(
+        count,
+        np.bincount(place, probability, bins) / empty,
+        np.bincount(place, correct, bins) / empty,
+    )
+
+
+def expected_calibration_error(
+    probability: np.ndarray, correct: np.ndarray, bins: int = BINS
+) -> float:
+    """`Reliability.error` of predictions, arguments as of `reliability`."""
+    return reliability(probability, correct, bins).error
+
+
+@torch.inference_mode()
+def gather_logits(
+    network: nn.Module,
+    caches: Sequence[Cache],
+    sweeps: Sequence[SweepRef],
+    max_range: float,
+    points_per_sweep: int = POINTS_PER_SWEEP,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A network's logits on labelled points of whole sweeps, drawn at random.
+
+    Args:
+        network: in eval mode, on its device.
+        max_range: m; points further away are left out, as in training.
+        points_per_sweep: at most.
+
+    Returns:
+        logits [N, C] float32 and labels [N] uint8.
+    """
+    device = next(network.parameters()).device
+    logits, labels = [], []
+    for ref in sweeps:
+        sweep = caches[ref.cache].sweep(ref.sweep)
+        near = within_range(sweep.points, max_range)
+        points, label = sweep.points[near], sweep.label[near]
+        chosen = np.flatnonzero(label != UNLABELLED)
+        if len(chosen) > points_per_sweep:
+            generator = np.random.default_rng((seed, ref.cache, ref.sweep))
+            chosen = generator.choice(chosen, points_per_sweep, replace=False)
+        if not len(chosen):
+            continue
+        found = network(torch.from_numpy(points).to(device)).float()
+        logits.append(found[torch.from_numpy(chosen).to(device)].cpu().numpy())
+        labels.append(label[chosen])
+    if not labels:
+        raise InputError(f"none of {len(sweeps)} sweeps has a labelled point within {max_range} m")
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def calibrate(
+    model: Path,
+    caches: Sequence[Cache],
+    sweeps: Sequence[SweepRef],
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> Calibration:
+    """Fit the temperature of a model file and write it into the file, with the mean entropy that
+    the node compares its own with; the weights stay as they are.
+
+    Args:
+        sweeps: the calibration split: neither trained on nor tested on.
+
+    Raises:
+        InputError: no model, or no labelled point in the sweeps.
+    """
+    network, metadata = model_file.load(model)
+    network.to(device)
+    logits, labels = gather_logits(network, caches, sweeps, metadata.max_range, seed=seed)
+    temperature = fit_temperature(logits, labels)
+    sensor = metadata.sensor | {"entropy": _mean_entropy(logits, temperature)}
+    model_file.save(model, network, replace(metadata, temperature=temperature, sensor=sensor))
+    return Calibration(
+        temperature, len(labels), _error(logits, labels, 1.0), _error(logits, labels, temperature)
+    )
+
+
+def _mean_entropy(logits: np.ndarray, temperature: float) -> float:
+    """Of softmax(logits / temperature), in nats."""
+    scaled = logits.astype(np.float64) / temperature
+    log_p = scaled - logsumexp(scaled, axis=1, keepdims=True)
+    return float(-(np.exp(log_p) * log_p).sum(1).mean())
+
+
+def _error(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Expected calibration error of softmax(logits / temperature)."""
+    scaled = logits.astype(np.float64) / temperature
+    probability = np.exp(scaled.max(1) - logsumexp(scaled, axis=1))
+    return expected_calibration_error(probability, logits.argmax(1) == labels)

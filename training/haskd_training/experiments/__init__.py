@@ -1,0 +1,1 @@
+"""Whole jobs, from bags or caches to results."""

@@ -1,0 +1,147 @@
+"""What the ablation compares: rows by name, each by the settings that differ from the method's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from haskd_ros.errors import InputError
+from haskd_training.images.candidates import Strategy
+from haskd_training.pipeline.config import MethodConfig
+
+LABELS = "labels alone"
+METHOD = "HAS-KD"
+
+TOO = ", unlabelled sweeps too"
+"""Ends the name of a row that learns from unlabelled sweeps as well, and so takes more steps."""
+
+LABELS_LONGER = "labels alone, as many steps"
+"""What those rows are to be compared with."""
+
+LABELS_TOLD = "labels alone, those of the unlabelled sweeps too"
+"""What they could reach with a teacher who is always right: a bound."""
+
+
+def teacher_shown(strategy: Strategy) -> str:
+    """Name of the row of a teacher that sees the images a strategy chose: a bound."""
+    return f"teacher, {strategy} images"
+
+
+Overrides = dict[str, dict[str, Any]]
+"""Settings of a row that differ from the method's: stage -> setting -> value."""
+
+
+def _taught(unlabelled: bool = False, **distillation: Any) -> Overrides:
+    return {"distillation": distillation | {"unlabelled": unlabelled}}
+
+
+_ON_LABELLED: dict[str, Overrides] = {
+    "vanilla KD from the teacher": _taught(teacher="vanilla", snapshots="none"),
+    "KD from the last snapshot": _taught(teacher="none", snapshots="last"),
+    "KD from the mean of snapshots": _taught(teacher="none", snapshots="mean"),
+    "ASD, experts at random": _taught(teacher="none", snapshots="random"),
+    "ASD": _taught(teacher="none", snapshots="adept"),
+    "ASD, snapshots in cycles": _taught(teacher="none", snapshots="adept")
+    | {"expertise": {"pool": "cyclic"}},
+    "IHD, nearest images": _taught(teacher="information", snapshots="none")
+    | {"selection": {"strategy": "nearest"}},
+    "IHD with IOF": _taught(teacher="information", snapshots="none"),
+    "HAS-KD, experts at random": _taught(teacher="information", snapshots="random"),
+    METHOD: _taught(teacher="information", snapshots="adept"),
+}
+
+
+def _too(*names: str) -> dict[str, Overrides]:
+    """Rows on labelled sweeps, with the unlabelled ones added."""
+    return {
+        f"{name}{TOO}": {"distillation": _ON_LABELLED[name]["distillation"] | {"unlabelled": True}}
+        for name in names
+    }
+
+
+_ON_ALL: dict[str, Overrides] = (
+    _too("vanilla KD from the teacher", "KD from the mean of snapshots")
+    | {
+        f"the teacher's pseudo-labels alone{TOO}": _taught(
+            unlabelled=True, teacher="information", snapshots="none", teacher_weight=0.0
+        )
+    }
+    | _too("IHD with IOF", "HAS-KD, experts at random", METHOD)
+)
+ROWS = _ON_LABELLED | _ON_ALL
+
+
+class AblationConfig(BaseModel):
+    """What is compared, on how many seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    rows: dict[str, Overrides] = Field(
+        ROWS,
+        description="all rows by name: stage -> setting -> value, beats `method`; those with "
+        "distillation.unlabelled are left out where no sweep is unlabelled",
+    )
+    corrupted: tuple[str, ...] = Field(
+        (LABELS, METHOD, METHOD + TOO),
+        description="rows that are also scored on corrupted clouds",
+    )
+    bounds: bool = Field(
+        True, description="score the teacher, averaged weights and the ensemble too"
+    )
+    strategies: tuple[Strategy, ...] = Field(
+        (),
+        description="ways to choose selection.images images of a sweep (`all` takes more): for "
+        "each a teacher of its own is trained and scored",
+    )
+    method: MethodConfig = MethodConfig()
+
+    @model_validator(mode="after")
+    def _corrupted_rows_exist(self) -> AblationConfig:
+        if self.corrupted and LABELS not in self.corrupted:
+            raise ValueError(f"corrupted must name {LABELS!r}, what the others are compared with")
+        if unknown := set(self.corrupted) - {LABELS, *self.rows}:
+            raise ValueError(
+                f"corrupted names {', '.join(sorted(unknown))}; the rows are "
+                f"{', '.join((LABELS, *self.rows))}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_told_apart(self) -> AblationConfig:
+        for name, values in (("seeds", self.seeds), ("strategies", self.strategies)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names one of them twice")
+        if self.strategies and self.method.distillation.teacher == "none":
+            raise ValueError(
+                "strategies choose images for a teacher, and method.distillation.teacher is none"
+            )
+        return self
+
+
+def row_settings(method: MethodConfig, name: str, overrides: Overrides, seed: int) -> MethodConfig:
+    """The settings of a row on a seed.
+
+    Raises:
+        InputError: overrides that name no setting, or a value that isn't allowed.
+    """
+    settings = _merged(method.model_dump(), overrides)
+    settings["student"]["loop"]["seed"] = seed
+    try:
+        return MethodConfig.model_validate(settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise InputError(f"row {name!r}, setting {place}: {problem['msg'].lower()}") from error
+
+
+def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with some of them changed."""
+    return dict(settings) | {
+        name: _merged(settings[name], value)
+        if isinstance(value, Mapping) and isinstance(settings.get(name), Mapping)
+        else value
+        for name, value in changes.items()
+    }

@@ -1,0 +1,174 @@
+"""`haskd run`: recorded bags in, a deployable model and a report on it out.
+
+OUT/model.safetensors   the student, calibrated: what the robot loads
+OUT/report.html         how it came about and what it is worth
+OUT/pictures/           of the report
+OUT/caches/             the prepared bags
+OUT/stages/             every stage's own folder, see `stages`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from haskd_training.core.progress import Steps
+from haskd_training.data.cache import Cache
+from haskd_training.data.prepare import PrepareConfig, check_labels, prepare
+from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.splits import Split, SplitConfig, make_split
+from haskd_training.evaluation.scoring import evaluate_places, reliabilities
+from haskd_training.evaluation.temperature import Calibration, calibrate
+from haskd_training.learning.loop import make_fabric
+from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
+from haskd_training.pipeline.config import MethodConfig, check
+from haskd_training.pipeline.stages import Stages
+from haskd_training.reports.run_report import RunFindings, write_report
+
+MODEL = "model.safetensors"
+REPORT = "report.html"
+PICTURES = "pictures"
+
+
+class RunConfig(MethodConfig):
+    """All that `haskd run` can be told."""
+
+    prepare: PrepareConfig = PrepareConfig()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run made.
+
+    Attributes:
+        model: what the robot loads.
+        report: the page to read.
+        caches: one a bag, in the order in which they were given.
+        split: who learned from what.
+        baseline, student: scores on the test sweeps (on the validation sweeps where no test
+            sweeps were held back).
+        calibration: of the model's probabilities.
+    """
+
+    model: Path
+    report: Path
+    caches: list[Cache]
+    split: Split
+    baseline: Evaluation
+    student: Evaluation
+    calibration: Calibration
+
+
+def run(
+    bags: Sequence[Path],
+    out: Path,
+    labels: str,
+    config: RunConfig,
+    steps: Steps,
+    unlabelled: Sequence[Path] = (),
+    test: Sequence[Path] = (),
+    attribution: str | None = None,
+) -> RunResult | None:
+    """From bags to a model. What an earlier call finished is not done again; what changed is.
+
+    Args:
+        bags: labelled recordings with camera and LiDAR.
+        out: folder of the run; under torchrun one that all machines share.
+        labels: label map of `bags` and `test`: a file, or the name of one that ships.
+        unlabelled: recordings without labels that teacher and snapshots explain to the student.
+        test: recordings that nothing but the final score looks at; then nothing of `bags` is held
+            back for it.
+        attribution: whom the data's licence wants credited; goes into the model file.
+
+    Returns:
+        None in all processes but the first.
+
+    Raises:
+        InputError: of any of the stages; what the data can't serve is found before any training.
+    """
+    student = config.student.model_copy(
+        update={"split": held_back(config.student.split, test=test)}
+    )
+    config = config.model_copy(update={"student": student})
+    check_labels([*bags, *test], labels, config.prepare)
+    with make_fabric(student.loop, out).rank_zero_first():
+        prepared, learned = prepare_all(bags, labels, out, config.prepare, steps)
+        silent, more = prepare_all(unlabelled, None, out, config.prepare, steps)
+        held, seen = prepare_all(test, labels, out, config.prepare, steps)
+    split = make_split(prepared, student.split, unlabelled=silent, test=held)
+    check(split, config)
+    stages = Stages(out / "stages", split, config, attribution, steps)
+    # Both before the other processes leave: all of them train together.
+    plain, trained = stages.baseline.model, stages.student.model
+    if not stages.fabric.is_global_zero:
+        return None
+    model = out / MODEL
+    shutil.copyfile(trained, model)
+    with steps("calibrating probabilities"):
+        calibration = calibrate(model, split.caches, split.calibration, stages.device)
+    places = split.test or split.validation
+    scores = []
+    for title, path in (("labels alone", plain), ("the student", model)):
+        with steps(f"scoring {title}") as progress:
+            scores.append(evaluate_places(path, split, places, stages.device, progress))
+    with steps("scoring probabilities") as progress:
+        honesty = reliabilities(model, split, places, stages.device, progress)
+    reports = [*learned, *more, *seen]
+    findings = RunFindings(stages, reports, places, *scores, calibration, *honesty, model)
+    with steps("writing the report"):
+        write_report(findings, out / REPORT, out / PICTURES)
+    return RunResult(model, out / REPORT, prepared, split, *scores, calibration)
+
+
+def score_table(result: RunResult) -> Table:
+    """Baseline and student side by side, for the screen."""
+    kind = "test" if result.split.test else "validation"
+    table = Table(title=f"IoU in % over {result.student.sweeps} {kind} sweeps")
+    table.add_column("class")
+    for name in ("labels alone", "distilled", "difference"):
+        table.add_column(name, justify="right")
+    both = (result.baseline.counts, result.student.counts)
+    for name, *scores in zip(result.student.taxonomy.names, *map(iou, both)):
+        table.add_row(name, *_cells(*scores))
+    table.add_section()
+    table.add_row("mIoU", *_cells(*map(mean_iou, both)), style="bold")
+    return table
+
+
+def _cells(before: float, after: float) -> list[str]:
+    if np.isnan(before):
+        return ["-", "-", "-"]
+    return [f"{100 * before:.1f}", f"{100 * after:.1f}", f"{100 * (after - before):+.1f}"]
+
+
+def held_back(config: SplitConfig, **whole: Sequence[Any]) -> SplitConfig:
+    """What is held back of the recordings to be learned from: nothing for a role that whole ones
+    serve.
+
+    Args:
+        whole: role -> recordings that serve nothing else.
+    """
+    return config.model_copy(update={role: 0.0 for role, given in whole.items() if given})
+
+
+def prepare_all(
+    bags: Sequence[Path], labels: str | None, out: Path, config: PrepareConfig, steps: Steps
+) -> tuple[list[Cache], list[PrepareReport]]:
+    """Caches of some bags, one each, with their reports."""
+    caches, reports = [], []
+    for bag in bags:
+        identity = json.dumps([str(bag.resolve()), labels, config.model_dump(mode="json")])
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
+        folder = out / "caches" / f"{bag.resolve().stem}-{digest}"
+        with steps(f"preparing {bag.name}") as progress:
+            reports.append(prepare([bag], labels, folder, config, progress))
+        caches.append(Cache.open(folder))
+    return caches, reports

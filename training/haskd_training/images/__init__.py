@@ -1,0 +1,1 @@
+"""Which images, which of their pixels, which features."""

@@ -1,0 +1,140 @@
+"""`haskd select`: the images that teach about each sweep, chosen once and kept with the reasons.
+
+OUT/CACHE-SWEEP.safetensors   the baseline's classes of the sweep's points; in the header what
+                              became of each candidate image, see `sweep_files`
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.errors import InputError
+from haskd_ros.segmenter import Segmenter
+from haskd_training.core.progress import Progress
+from haskd_training.core.run_folder import RunFolder, file_digest
+from haskd_training.data.cache import Cache
+from haskd_training.data.sweep_files import SweepFiles
+from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.images.candidates import Candidate, SelectionConfig
+from haskd_training.images.filtering import filter_images
+from haskd_training.images.visibility import image_qualities
+from haskd_training.learning.inference import label_as_robot
+
+log = logging.getLogger(__name__)
+
+_CLASSES = "predicted"
+_CANDIDATES = "haskd_candidates"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen for some sweeps, read as it is asked for.
+
+    Attributes:
+        files: one a sweep.
+        sweeps: that images were chosen for.
+        identity: what it was made from, in JSON values; the same whatever the sweeps.
+        reasons: candidates over all sweeps by what became of them.
+    """
+
+    files: SweepFiles
+    sweeps: list[SweepRef]
+    identity: dict[str, Any]
+    reasons: dict[str, int]
+
+    @property
+    def path(self) -> Path:
+        """Its folder; there may be other sweeps in it."""
+        return self.files.folder
+
+    @property
+    def config(self) -> SelectionConfig:
+        """What it was asked for."""
+        return SelectionConfig.model_validate(self.identity["config"])
+
+    def records(self, place: SweepRef) -> list[Candidate]:
+        """Every candidate image of a sweep: the chosen ones by rank, then the others.
+
+        Raises:
+            InputError: no images were chosen for this sweep, or its file is damaged.
+        """
+        with self.files.open(place) as file:
+            return [Candidate(**record) for record in json.loads(file.metadata()[_CANDIDATES])]
+
+    def chosen(self, place: SweepRef) -> list[int]:
+        """Places in `cache.images` of the chosen images, best first; errors as of `records`."""
+        return [record.image for record in self.records(place) if record.reason == "chosen"]
+
+    def predicted(self, place: SweepRef) -> np.ndarray:
+        """[N] uint8 class ids that the baseline gave the sweep's points, 255 beyond its range;
+        errors as of `records`."""
+        with self.files.open(place) as file:
+            return file.get_tensor(_CLASSES)
+
+
+def select(
+    caches: Sequence[Cache],
+    sweeps: Sequence[SweepRef],
+    model: Path,
+    out: Path,
+    config: SelectionConfig,
+    progress: Progress = lambda *_: None,
+) -> Selection:
+    """Choose images for every sweep that none were chosen for in this folder yet.
+
+    Args:
+        caches: open; a `SweepRef` counts in them.
+        model: the baseline's model file: it says what the cloud alone leaves open and what may
+            move. Labels are not read.
+        out: new, empty, or of an earlier run with the same model and settings.
+
+    Raises:
+        InputError: a model that can't be read or has other classes than the caches, or a folder
+            that holds something else.
+    """
+    segmenter = Segmenter.load(model)
+    _check_classes(segmenter, model, caches)
+    identity = {"config": config.model_dump(mode="json"), "model": file_digest(Path(model))}
+    RunFolder(out, identity).claim()
+    files = SweepFiles(out, caches)
+    qualities = [image_qualities(cache) for cache in caches]
+    reasons: Counter[str] = Counter()
+    selection = Selection(files, list(sweeps), identity, reasons)
+    for number, place in enumerate(sweeps, 1):
+        if place not in files:
+            cache = caches[place.cache]
+            predicted = label_as_robot(segmenter, cache.sweep(place.sweep).points)
+            records = filter_images(
+                cache,
+                place.sweep,
+                predicted,
+                segmenter.taxonomy,
+                config,
+                qualities[place.cache],
+                np.random.default_rng([config.seed, *cache.fingerprint.encode(), place.sweep]),
+            )
+            header = {_CANDIDATES: json.dumps([asdict(record) for record in records])}
+            files.write(place, {_CLASSES: predicted.class_id}, header)
+        found = Counter(record.reason for record in selection.records(place))
+        reasons.update(found)
+        progress(number, len(sweeps), f"{found['chosen']} of {found.total()} images")
+    if not reasons["chosen"]:
+        log.warning("not one image was chosen for any of %d sweeps: %s", len(sweeps), dict(reasons))
+    return selection
+
+
+def _check_classes(segmenter: Segmenter, model: Path, caches: Sequence[Cache]) -> None:
+    for cache in caches:
+        if cache.taxonomy.names != segmenter.taxonomy.names:
+            raise InputError(
+                f"model {model} has the classes {', '.join(segmenter.taxonomy.names)}; "
+                f"cache {cache.path} has {', '.join(cache.taxonomy.names)}"
+            )

@@ -1,0 +1,1 @@
+"""How any network here is trained and asked."""

@@ -1,0 +1,157 @@
+"""Sweeps in training order. What an epoch holds is a pure function of (seed, epoch, rank), so that
+a run that was killed goes on exactly where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.data.cache import Cache
+from haskd_training.data.sweep_ref import SweepRef, within_range
+from haskd_training.learning.augmentation import AugmentationConfig, augment
+
+Extras = Callable[[SweepRef, np.random.Generator], Mapping[str, np.ndarray]]
+"""What else is known of a sweep: arrays whose first axis is its N points, in the cache's order. The
+generator is a function of (seed, epoch, index)."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A sweep as a network learns from it: points [n, 4] float32, labels [n] uint8, and `extras`,
+    arrays of n rows each."""
+
+    points: np.ndarray
+    labels: np.ndarray
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clouds one after another.
+
+    Attributes:
+        points: [N, 4] float32 x y z in m, intensity 0..1.
+        labels: [N] int64, 255 ignored.
+        cloud: [N] int64, ascending number of a point's cloud within the batch.
+        extras: what else is known of each point, N rows each.
+    """
+
+    points: Tensor
+    labels: Tensor
+    cloud: Tensor
+    extras: dict[str, Tensor]
+
+    def to(self, device: torch.device) -> Batch:
+        return self._each(lambda x: x.to(device))
+
+    def pin_memory(self) -> Batch:
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        extras = {name: change(value) for name, value in self.extras.items()}
+        return Batch(change(self.points), change(self.labels), change(self.cloud), extras)
+
+
+def collate(clouds: Sequence[Cloud]) -> Batch:
+    """One batch of several clouds with the same extras."""
+
+    def joined(values: Sequence[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate(values))
+
+    sizes = torch.tensor([len(cloud.points) for cloud in clouds])
+    return Batch(
+        joined([cloud.points for cloud in clouds]),
+        joined([cloud.labels for cloud in clouds]).long(),
+        torch.repeat_interleave(sizes),
+        {name: joined([cloud.extras[name] for cloud in clouds]) for name in clouds[0].extras},
+    )
+
+
+class SweepDataset(Dataset):
+    """Sweeps of several caches, augmented by (seed, epoch, index).
+
+    Args:
+        caches: open caches with one taxonomy.
+        sweeps: what to draw from.
+        max_range: m; points further away are left out.
+        augmentation: None for clouds as recorded.
+        extras: what else goes with each point; None for nothing.
+        unlabelled: those of the sweeps whose labels stay unread.
+    """
+
+    def __init__(
+        self,
+        caches: Sequence[Cache],
+        sweeps: Sequence[SweepRef],
+        max_range: float,
+        augmentation: AugmentationConfig | None = None,
+        seed: int = 0,
+        extras: Extras | None = None,
+        unlabelled: Collection[SweepRef] = (),
+    ) -> None:
+        self.caches, self.sweeps, self.max_range = list(caches), list(sweeps), max_range
+        self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+        self.extras, self.unlabelled = extras, frozenset(unlabelled)
+
+    def __len__(self) -> int:
+        return len(self.sweeps)
+
+    def __getitem__(self, index: int) -> Cloud:
+        place = self.sweeps[index]
+        sweep = self.caches[place.cache].sweep(place.sweep)
+        chosen = np.flatnonzero(within_range(sweep.points, self.max_range))
+        points = sweep.points[chosen]
+        generator = np.random.default_rng((self.seed, self.epoch, index))
+        if self.augmentation is not None:
+            points, kept = augment(points, self.augmentation, generator)
+            chosen = chosen[kept]
+        # After the augmentation: what else is drawn does not change it.
+        extras = {} if self.extras is None else self.extras(place, generator)
+        labels = sweep.label[chosen]
+        if place in self.unlabelled:
+            labels = np.full_like(labels, UNLABELLED)
+        return Cloud(points, labels, {name: values[chosen] for name, values in extras.items()})
+
+
+class EpochSampler:
+    """Batches of indices of one epoch for one process of several.
+
+    Every process gets the same number of batches; the few sweeps that don't fill a batch on all of
+    them sit this epoch out (another epoch's order differs).
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, processes: int = 1):
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.rank, self.processes = rank, processes
+        self._epoch, self._first = 0, 0
+
+    def set_place(self, epoch: int, batch: int) -> None:
+        """Where the next iteration begins."""
+        self._epoch, self._first = epoch, batch
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return max(1, self.count // (self.batch_size * self.processes))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng((self.seed, self._epoch)).permutation(self.count)
+        mine = order[self.rank :: self.processes].tolist()
+        for batch in range(self._first, len(self)):
+            yield mine[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+
+def training_loader(dataset: SweepDataset, sampler: EpochSampler, workers: int) -> DataLoader:
+    """Batches of an epoch in the sampler's order; set the place on both before iterating."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+    )

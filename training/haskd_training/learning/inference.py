@@ -1,0 +1,62 @@
+"""What a trained network makes of recorded sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from haskd_ros import model_file
+from haskd_ros.segmenter import Segmentation, Segmenter
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.data.sweep_ref import SweepRef, within_range
+
+Look = Callable[[SweepRef, Tensor, np.ndarray], dict[str, Tensor]]
+"""(sweep, its points within range [n, 4], [N] bool which they are) -> values of n rows by name."""
+
+
+def predict(
+    network: nn.Module, points: np.ndarray, max_range: float, device: torch.device
+) -> np.ndarray:
+    """Class ids [N] uint8 of points [N, 4] (intensity 0..1), 255 beyond `max_range`."""
+    return classify(lambda near, _: {"logits": network(near)}, points, max_range, device)
+
+
+@torch.inference_mode()
+def classify(
+    look: Callable[[Tensor, np.ndarray], dict[str, Tensor]],
+    points: np.ndarray,
+    max_range: float,
+    device: torch.device,
+) -> np.ndarray:
+    """The same by whatever gives `logits` [n, C] of the n points within range, told those points
+    and which they are ([N] bool): an `outputs.Look` at one sweep."""
+    near = within_range(points, max_range)
+    labels = np.full(len(points), UNLABELLED, np.uint8)
+    logits = look(torch.from_numpy(points[near]).to(device), near)["logits"]
+    labels[near] = logits.argmax(1).to(torch.uint8).cpu().numpy()
+    return labels
+
+
+def label_as_robot(segmenter: Segmenter, points: np.ndarray) -> Segmentation:
+    """A cache's points [N, 4] as the robot would label them: their intensity is 0..1, the
+    segmenter expects the sensor's own unit."""
+    unit = np.array([1, 1, 1, segmenter.metadata.intensity.scale], np.float32)
+    return segmenter(points * unit)
+
+
+def model_logits(model: Path, device: torch.device) -> Look:
+    """How a model file looks at a sweep: `logits` [n, C].
+
+    Raises:
+        ModelFileError: not a model.
+    """
+    return network_logits(model_file.load(model)[0].to(device))
+
+
+def network_logits(network: nn.Module) -> Look:
+    """How a network that needs only the cloud looks at a sweep: `logits` [n, C]."""
+    return lambda _, points, __: {"logits": network(points).float()}

@@ -1,0 +1,68 @@
+"""What finished networks say of recorded sweeps, kept on disk: a teacher or a snapshot looks at
+each sweep once, not once an epoch. That keeps the price of distillation near that of training.
+
+FOLDER/CACHE-SWEEP.safetensors   arrays of N rows each, float16, see `sweep_files`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from haskd_training.data.splits import Split
+from haskd_training.data.sweep_files import SweepFiles
+from haskd_training.data.sweep_ref import SweepRef, within_range
+from haskd_training.learning.inference import Look
+
+
+class Outputs:
+    """Recorded values of the points of sweeps.
+
+    Args:
+        folder: where they lie, or will.
+        split: of the sweeps.
+    """
+
+    def __init__(self, folder: Path, split: Split) -> None:
+        self.folder, self._split = folder, split
+        self._files = SweepFiles(folder, split.caches)
+
+    def of(self, place: SweepRef) -> dict[str, np.ndarray]:
+        """By name, [N, ...] float16 for all N points of a sweep; 0 beyond the range.
+
+        Raises:
+            InputError: not recorded, or damaged.
+        """
+        with self._files.open(place) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def record(
+        self,
+        look: Look,
+        places: Sequence[SweepRef],
+        max_range: float,
+        device: torch.device,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> Outputs:
+        """Look at every sweep that was not looked at yet; returns itself."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for number, place in enumerate(places):
+            if place not in self._files:
+                points = self._split.sweep(place).points
+                near = within_range(points, max_range)
+                with torch.inference_mode():
+                    values = look(place, torch.from_numpy(points[near]).to(device), near)
+                self._files.write(place, {k: _whole(v, near) for k, v in values.items()})
+            progress(number + 1, len(places))
+        return self
+
+
+def _whole(values: Tensor, near: np.ndarray) -> np.ndarray:
+    """[n, ...] of the points within range -> [N, ...] float16 of all."""
+    result = np.zeros((len(near), *values.shape[1:]), np.float16)
+    result[near] = values.half().cpu().numpy()
+    return result

@@ -1,0 +1,163 @@
+"""What every way of training the student shares: its network, its losses, its score."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+import haskd_ros
+from haskd_ros.model_file import Intensity, ModelMetadata
+from haskd_ros.models import SIZES, build, of_size
+from haskd_training.data.splits import Split, SplitConfig
+from haskd_training.learning.augmentation import AugmentationConfig
+from haskd_training.learning.inference import predict
+from haskd_training.learning.loop import LoopConfig
+from haskd_training.learning.losses import class_weights, cross_entropy, lovasz_softmax, soften
+from haskd_training.learning.processes import add_up, share
+from haskd_training.metrics.confusion import evaluate, mean_iou
+
+
+class StudentConfig(BaseModel):
+    """What is trained, on what part of the data, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: Literal[tuple(SIZES)] = Field("S", description="network, see `models.SIZES`")
+    voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")
+    max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond get no label")
+    intensity_required: bool = Field(
+        False, description="refuse clouds without intensity instead of filling in the mean"
+    )
+    lovasz: float = Field(
+        1.0, ge=0, le=100, description="weight of the Lovasz loss beside cross-entropy"
+    )
+    snapshots: int = Field(
+        5, ge=1, le=50, description="checkpoints of the run on labels that are kept as experts"
+    )
+    split: SplitConfig = SplitConfig()
+    loop: LoopConfig = LoopConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+    def of_training(self) -> dict[str, Any]:
+        """In JSON values what a training depends on beside its split: all but the shares that the
+        split came of."""
+        return self.model_dump(mode="json", exclude={"split"})
+
+    @model_validator(mode="after")
+    def _a_snapshot_a_cycle(self) -> StudentConfig:
+        if self.loop.schedule == "cyclic":
+            self.check_cycles()
+        return self
+
+    def check_cycles(self) -> None:
+        """Whether a cyclic schedule leaves enough snapshots; ValueError if it doesn't."""
+        if self.snapshots > self.loop.cycles:
+            raise ValueError(
+                f"a cyclic schedule leaves one snapshot a cycle: snapshots ({self.snapshots}) may "
+                f"not exceed loop.cycles ({self.loop.cycles})"
+            )
+
+    def in_cycles(self) -> StudentConfig:
+        """The same with a cyclic learning rate."""
+        return self.model_copy(update={"loop": self.loop.model_copy(update={"schedule": "cyclic"})})
+
+
+def make_network(
+    split: Split, config: StudentConfig, attribution: str | None
+) -> tuple[nn.Module, ModelMetadata]:
+    """Fresh weights, a function of `config.loop.seed` alone, and what will stand in the model
+    file's header."""
+    architecture, arguments = of_size(config.size, config.voxel_size, elevation_span(split))
+    torch.manual_seed(config.loop.seed)
+    network = build(architecture, classes=len(split.taxonomy), **arguments)
+    # The first cache is the sensor that the model is for: its scale and statistics count.
+    sensor = split.caches[0]
+    metadata = ModelMetadata(
+        architecture=architecture,
+        arguments=arguments,
+        taxonomy=sensor.taxonomy,
+        intensity=Intensity(
+            scale=sensor.intensity_scale,
+            mean=float(sensor.statistics["intensity"]["mean"]),
+            required=config.intensity_required,
+        ),
+        max_range=config.max_range,
+        sensor=sensor.statistics,
+        provenance={
+            "trained": time.strftime("%Y-%m-%d", time.gmtime()),
+            "haskd_ros": haskd_ros.__version__,
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+            "recordings": sorted({split.row(place).recording for place in split.learned}),
+            "sweeps": len(split.learned),
+            "config": config.model_dump(mode="json"),
+            "attribution": attribution,
+        },
+    )
+    return network, metadata
+
+
+def elevation_span(split: Split) -> tuple[float, float]:
+    """Lowest and highest elevation in degrees at which the training's sensors see anything: those
+    between which 98 % of the points lie, and a tenth more on either side."""
+    spans = [
+        split.caches[cache].statistics["elevation_deg"]
+        for cache in {place.cache for place in split.train}
+    ]
+    low, high = min(span["min"] for span in spans), max(span["max"] for span in spans)
+    # A planar scanner's span is nothing.
+    margin = max(0.1 * (high - low), 0.5)
+    return max(low - margin, -90.0), min(high + margin, 90.0)
+
+
+def training_class_weights(split: Split) -> Tensor:
+    """[C] by the training sweeps' inverse root frequencies."""
+    return class_weights(torch.from_numpy(split.class_counts(split.train)))
+
+
+def supervised_loss(
+    split: Split, config: StudentConfig
+) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    """(logits [N, C], labels [N]) -> the terms that labels alone ask for: cross-entropy weighted by
+    the training sweeps' inverse root frequencies, and Lovasz."""
+    weights = training_class_weights(split)
+
+    def terms(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        log_p = soften(logits)
+        return {
+            "cross_entropy": cross_entropy(log_p, labels, weights.to(logits.device)),
+            "lovasz": config.lovasz * lovasz_softmax(log_p.exp(), labels),
+        }
+
+    return terms
+
+
+def validator(
+    split: Split, config: StudentConfig, fabric: Fabric
+) -> Callable[[nn.Module], float] | None:
+    """mIoU, 0..1, of a network on the validation sweeps, of which each process takes its share;
+    None where there are none."""
+    if not split.validation:
+        return None
+
+    def validate(network: nn.Module) -> float:
+        found = evaluate(
+            lambda points: predict(network, points, config.max_range, fabric.device),
+            (split.sweep(place) for place in share(split.validation, fabric)),
+            split.taxonomy,
+        )
+        return mean_iou(add_up(found.counts, fabric))
+
+    return validate
+
+
+def stage_settings(split: Split, config: StudentConfig, **more: Any) -> dict[str, Any]:
+    """What a stage's result depends on, as `RunFolder` wants it."""
+    return {"config": config.of_training(), "split": split.fingerprint(), **more}

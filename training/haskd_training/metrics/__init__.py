@@ -1,0 +1,1 @@
+"""Counts, what follows from them, and how sure it is."""

@@ -1,0 +1,123 @@
+"""How good a model is: counts first, then pure functions of the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from haskd_ros.taxonomy import UNLABELLED, Taxonomy
+from haskd_training.data.cache import Sweep
+
+RANGES_M = ((0.0, 20.0), (20.0, 40.0), (40.0, float("inf")))
+
+
+def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Points by true class (row) and predicted class (column).
+
+    Args:
+        true: [N] uint8; `UNLABELLED` points are left out.
+        predicted: [N] uint8; a point without a prediction counts in the extra last column: it is
+            missed, not left out.
+
+    Returns:
+        [C, C + 1] int64.
+    """
+    counted = true != UNLABELLED
+    true, predicted = true[counted].astype(np.int64), predicted[counted].astype(np.int64)
+    column = np.where(predicted == UNLABELLED, classes, predicted)
+    cells = np.bincount(true * (classes + 1) + column, minlength=classes * (classes + 1))
+    return cells.reshape(classes, classes + 1)
+
+
+def iou(counts: np.ndarray) -> np.ndarray:
+    """[C] intersection over union from [C, C + 1] counts; NaN for a class that has no true point:
+    what is wrongly called by its name is counted where it was missed."""
+    hits = np.diag(counts).astype(np.float64)
+    true = counts.sum(1)
+    union = true + counts.sum(0)[: len(counts)] - hits
+    return np.divide(hits, union, out=np.full(len(counts), np.nan), where=true > 0)
+
+
+def mean_iou(counts: np.ndarray) -> float:
+    """Mean over the classes that have true points; NaN where none has."""
+    scores = iou(counts)
+    return float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan")
+
+
+def accuracy(counts: np.ndarray) -> float:
+    """Share of the labelled points that are right; NaN without points."""
+    return float(np.trace(counts) / counts.sum()) if counts.sum() else float("nan")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Counts of a model on some sweeps, in all and by distance from the sensor.
+
+    Attributes:
+        taxonomy: of the model.
+        by_range: [R, C, C + 1] counts, R as in `RANGES_M`.
+        sweeps: evaluated.
+    """
+
+    taxonomy: Taxonomy
+    by_range: np.ndarray
+    sweeps: int
+
+    @property
+    def counts(self) -> np.ndarray:
+        """[C, C + 1] over all distances."""
+        return self.by_range.sum(0)
+
+    def to_json(self) -> dict:
+        """Scores with names; a score that is not a number is null."""
+        return {
+            "sweeps": self.sweeps,
+            "points": int(self.counts.sum()),
+            **_scores(self.counts, self.taxonomy),
+            "by_range_m": {
+                range_name(span): _scores(counts, self.taxonomy)
+                for span, counts in zip(RANGES_M, self.by_range)
+            },
+            "confusion": self.counts.tolist(),
+            "classes": list(self.taxonomy.names),
+        }
+
+
+def range_name(span: tuple[float, float]) -> str:
+    low, high = span
+    return f"{low:.0f}+" if np.isinf(high) else f"{low:.0f}-{high:.0f}"
+
+
+def _scores(counts: np.ndarray, taxonomy: Taxonomy) -> dict:
+    def number(value: float) -> float | None:
+        return None if np.isnan(value) else float(value)
+
+    return {
+        "miou": number(mean_iou(counts)),
+        "accuracy": number(accuracy(counts)),
+        "iou": {name: number(value) for name, value in zip(taxonomy.names, iou(counts))},
+    }
+
+
+def evaluate(
+    predict: Callable[[np.ndarray], np.ndarray], sweeps: Iterable[Sweep], taxonomy: Taxonomy
+) -> Evaluation:
+    """Count a model's hits and misses.
+
+    Args:
+        predict: points [N, 4] (intensity 0..1) -> class ids [N] uint8, 255 for none.
+        sweeps: with labels.
+    """
+    classes = len(taxonomy)
+    by_range = np.zeros((len(RANGES_M), classes, classes + 1), np.int64)
+    number = 0
+    for sweep in sweeps:
+        predicted = predict(sweep.points)
+        distance = np.linalg.norm(sweep.points[:, :3], axis=1)
+        for row, (low, high) in enumerate(RANGES_M):
+            inside = (distance >= low) & (distance < high)
+            by_range[row] += confusion(sweep.label[inside], predicted[inside], classes)
+        number += 1
+    return Evaluation(taxonomy, by_range, number)

@@ -1,0 +1,1 @@
+"""A recording as it is: messages, cameras, transforms, labels."""

@@ -1,0 +1,274 @@
+"""What a bag holds besides its clouds and images: topics, cameras and transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity
+from haskd_ros.errors import InputError
+from haskd_training.recordings.camera_model import CalibrationError, CameraModel, camera_model
+from haskd_training.recordings.readers.bag import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    POINT_CLOUD,
+    TF_MESSAGES,
+    Bag,
+    choose_topic,
+    open_bag,
+)
+from haskd_training.recordings.transform_tree import NoTransform, TransformTree
+
+FIRST_CLOUDS = 10
+"""Clouds that are looked at to learn the unit of intensity."""
+
+
+class CameraTopics(BaseModel):
+    """Topics of one camera."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    image: str
+    info: str
+
+
+class RecordingConfig(BaseModel):
+    """Where in a bag things are; what is None is found by message type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    points_topic: str | None = Field(None, description="PointCloud2 topic")
+    cameras: dict[str, CameraTopics] | None = Field(None, description="topics by camera name")
+    fixed_frame: str | None = Field(None, description="world frame; default: the root of TF")
+    tf_tolerance_s: float = Field(
+        0.02, ge=0, description="how long a transform holds beyond its first and last sample"
+    )
+    max_tf_gap_s: float = Field(1.0, gt=0, description="longest time interpolated over")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera of a recording. problem: why its images can't be used; model is None then."""
+
+    name: str
+    topic: str
+    frame: str = ""
+    model: CameraModel | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is known of a bag after a look at its first messages.
+
+    name: unique among the recordings of a cache.
+    tree: the transforms read so far.
+    tf_topics: those with more of them, to be read along with clouds and images and added to
+        `tree`: a pass over the bag for the transforms alone takes as long as reading all of it.
+    fixed_frame: as configured.
+    max_intensity: of the first clouds, as in the cloud; None without an intensity field.
+    messages: clouds and images.
+    """
+
+    path: Path
+    name: str
+    points_topic: str
+    lidar_frame: str
+    cameras: tuple[Camera, ...]
+    tree: TransformTree
+    tf_topics: tuple[str, ...]
+    fixed_frame: str | None
+    max_intensity: float | None
+    messages: int
+
+    @property
+    def topics(self) -> list[str]:
+        """Of its clouds, images and transforms."""
+        return [self.points_topic, *(camera.topic for camera in self.cameras), *self.tf_topics]
+
+    @cached_property
+    def world_frame(self) -> str | None:
+        """The fixed frame of poses: the configured one, or the root above the sensor if the sensor
+        moves against it; None where its motion isn't recorded. Known when `tree` is whole.
+
+        A root that the sensor is fixed to is the vehicle itself: nothing tells its motion then.
+        """
+        if self.fixed_frame is not None:
+            return self.fixed_frame
+        try:
+            root = self.tree.root(self.lidar_frame)
+            return root if self.tree.moves(root, self.lidar_frame) else None
+        except NoTransform:
+            return None
+
+
+def scan(path: Path, name: str, config: RecordingConfig) -> Recording:
+    """Look for all that is needed to read a bag's clouds, images and transforms in one pass.
+
+    Raises:
+        InputError: no bag, a damaged one, no PointCloud2 topic, several and none configured, a
+            configured topic or frame that isn't there, or clouds without x, y and z.
+    """
+    with open_bag(path) as bag:
+        points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
+        lidar_frame, max_intensity = _first_clouds(bag, points_topic)
+        cameras = list(_cameras(bag, config))
+        frames = {camera.frame for camera in cameras if camera.model is not None}
+        frames |= {config.fixed_frame} - {None}
+
+        def enough(tree: TransformTree) -> bool:
+            return all(tree.connects(frame, lidar_frame) for frame in frames)
+
+        tree, whole = transforms(bag, config, enough)
+        if whole:
+            _check_fixed_frame(path, tree, config.fixed_frame)
+            cameras = [_connected(camera, tree, lidar_frame) for camera in cameras]
+        topics = [points_topic, *(camera.topic for camera in cameras)]
+        return Recording(
+            path=path,
+            name=name,
+            points_topic=points_topic,
+            lidar_frame=lidar_frame,
+            cameras=tuple(cameras),
+            tree=tree,
+            tf_topics=() if whole else tuple(bag.topics_of(*TF_MESSAGES)),
+            fixed_frame=config.fixed_frame,
+            max_intensity=max_intensity,
+            messages=bag.count(topics),
+        )
+
+
+def transforms(
+    bag: Bag, config: RecordingConfig, enough: Callable[[TransformTree], bool] = lambda _: False
+) -> tuple[TransformTree, bool]:
+    """What a recording tells of where its frames are, until that is enough, and whether it is all
+    that the recording tells."""
+    tree = TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
+    for topic, message in bag.messages(bag.topics_of(*TF_MESSAGES)):
+        add_transforms(tree, topic, message)
+        if enough(tree):
+            return tree, False
+    return tree, True
+
+
+def add_transforms(tree: TransformTree, topic: str, message: Any) -> None:
+    """Take over a message of one of a recording's TF topics."""
+    tree.add(message, static=topic.endswith("tf_static"))
+
+
+def _first_clouds(bag: Bag, topic: str) -> tuple[str, float | None]:
+    """Frame of the clouds, and the largest intensity in the first of them."""
+    frame, largest = "", None
+    for _, cloud in islice(bag.messages([topic]), FIRST_CLOUDS):
+        frame = frame or cloud.header.frame_id.lstrip("/")
+        fields = [field.name for field in cloud.fields]
+        if cloud.width * cloud.height and (missing := {"x", "y", "z"} - set(fields)):
+            raise InputError(
+                f"{bag.path}: the clouds of {topic} have no {', '.join(sorted(missing))}; "
+                f"their fields are {', '.join(fields) or '(none)'}"
+            )
+        try:
+            points, field = read_xyz_intensity(cloud)
+        except CloudError:
+            continue  # counted with its reason when the cloud's turn comes
+        intensity = points[np.isfinite(points[:, 3]), 3]
+        if field is not None and len(intensity):
+            largest = max(largest or 0.0, float(intensity.max()))
+    return frame, largest
+
+
+def _check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) -> None:
+    if configured is not None and configured not in tree.frames:
+        raise InputError(
+            f"{path}: fixed_frame {configured} not in TF; frames there: "
+            f"{', '.join(sorted(tree.frames)) or '(none)'}"
+        )
+
+
+def _connected(camera: Camera, tree: TransformTree, lidar_frame: str) -> Camera:
+    """The camera, without its model where TF never tells where it is."""
+    if camera.model is None or tree.connects(camera.frame, lidar_frame):
+        return camera
+    problem = f"TF does not connect {lidar_frame} to {camera.frame}"
+    return replace(camera, model=None, problem=problem)
+
+
+def _cameras(bag: Bag, config: RecordingConfig) -> Iterator[Camera]:
+    infos = bag.topics_of(CAMERA_INFO)
+    if config.cameras is None:
+        topics = _find_cameras(bag, infos)
+    else:
+        topics = {name: (c.image, c.info) for name, c in config.cameras.items()}
+        for image, info in topics.values():
+            _check_topic(bag, image, IMAGE, COMPRESSED_IMAGE)
+            _check_topic(bag, info, CAMERA_INFO)
+    for name, (topic, info_topic) in sorted(topics.items()):
+        if info_topic is None:
+            yield Camera(name, topic, problem="no CameraInfo")
+            continue
+        # The calibration of a recording doesn't change: the first CameraInfo holds for all of it.
+        _, info = next(bag.messages([info_topic]))
+        rectified = _base(topic).rsplit("/", 1)[-1].startswith("image_rect")
+        try:
+            model = camera_model(info, rectified)
+        except CalibrationError as error:
+            yield Camera(name, topic, problem=str(error))
+            continue
+        yield Camera(name, topic, info.header.frame_id.lstrip("/"), model)
+
+
+def _check_topic(bag: Bag, topic: str, *types: str) -> None:
+    if bag.topics.get(topic) not in types:
+        names = " and ".join(kind.rsplit("/", 1)[-1] for kind in types)
+        raise InputError(
+            f"{bag.path}: topic {topic} not in bag; {names} topics there: "
+            f"{', '.join(bag.topics_of(*types)) or '(none)'}"
+        )
+
+
+def _find_cameras(bag: Bag, infos: list[str]) -> dict[str, tuple[str, str | None]]:
+    """Image and CameraInfo topic by camera name, by ROS's convention: CameraInfo lies beside the
+    image (`/camera/front/image`, `/camera/front/camera_info`) or right under it.
+
+    Raises:
+        InputError: one CameraInfo belongs to several images.
+    """
+    images = [
+        topic
+        for topic in bag.topics_of(IMAGE, COMPRESSED_IMAGE)
+        if not topic.endswith(("/compressedDepth", "/theora"))
+    ]
+    # Where an image is recorded twice the JPEG is taken: it goes into the cache as it is.
+    by_base = {_base(topic): topic for topic in sorted(images, key=len)}
+    found: dict[str, tuple[str, str | None]] = {}
+    owner: dict[str, str] = {}
+    for base, topic in by_base.items():
+        beside = (f"{base}/camera_info", f"{base.rsplit('/', 1)[0]}/camera_info")
+        info = next((name for name in beside if name in infos), None)
+        if info is not None and owner.setdefault(info, topic) != topic:
+            raise InputError(
+                f"{bag.path}: {owner[info]} and {topic} are images of one camera ({info}); "
+                "name one of them under cameras"
+            )
+        name = _camera_name(base)
+        found[base.strip("/").replace("/", "_") if name in found else name] = (topic, info)
+    return found
+
+
+def _base(topic: str) -> str:
+    """An image topic without the transport's suffix."""
+    return topic.removesuffix("/compressed")
+
+
+def _camera_name(base: str) -> str:
+    """`/camera/front/image_raw` -> `front`."""
+    parts = base.strip("/").split("/")
+    if len(parts) > 1 and parts[-1].startswith("image"):
+        parts.pop()
+    return parts[-1]

@@ -1,0 +1,221 @@
+"""One HTML page that needs nothing but itself: text, tables and pictures of a run."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+
+Cell = str | int | float | None
+
+_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+
+_NUMBER = re.compile(r"[+\-−±]?\d|–$")  # noqa: RUF001 the signs as typeset
+"""What a text that reads as a number begins with; a dash stands for a missing one."""
+
+_MISSING = "–"  # noqa: RUF001
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells. Numbers are written with `digits` decimals, whole ones with thousands
+    separated, None and NaN as a dash; a column of numbers alone is aligned to the right.
+
+    Attributes:
+        columns: headings.
+        strong: rows, by place, that are set in bold.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    digits: int = 1
+    strong: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"{len(row)} cells under {len(self.columns)} headings: {row}")
+
+    def texts(self) -> list[list[str]]:
+        """The cells as they are shown."""
+        return [[_text(cell, self.digits) for cell in row] for row in self.rows]
+
+    def numeric(self) -> list[bool]:
+        """By column: holds numbers only."""
+        texts = self.texts()
+        return [
+            bool(texts) and all(_NUMBER.match(row[i]) for row in texts)
+            for i in range(len(self.columns))
+        ]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG or JPEG file, which goes into the page whole."""
+
+    path: Path
+    caption: str = ""
+
+    def data_uri(self) -> str:
+        """The file as an address that holds it.
+
+        Raises:
+            InputError: neither PNG nor JPEG, or it can't be read.
+        """
+        kind = _MEDIA_TYPES.get(self.path.suffix.lower())
+        if kind is None:
+            raise InputError(f"picture {self.path} is not one of {', '.join(_MEDIA_TYPES)}")
+        try:
+            octets = self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"picture {self.path} can't be read: {error.strerror}") from error
+        return f"data:{kind};base64,{base64.b64encode(octets).decode()}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it, in this order.
+
+    Attributes:
+        text: paragraphs, parted by empty lines.
+    """
+
+    heading: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+
+    def paragraphs(self) -> list[str]:
+        return [part.strip() for part in re.split(r"\n\s*\n", self.text) if part.strip()]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page. lead: a sentence or two under its title, what it comes down to."""
+
+    title: str
+    sections: Sequence[Section]
+    lead: str = ""
+
+
+def render(report: Report) -> str:
+    """The page as HTML. All texts are taken as plain text.
+
+    Raises:
+        InputError: a picture that can't be read.
+    """
+    environment = Environment(
+        loader=PackageLoader("haskd_training.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(report=report)
+
+
+def write(report: Report, path: Path) -> None:
+    """Render to a file.
+
+    Raises:
+        InputError: a picture can't be read, or the file can't be written.
+    """
+    page = render(report).encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, page)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror}") from error
+
+
+def scalars(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Steps and values by name from the TensorBoard files in `folder`, steps ascending.
+
+    A run that was killed has logged some steps twice; the later value counts.
+
+    Raises:
+        InputError: no TensorBoard file there.
+    """
+    if not any(folder.glob("events.out.tfevents.*")):
+        raise InputError(f"{folder} holds no TensorBoard file")
+    events = EventAccumulator(str(folder), size_guidance={SCALARS: 0})  # 0: all of them
+    events.Reload()
+    result = {}
+    for name in events.Tags()["scalars"]:
+        logged = sorted(events.Scalars(name), key=lambda event: event.wall_time)
+        by_step = {event.step: event.value for event in logged}
+        steps = sorted(by_step)
+        result[name] = (steps, [by_step[step] for step in steps])
+    return result
+
+
+def draw_curves(folder: Path, path: Path) -> None:
+    """Draw a run's loss terms, where it was validated its score, and where it was taught how much
+    of its teachers it heard.
+
+    Args:
+        folder: with the run's TensorBoard files.
+        path: PNG to write.
+
+    Raises:
+        InputError: no TensorBoard file, or nothing of `loop.fit` in it.
+    """
+    logged = scalars(folder)
+
+    def curves_of(kind: str) -> dict[str, tuple[list[int], list[float]]]:
+        return {
+            name.removeprefix(kind): curve
+            for name, curve in logged.items()
+            if name.startswith(kind)
+        }
+
+    terms, heard = curves_of("train/"), curves_of("heard/")
+    terms.pop("learning_rate", None)
+    if not terms:
+        raise InputError(f"the TensorBoard files in {folder} hold no loss")
+    score = logged.get("validation/score")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    plots = figure.subplots(1, 1 + bool(score) + bool(heard), squeeze=False)[0]
+    for axes, curves in ((plots[0], terms), (plots[-1], heard)):
+        for name, (steps, values) in curves.items():
+            axes.plot(steps, _running_mean(values), label=name.replace("_", " "), linewidth=1.2)
+        if curves:
+            axes.legend(frameon=False)
+    plots[0].set(xlabel="step", ylabel="loss, running mean", ylim=(0, None))
+    if heard:
+        plots[-1].set(xlabel="step", ylabel="share that is heard, running mean", ylim=(0, 1.05))
+    if score:
+        steps, values = score
+        plots[1].plot(steps, [100 * value for value in values], marker="o", markersize=3)
+        plots[1].set(xlabel="step", ylabel="validation mIoU in %")
+    for axes in plots:
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def _running_mean(values: Sequence[float], share: float = 0.02) -> list[float]:
+    """Mean of the values up to each one, over the last `share` of the run."""
+    width = max(1, round(share * len(values)))
+    return [
+        math.fsum(values[max(0, i + 1 - width) : i + 1]) / min(i + 1, width)
+        for i in range(len(values))
+    ]
+
+
+def _text(cell: Cell, digits: int) -> str:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return _MISSING
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return f"{cell:.{digits}f}" if isinstance(cell, float) else cell

@@ -1,0 +1,264 @@
+"""The page on a run: what the model is worth, how it came about, and on what evidence."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from haskd_ros import model_file
+from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.evaluation.scoring import by_model
+from haskd_training.evaluation.student_cost import same_network
+from haskd_training.evaluation.temperature import Calibration, Reliability
+from haskd_training.metrics.confusion import (
+    RANGES_M,
+    Evaluation,
+    accuracy,
+    iou,
+    mean_iou,
+    range_name,
+)
+from haskd_training.pipeline.stages import Stages
+from haskd_training.reports import plots
+from haskd_training.reports.html_page import Picture, Report, Section, Table, write
+from haskd_training.reports.stage_sections import (
+    cost_section,
+    data_section,
+    percent,
+    selection_section,
+    snapshots_section,
+    teacher_section,
+    training_section,
+)
+
+PREDICTED = 2
+"""Sweeps whose predictions are drawn."""
+
+
+@dataclass(frozen=True)
+class RunFindings:
+    """What a run found.
+
+    Attributes:
+        stages: all of them done.
+        prepared: a report of each bag.
+        places: the sweeps that were scored: those for tests, or for validation where none are.
+        baseline, student: scores on them.
+        calibration: the temperature that was fitted.
+        before, after: the student's probabilities on `places`, at temperature 1 and at that one.
+        model: the model file that is handed out.
+    """
+
+    stages: Stages
+    prepared: Sequence[PrepareReport]
+    places: Sequence[SweepRef]
+    baseline: Evaluation
+    student: Evaluation
+    calibration: Calibration
+    before: Reliability
+    after: Reliability
+    model: Path
+
+    @property
+    def tested(self) -> bool:
+        """Whether the scored sweeps had no part in training."""
+        return bool(self.stages.split.test)
+
+
+def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
+    """Write the page.
+
+    Args:
+        path: HTML file; it holds its pictures.
+        pictures: folder for them.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    pictures.mkdir(parents=True, exist_ok=True)
+    stages = findings.stages
+    distillation = stages.config.distillation
+    sections = [
+        _scores(findings, pictures),
+        _predictions(findings, pictures),
+        _calibration(findings),
+    ]
+    if distillation.teacher != "none":
+        sections.append(teacher_section(stages.teacher.comparison))
+        sections.append(
+            selection_section(stages.split.caches, stages.selection, pictures / "chosen")
+        )
+    if distillation.snapshots in ("adept", "random"):
+        sections.append(snapshots_section(stages))
+    sections += [
+        training_section(stages, pictures),
+        data_section(stages.split, findings.prepared),
+        cost_section(stages),
+        _provenance(findings),
+    ]
+    write(Report(f"HAS-KD: {path.resolve().parent.name}", sections, _lead(findings)), path)
+
+
+def _lead(findings: RunFindings) -> str:
+    before, after = (percent(mean_iou(e.counts)) for e in (findings.baseline, findings.student))
+    kind = (
+        "test sweeps that had no part in training"
+        if findings.tested
+        else "validation sweeps, which also picked the epoch, since no test sweeps were held back: "
+        "expect less elsewhere"
+    )
+    return (
+        f"{after:.1f} % mIoU for the distilled student, {before:.1f} % for the same network "
+        f"trained on labels alone, on {len(findings.places)} {kind}. One run of each: runs that "
+        "differ in nothing but their seed can differ by more than a point."
+    )
+
+
+def _scores(findings: RunFindings, pictures: Path) -> Section:
+    both = findings.baseline.counts, findings.student.counts
+    before, after = map(iou, both)
+    points = findings.student.counts.sum(1)
+    rows: list[list[Any]] = [
+        [name, int(n), *_change(a, b)]
+        for name, n, a, b in zip(findings.student.taxonomy.names, points, before, after)
+    ]
+    rows.append(["mean (mIoU)", int(points.sum()), *_change(*map(mean_iou, both))])
+    rows.append(["accuracy", int(points.sum()), *_change(*map(accuracy, both))])
+    by_range = [
+        [f"{range_name(span)} m", int(a.sum()), *_change(mean_iou(a), mean_iou(b))]
+        for span, a, b in zip(RANGES_M, findings.baseline.by_range, findings.student.by_range)
+    ]
+    columns = ["labelled points", "labels alone", "distilled", "difference"]
+    plots.confusion_matrix(findings.student, pictures / "confusion.png")
+    plots.iou_by_range(findings.student, pictures / "iou_by_range.png")
+    return Section(
+        "Scores",
+        "A class without points among the scored sweeps has no score and is left out of the mean. "
+        "Points beyond the model's range count as missed.",
+        [
+            Table(["class", *columns], rows, "IoU in %", strong=frozenset({len(rows) - 2})),
+            Table(["distance", *columns], by_range, "mIoU in % by distance from the sensor"),
+        ],
+        [
+            Picture(pictures / "confusion.png", "The distilled student's confusions."),
+            Picture(pictures / "iou_by_range.png", "The distilled student's IoU by distance."),
+        ],
+    )
+
+
+def _change(before: float, after: float) -> list[float]:
+    return [percent(before), percent(after), percent(after - before)]
+
+
+def _predictions(findings: RunFindings, folder: Path) -> Section:
+    """The sweeps that show the most classes."""
+    stages = findings.stages
+    split = stages.split
+    models = [
+        (title, by_model(path, stages.device))
+        for title, path in (
+            ("distilled", findings.model),
+            ("labels alone", stages.baseline.model),
+        )
+    ]
+    richest = sorted(
+        findings.places, key=lambda place: -np.count_nonzero(split.row(place).class_counts)
+    )
+    shown = []
+    for place in richest[:PREDICTED]:
+        sweep, path = split.sweep(place), folder / f"predicted-{place.cache}-{place.sweep}.png"
+        labellings = [(title, predict(place, sweep)) for title, predict in models]
+        plots.segmentation(sweep.points, [*labellings, ("true", sweep.label)], split.taxonomy, path)
+        caption = f"{sweep.recording}, sweep {place.sweep}, up to 40 m from the sensor"
+        shown.append(Picture(path, caption))
+    return Section("Predictions", "Scored sweeps that show the most classes.", pictures=shown)
+
+
+def _calibration(findings: RunFindings) -> Section:
+    fitted, before, after = findings.calibration, findings.before, findings.after
+    edges = np.linspace(0, 1, len(before.count) + 1)
+    rows = [
+        [
+            f"{100 * low:.0f} to {100 * high:.0f} %",
+            *(_reliability_cells(before, number) + _reliability_cells(after, number)),
+        ]
+        for number, (low, high) in enumerate(itertools.pairwise(edges))
+        if before.count[number] or after.count[number]
+    ]
+    return Section(
+        "Are the probabilities honest?",
+        f"The temperature {fitted.temperature:.2f} was fitted to {fitted.points:,} labelled points "
+        f"of {len(findings.stages.split.calibration)} calibration sweeps and is part of the model "
+        f"file. On the {len(findings.places)} scored sweeps it changes the expected calibration "
+        f"error from {100 * before.error:.1f} to {100 * after.error:.1f} %.",
+        [
+            Table(
+                [
+                    "probability",
+                    *("points before", "mean before", "right before"),
+                    *("points after", "mean after", "right after"),
+                ],
+                rows,
+                "Points by the probability of their class, before and after: mean probability and "
+                "share that is right, in %; alike where probabilities are honest",
+            )
+        ],
+    )
+
+
+def _reliability_cells(found: Reliability, number: int) -> list[Any]:
+    return [
+        int(found.count[number]),
+        percent(found.probability[number]),
+        percent(found.accuracy[number]),
+    ]
+
+
+def _provenance(findings: RunFindings) -> Section:
+    network, metadata = model_file.load(findings.model)
+    stages = findings.stages
+    origin = metadata.provenance
+    alike = same_network(stages.baseline.model, findings.model)
+    facts = [
+        ["model file", f"{findings.model.name}, {findings.model.stat().st_size:,} bytes"],
+        ["network", f"{metadata.architecture}, {sum(p.numel() for p in network.parameters()):,} "
+         "weights; "
+         + ("the same tensors as trained on labels alone: nothing is added for the robot"
+            if alike else "NOT the network that was trained on labels alone")],
+        ["trained", f"{origin['trained']} with haskd_ros {origin['haskd_ros']}, torch "
+         f"{origin['torch']}, {origin['machine']}, {stages.fabric.world_size} process(es)"],
+        ["recordings", ", ".join(origin["recordings"])],
+        ["attribution", origin["attribution"] or "none given"],
+    ]  # fmt: skip
+    changed = [
+        [name, str(value), str(default)]
+        for (name, value), (_, default) in zip(_flat(stages.config), _flat(type(stages.config)()))
+        if value != default
+    ]
+    tables = [Table(["what", "which"], facts)]
+    if changed:
+        tables.append(Table(["setting", "here", "by default"], changed, "Settings that differ"))
+    return Section(
+        "Provenance",
+        "The formulas are this project's own reading of the abstract of Wu, Hou et al., "
+        '"Heterogeneous and Adept Snapshot Distillation for 3D Semantic Segmentation", '
+        "arXiv 2606.25278.",
+        tables,
+    )
+
+
+def _flat(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their dotted names."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,235 @@
+"""Sections of the page on a run, one for each stage that it went through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haskd_training.data.cache import Cache
+from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.splits import Split
+from haskd_training.images.selection import Selection
+from haskd_training.pipeline.stages import Stages
+from haskd_training.reports.contact_sheets import by_rank, contact_sheets, seen_share
+from haskd_training.reports.html_page import Picture, Section, Table, draw_curves
+
+
+def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
+    """Recordings, roles and classes."""
+    bags = [
+        [
+            ", ".join(report.recordings),
+            report.sweeps,
+            int(report.points_per_sweep["median"]),
+            report.images,
+            percent(report.seen_share),
+            percent(report.ignored_share),
+        ]
+        for report in prepared
+    ]
+    roles = ("train", "calibration", "validation", "test")
+    counts = [split.class_counts(getattr(split, role)) for role in roles]
+    rows: list[list[Any]] = [
+        ["sweeps", *(len(getattr(split, role)) for role in roles)],
+        *([name, *map(int, row)] for name, row in zip(split.taxonomy.names, np.transpose(counts))),
+    ]
+    text = [
+        f"{len(split.unlabelled)} sweeps without labels, or with labels that stay unread, are at "
+        "hand for the teacher and the snapshots to explain to the student."
+        if split.unlabelled
+        else ""
+    ]
+    if set(split.unlabelled) & {*split.calibration, *split.validation}:
+        text.append(
+            "Calibration and validation sweeps are among them: the temperature, and any score on "
+            "these sweeps, is better than it would be on a street that was never driven."
+        )
+    for report in prepared:
+        text += [f"{', '.join(report.recordings)}: {warning}" for warning in report.warnings]
+        for kind, skipped in (("sweeps", report.sweeps_skipped), ("images", report.images_skipped)):
+            text += [f"{count} {kind} left out: {reason}" for reason, count in skipped.items()]
+    return Section(
+        "Data",
+        "\n\n".join(text),
+        [
+            Table(
+                [
+                    "recording", "sweeps", "points a sweep", "images", "points a camera sees in %",
+                    "points without label in %",
+                ],
+                bags,
+            ),
+            Table(["", *roles], rows, "Sweeps, and labelled points of each class"),
+        ],
+    )  # fmt: skip
+
+
+def teacher_section(comparison: dict[str, Any]) -> Section:
+    """Whether there is anything to distil; argument as of `TeacherResult`."""
+    baseline, teacher = comparison["baseline"], comparison["teacher"]
+    before, after = baseline["seen_miou"], teacher["seen_miou"]
+    if before is None:
+        verdict = (
+            "No labelled point of the calibration sweeps is seen by a chosen image, so whether the "
+            "teacher knows more than the baseline is not known."
+        )
+    elif after <= before:
+        verdict = (
+            "THE TEACHER IS NOT BETTER THAN THE BASELINE on the points that an image sees: there "
+            "is nothing to distil from it. Look at the calibration first (the overlays in the "
+            "caches), then try more epochs."
+        )
+    else:
+        verdict = "The teacher is better than the baseline where an image sees the points."
+    rows = [
+        [name, *map(percent, (before, after))]
+        for name, before, after in zip(
+            baseline["seen_iou"], baseline["seen_iou"].values(), teacher["seen_iou"].values()
+        )
+    ]
+    rows.append(["mIoU of these points", *map(percent, (before, after))])
+    rows.append(["mIoU of all points", *map(percent, (baseline["miou"], teacher["miou"]))])
+    return Section(
+        "The teacher",
+        f"{verdict}\n\nCompared on the calibration sweeps: {comparison['seen_points']:,} of "
+        f"{comparison['points']:,} labelled points are seen by a chosen image.",
+        [
+            Table(
+                ["class", "labels alone, no images", "teacher"],
+                rows,
+                "IoU in % over the points that an image sees",
+                strong=frozenset({len(rows) - 2}),
+            )
+        ],
+    )
+
+
+def selection_section(caches: Sequence[Cache], selection: Selection, folder: Path) -> Section:
+    """What became of the candidate images, with contact sheets.
+
+    Args:
+        folder: for the sheets.
+    """
+    total = sum(selection.reasons.values())
+    rows = [
+        [reason, images, images / len(selection.sweeps)]
+        for reason, images in sorted(selection.reasons.items(), key=lambda item: -item[1])
+    ]
+    rows.append(["all", total, total / len(selection.sweeps)])
+    ranks = [
+        [f"no. {rank}", images, percent(gain), percent(covered)]
+        for rank, images, gain, covered in by_rank(selection)
+    ]
+    sheets = contact_sheets(caches, selection, folder)
+    return Section(
+        "Images that taught",
+        f"Chosen by {selection.config.strategy}, at most {selection.config.images} for each of "
+        f"{len(selection.sweeps)} sweeps; labels had no say in it. Together they show "
+        f"{percent(seen_share(selection)):.1f} % of a sweep's points. On the sheets the chosen "
+        "images stand above, by rank, with the points that they show in the colours of the "
+        "baseline's classes; below are some of the others, with the reason.",
+        [
+            Table(
+                ["candidates", "images", "a sweep"],
+                rows,
+                "What became of the candidates",
+                strong=frozenset({len(rows) - 1}),
+            ),
+            Table(
+                ["chosen", "images", "gain in %", "points seen so far in %"],
+                ranks,
+                "What each further image adds, on average",
+            ),
+        ],
+        [Picture(sheet.path, sheet.caption) for sheet in sheets],
+    )
+
+
+def snapshots_section(stages: Stages) -> Section:
+    """The expertise table."""
+    table = stages.assigned
+    hears_unlabelled = stages.config.distillation.unlabelled and stages.split.unlabelled
+    loaded = table.owners(unlabelled=bool(hears_unlabelled))
+    return Section(
+        "Who is adept at what",
+        "Each snapshot of the training on labels, on the calibration sweeps. A class is taught by "
+        "the snapshot whose lead over the last one, less one standard deviation, is largest, if "
+        "that is above 0; otherwise by the mean of all. "
+        f"{len(loaded)} of {len(table.snapshots)} snapshots were loaded."
+        + (
+            "\n\nThe experts were drawn at random instead (distillation.snapshots=random)."
+            if stages.config.distillation.snapshots == "random"
+            else ""
+        ),
+        [
+            Table(
+                ["class", "scans", *table.snapshots, "mean of all"],
+                table.score_rows(),
+                "IoU in % with its standard deviation over resamples of whole scans",
+            ),
+            Table(["class", "taught by", "why"], table.choice_rows()),
+        ],
+    )
+
+
+def training_section(stages: Stages, folder: Path) -> Section:
+    """Curves of all that was trained, drawn into `folder`."""
+    trained = [("on labels alone", stages.baseline.model, stages.baseline)]
+    if stages.config.distillation.snapshots != "none" and stages.pool is not stages.baseline:
+        trained.append(("the snapshots, in cycles", stages.pool.model, stages.pool))
+    if stages.config.distillation.teacher != "none":
+        trained.append(("the teacher", stages.teacher.teacher, stages.teacher))
+    trained.append(("the distilled student", stages.student.model, stages.student))
+    pictures = []
+    for number, (title, model, _) in enumerate(trained):
+        path = folder / f"curves-{number}.png"
+        draw_curves(model.parent / "tensorboard", path)
+        pictures.append(Picture(path, f"Training {title}."))
+    rows = [
+        [title, result.best_epoch, percent(result.validation_miou), result.seconds / 60]
+        for title, _, result in trained
+    ]
+    columns = ["trained", "epoch kept", "validation mIoU in %", "minutes"]
+    distillation = stages.config.distillation
+    taught = {distillation.teacher, distillation.snapshots} != {"none"}
+    return Section(
+        "Training",
+        "What the student hears: the teacher on this share of the points, and the snapshots as "
+        "loudly as they lead it, 0 to 1, on average over the classes. Who has nothing to add is "
+        "silent."
+        if taught
+        else "",
+        [Table(columns, rows)],
+        pictures,
+    )
+
+
+def cost_section(stages: Stages) -> Section:
+    """Computing by stage."""
+    total, alone = stages.seconds, stages.costs[stages.baseline.model.parent.name]
+    rows = [
+        [name.rpartition("-")[0], seconds / 60, seconds / alone]
+        for name, seconds in stages.costs.items()
+    ]
+    rows.append(["all", total / 60, total / alone])
+    return Section(
+        "What it cost",
+        "Computing of each stage, over all calls that worked on it; preparing bags and scoring are "
+        "not counted.",
+        [
+            Table(
+                ["stage", "minutes", "of training on labels alone"],
+                rows,
+                digits=2,
+                strong=frozenset({len(rows) - 1}),
+            )
+        ],
+    )
+
+
+def percent(value: float | None) -> float:
+    """0..1 as percent; NaN for None."""
+    return float("nan") if value is None else 100 * float(value)

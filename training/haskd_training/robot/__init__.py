@@ -1,0 +1,1 @@
+"""A model meets recordings and the live node."""

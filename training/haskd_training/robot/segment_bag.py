@@ -1,0 +1,230 @@
+"""`haskd segment`: a recording with its clouds labelled, as the node would have."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag2 import Writer
+from rosbags.typesys import Stores, get_typestore
+
+from haskd_ros.clouds.crop import is_open
+from haskd_ros.clouds.pointcloud import CloudError, create_cloud
+from haskd_ros.errors import InputError
+from haskd_ros.node.labelling import label_cloud
+from haskd_ros.node.output_clouds import (
+    packed_color_table,
+    segmentation_points,
+    visualization_points,
+)
+from haskd_ros.node.parameter_table import PARAMETERS, check, defaults
+from haskd_ros.segmenter import Segmenter
+from haskd_training.core.background import Behind
+from haskd_training.recordings.readers.bag import (
+    POINT_CLOUD,
+    Bag,
+    bag_writer,
+    choose_topic,
+    new_bag,
+    open_bag,
+    stamp_ns,
+)
+from haskd_training.recordings.recording import RecordingConfig, transforms
+from haskd_training.recordings.transform_tree import NoTransform
+
+SEGMENTATION, VISUALIZATION = "/segment/output/segmentation", "/segment/output/visualization"
+"""The node's own topics: the shipped RViz configuration shows them in a replay."""
+
+_TYPES = get_typestore(Stores.ROS2_HUMBLE)
+_CLOUD = _TYPES.types[POINT_CLOUD]
+_OF_LABELS = (
+    "min_probability", "range.min", "range.max", "min_points", "crop.frame", "crop.min",
+    "crop.max", "class_remap",
+)  # fmt: skip
+
+# Messages that wait to be written.
+_CALLS_BEHIND = 16
+
+_NO_HASH = "RIHS01_" + 64 * "0"
+_FIELD = _TYPES.types["sensor_msgs/msg/PointField"]
+
+
+@dataclass(frozen=True)
+class SegmentedBag:
+    """What came of a recording.
+
+    Attributes:
+        labelled: clouds with labels.
+        rejected: clouds without, by reason.
+        copied: messages that were taken over as they are, the clouds among them.
+        seconds: spent in all.
+    """
+
+    labelled: int
+    rejected: Counter[str]
+    copied: int
+    seconds: float
+
+
+def segment_bag(
+    model: Path,
+    bag: Path,
+    out: Path,
+    topic: str | None = None,
+    device: str = "auto",
+    changed: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> SegmentedBag:
+    """Copy a recording, every message and topic of it, and add its labelled clouds, recorded at the
+    time of the clouds they belong to.
+
+    Args:
+        model: model file.
+        bag: rosbag2, of either storage.
+        out: new folder, a rosbag2 in MCAP.
+        topic: of the clouds; None: the only PointCloud2 topic there is.
+        device: as of `Segmenter`.
+        changed: node parameters that differ from their defaults, by name.
+        progress: called with the clouds done and those there are.
+
+    Raises:
+        InputError: model or bag can't be read, the bag is ROS 1's, it has labelled clouds already,
+            `out` exists, or a parameter that is not allowed.
+    """
+    started = time.perf_counter()
+    values = defaults() | dict(changed or {})
+    check(values)
+    segmenter = Segmenter.load(model, device=device)
+    colors = packed_color_table(segmenter.taxonomy.color_table())
+    rejected: Counter[str] = Counter()
+    labelled = copied = 0
+    with open_bag(bag) as recording, new_bag(out) as folder:
+        topic = _topic(recording, topic)
+        clouds = recording.count([topic])
+        to_box = _to_box(recording, values)
+        # Compressing what is written takes as long as labelling it.
+        with bag_writer(folder) as writer, Behind(_CALLS_BEHIND) as behind:
+            copies = _add_copies(writer, recording.connections)
+            added = [
+                writer.add_connection(name, POINT_CLOUD, typestore=_TYPES)
+                for name in (SEGMENTATION, VISUALIZATION)
+            ]
+            for connection, time_ns, raw, decode in recording.recorded():
+                behind.call(writer.write, copies[connection.id], time_ns, raw)
+                copied += 1
+                if connection.topic != topic:
+                    continue
+                cloud = decode()
+                try:
+                    found = label_cloud(cloud, segmenter, values, partial(to_box, cloud))
+                except CloudError as error:
+                    rejected[error.reason] += 1
+                else:
+                    labelled += 1
+                    result, points = found.result, found.points
+                    made = (
+                        segmentation_points(
+                            points, result.class_id, result.probability, result.entropy
+                        ),
+                        visualization_points(points, result.class_id, colors),
+                    )
+                    for place, rows in zip(added, made):
+                        organised = rows.reshape(cloud.height, cloud.width)
+                        message = create_cloud(cloud.header, organised, _CLOUD, _FIELD)
+                        cdr = _TYPES.serialize_cdr(message, POINT_CLOUD)
+                        behind.call(writer.write, place, time_ns, cdr)
+                progress(labelled + rejected.total(), clouds)
+    return SegmentedBag(labelled, rejected, copied, time.perf_counter() - started)
+
+
+def parse(assignments: Sequence[str]) -> dict[str, Any]:
+    """Node parameters from `name=value`, the value as in YAML.
+
+    Raises:
+        InputError: no such parameter, one that says nothing about labels, or a value of another
+            type.
+    """
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        allowed = {info.name: info for info in PARAMETERS if info.name in _OF_LABELS}
+        if not equals or name not in allowed:
+            raise InputError(
+                f"{assignment!r} is not of the form name=value with a name of {', '.join(allowed)}"
+            )
+        value, default = yaml.safe_load(text), allowed[name].default
+        if isinstance(default, tuple):
+            kind = type(default[0])
+            value = tuple(kind(entry) for entry in (value if isinstance(value, list) else [value]))
+        elif isinstance(default, float) and isinstance(value, int):
+            value = float(value)
+        if type(value) is not type(default):
+            raise InputError(f"{name}={text}: must be of the kind of {default!r}")
+        found[name] = value
+    return found
+
+
+def _topic(recording: Bag, topic: str | None) -> str:
+    if recording.is_ros1:
+        raise InputError(
+            f"{recording.path} is a ROS 1 bag; `rosbags-convert --src {recording.path} --dst "
+            f"{recording.path.stem}` makes a ROS 2 bag of it"
+        )
+    if known := {SEGMENTATION, VISUALIZATION} & {c.topic for c in recording.connections}:
+        raise InputError(f"{recording.path} has labelled clouds already, on {min(known)}")
+    return choose_topic(recording, POINT_CLOUD, topic, "--topic")
+
+
+def _to_box(recording: Bag, values: Mapping[str, Any]) -> Callable[[Any], np.ndarray | None]:
+    """What finds, for a cloud, the transform to the frame of the crop box in the recording's TF."""
+    frame = values["crop.frame"]
+    if not frame or is_open(values):
+        return lambda cloud: None
+    tree, _ = transforms(recording, RecordingConfig())
+
+    def matrix(cloud: Any) -> np.ndarray:
+        try:
+            return tree.lookup(frame, cloud.header.frame_id, stamp_ns(cloud))
+        except NoTransform as error:
+            raise CloudError("no transform to crop.frame", str(error)) from error
+
+    return matrix
+
+
+def _add_copies(writer: Writer, connections: Sequence[Connection]) -> dict[int, Connection]:
+    """The topics of a recording in another bag, by their id in the recording; publishers of one
+    topic that differ in nothing become one."""
+    added: dict[str, Connection] = {}
+    copies = {}
+    for connection in connections:
+        key = repr((connection.topic, connection.msgtype, connection.ext))
+        if key not in added:
+            added[key] = writer.add_connection(**_description(connection))
+        copies[connection.id] = added[key]
+    return copies
+
+
+def _description(connection: Connection) -> dict[str, Any]:
+    """How a topic is added to another bag: as it was, with the definition that the bag has of its
+    type, or with that of Humble where it has none."""
+    described = {
+        "topic": connection.topic,
+        "msgtype": connection.msgtype,
+        "serialization_format": connection.ext.serialization_format,
+        "offered_qos_profiles": connection.ext.offered_qos_profiles,
+    }
+    if connection.msgdef.format == MessageDefinitionFormat.NONE:
+        if connection.msgtype in _TYPES.types:
+            return described | {"typestore": _TYPES}
+        return described | {"msgdef": "", "rihs01": _NO_HASH}
+    return described | {
+        "msgdef": connection.msgdef.data, "rihs01": connection.digest or _NO_HASH,
+    }  # fmt: skip

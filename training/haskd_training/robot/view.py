@@ -1,0 +1,235 @@
+"""`haskd view`: labelled clouds in a window, or as a picture where there is no display."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from haskd_ros import model_file
+from haskd_ros.clouds.pointcloud import came_back
+from haskd_ros.errors import InputError
+from haskd_ros.model_file import ModelMetadata
+from haskd_ros.node.labelling import label_cloud
+from haskd_ros.node.parameter_table import defaults
+from haskd_ros.segmenter import Segmenter
+from haskd_ros.taxonomy import Taxonomy
+from haskd_training.data.cache import INDEX, Cache
+from haskd_training.learning.inference import label_as_robot
+from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
+from haskd_training.reports import plots
+
+BACKGROUND = np.array([16, 20, 24]) / 255
+KEYS = "N next cloud, P the one before, space another labelling, Q ends"
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """A cloud to be shown.
+
+    Attributes:
+        name: of the cloud.
+        points: [N, >= 3] x y z in m.
+        labellings: (title, [N] uint8 class ids), at least one.
+    """
+
+    name: str
+    points: np.ndarray
+    labellings: Sequence[tuple[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The clouds of a recording or a cache, labelled as they are asked for."""
+
+    taxonomy: Taxonomy
+    count: int
+    frame: Callable[[int], LabelledFrame]
+
+
+def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
+    """Sweeps with their labels, and what a model says of them where one is given.
+
+    Raises:
+        InputError: no cache, no model, neither labels nor a model, or classes that differ.
+    """
+    cache = Cache.open(path)
+    segmenter = None if model is None else Segmenter.load(model, device=device)
+    if segmenter is not None and segmenter.taxonomy.names != cache.taxonomy.names:
+        raise InputError(f"{model} and {path} have different classes")
+
+    def frame(number: int) -> LabelledFrame:
+        sweep, row = cache.sweep(number), cache.sweeps[number]
+        labellings = []
+        if segmenter is not None:
+            labellings.append((model.name, label_as_robot(segmenter, sweep.points).class_id))
+        if any(row.class_counts) or not labellings:
+            labellings.append(("truth", sweep.label))
+        return LabelledFrame(f"{row.recording}, sweep {number}", sweep.points, labellings)
+
+    return Frames(cache.taxonomy, len(cache), frame)
+
+
+def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Frames:
+    """Clouds as a model labels them.
+
+    Raises:
+        InputError: no bag, no model, or no clouds in the bag.
+    """
+    segmenter = Segmenter.load(model, device=device)
+    with open_bag(path) as bag:
+        topic = choose_topic(bag, POINT_CLOUD, topic, "--topic")
+        count = bag.count([topic])
+    clouds = _CloudsOfBag(path, topic)
+
+    def frame(number: int) -> LabelledFrame:
+        found = label_cloud(clouds[number], segmenter, defaults())
+        came = came_back(found.points)
+        labelling = (model.name, found.result.class_id[came])
+        return LabelledFrame(f"{path.name}, cloud {number}", found.points[came], [labelling])
+
+    return Frames(segmenter.taxonomy, count, frame)
+
+
+class _CloudsOfBag:
+    """The clouds of a topic by number; one is held at a time. A later one is read from there on, an
+    earlier one from the bag's begin."""
+
+    def __init__(self, path: Path, topic: str) -> None:
+        self._path, self._topic = path, topic
+        self._restart()
+
+    def _restart(self) -> None:
+        self._number, self._cloud, self._rest = -1, None, self._read()
+
+    def __getitem__(self, number: int) -> Any:
+        if number < self._number:
+            self._restart()
+        while self._number < number:
+            self._cloud = next(self._rest)
+            self._number += 1
+        return self._cloud
+
+    def _read(self) -> Iterator[Any]:
+        with open_bag(self._path) as bag:
+            for _, cloud in bag.messages([self._topic]):
+                yield cloud
+
+
+def is_cache(path: Path) -> bool:
+    """Whether a folder is one that `prepare` made."""
+    return (path / INDEX).is_file()
+
+
+def has_display() -> bool:
+    """Whether a window can be opened."""
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def write_picture(frames: Frames, number: int, path: Path) -> None:
+    """A PNG of one cloud, from above and in perspective, once for each labelling.
+
+    Raises:
+        InputError: there is no such cloud.
+    """
+    shown = _frame(frames, number)
+    plots.segmentation(shown.points, shown.labellings, frames.taxonomy, path)
+
+
+def show(frames: Frames, number: int, say: Callable[[str], None]) -> None:
+    """A window that goes through the clouds by key, see `KEYS`.
+
+    Args:
+        say: told which cloud and labelling is shown.
+
+    Raises:
+        InputError: there is no such cloud, or no window can be opened.
+    """
+    import open3d as o3d
+
+    window = o3d.visualization.VisualizerWithKeyCallback()
+    if not window.create_window("haskd view", 1400, 900):
+        raise InputError("no window can be opened here; --out PICTURE.png writes a picture")
+    colors = frames.taxonomy.color_table() / 255
+    cloud = o3d.geometry.PointCloud()
+    place = {"number": number, "labelling": 0}
+
+    def draw() -> None:
+        shown = _frame(frames, place["number"])
+        title, labels = shown.labellings[place["labelling"] % len(shown.labellings)]
+        cloud.points = o3d.utility.Vector3dVector(shown.points[:, :3].astype(np.float64))
+        cloud.colors = o3d.utility.Vector3dVector(colors[labels])
+        say(f"{shown.name}: {title}")
+
+    def turn(name: str, by: int) -> Callable[[Any], bool]:
+        def pressed(_: Any) -> bool:
+            place[name] += by
+            place["number"] %= frames.count
+            draw()
+            window.update_geometry(cloud)
+            return True
+
+        return pressed
+
+    draw()
+    window.add_geometry(cloud)
+    window.get_render_option().background_color = BACKGROUND
+    window.get_render_option().point_size = 2.0
+    # From behind the sensor and above it, looking ahead.
+    view = window.get_view_control()
+    view.set_lookat([10.0, 0.0, 0.0])
+    view.set_front([-0.8, 0.0, 0.6])
+    view.set_up([0.0, 0.0, 1.0])
+    view.set_zoom(0.1)
+    for key, name, by in (("N", "number", 1), ("P", "number", -1), (" ", "labelling", 1)):
+        window.register_key_callback(ord(key), turn(name, by))
+    say(KEYS)
+    window.run()
+    window.destroy_window()
+
+
+def _frame(frames: Frames, number: int) -> LabelledFrame:
+    if not 0 <= number < frames.count:
+        raise InputError(f"there is no cloud {number}; there are {frames.count}, counted from 0")
+    return frames.frame(number)
+
+
+def model_table(path: Path) -> Table:
+    """What a model file tells of its model.
+
+    Raises:
+        ModelFileError: not a model.
+    """
+    _, metadata = model_file.load(path)
+    table = Table(title=str(path), show_header=False)
+    for name, value in _facts(metadata):
+        table.add_row(name, value)
+    return table
+
+
+def _facts(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
+    yield "network", f"{metadata.architecture}, voxels of {metadata.voxel_size:g} m"
+    yield "classes", ", ".join(metadata.taxonomy.names)
+    yield "range", f"{metadata.max_range:g} m"
+    rule = metadata.intensity
+    yield (
+        "intensity",
+        (
+            f"{rule.scale:g} stands for a full return; "
+            + ("required" if rule.required else f"where there is none, {rule.mean:.3f} of that")
+        ),
+    )
+    yield "temperature", f"{metadata.temperature:.3f}"
+    sensor = metadata.sensor
+    if points := sensor.get("points_per_sweep"):
+        yield "points a sweep", f"{points['p5']:,.0f} to {points['p95']:,.0f}"
+    if span := sensor.get("elevation_deg"):
+        yield "elevation", f"{span['min']:.0f} to {span['max']:.0f} degrees"
+    for name in ("trained", "recordings", "sweeps", "attribution"):
+        if value := metadata.provenance.get(name):
+            yield name, ", ".join(value) if isinstance(value, list) else str(value)
