@@ -81,7 +81,15 @@ setup(
     extras_require={
         "training": TRAINING,
         "ros-wheels": ROS_WHEELS,
-        "test": ["hypothesis", "pytest", "ruff==0.17.6"],
+        "test": [
+            "codespell==2.4.3",
+            "hypothesis",
+            "mypy==2.4.1",
+            "pytest",
+            "ruff==0.17.6",
+            "types-psutil",
+            "types-PyYAML",
+        ],
     },
     zip_safe=False,
 )

@@ -19,7 +19,7 @@ from haskd_ros.node.worker import FrameCounts
 INPUT_TOPIC = "~/input/points"
 
 
-class Input:
+class InputSubscription:
     """Best effort, the newest cloud alone; QoS to be overridden by parameters.
 
     Args:

@@ -40,7 +40,7 @@ LEGEND_PERIOD_S = 0.5
 STAGES = ("preprocess", "inference", "postprocess", "total", "latency")
 
 
-class Outputs:
+class OutputPublishers:
     """Life cycle publishers: silent while the node is not active.
 
     Args:

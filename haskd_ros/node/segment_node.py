@@ -18,7 +18,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import qos_policy_name_from_kind
-from rclpy.task import Future as Waited
+from rclpy.task import Future as RclpyFuture
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import Trigger
 
@@ -28,9 +28,9 @@ from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
 from haskd_ros.node import diagnostics, parameters
 from haskd_ros.node.dds import PROFILE, profile_variable
-from haskd_ros.node.inputs import Input
+from haskd_ros.node.inputs import InputSubscription
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
-from haskd_ros.node.outputs import Outputs, diagnostic_array
+from haskd_ros.node.outputs import OutputPublishers, diagnostic_array
 from haskd_ros.node.transforms import Transforms
 from haskd_ros.node.windows import RateLimit
 from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, answer
@@ -77,8 +77,8 @@ class SegmentNode(LifecycleNode):
         self._limit = RateLimit()
         self._last_log: dict[str, float] = {}
         self._sensor_checked = -SENSOR_CHECK_PERIOD_S
-        self._outputs: Outputs | None = None
-        self._input: Input | None = None
+        self._outputs: OutputPublishers | None = None
+        self._input: InputSubscription | None = None
         self._worker: NewestFirstWorker[Arrival] | None = None
         # It waits for the worker without keeping the clouds waiting.
         self._reloading = MutuallyExclusiveCallbackGroup()
@@ -101,7 +101,7 @@ class SegmentNode(LifecycleNode):
             self.get_logger().error(f"can't configure: {_said(error)}")
             self._segmenter = None
             return TransitionCallbackReturn.FAILURE
-        self._outputs = Outputs(self, self._warn_of_qos)
+        self._outputs = OutputPublishers(self, self._warn_of_qos)
         self.get_logger().info(
             f"model {self._model_path} on {self._segmenter.device} by {self._segmenter.engine} "
             f"in {self._segmenter.precision}, ready after {time.perf_counter() - start:.1f} s; "
@@ -125,7 +125,9 @@ class SegmentNode(LifecycleNode):
         self._outputs.describe(self._segmenter.taxonomy)
         self._health.activated()
         self._sensor_checked = -SENSOR_CHECK_PERIOD_S
-        self._input = Input(self, self._on_cloud, self._on_lost, self._counts, self._warn_of_qos)
+        self._input = InputSubscription(
+            self, self._on_cloud, self._on_lost, self._counts, self._warn_of_qos
+        )
         self.get_logger().info(
             f"active after {time.perf_counter() - start:.1f} s of warming up, "
             f"waiting for clouds on {self._input.topic}"
@@ -219,7 +221,7 @@ class SegmentNode(LifecycleNode):
         if self._segmenter is None:
             response.message = "not configured: there is no model to be replaced"
             return response
-        loaded = Waited()
+        loaded = RclpyFuture()
 
         def load() -> None:
             segmenter = self._load()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from haskd_training.core.background import Behind, in_order
+from haskd_training.core.background import BackgroundCalls, in_order
 
 
 def test_results_come_in_order_whoever_is_done_first() -> None:
@@ -52,7 +52,7 @@ def test_calls_behind_are_made_in_order_and_all_of_them() -> None:
         made.append(item)
         threads.add(threading.current_thread())
 
-    with Behind(16) as behind:
+    with BackgroundCalls(16) as behind:
         for item in range(100):
             behind.call(note, item)
             # Only a few wait.
@@ -63,18 +63,18 @@ def test_calls_behind_are_made_in_order_and_all_of_them() -> None:
 
 def test_an_error_of_a_call_behind_reaches_the_caller() -> None:
     made = []
-    with pytest.raises(ZeroDivisionError), Behind(16) as behind:
+    with pytest.raises(ZeroDivisionError), BackgroundCalls(16) as behind:
         behind.call(lambda: 1 / 0)
         for item in range(1000):
             behind.call(made.append, item)
     assert len(made) < 1000
-    with pytest.raises(ZeroDivisionError), Behind(16) as behind:
+    with pytest.raises(ZeroDivisionError), BackgroundCalls(16) as behind:
         behind.call(lambda: 1 / 0)
 
 
 def test_after_an_error_of_the_caller_no_more_calls_are_made() -> None:
     made, going_on = [], threading.Event()
-    with pytest.raises(KeyError), Behind(16) as behind:
+    with pytest.raises(KeyError), BackgroundCalls(16) as behind:
         behind.call(going_on.wait)
         behind.call(made.append, 1)
         threading.Timer(0.1, going_on.set).start()
@@ -84,7 +84,7 @@ def test_after_an_error_of_the_caller_no_more_calls_are_made() -> None:
 
 def test_with_one_at_a_time_none_begins_after_one_that_failed() -> None:
     made = []
-    behind = Behind(1)
+    behind = BackgroundCalls(1)
     behind.call(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         behind.call(made.append, 1)

@@ -24,7 +24,7 @@ from haskd_training.distillation.distil import (
 from haskd_training.learning.baseline import baseline
 from haskd_training.learning.batches import Batch
 from haskd_training.learning.inference import predict
-from haskd_training.learning.recorded_outputs import Outputs
+from haskd_training.learning.recorded_outputs import RecordedOutputs
 from haskd_training.learning.student import StudentConfig
 from haskd_training.metrics.confusion import evaluate
 from haskd_training.reports.html_page import scalars
@@ -55,7 +55,7 @@ def plain(split, tmp_path_factory):
     return baseline(split, tmp_path_factory.mktemp("plain") / "run", STUDENT)
 
 
-def said(split, folder: Path, classes, confidence: float = 8.0) -> Outputs:
+def said(split, folder: Path, classes, confidence: float = 8.0) -> RecordedOutputs:
     """A teacher who sees all points and calls them `classes(labels)`; features tell the same."""
     count = len(split.taxonomy)
 
@@ -68,7 +68,7 @@ def said(split, folder: Path, classes, confidence: float = 8.0) -> Outputs:
             "seen": torch.ones(len(points), dtype=torch.bool),
         }
 
-    return Outputs(folder, split).record(look, split.learned, STUDENT.max_range, CPU)
+    return RecordedOutputs(folder, split).record(look, split.learned, STUDENT.max_range, CPU)
 
 
 def config(**changes) -> DistillationConfig:
@@ -79,9 +79,9 @@ def weights(result) -> dict[str, torch.Tensor]:
     return load_file(result.model)
 
 
-def heard(result, who: str) -> list[float]:
+def distilled_share(result, who: str) -> list[float]:
     """The logged share of each step."""
-    return scalars(result.model.parent / "tensorboard")[f"heard/{who}"][1]
+    return scalars(result.model.parent / "tensorboard")[f"distilled_share/{who}"][1]
 
 
 def same(first, second) -> bool:
@@ -111,7 +111,7 @@ def test_a_teacher_who_is_always_wrong_teaches_nothing(split, plain, tmp_path):
     )  # fmt: skip
     # g is 0 where the teacher's class is not the label: no weight is left
     assert same(weights(plain), weights(taught))
-    assert set(heard(taught, "teacher")) == {0.0}
+    assert set(distilled_share(taught, "teacher")) == {0.0}
 
 
 def test_a_vanilla_teacher_is_followed_even_where_it_is_wrong(split, tmp_path):
@@ -140,7 +140,7 @@ def test_features_are_compared_by_a_part_that_stays_behind(split, plain, tmp_pat
     alone, with_teacher = weights(plain), weights(taught)
     assert {n: v.shape for n, v in alone.items()} == {n: v.shape for n, v in with_teacher.items()}
     assert not same(alone, with_teacher)
-    assert min(heard(taught, "teacher")) > 0.5
+    assert min(distilled_share(taught, "teacher")) > 0.5
     _, metadata = model_file.load(taught.model)
     distillation = metadata.provenance["distillation"]
     assert (distillation["teacher"], distillation["snapshots"]) == ("said", "none")
@@ -195,7 +195,7 @@ def test_experts_fall_silent_for_a_student_that_is_as_good(split, plain, tmp_pat
         return {"logits": logits, "classes": labels}
 
     torch.manual_seed(0)
-    outputs = Outputs(tmp_path / "said", split).record(look, split.learned, 12.0, CPU)
+    outputs = RecordedOutputs(tmp_path / "said", split).record(look, split.learned, 12.0, CPU)
     count = len(split.taxonomy)
 
     def taught(name: str, expert_iou: float):
@@ -209,8 +209,9 @@ def test_experts_fall_silent_for_a_student_that_is_as_good(split, plain, tmp_pat
     assert not same(weights(weak), weights(strong))
     assert not same(weights(plain), weights(strong))
     # 6 sweeps an epoch, one a step
-    assert heard(weak, "snapshots")[:6] == heard(strong, "snapshots")[:6] == [1.0] * 6
-    silent, loud = heard(weak, "snapshots")[6:], heard(strong, "snapshots")[6:]
+    weak_shares, strong_shares = (distilled_share(one, "snapshots") for one in (weak, strong))
+    assert weak_shares[:6] == strong_shares[:6] == [1.0] * 6
+    silent, loud = weak_shares[6:], strong_shares[6:]
     assert all(0 <= less < more <= 1 for less, more in zip(silent, loud, strict=True))
 
 

@@ -31,7 +31,7 @@ from haskd_training.distillation.learning_teacher import LearningTeacher, with_p
 from haskd_training.distillation.teacher import (
     TeacherConfig,
     count,
-    teacher_look,
+    teacher_predictor,
     train_teacher,
     with_images,
 )
@@ -347,7 +347,7 @@ def test_what_is_recorded_of_a_teacher_leads_to_its_scores(trained, split, featu
     place = split.calibration[0]
     cloud = split.sweep(place).points
     near = np.arange(len(cloud)) % 2 == 0
-    found = teacher_look(teacher, features)(place, torch.from_numpy(cloud[near]), near)
+    found = teacher_predictor(teacher, features)(place, torch.from_numpy(cloud[near]), near)
     assert found["features"].shape == (300, teacher.feature_width)
     assert found["seen"].all()
     with torch.inference_mode():
@@ -395,7 +395,12 @@ def test_an_encoder_from_scratch_learns_with_the_teacher(split, selection, alone
     assert not np.allclose(after.of(place)[0][:, :8], before.of(place)[0][:, :8], atol=0.1)
     teacher, _ = load_teacher(found.teacher)
     counts = count(
-        teacher_look(teacher, after), split, split.calibration, after, 120.0, torch.device("cpu")
+        teacher_predictor(teacher, after),
+        split,
+        split.calibration,
+        after,
+        120.0,
+        torch.device("cpu"),
     )
     assert mean_iou(counts[1]) == pytest.approx(found.comparison["teacher"]["seen_miou"])
     again = train_teacher(*run)

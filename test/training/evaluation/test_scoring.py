@@ -15,8 +15,8 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.scoring import (
-    by_model,
-    evaluate_places,
+    class_predictor,
+    evaluate_sweeps,
     pooled,
     reliabilities,
     sweep_confusions,
@@ -47,10 +47,10 @@ def model(split, tmp_path_factory, tiny_metadata):
 
 
 def test_counts_sweep_by_sweep_add_up_to_the_evaluation(split, model):
-    counts = sweep_confusions(by_model(model, CPU), split, PLACES)
+    counts = sweep_confusions(class_predictor(model, CPU), split, PLACES)
     assert counts.shape == (2, 2, 3)
     assert counts.sum((1, 2)).tolist() == [600, 600]
-    whole = evaluate_places(model, split, PLACES, CPU)
+    whole = evaluate_sweeps(model, split, PLACES, CPU)
     np.testing.assert_array_equal(counts.sum(0), whole.counts)
     # What lies beyond the model's 9 m is missed, not left out
     near = [np.linalg.norm(split.sweep(p).points[:, :3], axis=1) <= 9 for p in PLACES]

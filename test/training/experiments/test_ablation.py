@@ -27,7 +27,7 @@ from haskd_training.experiments.ablation import RECORDED, Scores, ablate
 from haskd_training.experiments.ablation_rows import (
     LABELS,
     LABELS_LONGER,
-    LABELS_TOLD,
+    LABELS_ORACLE,
     METHOD,
     TOO,
     AblationConfig,
@@ -260,18 +260,18 @@ def test_a_teacher_who_is_always_right_bounds_what_unlabelled_sweeps_can_bring(
     split = make_split([cache], config.method.student.split)
     # 10 sweeps to learn from and the labels of 4 + 2 held back; those of a recording that serves
     # as unlabelled are not known to anybody
-    assert len(split.told().train) == 16 and not split.told().unlabelled
+    assert len(split.with_oracle_labels().train) == 16 and not split.with_oracle_labels().unlabelled
     silent = cache.without_labels(cache.taxonomy)
     hidden = replace(split, caches=[cache, silent], unlabelled=[SweepRef(1, 0)])
-    assert hidden.told() == hidden
+    assert hidden.with_oracle_labels() == hidden
     found = ablate(split, tmp_path, config, quiet)
-    assert list(found)[:3] == [LABELS, LABELS_LONGER, LABELS_TOLD]
+    assert list(found)[:3] == [LABELS, LABELS_LONGER, LABELS_ORACLE]
     learned = [
         len(json.loads(path.read_text())["split"]["train"])
         for path in tmp_path.glob("stages/baseline-*/config.json")
     ]
     assert sorted(learned) == [10, 10, 16]
-    assert f"{LABELS_TOLD!r} is a bound too" in markdown(summarise(found, split, config))
+    assert f"{LABELS_ORACLE!r} is a bound too" in markdown(summarise(found, split, config))
 
 
 def test_without_test_sweeps_nothing_is_trained(drive_cache, tmp_path):

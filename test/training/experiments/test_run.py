@@ -130,7 +130,7 @@ def test_a_changed_setting_redoes_what_depends_on_it(result, out, drive):
     fewer = settings("selection.images=1", "selection.window_s=0.2")
     run([drive], out, "simulation", fewer, quiet, attribution="Nobody, CC0")
     redone = stages(out) - before - louder
-    assert kinds(redone) == ["features", "said-by-teacher", "selection", "student", "teacher"]
+    assert kinds(redone) == ["features", "selection", "student", "teacher", "teacher-outputs"]
     # On whom else the teachers explain nothing that they learn themselves
     more = settings("student.split.explain_held_back=true")
     run([drive], out, "simulation", more, quiet, attribution="Nobody, CC0")
@@ -153,8 +153,10 @@ def test_of_a_recording_that_joins_only_its_own_sweeps_are_looked_at(result, out
     assert {path: after[path] for path in before} == before
     # By image selection, features, teacher, two snapshots and the experts together
     new = sorted(path.parent.name.rsplit("-", 1)[0] for path in after.keys() - before.keys())
-    folders = ["features", "said-by-experts", "said-by-snapshot-1", "said-by-snapshot-2",
-               "said-by-teacher", "selection"]  # fmt: skip
+    folders = [
+        "expert-outputs", "features", "selection", "snapshot-1-outputs", "snapshot-2-outputs",
+        "teacher-outputs",
+    ]  # fmt: skip
     assert new == sorted(5 * folders)
 
 
@@ -168,7 +170,7 @@ def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):
     for place in result.split.unlabelled:
         assert (result.split.sweep(place).label == UNLABELLED).all()
     # 10 labelled and 5 unlabelled sweeps, one a step and epoch
-    (said,) = (tmp_path / "run/stages").glob("said-by-experts-*")
+    (said,) = (tmp_path / "run/stages").glob("expert-outputs-*")
     assert len(list(said.glob("*-*.safetensors"))) == 15
     _, metadata = model_file.load(result.model)
     assert metadata.provenance["sweeps"] == 15
@@ -213,10 +215,10 @@ def test_a_2d_network_goes_the_same_way_and_no_test_sweeps_are_admitted(drive, t
         "baseline",
         "expertise",
         "features",
-        "said-by-experts",
-        "said-by-snapshot-1",
-        "said-by-snapshot-2",
-        "said-by-teacher",
+        "expert-outputs",
+        "snapshot-1-outputs",
+        "snapshot-2-outputs",
+        "teacher-outputs",
         "selection",
         "student",
         "teacher",

@@ -27,7 +27,7 @@ from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.data.cache import Cache, Sweep
 from haskd_training.data.prepare import PrepareConfig, prepare
 from haskd_training.data.sweep_ref import SweepRef
-from haskd_training.images.candidates import Candidate, SelectionConfig, near_duplicates
+from haskd_training.images.candidates import CandidateImage, SelectionConfig, near_duplicates
 from haskd_training.images.filtering import filter_images, voxelise
 from haskd_training.images.selection import Selection, select
 from haskd_training.reports.contact_sheets import by_rank, contact_sheets, seen_share, table
@@ -92,7 +92,7 @@ def outcome(
     config: SelectionConfig = CONFIG,
     quality: dict[int, float] | None = None,
     taxonomy: Taxonomy = TAXONOMY,
-) -> dict[int, Candidate]:
+) -> dict[int, CandidateImage]:
     """What becomes of each image, where the baseline calls all of the sweep by the first class and
     is equally in doubt everywhere; images are sharp unless `quality` says otherwise."""
     points = len(cache.sweep(SWEEP).points)
@@ -112,7 +112,7 @@ def outcome(
     return {record.image: record for record in records}
 
 
-def chosen(records: dict[int, Candidate]) -> list[int]:
+def chosen(records: dict[int, CandidateImage]) -> list[int]:
     return [image for image, record in records.items() if record.reason == "chosen"]
 
 

@@ -11,8 +11,8 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef
-from haskd_training.learning.inference import model_logits
-from haskd_training.learning.recorded_outputs import Outputs
+from haskd_training.learning.inference import model_predictor
+from haskd_training.learning.recorded_outputs import RecordedOutputs
 from small_street import street_cache
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def heights(place, points, near):
 
 
 def test_values_come_back_by_point_and_are_0_beyond_the_range(split, tmp_path):
-    outputs = Outputs(tmp_path / "said", split).record(heights, PLACES, 8.0, CPU)
+    outputs = RecordedOutputs(tmp_path / "said", split).record(heights, PLACES, 8.0, CPU)
     for place in PLACES:
         points = split.sweep(place).points
         near = np.linalg.norm(points[:, :3], axis=1) <= 8
@@ -49,7 +49,7 @@ def test_no_sweep_is_looked_at_twice(split, tmp_path):
         looked_at.append(place)
         return heights(place, points, near)
 
-    outputs = Outputs(tmp_path, split)
+    outputs = RecordedOutputs(tmp_path, split)
     outputs.record(look, PLACES[:1], 100.0, CPU)
     outputs.record(look, PLACES, 100.0, CPU, progress=lambda *at: told.append(at))
     assert looked_at == PLACES
@@ -57,25 +57,27 @@ def test_no_sweep_is_looked_at_twice(split, tmp_path):
 
 
 def test_what_was_said_holds_when_another_recording_joins(split, tmp_path):
-    said = Outputs(tmp_path / "said", split).record(heights, PLACES, 100.0, CPU).of(PLACES[1])
+    said = (
+        RecordedOutputs(tmp_path / "said", split).record(heights, PLACES, 100.0, CPU).of(PLACES[1])
+    )
     other = Cache.open(street_cache(tmp_path / "other", sweeps=2))
     (first,) = split.caches
     joined = make_split([other, first], SplitConfig(calibration=0, validation=0, test=0))
-    outputs = Outputs(tmp_path / "said", joined)
+    outputs = RecordedOutputs(tmp_path / "said", joined)
     assert outputs.of(SweepRef(1, 1))["height"].tolist() == said["height"].tolist()
     with pytest.raises(InputError, match="missing"):
         outputs.of(SweepRef(0, 1))
 
 
 def test_a_model_says_its_logits(split, tmp_path, tiny_model):
-    look = model_logits(tiny_model, CPU)
-    said = Outputs(tmp_path, split).record(look, PLACES[:1], 100.0, CPU).of(PLACES[0])
+    look = model_predictor(tiny_model, CPU)
+    said = RecordedOutputs(tmp_path, split).record(look, PLACES[:1], 100.0, CPU).of(PLACES[0])
     assert said["logits"].shape == (len(split.sweep(PLACES[0]).points), 3)
     assert np.isfinite(said["logits"]).all() and said["logits"].any()
 
 
 def test_what_was_not_recorded_or_is_damaged_is_named(split, tmp_path):
-    outputs = Outputs(tmp_path, split).record(heights, PLACES[:1], 100.0, CPU)
+    outputs = RecordedOutputs(tmp_path, split).record(heights, PLACES[:1], 100.0, CPU)
     with pytest.raises(InputError, match=r"-1\.safetensors is missing or damaged"):
         outputs.of(PLACES[1])
     files = SweepFiles(tmp_path, split.caches)

@@ -159,7 +159,7 @@ def test_logged_values_are_read_back_and_a_resumed_run_counts_once(tmp_path: Pat
 def test_curves_are_drawn_with_and_without_a_score(tmp_path: Path):
     one = curves(tmp_path / "one", train__lovasz=[3.0, 2.0], train__learning_rate=[0.1, 0.2])
     two = curves(tmp_path / "two", train__lovasz=[3.0, 2.0], validation__score=[0.4, 0.5])
-    taught = {"heard__teacher": [0.5, 0.6], "heard__snapshots": [1.0, 0.0]}
+    taught = {"distilled_share__teacher": [0.5, 0.6], "distilled_share__snapshots": [1.0, 0.0]}
     three = curves(tmp_path / "three", train__lovasz=[3.0, 2.0], **taught)
     for folder in (one, two, three):
         draw_curves(folder, folder / "curves.png")

@@ -11,7 +11,13 @@ from small_run import quiet
 
 from haskd_ros.errors import InputError
 from haskd_training.recordings.readers.bag import POINT_CLOUD
-from haskd_training.robot.benchmark import Candidate, Measured, benchmark, draw_points, tables
+from haskd_training.robot.benchmark import (
+    BenchmarkCase,
+    BenchmarkResult,
+    benchmark,
+    draw_points,
+    tables,
+)
 from haskd_training.robot.node_client import STAGES, Replay, Reply
 
 
@@ -56,8 +62,8 @@ def round_of(latencies, seconds, busy, memory, replaced=0):
 
 
 def test_the_figures_are_those_worked_out_by_hand(tmp_path):
-    one = Measured(
-        Candidate(tmp_path / "small.safetensors", "auto", 10.0),
+    one = BenchmarkResult(
+        BenchmarkCase(tmp_path / "small.safetensors", "auto", 10.0),
         [round_of([10.0, 20.0, 30.0], 1.0, 2.0, 100.0), round_of([40.0], 3.0, 1.0, 200.0, 2)],
     )
     facts = one.to_json()
@@ -74,8 +80,8 @@ def test_the_figures_are_those_worked_out_by_hand(tmp_path):
 
 
 def test_a_node_that_answers_nothing_has_no_times(tmp_path):
-    silent = Measured(
-        Candidate(tmp_path / "m.safetensors", "torch", 2.0), [round_of([], 2.0, 0, 9, 3)]
+    silent = BenchmarkResult(
+        BenchmarkCase(tmp_path / "m.safetensors", "torch", 2.0), [round_of([], 2.0, 0, 9, 3)]
     )
     facts = silent.to_json()
     assert facts["labelled"] == 0 and facts["p50_by_round"] == [None]

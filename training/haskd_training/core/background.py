@@ -40,7 +40,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
                 future.cancel()
 
 
-class Behind:
+class BackgroundCalls:
     """Calls that are made one after another in a thread of their own, a few behind the caller. As a
     context: all of them are done when it ends, none more when it ends by an error.
 
@@ -81,7 +81,7 @@ class Behind:
         while len(self._waiting) > left:
             self._waiting.popleft().result()
 
-    def __enter__(self) -> Behind:
+    def __enter__(self) -> BackgroundCalls:
         return self
 
     def __exit__(

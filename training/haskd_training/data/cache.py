@@ -190,12 +190,12 @@ class Cache:
     def images_near(self, i: int, window_s: float) -> list[int]:
         """Images of sweep `i`'s recording at most `window_s` from its stamp, nearest first."""
         sweep = self.sweeps[i]
-        stamps, places = self._images_in_time.get(sweep.recording, ([], []))
+        stamps, indices = self._images_in_time.get(sweep.recording, ([], []))
         window_ns = round(window_s * 1e9)
         first = bisect_left(stamps, sweep.stamp_ns - window_ns)
         last = bisect_right(stamps, sweep.stamp_ns + window_ns)
         return sorted(
-            places[first:last], key=lambda j: abs(self.images[j].stamp_ns - sweep.stamp_ns)
+            indices[first:last], key=lambda j: abs(self.images[j].stamp_ns - sweep.stamp_ns)
         )
 
     def without_labels(self, taxonomy: Taxonomy) -> Cache:
@@ -223,9 +223,9 @@ class Cache:
         for j, row in enumerate(self.images):
             by_recording.setdefault(row.recording, []).append(j)
         table = {}
-        for recording, places in by_recording.items():
-            places.sort(key=lambda j: self.images[j].stamp_ns)
-            table[recording] = ([self.images[j].stamp_ns for j in places], places)
+        for recording, indices in by_recording.items():
+            indices.sort(key=lambda j: self.images[j].stamp_ns)
+            table[recording] = ([self.images[j].stamp_ns for j in indices], indices)
         return table
 
     def _read(self, row: SweepRow | ImageRow, *names: str) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from pydantic import Field, PositiveFloat
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import LabelMap
-from haskd_training.core.background import Behind, in_order
+from haskd_training.core.background import BackgroundCalls, in_order
 from haskd_training.data.cache import (
     FORMAT,
     INDEX,
@@ -216,7 +216,7 @@ def _finish(
         images=images,
         fingerprint=writer.fingerprint,
     )
-    with Behind(1) as beside:
+    with BackgroundCalls(1) as beside:
         beside.call(write_overlays, cache, cache.path / OVERLAYS, overlays)
         cache = replace(cache, statistics=sensor_statistics(cache))
         report = make_report(

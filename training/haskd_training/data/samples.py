@@ -111,11 +111,11 @@ def with_poses(
     placed: dict[int, ImageRow] = {}
     reasons: Counter[str] = Counter()
     for camera in recording.cameras:
-        places = [k for k, row in enumerate(rows) if row.camera == camera.name]
-        stamps = [rows[k].stamp_ns for k in places]
+        indices = [k for k, row in enumerate(rows) if row.camera == camera.name]
+        stamps = [rows[k].stamp_ns for k in indices]
         lidar, why = _poses(camera.frame, recording.lidar_frame, stamps, recording)
         world, why_not_world = _poses(recording.world_frame, camera.frame, stamps, recording)
-        for n, k in enumerate(places):
+        for n, k in enumerate(indices):
             if reason := why[n] or why_not_world[n]:
                 reasons[f"{camera.name}: {reason}"] += 1
             else:

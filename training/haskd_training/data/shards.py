@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import TEMPORARY, written_atomically
-from haskd_training.core.background import Behind
+from haskd_training.core.background import BackgroundCalls
 
 SHARD_BYTES = 64 * 1024 * 1024
 
@@ -57,7 +57,7 @@ class ShardStream:
         self._pending_bytes = 0
         self._written_rows = 0
         # One at a time: shards count up without a gap, and memory stays bounded.
-        self._writer = Behind(1)
+        self._writer = BackgroundCalls(1)
         self._resume(row_type)
 
     def take(self) -> bool:

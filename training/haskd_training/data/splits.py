@@ -68,26 +68,26 @@ class Split:
         """The same without the unlabelled sweeps, as training on labels alone sees it: it does not
         change when a recording without labels is added."""
         roles = (self.train, self.calibration, self.validation, self.test)
-        used = 1 + max(place.cache for role in roles for place in role)
+        used = 1 + max(ref.cache for role in roles for ref in role)
         return replace(self, caches=self.caches[:used], unlabelled=[])
 
-    def told(self) -> Split:
+    def with_oracle_labels(self) -> Split:
         """The same with the labels of those unlabelled sweeps that have any: what a teacher who is
         always right could tell."""
         known, unknown = [], []
-        for place in self.unlabelled:
-            (known if any(self.row(place).class_counts) else unknown).append(place)
+        for ref in self.unlabelled:
+            (known if any(self.row(ref).class_counts) else unknown).append(ref)
         return replace(self, train=self.train + known, unlabelled=unknown)
 
-    def sweep(self, place: SweepRef) -> Sweep:
-        return self.caches[place.cache].sweep(place.sweep)
+    def sweep(self, ref: SweepRef) -> Sweep:
+        return self.caches[ref.cache].sweep(ref.sweep)
 
-    def row(self, place: SweepRef) -> SweepRow:
-        return self.caches[place.cache].sweeps[place.sweep]
+    def row(self, ref: SweepRef) -> SweepRow:
+        return self.caches[ref.cache].sweeps[ref.sweep]
 
     def class_counts(self, sweeps: Sequence[SweepRef]) -> np.ndarray:
         """[C] labelled points of each class."""
-        rows = [self.row(place).class_counts for place in sweeps]
+        rows = [self.row(ref).class_counts for ref in sweeps]
         return np.reshape(rows, (-1, len(self.taxonomy))).sum(0, dtype=np.int64)
 
     def fingerprint(self, *roles: str) -> dict[str, Any]:
@@ -97,8 +97,7 @@ class Split:
             roles: of `ROLES`, those that matter; none: all of them.
         """
         return {"caches": [cache.fingerprint for cache in self.caches]} | {
-            role: [[place.cache, place.sweep] for place in getattr(self, role)]
-            for role in roles or ROLES
+            role: [[ref.cache, ref.sweep] for ref in getattr(self, role)] for role in roles or ROLES
         }
 
 
@@ -169,8 +168,8 @@ def _check_no_sweep_twice(split: Split, explained: bool) -> None:
     seen: dict[tuple[str, int], tuple[str, int]] = {}
     same: dict[tuple[str, str, str], list[bool]] = {}
     for role in ROLES:
-        for place in getattr(split, role):
-            row = split.row(place)
+        for ref in getattr(split, role):
+            row = split.row(ref)
             before, points = seen.setdefault((row.recording, row.stamp_ns), (role, row.points))
             held_back = before in ("calibration", "validation")
             if before != role and not (explained and role == "unlabelled" and held_back):

@@ -34,20 +34,20 @@ class SweepFiles:
         self.folder = folder
         self._names = [cache.fingerprint[:_DIGITS] for cache in caches]
 
-    def path(self, place: SweepRef) -> Path:
-        return self.folder / f"{self._names[place.cache]}-{place.sweep}.safetensors"
+    def path(self, ref: SweepRef) -> Path:
+        return self.folder / f"{self._names[ref.cache]}-{ref.sweep}.safetensors"
 
-    def __contains__(self, place: SweepRef) -> bool:
-        return self.path(place).exists()
+    def __contains__(self, ref: SweepRef) -> bool:
+        return self.path(ref).exists()
 
     @contextmanager
-    def open(self, place: SweepRef) -> Iterator[safe_open]:
+    def open(self, ref: SweepRef) -> Iterator[safe_open]:
         """The file of a sweep.
 
         Raises:
             InputError: it is missing or damaged, or lacks what is read from it.
         """
-        path = self.path(place)
+        path = self.path(ref)
         try:
             with safe_open(path, framework="numpy") as file:
                 yield file
@@ -56,9 +56,9 @@ class SweepFiles:
 
     def write(
         self,
-        place: SweepRef,
+        ref: SweepRef,
         arrays: Mapping[str, np.ndarray],
         header: Mapping[str, str] | None = None,
     ) -> None:
         """Make the file of a sweep, all of it or nothing."""
-        write_atomically(self.path(place), save(dict(arrays), header and dict(header)))
+        write_atomically(self.path(ref), save(dict(arrays), header and dict(header)))

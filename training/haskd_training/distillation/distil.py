@@ -42,7 +42,7 @@ from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import finish, fit, make_fabric
 from haskd_training.learning.losses import soften
 from haskd_training.learning.processes import add_up, share
-from haskd_training.learning.recorded_outputs import Outputs
+from haskd_training.learning.recorded_outputs import RecordedOutputs
 from haskd_training.learning.student import (
     StudentConfig,
     make_network,
@@ -126,7 +126,7 @@ class DistillationConfig(BaseModel):
 class TeacherTargets:
     """What the teacher said of the sweeps: `logits` [N, C], `features` [N, D], `seen` [N]."""
 
-    outputs: Outputs
+    outputs: RecordedOutputs
     feature_width: int
 
 
@@ -141,11 +141,11 @@ class SnapshotTargets:
         expert_iou: [C] of each class's expert on the calibration sweeps, NaN where unknown.
     """
 
-    outputs: Outputs
+    outputs: RecordedOutputs
     expert_iou: Tensor
 
 
-class Apprentice(nn.Module):
+class DistillationStudent(nn.Module):
     """The student while it is taught.
 
     Args:
@@ -212,7 +212,9 @@ def distil(
         folder.claim()
     metadata.provenance["distillation"] = config.model_dump(mode="json") | dict(sources)
     compare = teacher is not None and config.teacher == "information" and config.feature_weight > 0
-    apprentice = Apprentice(network, teacher.feature_width if compare else 0, len(split.taxonomy))
+    learner = DistillationStudent(
+        network, teacher.feature_width if compare else 0, len(split.taxonomy)
+    )
     dataset = SweepDataset(
         split.caches,
         learned_from.learned,
@@ -224,26 +226,26 @@ def distil(
     )
     supervised = supervised_loss(split, student)
     by_class = training_class_weights(split) if config.balance == "classes" else None
-    heard: dict[str, Tensor] = {}
+    distilled_share: dict[str, Tensor] = {}
 
     def loss(model: nn.Module, batch: Batch, done: float) -> dict[str, Tensor]:
         if config.pseudo_labels and learned_from.unlabelled:
             batch = with_pseudo_labels(batch, config)
         features, logits = (x.float() for x in model(batch.points, batch.cloud))
         terms = supervised(logits, batch.labels)
-        loudness = ramp(done, 1.0, config.ramp)
+        ramp_weight = ramp(done, 1.0, config.ramp)
         log_student = soften(logits, config.temperature)
         if teacher is not None:
-            taught, heard["teacher"] = _teacher_loss(
-                log_student, features, apprentice.projection, batch, config, by_class
+            taught, distilled_share["teacher"] = _teacher_loss(
+                log_student, features, learner.projection, batch, config, by_class
             )
-            terms["teacher"] = loudness * config.teacher_weight * taught
+            terms["teacher"] = ramp_weight * config.teacher_weight * taught
         if snapshots is not None:
             expert_iou = snapshots.expert_iou.to(logits.device)
-            experts = expert_weights(expert_iou, apprentice.iou, config.expert_gap)
-            heard["snapshots"] = experts.mean()
+            experts = expert_weights(expert_iou, learner.iou, config.expert_gap)
+            distilled_share["snapshots"] = experts.mean()
             taught = _snapshot_loss(log_student, batch, experts, config)
-            terms["snapshots"] = loudness * config.snapshots_weight * taught
+            terms["snapshots"] = ramp_weight * config.snapshots_weight * taught
         return terms
 
     validate = validator(split, student, fabric)
@@ -253,12 +255,18 @@ def distil(
             model.iou.copy_(_calibration_iou(model.student, split, student, fabric))
         return None if validate is None else validate(model.student)
 
-    def log_heard(_: nn.Module, step: int, __: int) -> None:
-        fabric.log_dict({f"heard/{who}": share.item() for who, share in heard.items()}, step)
+    def log_distilled_share(_: nn.Module, step: int, __: int) -> None:
+        fabric.log_dict(
+            {
+                f"distilled_share/{source}": share.item()
+                for source, share in distilled_share.items()
+            },
+            step,
+        )
 
     history = fit(
         fabric,
-        apprentice,
+        learner,
         dataset,
         loss,
         measure,
@@ -266,7 +274,7 @@ def distil(
         student.loop.model_copy(update={"epochs": config.epochs or student.loop.epochs}),
         out,
         progress,
-        log_heard,
+        log_distilled_share,
     )
     result = history.result()
     finish(fabric, folder, result)
@@ -287,17 +295,17 @@ def with_pseudo_labels(batch: Batch, config: DistillationConfig) -> Batch:
     labelled = torch.zeros(int(batch.cloud[-1]) + 1, dtype=torch.bool, device=batch.labels.device)
     labelled[batch.cloud[batch.labels != UNLABELLED]] = True
     without = ~labelled[batch.cloud]
-    said = batch.extras
+    targets = batch.extras
     if not without.any():
         return batch
-    if "teacher" in said:
-        classes = _sure_of(said["teacher"], config.trusted_confidence)
+    if "teacher" in targets:
+        classes = _sure_of(targets["teacher"], config.trusted_confidence)
         if config.teacher == "information":
-            classes = torch.where(said["seen"] > 0, classes, UNLABELLED)
-    elif "classes" in said:
-        classes = said["classes"].long()
-    elif "logits" in said:
-        classes = _sure_of(said["logits"], config.trusted_snapshots)
+            classes = torch.where(targets["seen"] > 0, classes, UNLABELLED)
+    elif "classes" in targets:
+        classes = targets["classes"].long()
+    elif "logits" in targets:
+        classes = _sure_of(targets["logits"], config.trusted_snapshots)
     else:
         return batch
     return replace(batch, labels=torch.where(without, classes, batch.labels))
@@ -333,12 +341,12 @@ def _teacher_loss(
     )
     gap = None
     if projection is not None:
-        heard = torch.nonzero(weights)[:, 0]
+        weighted = torch.nonzero(weights)[:, 0]
         found = feature_gap(
-            projection(features.index_select(0, heard)),
-            batch.extras["features"].index_select(0, heard).float(),
+            projection(features.index_select(0, weighted)),
+            batch.extras["features"].index_select(0, weighted).float(),
         )
-        gap = torch.zeros_like(weights).index_copy(0, heard, found)
+        gap = torch.zeros_like(weights).index_copy(0, weighted, found)
     taught = information_distillation(
         log_student, log_teacher, weights, config.temperature, gap, config.feature_weight
     )
@@ -350,8 +358,8 @@ def _snapshot_loss(
 ) -> Tensor:
     temperature = config.temperature
     if "probability" in batch.extras:
-        heard = batch.extras["probability"].float()
-        return adept_channel_distillation(log_student, heard, experts, temperature)
+        probability = batch.extras["probability"].float()
+        return adept_channel_distillation(log_student, probability, experts, temperature)
     log_expert = soften(batch.extras["logits"].float(), temperature)
     if "classes" not in batch.extras:
         return vanilla_distillation(log_student, log_expert, temperature)
@@ -362,15 +370,15 @@ def _snapshot_loss(
 def _extras(
     teacher: TeacherTargets | None, snapshots: SnapshotTargets | None, features: bool
 ) -> Extras:
-    def extras(place: SweepRef, _: np.random.Generator) -> dict[str, np.ndarray]:
+    def extras(ref: SweepRef, _: np.random.Generator) -> dict[str, np.ndarray]:
         found = {}
         if teacher is not None:
-            said = teacher.outputs.of(place)
-            found |= {"teacher": said["logits"], "seen": said["seen"]}
+            targets = teacher.outputs.of(ref)
+            found |= {"teacher": targets["logits"], "seen": targets["seen"]}
             if features:
-                found["features"] = said["features"]
+                found["features"] = targets["features"]
         if snapshots is not None:
-            found |= snapshots.outputs.of(place)
+            found |= snapshots.outputs.of(ref)
         return found
 
     return extras
@@ -382,7 +390,7 @@ def _calibration_iou(
     """[C] on the calibration sweeps, NaN where a class does not occur there."""
     found = evaluate(
         lambda points: predict(network, points, student.max_range, fabric.device),
-        (split.sweep(place) for place in share(split.calibration, fabric)),
+        (split.sweep(ref) for ref in share(split.calibration, fabric)),
         split.taxonomy,
     )
     return torch.from_numpy(iou(add_up(found.counts, fabric))).float()

@@ -15,7 +15,7 @@ from haskd_training.distillation.fusion import FusionTeacher
 from haskd_training.images.encoder import PixelFeatures
 from haskd_training.images.features import ALL_SHOWN, Dropout, ImageFeatures, mean_over_views
 from haskd_training.learning.batches import Extras
-from haskd_training.learning.inference import Look
+from haskd_training.learning.inference import SweepPredictor
 
 
 class LearningTeacher(nn.Module):
@@ -51,14 +51,14 @@ class LearningTeacher(nn.Module):
         """
         features = points.new_zeros(len(points), self.teacher.image_width)
         for number in torch.unique(sweep[seen]).tolist():
-            place = self._stored.sweeps[number]
+            ref = self._stored.sweeps[number]
             mine = torch.nonzero(sweep == number)[:, 0]
-            whole = self._caches[place.cache].sweeps[place.sweep].points
+            whole = self._caches[ref.cache].sweeps[ref.sweep].points
             places = mine.new_full((whole,), -1).index_copy(0, row[mine], mine)
             features = features + mean_over_views(
                 self.pixel_features,
-                partial(self._encode, place.cache),
-                self._stored.views(place),
+                partial(self._encode, ref.cache),
+                self._stored.views(ref),
                 places,
                 len(points),
             )
@@ -71,17 +71,17 @@ class LearningTeacher(nn.Module):
 
 
 def with_pixels(stored: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras:
-    """What a `LearningTeacher` is told of each point, under the names of its arguments.
+    """What a `LearningTeacher` gets beside each point, under the names of its arguments.
 
     Args:
         dropout: as in `teacher.with_images`.
     """
-    numbers = {place: number for number, place in enumerate(stored.sweeps)}
+    numbers = {ref: number for number, ref in enumerate(stored.sweeps)}
 
-    def extras(place: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        seen = stored.still_seen(place, stored.seen(place), dropout, generator)
+    def extras(ref: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        seen = stored.still_seen(ref, stored.seen(ref), dropout, generator)
         return {
-            "sweep": np.full(len(seen), numbers[place]),
+            "sweep": np.full(len(seen), numbers[ref]),
             "row": np.arange(len(seen)),
             "seen": seen,
         }
@@ -89,16 +89,16 @@ def with_pixels(stored: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras:
     return extras
 
 
-def learning_look(network: LearningTeacher, stored: ImageFeatures) -> Look:
+def learning_predictor(network: LearningTeacher, stored: ImageFeatures) -> SweepPredictor:
     """`logits` [n, C] of a sweep's points while the encoder learns."""
-    told = with_pixels(stored)
+    pixels_of = with_pixels(stored)
 
     @torch.inference_mode()
-    def look(place: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
+    def predictor(ref: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
         extras = {
             name: torch.from_numpy(values[near]).to(points.device)
-            for name, values in told(place, np.random.default_rng(0)).items()
+            for name, values in pixels_of(ref, np.random.default_rng(0)).items()
         }
         return {"logits": network(points, None, **extras)}
 
-    return look
+    return predictor

@@ -70,9 +70,9 @@ def measure(
     for done, sweep in enumerate(sweeps, 1):
         near = within_range(sweep.points, metadata.max_range)
         logits = snapshot_logits(networks, torch.from_numpy(sweep.points[near]).to(device))
-        voices = torch.cat([logits, mean_logits(logits)[None]])
-        predicted = np.full((len(voices), len(near)), UNLABELLED, np.uint8)
-        predicted[:, near] = voices.argmax(2).cpu().numpy()
+        all_logits = torch.cat([logits, mean_logits(logits)[None]])
+        predicted = np.full((len(all_logits), len(near)), UNLABELLED, np.uint8)
+        predicted[:, near] = all_logits.argmax(2).cpu().numpy()
         counts.append([confusion(sweep.label, each, classes) for each in predicted])
         progress(done)
     shape = (len(counts), len(networks) + 1, classes, classes + 1)

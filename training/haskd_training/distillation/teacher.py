@@ -24,7 +24,11 @@ from haskd_training.core.run_folder import RunFolder, file_digest
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import FusionTeacher, load_teacher, save_teacher
-from haskd_training.distillation.learning_teacher import LearningTeacher, learning_look, with_pixels
+from haskd_training.distillation.learning_teacher import (
+    LearningTeacher,
+    learning_predictor,
+    with_pixels,
+)
 from haskd_training.images.features import (
     ALL_SHOWN,
     ENCODER,
@@ -34,7 +38,7 @@ from haskd_training.images.features import (
     save_network,
 )
 from haskd_training.learning.batches import Batch, Extras, SweepDataset
-from haskd_training.learning.inference import Look, classify, network_logits
+from haskd_training.learning.inference import SweepPredictor, classify, network_predictor
 from haskd_training.learning.loop import finish, fit, make_fabric
 from haskd_training.learning.processes import add_up, share
 from haskd_training.learning.student import (
@@ -154,17 +158,17 @@ def train_teacher(
             _start_from(trunk, alone, baseline)
         folder.claim()
     network: nn.Module = FusionTeacher(trunk, features.width, config.width)
-    told, look_with = with_images(features, config.dropout), teacher_look
+    extras, predictor_of = with_images(features, config.dropout), teacher_predictor
     if not features.config.frozen:
         network = LearningTeacher(network, features.network(), features, split.caches)
-        told, look_with = with_pixels(features, config.dropout), learning_look
+        extras, predictor_of = with_pixels(features, config.dropout), learning_predictor
     dataset = SweepDataset(
         split.caches,
         split.train,
         student.max_range,
         student.augmentation,
         student.loop.seed,
-        told,
+        extras,
     )
     supervised = supervised_loss(split, student)
 
@@ -172,9 +176,9 @@ def train_teacher(
         logits = model(batch.points, batch.cloud, **batch.extras)
         return supervised(logits.float(), batch.labels)
 
-    def measure(look: Look, places: Sequence[SweepRef]) -> np.ndarray:
-        mine = share(places, fabric)
-        found = count(look, split, mine, features, student.max_range, fabric.device)
+    def measure(predictor: SweepPredictor, refs: Sequence[SweepRef]) -> np.ndarray:
+        mine = share(refs, fabric)
+        found = count(predictor, split, mine, features, student.max_range, fabric.device)
         return add_up(found, fabric)
 
     def keep(model: nn.Module) -> None:
@@ -188,7 +192,7 @@ def train_teacher(
         network,
         dataset,
         loss,
-        (lambda model: mean_iou(measure(look_with(model, features), split.validation).sum(0)))
+        (lambda model: mean_iou(measure(predictor_of(model, features), split.validation).sum(0)))
         if split.validation
         else None,
         keep,
@@ -201,8 +205,8 @@ def train_teacher(
         features = read_by_it()
     result = history.result() | {
         "comparison": _compare(
-            measure(network_logits(alone.to(fabric.device)), split.calibration),
-            measure(teacher_look(best.to(fabric.device), features), split.calibration),
+            measure(network_predictor(alone.to(fabric.device)), split.calibration),
+            measure(teacher_predictor(best.to(fabric.device), features), split.calibration),
             split.taxonomy,
         ),
     }
@@ -217,31 +221,31 @@ def with_images(features: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras
         dropout: which images are kept back, is up to the data set's generator alone.
     """
 
-    def extras(place: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        found, seen = features.of(place)
-        seen = features.still_seen(place, seen, dropout, generator)
+    def extras(ref: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        found, seen = features.of(ref)
+        seen = features.still_seen(ref, seen, dropout, generator)
         return {"image_features": found, "seen": seen}
 
     return extras
 
 
-def teacher_look(network: FusionTeacher, features: ImageFeatures) -> Look:
+def teacher_predictor(network: FusionTeacher, features: ImageFeatures) -> SweepPredictor:
     """A teacher's `logits` [n, C] and `features` [n, feature_width] of a sweep's points, and which
     are `seen` [n]."""
 
     @torch.inference_mode()
-    def look(place: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
-        found, seen = (torch.from_numpy(x[near]).to(points.device) for x in features.of(place))
+    def predictor(ref: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
+        found, seen = (torch.from_numpy(x[near]).to(points.device) for x in features.of(ref))
         hidden = network.features(points, None, found, seen)
         return {"logits": network.trunk.classifier(hidden), "features": hidden, "seen": seen}
 
-    return look
+    return predictor
 
 
 def count(
-    look: Look,
+    predictor: SweepPredictor,
     split: Split,
-    places: Sequence[SweepRef],
+    refs: Sequence[SweepRef],
     features: ImageFeatures,
     max_range: float,
     device: torch.device,
@@ -249,9 +253,9 @@ def count(
     """[2, C, C + 1] confusions over the points that no image sees, and over those that one does."""
     classes = len(split.taxonomy)
     counts = np.zeros((2, classes, classes + 1), np.int64)
-    for place in places:
-        sweep, seen = split.sweep(place), features.seen(place)
-        predicted = classify(partial(look, place), sweep.points, max_range, device)
+    for ref in refs:
+        sweep, seen = split.sweep(ref), features.seen(ref)
+        predicted = classify(partial(predictor, ref), sweep.points, max_range, device)
         for row, among in enumerate((~seen, seen)):
             counts[row] += confusion(sweep.label[among], predicted[among], classes)
     return counts

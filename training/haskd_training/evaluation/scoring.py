@@ -21,11 +21,11 @@ from haskd_training.evaluation.temperature import BINS, Reliability, reliability
 from haskd_training.learning.inference import label_as_robot, predict
 from haskd_training.metrics.confusion import Evaluation, confusion, evaluate
 
-Predict = Callable[[SweepRef, Sweep], np.ndarray]
+ClassPredictor = Callable[[SweepRef, Sweep], np.ndarray]
 """(place, sweep of N points) -> class ids [N] uint8, 255 for none."""
 
 
-def by_model(model: Path, device: torch.device) -> Predict:
+def class_predictor(model: Path, device: torch.device) -> ClassPredictor:
     """What a model file says, to its own range.
 
     Raises:
@@ -37,9 +37,9 @@ def by_model(model: Path, device: torch.device) -> Predict:
 
 
 def sweep_confusions(
-    predictor: Predict,
+    predictor: ClassPredictor,
     split: Split,
-    places: Sequence[SweepRef],
+    refs: Sequence[SweepRef],
     corruption: str | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> np.ndarray:
@@ -49,20 +49,20 @@ def sweep_confusions(
         corruption: of `corruptions.CORRUPTIONS`, the same for every predictor; None: as recorded.
     """
     classes = len(split.taxonomy)
-    counts = np.zeros((len(places), classes, classes + 1), np.int64)
-    for number, place in enumerate(places):
-        sweep = split.sweep(place)
+    counts = np.zeros((len(refs), classes, classes + 1), np.int64)
+    for number, ref in enumerate(refs):
+        sweep = split.sweep(ref)
         if corruption is not None:
             sweep = corrupted(sweep, corruption, seed=number)
-        counts[number] = confusion(sweep.label, predictor(place, sweep), classes)
-        progress(number + 1, len(places))
+        counts[number] = confusion(sweep.label, predictor(ref, sweep), classes)
+        progress(number + 1, len(refs))
     return counts
 
 
-def evaluate_places(
+def evaluate_sweeps(
     model: Path,
     split: Split,
-    places: Sequence[SweepRef],
+    refs: Sequence[SweepRef],
     device: torch.device,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Evaluation:
@@ -75,9 +75,9 @@ def evaluate_places(
     network.to(device)
 
     def sweeps() -> Iterator[Sweep]:
-        for number, place in enumerate(places, 1):
-            yield split.sweep(place)
-            progress(number, len(places))
+        for number, ref in enumerate(refs, 1):
+            yield split.sweep(ref)
+            progress(number, len(refs))
 
     return evaluate(
         lambda points: predict(network, points, metadata.max_range, device),
@@ -89,7 +89,7 @@ def evaluate_places(
 def reliabilities(
     model: Path,
     split: Split,
-    places: Sequence[SweepRef],
+    refs: Sequence[SweepRef],
     device: torch.device,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Reliability, Reliability]:
@@ -103,14 +103,14 @@ def reliabilities(
     calibrated = Segmenter(network, metadata, str(device))
     raw = Segmenter(model_file.load(model)[0], replace(metadata, temperature=1.0), str(device))
     found: tuple[list[Reliability], list[Reliability]] = ([], [])
-    for number, place in enumerate(places, 1):
-        sweep = split.sweep(place)
+    for number, ref in enumerate(refs, 1):
+        sweep = split.sweep(ref)
         for segmenter, parts in zip((raw, calibrated), found):
-            said = label_as_robot(segmenter, sweep.points)
-            counted = (sweep.label != UNLABELLED) & (said.class_id != UNLABELLED)
-            correct = said.class_id[counted] == sweep.label[counted]
-            parts.append(reliability(said.probability[counted], correct))
-        progress(number, len(places))
+            predicted = label_as_robot(segmenter, sweep.points)
+            counted = (sweep.label != UNLABELLED) & (predicted.class_id != UNLABELLED)
+            correct = predicted.class_id[counted] == sweep.label[counted]
+            parts.append(reliability(predicted.probability[counted], correct))
+        progress(number, len(refs))
     return pooled(found[0]), pooled(found[1])
 
 

@@ -38,19 +38,19 @@ from haskd_training.data.corruptions import CORRUPTIONS
 from haskd_training.data.splits import Split
 from haskd_training.distillation.fusion import load_teacher
 from haskd_training.distillation.snapshots import mean_logits, snapshot_logits
-from haskd_training.distillation.teacher import teacher_look
-from haskd_training.evaluation.scoring import Predict, by_model, sweep_confusions
+from haskd_training.distillation.teacher import teacher_predictor
+from haskd_training.evaluation.scoring import ClassPredictor, class_predictor, sweep_confusions
 from haskd_training.experiments.ablation_rows import (
     LABELS,
     LABELS_LONGER,
-    LABELS_TOLD,
+    LABELS_ORACLE,
     AblationConfig,
     Overrides,
     row_settings,
     teacher_shown,
 )
 from haskd_training.learning.baseline import AVERAGE, TrainingResult
-from haskd_training.learning.inference import Look, classify
+from haskd_training.learning.inference import SweepPredictor, classify
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.stages import Stages
 
@@ -118,7 +118,7 @@ class Run:
     """
 
     stages: Stages
-    predictor: Callable[[], Predict]
+    predictor: Callable[[], ClassPredictor]
     model: Callable[[], Path | None]
 
     @property
@@ -143,7 +143,7 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         if split.unlabelled or not overrides.get("distillation", {}).get("unlabelled")
     }
     alone = (LABELS, LABELS_LONGER) if split.unlabelled else (LABELS,)
-    told = split.told()
+    oracle = split.with_oracle_labels()
     rows: dict[str, list[Run]] = {name: [] for name in (*alone, *taught)}
     for seed in config.seeds:
 
@@ -166,10 +166,12 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         for name, overrides in taught.items():
             rows[name].append(_of_model(stages(name, overrides), lambda s: s.student))
         if config.bounds:
-            if len(told.train) > len(split.train):
+            if len(oracle.train) > len(split.train):
                 as_long = _for_epochs(_epochs_of_distillation(plain.config))
-                all_labels = stages(LABELS_TOLD, as_long, told)
-                rows.setdefault(LABELS_TOLD, []).append(_of_model(all_labels, lambda s: s.baseline))
+                all_labels = stages(LABELS_ORACLE, as_long, oracle)
+                rows.setdefault(LABELS_ORACLE, []).append(
+                    _of_model(all_labels, lambda s: s.baseline)
+                )
             for name, run in _bounds(partial(stages, overrides={})).items():
                 rows.setdefault(name, []).append(run)
         for strategy in config.strategies:
@@ -197,15 +199,15 @@ def _for_epochs(epochs: int) -> Overrides:
 def _of_model(stages: Stages, result: Callable[[Stages], TrainingResult]) -> Run:
     return Run(
         stages,
-        lambda: by_model(result(stages).model, stages.device),
+        lambda: class_predictor(result(stages).model, stages.device),
         lambda: result(stages).model,
     )
 
 
 def _of_teacher(stages: Stages) -> Run:
-    def predictor() -> Predict:
+    def predictor() -> ClassPredictor:
         network, _ = load_teacher(stages.teacher.teacher)
-        return _near(stages, teacher_look(network.to(stages.device), stages.teacher.features))
+        return _near(stages, teacher_predictor(network.to(stages.device), stages.teacher.features))
 
     return Run(stages, predictor, lambda: None)
 
@@ -217,17 +219,17 @@ def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
         stages: makes those of a row, which tell its cost, by the row's name.
     """
 
-    def ensemble(made: Stages) -> Predict:
+    def ensemble(made: Stages) -> ClassPredictor:
         networks = [model_file.load(path)[0].to(made.device) for path in made.snapshots]
         return _near(
             made,
             lambda _, points, __: {"logits": mean_logits(snapshot_logits(networks, points))},
         )
 
-    bounds: dict[str, Callable[[Stages], Predict]] = {
-        "SWA of the snapshots": lambda made: by_model(made.averaged, made.device),
+    bounds: dict[str, Callable[[Stages], ClassPredictor]] = {
+        "SWA of the snapshots": lambda made: class_predictor(made.averaged, made.device),
         "ensemble of the snapshots": ensemble,
-        "EMA of the weights": lambda made: by_model(
+        "EMA of the weights": lambda made: class_predictor(
             made.baseline.model.parent / AVERAGE, made.device
         ),
     }
@@ -243,10 +245,10 @@ def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
     return runs
 
 
-def _near(stages: Stages, look: Look) -> Predict:
-    """Classes of points within the student's range from a `Look` at them."""
+def _near(stages: Stages, predictor: SweepPredictor) -> ClassPredictor:
+    """Classes of points within the student's range from a `SweepPredictor` at them."""
     reach = stages.config.student.max_range
-    return lambda place, sweep: classify(partial(look, place), sweep.points, reach, stages.device)
+    return lambda ref, sweep: classify(partial(predictor, ref), sweep.points, reach, stages.device)
 
 
 def _scored(
@@ -281,7 +283,7 @@ def _scored(
 
 
 def _counts(
-    title: str, predictor: Predict, conditions: Sequence[str], split: Split, steps: Steps
+    title: str, predictor: ClassPredictor, conditions: Sequence[str], split: Split, steps: Steps
 ) -> dict[str, np.ndarray]:
     """By condition [S, C, C + 1]."""
     found = {}

@@ -20,7 +20,7 @@ TOO = ", unlabelled sweeps too"
 LABELS_LONGER = "labels alone, as many steps"
 """What those rows are to be compared with."""
 
-LABELS_TOLD = "labels alone, those of the unlabelled sweeps too"
+LABELS_ORACLE = "labels alone, those of the unlabelled sweeps too"
 """What they could reach with a teacher who is always right: a bound."""
 
 

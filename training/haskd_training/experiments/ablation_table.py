@@ -19,7 +19,7 @@ from haskd_training.experiments.ablation import RECORDED, Scores
 from haskd_training.experiments.ablation_rows import (
     LABELS,
     LABELS_LONGER,
-    LABELS_TOLD,
+    LABELS_ORACLE,
     METHOD,
     TOO,
     AblationConfig,
@@ -148,7 +148,7 @@ def _data(split: Split) -> list[dict[str, Any]]:
             "points_per_sweep": cache.statistics["points_per_sweep"]["median"],
             "fingerprint": cache.fingerprint,
             "sweeps": {
-                role: sum(place.cache == number for place in getattr(split, role)) for role in ROLES
+                role: sum(ref.cache == number for ref in getattr(split, role)) for role in ROLES
             },
         }
         for number, cache in enumerate(split.caches)
@@ -243,8 +243,8 @@ def _score_lines(summary: Mapping[str, Any]) -> list[str]:
         "the test sweeps, which teachers alone are scored with, are in the cost of every row "
         "that has a teacher."
         + (
-            f" {LABELS_TOLD!r} is a bound too: a teacher who is always right."
-            if LABELS_TOLD in rows
+            f" {LABELS_ORACLE!r} is a bound too: a teacher who is always right."
+            if LABELS_ORACLE in rows
             else ""
         ),
         "",

@@ -157,7 +157,7 @@ def held_out_clouds(
 
 def _held_out(bag: Path, cache: Cache, split: Split, config: PrepareConfig) -> list[HeldOut]:
     """What the node is shown: the first `MAX_CLOUDS` of the test part."""
-    test = [place.sweep for place in split.test]
+    test = [ref.sweep for ref in split.test]
     if not test:
         raise InputError("no test sweeps are left for the node: raise student.split.test")
     if len(test) > MAX_CLOUDS:

@@ -25,7 +25,7 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.prepare import PrepareConfig, check_labels, prepare
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split, SplitConfig, make_split
-from haskd_training.evaluation.scoring import evaluate_places, reliabilities
+from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
 from haskd_training.evaluation.temperature import Calibration, calibrate
 from haskd_training.learning.loop import make_fabric
 from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
@@ -114,15 +114,15 @@ def run(
     shutil.copyfile(trained, model)
     with steps("calibrating probabilities"):
         calibration = calibrate(model, split.caches, split.calibration, stages.device)
-    places = split.test or split.validation
+    refs = split.test or split.validation
     scores = []
     for title, path in (("labels alone", plain), ("the student", model)):
         with steps(f"scoring {title}") as progress:
-            scores.append(evaluate_places(path, split, places, stages.device, progress))
+            scores.append(evaluate_sweeps(path, split, refs, stages.device, progress))
     with steps("scoring probabilities") as progress:
-        honesty = reliabilities(model, split, places, stages.device, progress)
+        honesty = reliabilities(model, split, refs, stages.device, progress)
     reports = [*learned, *more, *seen]
-    findings = RunFindings(stages, reports, places, *scores, calibration, *honesty, model)
+    findings = RunFindings(stages, reports, refs, *scores, calibration, *honesty, model)
     with steps("writing the report"):
         write_report(findings, out / REPORT, out / PICTURES)
     return RunResult(model, out / REPORT, prepared, split, *scores, calibration)

@@ -59,7 +59,7 @@ class SelectionConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateImage:
     """An image that could have taught about a sweep, and what became of it.
 
     Attributes:
@@ -104,7 +104,7 @@ def time_differences(cache: Cache, sweep: int, window_s: float) -> dict[int, flo
 
 def offered(
     cache: Cache, sweep: int, config: SelectionConfig
-) -> tuple[dict[int, float], list[Candidate]]:
+) -> tuple[dict[int, float], list[CandidateImage]]:
     """The images that can be used at all, and those that can't.
 
     Returns:
@@ -120,10 +120,10 @@ def offered(
         row = cache.images[image]
         if abs(dt) > config.window_s:
             if row.camera not in cameras:
-                rejected.append(Candidate(image, dt, "dt too large"))
+                rejected.append(CandidateImage(image, dt, "dt too large"))
         # Without poses the vehicle's motion is unknown; an image of that very moment needs none.
         elif abs(dt) > config.visibility.movable_dt_s and not (placed and row.T_world_camera):
-            rejected.append(Candidate(image, dt, "no pose"))
+            rejected.append(CandidateImage(image, dt, "no pose"))
         else:
             usable[image] = dt
         cameras.add(row.camera)

@@ -180,17 +180,17 @@ class PixelFeatures(nn.Module):
         self.reduce.bias.copy_(-self.reduce.weight @ mean)
 
 
-def interpolate(x: Tensor, places: Tensor) -> Tensor:
-    """Bilinear interpolation of a map [C, H, W] of any type at `places` [P, 2] float32, column and
-    row counted in cells from the first one's centre; beyond the border its edge.
+def interpolate(x: Tensor, positions: Tensor) -> Tensor:
+    """Bilinear interpolation of a map [C, H, W] of any type at `positions` [P, 2] float32, column
+    and row counted in cells from the first one's centre; beyond the border its edge.
 
     Returns:
         [P, C] float32.
     """
     channels, height, width = x.shape
-    rows = x.permute(1, 2, 0).reshape(height * width, channels).to(places.dtype)
-    column = places[:, 0].clamp(0, width - 1)
-    row = places[:, 1].clamp(0, height - 1)
+    rows = x.permute(1, 2, 0).reshape(height * width, channels).to(positions.dtype)
+    column = positions[:, 0].clamp(0, width - 1)
+    row = positions[:, 1].clamp(0, height - 1)
     left, top = column.floor(), row.floor()
     a, b = column - left, row - top
     first = (top * width + left).long()

@@ -44,24 +44,29 @@ Encode = Callable[[int], tuple[Tensor, list[Tensor]]]
 
 
 def mean_over_views(
-    network: PixelFeatures, encode: Encode, views: Sequence[PointView], places: Tensor, count: int
+    network: PixelFeatures,
+    encode: Encode,
+    views: Sequence[PointView],
+    row_of_point: Tensor,
+    count: int,
 ) -> Tensor:
     """Features of points: the mean over the images that show them, by the quality of their views.
 
     Args:
-        places: [N] int64 on the network's device, the row of the result that each point of the
-            sweep goes to; -1 for none.
+        row_of_point: [N] int64 on the network's device, the row of the result that each point of
+            the sweep goes to; -1 for none.
         count: rows of the result.
 
     Returns:
         [count, width] float32, 0 where no image shows the point.
     """
-    total = torch.zeros(count, network.width, device=places.device)
+    total = torch.zeros(count, network.width, device=row_of_point.device)
     for view in views:
         rows, pixels, share = (
-            torch.from_numpy(x).to(places.device) for x in (view.rows, view.pixels, view.share)
+            torch.from_numpy(x).to(row_of_point.device)
+            for x in (view.rows, view.pixels, view.share)
         )
-        rows = places[rows.long()]
+        rows = row_of_point[rows.long()]
         wanted = torch.nonzero(rows >= 0)[:, 0]
         found = network(*encode(view.image), pixels[wanted]) * share[wanted, None]
         total = total.index_add(0, rows[wanted], found)
@@ -111,26 +116,26 @@ class ImageFeatures:
         """Features a point."""
         return self.config.width
 
-    def of(self, place: SweepRef) -> tuple[np.ndarray, np.ndarray]:
+    def of(self, ref: SweepRef) -> tuple[np.ndarray, np.ndarray]:
         """Features [N, width] float16 of a sweep's N points, 0 where unseen, and seen [N] bool.
 
         Raises:
             InputError: there are none of this sweep, or its file is damaged.
         """
-        count, rows, found = self._read(place, "points", "seen", "features")
+        count, rows, found = self._read(ref, "points", "seen", "features")
         features, seen = np.zeros((count[0], self.width), np.float16), np.zeros(count[0], bool)
         features[rows], seen[rows] = found, True
         return features, seen
 
-    def seen(self, place: SweepRef) -> np.ndarray:
+    def seen(self, ref: SweepRef) -> np.ndarray:
         """[N] bool, whether an image shows the point; errors as of `of`."""
-        count, rows = self._read(place, "points", "seen")
+        count, rows = self._read(ref, "points", "seen")
         seen = np.zeros(count[0], bool)
         seen[rows] = True
         return seen
 
     def still_seen(
-        self, place: SweepRef, seen: np.ndarray, dropout: Dropout, generator: np.random.Generator
+        self, ref: SweepRef, seen: np.ndarray, dropout: Dropout, generator: np.random.Generator
     ) -> np.ndarray:
         """[N] bool, the points `seen` of a sweep less what only images show that `generator` keeps
         back. A point that another image shows as well keeps its mean over both: it was computed
@@ -140,27 +145,27 @@ class ImageFeatures:
         if not dropout.images:
             return seen
         kept = np.zeros_like(seen)
-        for view in self.views(place):
+        for view in self.views(ref):
             if generator.random() >= dropout.images:
                 kept[view.rows] = True
         return kept
 
-    def views(self, place: SweepRef) -> list[PointView]:
+    def views(self, ref: SweepRef) -> list[PointView]:
         """Where the images show the points; errors as of `of`."""
         names = ("images", "counts", "rows", "pixels", "shares")
-        return from_arrays(dict(zip(names, self._read(place, *names))))
+        return from_arrays(dict(zip(names, self._read(ref, *names))))
 
     @property
     def missing(self) -> list[SweepRef]:
         """Sweeps that have none yet."""
-        return [place for place in self.sweeps if place not in self.files]
+        return [ref for ref in self.sweeps if ref not in self.files]
 
     def network(self) -> PixelFeatures:
         """The network that made them, on the CPU."""
         return _load_network(self.path / ENCODER, self.config)
 
-    def _read(self, place: SweepRef, *names: str) -> list[np.ndarray]:
-        with self.files.open(place) as file:
+    def _read(self, ref: SweepRef, *names: str) -> list[np.ndarray]:
+        with self.files.open(ref) as file:
             return [file.get_tensor(name) for name in names]
 
 
@@ -248,25 +253,25 @@ def _write(
     device = _device()
     network = features.network().to(device).eval()
     encoded = functools.lru_cache(MAPS_KEPT)(functools.partial(_encode, network, split.caches))
-    for number, place in enumerate(missing, 1):
-        found, count = find(place), split.row(place).points
+    for number, ref in enumerate(missing, 1):
+        found, count = find(ref), split.row(ref).points
         among = np.zeros(count, bool)
         for view in found:
             among[view.rows] = True
         seen = np.flatnonzero(among)
-        places = torch.full((count,), -1, device=device)
-        places[torch.from_numpy(seen).to(device)] = torch.arange(len(seen), device=device)
+        row_of_point = torch.full((count,), -1, device=device)
+        row_of_point[torch.from_numpy(seen).to(device)] = torch.arange(len(seen), device=device)
         with torch.inference_mode():
             of_points = mean_over_views(
-                network, functools.partial(encoded, place.cache), found, places, len(seen)
+                network, functools.partial(encoded, ref.cache), found, row_of_point, len(seen)
             )
         arrays = {
             "points": np.array([count], np.int32),
             "seen": seen.astype(np.int32),
             "features": of_points.half().cpu().numpy(),
         }
-        features.files.write(place, arrays | to_arrays(found))
-        progress(number, len(missing), f"sweep {place.sweep} of cache {place.cache}")
+        features.files.write(ref, arrays | to_arrays(found))
+        progress(number, len(missing), f"sweep {ref.sweep} of cache {ref.cache}")
 
 
 @torch.inference_mode()
@@ -276,12 +281,12 @@ def _sample(network: PixelFeatures, split: Split, find: ViewFinder) -> Tensor:
     generator = np.random.default_rng(0)
     found = []
     for number in _spread(len(split.train), FIT_IMAGES):
-        place = split.train[number]
-        if not (seen := find(place)):
+        ref = split.train[number]
+        if not (seen := find(ref)):
             continue
         view = seen[number % len(seen)]
         some = generator.choice(len(view.rows), min(FIT_POINTS, len(view.rows)), replace=False)
-        _, maps = _encode(network, split.caches, place.cache, view.image)
+        _, maps = _encode(network, split.caches, ref.cache, view.image)
         pixels = torch.from_numpy(view.pixels[some]).to(maps[0].device)
         found.append(network.encoder.sample(maps, pixels))
     if not found:

@@ -19,7 +19,7 @@ from haskd_ros.sparse import group_by_key, pack, pool
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.data.cache import Cache, Sweep
 from haskd_training.images.candidates import (
-    Candidate,
+    CandidateImage,
     SelectionConfig,
     Strategy,
     near_duplicates,
@@ -88,7 +88,7 @@ def filter_images(
     config: SelectionConfig,
     image_quality: Callable[[int], float],
     generator: np.random.Generator,
-) -> list[Candidate]:
+) -> list[CandidateImage]:
     """Choose the images that teach about a sweep.
 
     Args:
@@ -106,7 +106,7 @@ def filter_images(
     voxels = voxelise(recorded, predicted, taxonomy, config.voxel_size)
     usable, others = offered(cache, sweep, config)
 
-    def look(images: Sequence[int]) -> dict[int, View]:
+    def view_images(images: Sequence[int]) -> dict[int, View]:
         found = views(
             cache, sweep, voxels.centroids, images, voxels.movable, config.visibility,
             image_quality, voxels.times, occluders=recorded.points,
@@ -114,12 +114,14 @@ def filter_images(
         return {view.image: view for view in found}
 
     if config.strategy in VIEWS_COUNT:
-        gains, seen, passed_over = _informed(cache, usable, voxels, look, config, image_quality)
+        gains, seen, passed_over = _informed(
+            cache, usable, voxels, view_images, config, image_quality
+        )
     else:
         images = _uninformed(cache, list(usable), config, generator)
-        seen = look(images)
+        seen = view_images(images)
         gains = dict(zip(images, gains_in_order(*_objective("iof", voxels, seen.values()))))
-        passed_over = [Candidate(j, usable[j], "K reached") for j in usable if j not in gains]
+        passed_over = [CandidateImage(j, usable[j], "K reached") for j in usable if j not in gains]
 
     chosen = []
     shown = np.zeros(len(voxels.counts), bool)
@@ -127,7 +129,7 @@ def filter_images(
         visible = seen[image].quality > 0
         shown |= visible
         shares = voxels.share(visible), voxels.share(shown)
-        chosen.append(Candidate(image, usable[image], "chosen", rank, gain, *shares))
+        chosen.append(CandidateImage(image, usable[image], "chosen", rank, gain, *shares))
     return chosen + sorted(others + passed_over, key=lambda other: abs(other.dt_s))
 
 
@@ -135,10 +137,10 @@ def _informed(
     cache: Cache,
     usable: Mapping[int, float],
     voxels: Voxels,
-    look: Callable[[Sequence[int]], dict[int, View]],
+    view_images: Callable[[Sequence[int]], dict[int, View]],
     config: SelectionConfig,
     image_quality: Callable[[int], float],
-) -> tuple[dict[int, float], dict[int, View], list[Candidate]]:
+) -> tuple[dict[int, float], dict[int, View], list[CandidateImage]]:
     """Reject, then choose by what the images show.
 
     Args:
@@ -156,14 +158,14 @@ def _informed(
     best_first = sorted(usable, key=worth, reverse=True)
     duplicates = near_duplicates(cache, best_first, config.min_move_m, config.min_turn_deg)
     passed_over = [
-        Candidate(image, usable[image], "near-duplicate", duplicate_of=original)
+        CandidateImage(image, usable[image], "near-duplicate", duplicate_of=original)
         for image, original in duplicates.items()
     ]
-    seen = look([image for image in usable if image not in duplicates])
+    seen = view_images([image for image in usable if image not in duplicates])
     share = {image: voxels.share(view.quality > 0) for image, view in seen.items()}
     left = [image for image in seen if share[image] > 0 and share[image] >= config.min_seen]
     passed_over += [
-        Candidate(image, usable[image], "too few points seen", seen=share[image])
+        CandidateImage(image, usable[image], "too few points seen", seen=share[image])
         for image in seen
         if image not in left
     ]
@@ -171,7 +173,7 @@ def _informed(
     picks = greedy(weights, quality, config.images, config.min_gain, config.enough)
     gains = {left[pick]: gain for pick, gain in zip(picks.chosen, picks.gains)}
     passed_over += [
-        Candidate(image, usable[image], picks.stop, gain=float(gain), seen=share[image])
+        CandidateImage(image, usable[image], picks.stop, gain=float(gain), seen=share[image])
         for image, gain in zip(left, picks.left)
         if image not in gains
     ]

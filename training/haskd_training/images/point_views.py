@@ -47,21 +47,21 @@ class ViewFinder:
         self._movable = np.zeros(256, bool)
         self._movable[: len(split.taxonomy)] = [kind.movable for kind in split.taxonomy.classes]
 
-    def __call__(self, place: SweepRef) -> list[PointView]:
+    def __call__(self, ref: SweepRef) -> list[PointView]:
         """One view an image that shows any point, best image first.
 
         Raises:
             InputError: no images were selected for this sweep.
         """
-        sweep = self.split.sweep(place)
+        sweep = self.split.sweep(ref)
         found = views(
-            self.split.caches[place.cache],
-            place.sweep,
+            self.split.caches[ref.cache],
+            ref.sweep,
             sweep.points,
-            self.selection.chosen(place),
-            self._movable[self.selection.predicted(place)],
+            self.selection.chosen(ref),
+            self._movable[self.selection.predicted(ref)],
             self._config,
-            self._qualities[place.cache],
+            self._qualities[ref.cache],
             sweep.time,
         )
         total = np.sum([view.quality for view in found], axis=0)

@@ -23,7 +23,7 @@ from haskd_training.core.run_folder import RunFolder, file_digest
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef
-from haskd_training.images.candidates import Candidate, SelectionConfig
+from haskd_training.images.candidates import CandidateImage, SelectionConfig
 from haskd_training.images.filtering import filter_images
 from haskd_training.images.visibility import image_qualities
 from haskd_training.learning.inference import label_as_robot
@@ -60,23 +60,23 @@ class Selection:
         """What it was asked for."""
         return SelectionConfig.model_validate(self.identity["config"])
 
-    def records(self, place: SweepRef) -> list[Candidate]:
+    def records(self, ref: SweepRef) -> list[CandidateImage]:
         """Every candidate image of a sweep: the chosen ones by rank, then the others.
 
         Raises:
             InputError: no images were chosen for this sweep, or its file is damaged.
         """
-        with self.files.open(place) as file:
-            return [Candidate(**record) for record in json.loads(file.metadata()[_CANDIDATES])]
+        with self.files.open(ref) as file:
+            return [CandidateImage(**record) for record in json.loads(file.metadata()[_CANDIDATES])]
 
-    def chosen(self, place: SweepRef) -> list[int]:
+    def chosen(self, ref: SweepRef) -> list[int]:
         """Places in `cache.images` of the chosen images, best first; errors as of `records`."""
-        return [record.image for record in self.records(place) if record.reason == "chosen"]
+        return [record.image for record in self.records(ref) if record.reason == "chosen"]
 
-    def predicted(self, place: SweepRef) -> np.ndarray:
+    def predicted(self, ref: SweepRef) -> np.ndarray:
         """[N] uint8 class ids that the baseline gave the sweep's points, 255 beyond its range;
         errors as of `records`."""
-        with self.files.open(place) as file:
+        with self.files.open(ref) as file:
             return file.get_tensor(_CLASSES)
 
 
@@ -108,22 +108,22 @@ def select(
     qualities = [image_qualities(cache) for cache in caches]
     reasons: Counter[str] = Counter()
     selection = Selection(files, list(sweeps), identity, reasons)
-    for number, place in enumerate(sweeps, 1):
-        if place not in files:
-            cache = caches[place.cache]
-            predicted = label_as_robot(segmenter, cache.sweep(place.sweep).points)
+    for number, ref in enumerate(sweeps, 1):
+        if ref not in files:
+            cache = caches[ref.cache]
+            predicted = label_as_robot(segmenter, cache.sweep(ref.sweep).points)
             records = filter_images(
                 cache,
-                place.sweep,
+                ref.sweep,
                 predicted,
                 segmenter.taxonomy,
                 config,
-                qualities[place.cache],
-                np.random.default_rng([config.seed, *cache.fingerprint.encode(), place.sweep]),
+                qualities[ref.cache],
+                np.random.default_rng([config.seed, *cache.fingerprint.encode(), ref.sweep]),
             )
             header = {_CANDIDATES: json.dumps([asdict(record) for record in records])}
-            files.write(place, {_CLASSES: predicted.class_id}, header)
-        found = Counter(record.reason for record in selection.records(place))
+            files.write(ref, {_CLASSES: predicted.class_id}, header)
+        found = Counter(record.reason for record in selection.records(ref))
         reasons.update(found)
         progress(number, len(sweeps), f"{found['chosen']} of {found.total()} images")
     if not reasons["chosen"]:

@@ -103,8 +103,8 @@ class SweepDataset(Dataset):
         return len(self.sweeps)
 
     def __getitem__(self, index: int) -> Cloud:
-        place = self.sweeps[index]
-        sweep = self.caches[place.cache].sweep(place.sweep)
+        ref = self.sweeps[index]
+        sweep = self.caches[ref.cache].sweep(ref.sweep)
         chosen = np.flatnonzero(within_range(sweep.points, self.max_range))
         points = sweep.points[chosen]
         generator = np.random.default_rng((self.seed, self.epoch, index))
@@ -112,9 +112,9 @@ class SweepDataset(Dataset):
             points, kept = augment(points, self.augmentation, generator)
             chosen = chosen[kept]
         # After the augmentation: what else is drawn does not change it.
-        extras = {} if self.extras is None else self.extras(place, generator)
+        extras = {} if self.extras is None else self.extras(ref, generator)
         labels = sweep.label[chosen]
-        if place in self.unlabelled:
+        if ref in self.unlabelled:
             labels = np.full_like(labels, UNLABELLED)
         return Cloud(points, labels, {name: values[chosen] for name, values in extras.items()})
 

@@ -14,7 +14,7 @@ from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.sweep_ref import SweepRef, within_range
 
-Look = Callable[[SweepRef, Tensor, np.ndarray], dict[str, Tensor]]
+SweepPredictor = Callable[[SweepRef, Tensor, np.ndarray], dict[str, Tensor]]
 """(sweep, its points within range [n, 4], [N] bool which they are) -> values of n rows by name."""
 
 
@@ -27,16 +27,16 @@ def predict(
 
 @torch.inference_mode()
 def classify(
-    look: Callable[[Tensor, np.ndarray], dict[str, Tensor]],
+    predictor: Callable[[Tensor, np.ndarray], dict[str, Tensor]],
     points: np.ndarray,
     max_range: float,
     device: torch.device,
 ) -> np.ndarray:
     """The same by whatever gives `logits` [n, C] of the n points within range, told those points
-    and which they are ([N] bool): an `outputs.Look` at one sweep."""
+    and which they are ([N] bool): an `outputs.SweepPredictor` at one sweep."""
     near = within_range(points, max_range)
     labels = np.full(len(points), UNLABELLED, np.uint8)
-    logits = look(torch.from_numpy(points[near]).to(device), near)["logits"]
+    logits = predictor(torch.from_numpy(points[near]).to(device), near)["logits"]
     labels[near] = logits.argmax(1).to(torch.uint8).cpu().numpy()
     return labels
 
@@ -48,15 +48,15 @@ def label_as_robot(segmenter: Segmenter, points: np.ndarray) -> Segmentation:
     return segmenter(points * unit)
 
 
-def model_logits(model: Path, device: torch.device) -> Look:
+def model_predictor(model: Path, device: torch.device) -> SweepPredictor:
     """How a model file looks at a sweep: `logits` [n, C].
 
     Raises:
         ModelFileError: not a model.
     """
-    return network_logits(model_file.load(model)[0].to(device))
+    return network_predictor(model_file.load(model)[0].to(device))
 
 
-def network_logits(network: nn.Module) -> Look:
+def network_predictor(network: nn.Module) -> SweepPredictor:
     """How a network that needs only the cloud looks at a sweep: `logits` [n, C]."""
     return lambda _, points, __: {"logits": network(points).float()}

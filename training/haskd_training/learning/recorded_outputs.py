@@ -16,10 +16,10 @@ from torch import Tensor
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef, within_range
-from haskd_training.learning.inference import Look
+from haskd_training.learning.inference import SweepPredictor
 
 
-class Outputs:
+class RecordedOutputs:
     """Recorded values of the points of sweeps.
 
     Args:
@@ -31,33 +31,33 @@ class Outputs:
         self.folder, self._split = folder, split
         self._files = SweepFiles(folder, split.caches)
 
-    def of(self, place: SweepRef) -> dict[str, np.ndarray]:
+    def of(self, ref: SweepRef) -> dict[str, np.ndarray]:
         """By name, [N, ...] float16 for all N points of a sweep; 0 beyond the range.
 
         Raises:
             InputError: not recorded, or damaged.
         """
-        with self._files.open(place) as file:
+        with self._files.open(ref) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
     def record(
         self,
-        look: Look,
-        places: Sequence[SweepRef],
+        predictor: SweepPredictor,
+        refs: Sequence[SweepRef],
         max_range: float,
         device: torch.device,
         progress: Callable[[int, int], None] = lambda *_: None,
-    ) -> Outputs:
+    ) -> RecordedOutputs:
         """Look at every sweep that was not looked at yet; returns itself."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for number, place in enumerate(places):
-            if place not in self._files:
-                points = self._split.sweep(place).points
+        for number, ref in enumerate(refs):
+            if ref not in self._files:
+                points = self._split.sweep(ref).points
                 near = within_range(points, max_range)
                 with torch.inference_mode():
-                    values = look(place, torch.from_numpy(points[near]).to(device), near)
-                self._files.write(place, {k: _whole(v, near) for k, v in values.items()})
-            progress(number + 1, len(places))
+                    values = predictor(ref, torch.from_numpy(points[near]).to(device), near)
+                self._files.write(ref, {k: _whole(v, near) for k, v in values.items()})
+            progress(number + 1, len(refs))
         return self
 
 

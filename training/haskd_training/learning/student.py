@@ -95,7 +95,7 @@ def make_network(
             "haskd_ros": haskd_ros.__version__,
             "torch": torch.__version__,
             "machine": platform.machine(),
-            "recordings": sorted({split.row(place).recording for place in split.learned}),
+            "recordings": sorted({split.row(ref).recording for ref in split.learned}),
             "sweeps": len(split.learned),
             "config": config.model_dump(mode="json"),
             "attribution": attribution,
@@ -109,7 +109,7 @@ def elevation_span(split: Split) -> tuple[float, float]:
     between which 98 % of the points lie, and a tenth more on either side."""
     spans = [
         split.caches[cache].statistics["elevation_deg"]
-        for cache in {place.cache for place in split.train}
+        for cache in {ref.cache for ref in split.train}
     ]
     low, high = min(span["min"] for span in spans), max(span["max"] for span in spans)
     # A planar scanner's span is nothing.
@@ -150,7 +150,7 @@ def validator(
     def validate(network: nn.Module) -> float:
         found = evaluate(
             lambda points: predict(network, points, config.max_range, fabric.device),
-            (split.sweep(place) for place in share(split.validation, fabric)),
+            (split.sweep(ref) for ref in share(split.validation, fabric)),
             split.taxonomy,
         )
         return mean_iou(add_up(found.counts, fabric))

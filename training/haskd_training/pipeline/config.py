@@ -46,7 +46,7 @@ def check(split: Split, config: MethodConfig) -> None:
         )
     if not (split.test or split.validation):
         raise InputError("no labelled sweep to score on: raise split.test or split.validation")
-    images = any(split.caches[place.cache].images for place in split.train)
+    images = any(split.caches[ref.cache].images for ref in split.train)
     if config.distillation.teacher != "none" and not images:
         raise InputError(
             "no images in the bags, so there is no teacher: record a camera, or set "

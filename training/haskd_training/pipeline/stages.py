@@ -48,15 +48,15 @@ from haskd_training.distillation.snapshots import (
 )
 from haskd_training.distillation.teacher import (
     TeacherResult,
-    teacher_look,
+    teacher_predictor,
     train_teacher,
 )
 from haskd_training.images.features import ImageFeatures, image_features
 from haskd_training.images.selection import Selection, select
 from haskd_training.learning.baseline import MODEL, TrainingResult, baseline, snapshot_path
-from haskd_training.learning.inference import Look, model_logits
+from haskd_training.learning.inference import SweepPredictor, model_predictor
 from haskd_training.learning.loop import make_fabric
-from haskd_training.learning.recorded_outputs import Outputs
+from haskd_training.learning.recorded_outputs import RecordedOutputs
 from haskd_training.learning.student import StudentConfig
 from haskd_training.learning.weight_averaging import average_snapshots
 from haskd_training.pipeline.config import MethodConfig
@@ -136,8 +136,8 @@ class Stages:
         """Sweeps that images are chosen for: those that are learned from, and those on which the
         teacher is compared."""
         split = self.split
-        places = list(dict.fromkeys(split.learned + split.calibration + split.validation))
-        return places + split.test if self.images_of_test else places
+        refs = list(dict.fromkeys(split.learned + split.calibration + split.validation))
+        return refs + split.test if self.images_of_test else refs
 
     @cached_property
     def selection(self) -> Selection:
@@ -174,9 +174,9 @@ class Stages:
         """What the teacher says of the sweeps to learn from."""
         network, _ = load_teacher(self.teacher.teacher)
         network.to(self.device)
-        folder = self._folder("said-by-teacher", self.teacher.teacher.parent.name)
-        look = teacher_look(network, self.teacher.features)
-        outputs = self._recorded("asking the teacher", folder, look)
+        folder = self._folder("teacher-outputs", self.teacher.teacher.parent.name)
+        predictor = teacher_predictor(network, self.teacher.features)
+        outputs = self._recorded("computing teacher outputs", folder, predictor)
         return TeacherTargets(outputs, network.feature_width)
 
     @cached_property
@@ -217,11 +217,11 @@ class Stages:
             return self._expert_targets()
         loaded = [self._said_by(k) for k in (everyone if kind == "mean" else everyone[-1:])]
 
-        def look(place: SweepRef, _: Tensor, near: np.ndarray) -> dict[str, Tensor]:
-            return {"logits": mean_logits(_logits(loaded, place, near))}
+        def predictor(ref: SweepRef, _: Tensor, near: np.ndarray) -> dict[str, Tensor]:
+            return {"logits": mean_logits(_logits(loaded, ref, near))}
 
         unknown = torch.full((len(self.split.taxonomy),), torch.nan)
-        return SnapshotTargets(self._said_together(kind, look), unknown)
+        return SnapshotTargets(self._said_together(kind, predictor), unknown)
 
     def _expert_targets(self) -> SnapshotTargets:
         """Every point hears the expert of its class, or every channel its own."""
@@ -231,35 +231,39 @@ class Stages:
         loaded = [self._said_by(k) for k in numbers]
         config = self.config.distillation
 
-        def look(place: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
-            logits = _logits(loaded, place, near)
+        def predictor(ref: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
+            logits = _logits(loaded, ref, near)
             if config.routing == "channel":
-                heard = channel_probabilities(table, numbers, logits, config.temperature)
-                return {"probability": heard}
+                probability = channel_probabilities(table, numbers, logits, config.temperature)
+                return {"probability": probability}
             labels = torch.full((len(points),), UNLABELLED)
-            if place not in unlabelled:
-                labels = torch.from_numpy(self.split.sweep(place).label[near]).long()
+            if ref not in unlabelled:
+                labels = torch.from_numpy(self.split.sweep(ref).label[near]).long()
             routed, classes = route(table, numbers, logits, labels, config.trusted_snapshots)
             return {"logits": routed, "classes": classes}
 
         # Points without a label hear somebody only where all snapshots are at hand.
         how = [table.to_json(), numbers, config.routing]
-        outputs = self._said_together([*how, config.temperature, config.trusted_snapshots], look)
+        outputs = self._said_together(
+            [*how, config.temperature, config.trusted_snapshots], predictor
+        )
         return SnapshotTargets(outputs, table.expert_iou())
 
-    def _said_together(self, how: Any, look: Look) -> Outputs:
-        folder = self._folder("said-by-experts", how, self.pool.model.parent.name)
-        return self._recorded("routing", folder, look)
+    def _said_together(self, how: Any, predictor: SweepPredictor) -> RecordedOutputs:
+        folder = self._folder("expert-outputs", how, self.pool.model.parent.name)
+        return self._recorded("routing points to experts", folder, predictor)
 
-    def _said_by(self, snapshot: int) -> Outputs:
+    def _said_by(self, snapshot: int) -> RecordedOutputs:
         path = self.snapshots[snapshot]
-        folder = self._folder(f"said-by-{path.stem}", self.pool.model.parent.name)
-        return self._recorded(f"asking {path.stem}", folder, model_logits(path, self.device))
+        folder = self._folder(f"{path.stem}-outputs", self.pool.model.parent.name)
+        return self._recorded(
+            f"computing outputs of {path.stem}", folder, model_predictor(path, self.device)
+        )
 
-    def _recorded(self, title: str, folder: Path, look: Look) -> Outputs:
+    def _recorded(self, title: str, folder: Path, predictor: SweepPredictor) -> RecordedOutputs:
         with self._working(title, folder) as progress:
-            return Outputs(folder, self.split).record(
-                look,
+            return RecordedOutputs(folder, self.split).record(
+                predictor,
                 self._learned_from.learned,
                 self.config.student.max_range,
                 self.device,
@@ -348,9 +352,9 @@ def _spent(folder: Path) -> float:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else 0.0
 
 
-def _logits(said: Sequence[Outputs], place: SweepRef, near: np.ndarray) -> Tensor:
+def _logits(said: Sequence[RecordedOutputs], ref: SweepRef, near: np.ndarray) -> Tensor:
     """[L, n, C] of L networks, of the points within range."""
-    return torch.stack([torch.from_numpy(one.of(place)["logits"][near]).float() for one in said])
+    return torch.stack([torch.from_numpy(one.of(ref)["logits"][near]).float() for one in said])
 
 
 def _plain(value: Any) -> Any:
@@ -362,5 +366,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Sequence) and value and isinstance(value[0], SweepRef):
-        return [[place.cache, place.sweep] for place in value]
+        return [[ref.cache, ref.sweep] for ref in value]
     return value

@@ -15,7 +15,7 @@ from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
-from haskd_training.images.candidates import Candidate
+from haskd_training.images.candidates import CandidateImage
 from haskd_training.images.selection import Selection
 from haskd_training.images.visibility import View, views
 
@@ -28,7 +28,7 @@ BAND = 22
 BACKGROUND = (24, 20, 16)
 
 
-class Picture(NamedTuple):
+class ContactSheet(NamedTuple):
     """A file and what it shows."""
 
     path: Path
@@ -37,7 +37,7 @@ class Picture(NamedTuple):
 
 def contact_sheets(
     caches: Sequence[Cache], selection: Selection, folder: Path, count: int = 6
-) -> list[Picture]:
+) -> list[ContactSheet]:
     """Write a JPEG for each of `count` sweeps, spread evenly over the selection.
 
     Above: the chosen images by rank, the points that each shows in the colours of the baseline's
@@ -50,12 +50,12 @@ def contact_sheets(
     folder.mkdir(parents=True, exist_ok=True)
     places = np.linspace(0, len(selection.sweeps) - 1, min(count, len(selection.sweeps)))
     pictures = []
-    for place in (selection.sweeps[int(number)] for number in places):
-        cache = caches[place.cache]
-        _, jpeg = cv2.imencode(".jpg", _sheet(cache, selection, place)[:, :, ::-1])
-        path = folder / f"{place.cache}-{place.sweep}.jpg"
+    for ref in (selection.sweeps[int(number)] for number in places):
+        cache = caches[ref.cache]
+        _, jpeg = cv2.imencode(".jpg", _sheet(cache, selection, ref)[:, :, ::-1])
+        path = folder / f"{ref.cache}-{ref.sweep}.jpg"
         write_atomically(path, jpeg.tobytes())
-        pictures.append(Picture(path, _caption(cache, selection.records(place), place)))
+        pictures.append(ContactSheet(path, _caption(cache, selection.records(ref), ref)))
     return pictures
 
 
@@ -77,16 +77,16 @@ def table(selection: Selection) -> Table:
 
 def seen_share(selection: Selection) -> float:
     """Share of a sweep's points that its chosen images show together, mean over the sweeps."""
-    return float(np.mean([_covered(selection.records(place)) for place in selection.sweeps]))
+    return float(np.mean([_covered(selection.records(ref)) for ref in selection.sweeps]))
 
 
 def by_rank(selection: Selection) -> list[tuple[int, int, float, float]]:
     """Of the chosen images of each rank: the rank, how many there are, their mean gain as a share
     of the objective's weight (NaN where the strategy knows of none), and the mean share of the
     points seen with them and those before them."""
-    chosen: dict[int, list[Candidate]] = {}
-    for place in selection.sweeps:
-        for record in selection.records(place):
+    chosen: dict[int, list[CandidateImage]] = {}
+    for ref in selection.sweeps:
+        for record in selection.records(ref):
             if record.rank is not None:
                 chosen.setdefault(record.rank, []).append(record)
     return [
@@ -100,29 +100,29 @@ def by_rank(selection: Selection) -> list[tuple[int, int, float, float]]:
     ]
 
 
-def _covered(records: Sequence[Candidate]) -> float:
+def _covered(records: Sequence[CandidateImage]) -> float:
     """Share of the points that the chosen images show together."""
     return max((record.covered for record in records if record.covered is not None), default=0.0)
 
 
-def _caption(cache: Cache, records: Sequence[Candidate], place: SweepRef) -> str:
+def _caption(cache: Cache, records: Sequence[CandidateImage], ref: SweepRef) -> str:
     counts = Counter(record.reason for record in records)
     reasons = ", ".join(f"{reason} {images}" for reason, images in counts.most_common())
     return (
-        f"{cache.sweeps[place.sweep].recording}, sweep {place.sweep}: "
+        f"{cache.sweeps[ref.sweep].recording}, sweep {ref.sweep}: "
         f"{100 * _covered(records):.0f} % of the points seen. Candidates: {reasons}"
     )
 
 
-def _sheet(cache: Cache, selection: Selection, place: SweepRef) -> np.ndarray:
+def _sheet(cache: Cache, selection: Selection, ref: SweepRef) -> np.ndarray:
     """[H, W, 3] uint8, RGB."""
-    records = selection.records(place)
+    records = selection.records(ref)
     chosen = [record for record in records if record.reason == "chosen"]
-    sweep, class_id = cache.sweep(place.sweep), selection.predicted(place)
+    sweep, class_id = cache.sweep(ref.sweep), selection.predicted(ref)
     movable = np.array([info.movable for info in cache.taxonomy.classes] + [False])
     seen = views(
         cache,
-        place.sweep,
+        ref.sweep,
         sweep.points,
         [record.image for record in chosen],
         movable[np.minimum(class_id, len(cache.taxonomy))],
@@ -142,7 +142,7 @@ def _sheet(cache: Cache, selection: Selection, place: SweepRef) -> np.ndarray:
     return _stacked([_side_by_side(above), _side_by_side(below)])
 
 
-def _examples(records: Sequence[Candidate]) -> list[Candidate]:
+def _examples(records: Sequence[CandidateImage]) -> list[CandidateImage]:
     """Candidates that were not chosen: the first of each reason, then the next of each ..."""
     seen: Counter[str] = Counter()
     turns = []
@@ -153,7 +153,7 @@ def _examples(records: Sequence[Candidate]) -> list[Candidate]:
     return [record for _, _, record in sorted(turns, key=lambda turn: turn[:2])[:OTHERS]]
 
 
-def _title(cache: Cache, record: Candidate) -> str:
+def _title(cache: Cache, record: CandidateImage) -> str:
     text = f"{cache.images[record.image].camera} {record.dt_s:+.2f} s: "
     text += f"no. {record.rank}" if record.reason == "chosen" else record.reason
     if record.gain is not None:

@@ -162,7 +162,7 @@ def scalars(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
 
 def draw_curves(folder: Path, path: Path) -> None:
     """Draw a run's loss terms, where it was validated its score, and where it was taught how much
-    of its teachers it heard.
+    of its teachers it is taught.
 
     Args:
         folder: with the run's TensorBoard files.
@@ -180,21 +180,21 @@ def draw_curves(folder: Path, path: Path) -> None:
             if name.startswith(kind)
         }
 
-    terms, heard = curves_of("train/"), curves_of("heard/")
+    terms, distilled_share = curves_of("train/"), curves_of("distilled_share/")
     terms.pop("learning_rate", None)
     if not terms:
         raise InputError(f"the TensorBoard files in {folder} hold no loss")
     score = logged.get("validation/score")
     figure = Figure(figsize=(10, 3.6), layout="constrained")
-    plots = figure.subplots(1, 1 + bool(score) + bool(heard), squeeze=False)[0]
-    for axes, curves in ((plots[0], terms), (plots[-1], heard)):
+    plots = figure.subplots(1, 1 + bool(score) + bool(distilled_share), squeeze=False)[0]
+    for axes, curves in ((plots[0], terms), (plots[-1], distilled_share)):
         for name, (steps, values) in curves.items():
             axes.plot(steps, _running_mean(values), label=name.replace("_", " "), linewidth=1.2)
         if curves:
             axes.legend(frameon=False)
     plots[0].set(xlabel="step", ylabel="loss, running mean", ylim=(0, None))
-    if heard:
-        plots[-1].set(xlabel="step", ylabel="share that is heard, running mean", ylim=(0, 1.05))
+    if distilled_share:
+        plots[-1].set(xlabel="step", ylabel="distilled share, running mean", ylim=(0, 1.05))
     if score:
         steps, values = score
         plots[1].plot(steps, [100 * value for value in values], marker="o", markersize=3)

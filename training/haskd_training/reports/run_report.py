@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from haskd_ros import model_file
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.sweep_ref import SweepRef
-from haskd_training.evaluation.scoring import by_model
+from haskd_training.evaluation.scoring import class_predictor
 from haskd_training.evaluation.student_cost import same_network
 from haskd_training.evaluation.temperature import Calibration, Reliability
 from haskd_training.metrics.confusion import (
@@ -49,16 +49,16 @@ class RunFindings:
     Attributes:
         stages: all of them done.
         prepared: a report of each bag.
-        places: the sweeps that were scored: those for tests, or for validation where none are.
+        refs: the sweeps that were scored: those for tests, or for validation where none are.
         baseline, student: scores on them.
         calibration: the temperature that was fitted.
-        before, after: the student's probabilities on `places`, at temperature 1 and at that one.
+        before, after: the student's probabilities on `refs`, at temperature 1 and at that one.
         model: the model file that is handed out.
     """
 
     stages: Stages
     prepared: Sequence[PrepareReport]
-    places: Sequence[SweepRef]
+    refs: Sequence[SweepRef]
     baseline: Evaluation
     student: Evaluation
     calibration: Calibration
@@ -116,7 +116,7 @@ def _lead(findings: RunFindings) -> str:
     )
     return (
         f"{after:.1f} % mIoU for the distilled student, {before:.1f} % for the same network "
-        f"trained on labels alone, on {len(findings.places)} {kind}. One run of each: runs that "
+        f"trained on labels alone, on {len(findings.refs)} {kind}. One run of each: runs that "
         "differ in nothing but their seed can differ by more than a point."
     )
 
@@ -162,21 +162,19 @@ def _predictions(findings: RunFindings, folder: Path) -> Section:
     stages = findings.stages
     split = stages.split
     models = [
-        (title, by_model(path, stages.device))
+        (title, class_predictor(path, stages.device))
         for title, path in (
             ("distilled", findings.model),
             ("labels alone", stages.baseline.model),
         )
     ]
-    richest = sorted(
-        findings.places, key=lambda place: -np.count_nonzero(split.row(place).class_counts)
-    )
+    richest = sorted(findings.refs, key=lambda ref: -np.count_nonzero(split.row(ref).class_counts))
     shown = []
-    for place in richest[:PREDICTED]:
-        sweep, path = split.sweep(place), folder / f"predicted-{place.cache}-{place.sweep}.png"
-        labellings = [(title, predict(place, sweep)) for title, predict in models]
+    for ref in richest[:PREDICTED]:
+        sweep, path = split.sweep(ref), folder / f"predicted-{ref.cache}-{ref.sweep}.png"
+        labellings = [(title, predict(ref, sweep)) for title, predict in models]
         plots.segmentation(sweep.points, [*labellings, ("true", sweep.label)], split.taxonomy, path)
-        caption = f"{sweep.recording}, sweep {place.sweep}, up to 40 m from the sensor"
+        caption = f"{sweep.recording}, sweep {ref.sweep}, up to 40 m from the sensor"
         shown.append(Picture(path, caption))
     return Section("Predictions", "Scored sweeps that show the most classes.", pictures=shown)
 
@@ -196,7 +194,7 @@ def _calibration(findings: RunFindings) -> Section:
         "Are the probabilities honest?",
         f"The temperature {fitted.temperature:.2f} was fitted to {fitted.points:,} labelled points "
         f"of {len(findings.stages.split.calibration)} calibration sweeps and is part of the model "
-        f"file. On the {len(findings.places)} scored sweeps it changes the expected calibration "
+        f"file. On the {len(findings.refs)} scored sweeps it changes the expected calibration "
         f"error from {100 * before.error:.1f} to {100 * after.error:.1f} %.",
         [
             Table(

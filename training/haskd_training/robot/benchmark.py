@@ -41,7 +41,7 @@ MOST_IN_MEMORY = 100
 
 
 @dataclass(frozen=True)
-class Candidate:
+class BenchmarkCase:
     """A model, how the node computes it, and how many clouds a second it is to label."""
 
     model: Path
@@ -55,10 +55,10 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Measured:
+class BenchmarkResult:
     """A candidate's rounds."""
 
-    candidate: Candidate
+    case: BenchmarkCase
     rounds: list[Replay]
 
     @property
@@ -74,9 +74,9 @@ class Measured:
         seconds = sum(one.seconds for one in self.rounds)
         labelled = sum(len(one.replies) for one in self.rounds)
         return {
-            "model": self.candidate.model.name,
-            "backend": self.candidate.backend,
-            "rate_hz": self.candidate.rate_hz,
+            "model": self.case.model.name,
+            "backend": self.case.backend,
+            "rate_hz": self.case.rate_hz,
             "sent": sum(one.sent for one in self.rounds),
             "labelled": labelled,
             "replaced": sum(one.replaced for one in self.rounds),
@@ -111,7 +111,7 @@ def benchmark(
     topic: str | None,
     steps: Steps,
     points: int | None = None,
-) -> list[Measured]:
+) -> list[BenchmarkResult]:
     """Play a recording's clouds, over and over, to a node in another process, over DDS.
 
     Every model with every backend at every rate is a candidate. They take turns, a round each, so
@@ -131,19 +131,19 @@ def benchmark(
     if unknown := set(backends) - set(BACKENDS):
         raise InputError(f"no backend {min(unknown)}; there are {', '.join(BACKENDS)}")
     clouds = _clouds(bag, topic, min(frames, MOST_IN_MEMORY), points)
-    candidates = [Candidate(*each) for each in itertools.product(models, backends, rates_hz)]
-    names = [candidate.name for candidate in candidates]
+    cases = [BenchmarkCase(*each) for each in itertools.product(models, backends, rates_hz)]
+    names = [case.name for case in cases]
     if len(set(names)) < len(names):
         raise InputError(f"candidates of one name: {', '.join(names)}; rename a model file")
-    measured = [Measured(candidate, []) for candidate in candidates]
+    measured = [BenchmarkResult(case, []) for case in cases]
     for number, one in itertools.product(range(rounds), measured):
-        title = f"{one.candidate.name}, round {number + 1} of {rounds}"
+        title = f"{one.case.name}, round {number + 1} of {rounds}"
         with steps(title):
-            log = out / f"node-{re.sub('[ ,]+', '-', one.candidate.name)}-{number + 1}.log"
-            how = BACKENDS[one.candidate.backend]
-            rate_hz = one.candidate.rate_hz
+            log = out / f"node-{re.sub('[ ,]+', '-', one.case.name)}-{number + 1}.log"
+            how = BACKENDS[one.case.backend]
+            rate_hz = one.case.rate_hz
             looped = _looped(clouds, frames, rate_hz)
-            one.rounds.append(replay(one.candidate.model, looped, rate_hz, log, **how))
+            one.rounds.append(replay(one.case.model, looped, rate_hz, log, **how))
     _write(bag, points, measured, out)
     return measured
 
@@ -189,23 +189,23 @@ def _looped(clouds: Sequence[RecordedCloud], frames: int, rate_hz: float) -> lis
     ]
 
 
-def _write(bag: Path, points: int | None, measured: Sequence[Measured], out: Path) -> None:
+def _write(bag: Path, points: int | None, measured: Sequence[BenchmarkResult], out: Path) -> None:
     document = {
         "bag": bag.resolve().name,
         "points": points,
         "machine": machine(),
-        "candidates": {one.candidate.name: one.to_json() for one in measured},
+        "candidates": {one.case.name: one.to_json() for one in measured},
     }
     write_atomically(out / "benchmark.json", json.dumps(document, indent=1).encode())
-    values = {one.candidate.name: one.milliseconds[END_TO_END] for one in measured}
+    values = {one.case.name: one.milliseconds[END_TO_END] for one in measured}
     plots.latencies(values, out / "benchmark.png")
 
 
-def tables(measured: Sequence[Measured]) -> list[Table]:
+def tables(measured: Sequence[BenchmarkResult]) -> list[Table]:
     """For the screen: times in ms of each candidate, and what became of the clouds."""
     found = []
     for one in measured:
-        table = Table(title=f"{one.candidate.name}, ms")
+        table = Table(title=f"{one.case.name}, ms")
         for column in ("", *PERCENTILES):
             table.add_column(column, justify="right" if column else "left")
         for name, values in one.to_json()["milliseconds"].items():
@@ -218,7 +218,7 @@ def tables(measured: Sequence[Measured]) -> list[Table]:
     for one in measured:
         facts = one.to_json()
         table.add_row(
-            one.candidate.name,
+            one.case.name,
             *(str(facts[name]) for name in ("sent", "labelled", "replaced", "never seen")),
             f"{facts['throughput_hz']:.1f}",
             f"{facts['busy_cores']:.2f}",

@@ -27,7 +27,7 @@ from haskd_ros.node.output_clouds import (
 )
 from haskd_ros.node.parameter_table import PARAMETERS, check, defaults
 from haskd_ros.segmenter import Segmenter
-from haskd_training.core.background import Behind
+from haskd_training.core.background import BackgroundCalls
 from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
     Bag,
@@ -111,14 +111,14 @@ def segment_bag(
         clouds = recording.count([topic])
         to_box = _to_box(recording, values)
         # Compressing what is written takes as long as labelling it.
-        with bag_writer(folder) as writer, Behind(_CALLS_BEHIND) as behind:
+        with bag_writer(folder) as writer, BackgroundCalls(_CALLS_BEHIND) as writes:
             copies = _add_copies(writer, recording.connections)
             added = [
                 writer.add_connection(name, POINT_CLOUD, typestore=_TYPES)
                 for name in (SEGMENTATION, VISUALIZATION)
             ]
             for connection, time_ns, raw, decode in recording.recorded():
-                behind.call(writer.write, copies[connection.id], time_ns, raw)
+                writes.call(writer.write, copies[connection.id], time_ns, raw)
                 copied += 1
                 if connection.topic != topic:
                     continue
@@ -136,11 +136,11 @@ def segment_bag(
                         ),
                         visualization_points(points, result.class_id, colors),
                     )
-                    for place, rows in zip(added, made):
+                    for connection_out, rows in zip(added, made):
                         organised = rows.reshape(cloud.height, cloud.width)
                         message = create_cloud(cloud.header, organised, _CLOUD, _FIELD)
                         cdr = _TYPES.serialize_cdr(message, POINT_CLOUD)
-                        behind.call(writer.write, place, time_ns, cdr)
+                        writes.call(writer.write, connection_out, time_ns, cdr)
                 progress(labelled + rejected.total(), clouds)
     return SegmentedBag(labelled, rejected, copied, time.perf_counter() - started)
 

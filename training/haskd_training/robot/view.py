@@ -157,19 +157,19 @@ def show(frames: Frames, number: int, say: Callable[[str], None]) -> None:
         raise InputError("no window can be opened here; --out PICTURE.png writes a picture")
     colors = frames.taxonomy.color_table() / 255
     cloud = o3d.geometry.PointCloud()
-    place = {"number": number, "labelling": 0}
+    shown_at = {"number": number, "labelling": 0}
 
     def draw() -> None:
-        shown = _frame(frames, place["number"])
-        title, labels = shown.labellings[place["labelling"] % len(shown.labellings)]
+        shown = _frame(frames, shown_at["number"])
+        title, labels = shown.labellings[shown_at["labelling"] % len(shown.labellings)]
         cloud.points = o3d.utility.Vector3dVector(shown.points[:, :3].astype(np.float64))
         cloud.colors = o3d.utility.Vector3dVector(colors[labels])
         say(f"{shown.name}: {title}")
 
     def turn(name: str, by: int) -> Callable[[Any], bool]:
         def pressed(_: Any) -> bool:
-            place[name] += by
-            place["number"] %= frames.count
+            shown_at[name] += by
+            shown_at["number"] %= frames.count
             draw()
             window.update_geometry(cloud)
             return True

@@ -56,7 +56,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Picture:
+class RenderedImage:
     """image: [H, W, 3] uint8 RGB. class_image: [H, W] uint8 class id, `NO_CLASS` for the sky."""
 
     image: np.ndarray
@@ -122,7 +122,7 @@ def render(
     sun: np.ndarray,
     image_noise: float,
     rng: np.random.Generator,
-) -> Picture:
+) -> RenderedImage:
     """What `camera` sees at `time` s, all of it at once (a global shutter).
 
     image_noise: standard deviation in grey levels.
@@ -159,7 +159,7 @@ def render(
     class_image = np.full(len(image), NO_CLASS, np.uint8)
     class_image[rows] = scene.label.take(triangle)
     shape = (camera.height, camera.width)
-    return Picture(
+    return RenderedImage(
         np.clip(image, 0, 255).astype(np.uint8).reshape(*shape, 3), class_image.reshape(shape)
     )
 
