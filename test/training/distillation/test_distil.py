@@ -14,20 +14,24 @@ from haskd_ros.errors import InputError
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import make_split
-from haskd_training.distillation.distil import (
-    DistillationConfig,
+from haskd_training.distillation.config import DistillationConfig
+from haskd_training.distillation.distil import distil
+from haskd_training.distillation.targets import (
+    BatchTargets,
+    ChannelBatch,
+    PlainBatch,
+    RoutedBatch,
     SnapshotTargets,
+    TeacherBatch,
     TeacherTargets,
-    distil,
-    with_pseudo_labels,
+    pseudo_labels,
 )
 from haskd_training.learning.baseline import baseline
-from haskd_training.learning.batches import Batch
 from haskd_training.learning.inference import predict
 from haskd_training.learning.recorded_outputs import RecordedOutputs
 from haskd_training.learning.student import StudentConfig
 from haskd_training.metrics.confusion import evaluate
-from haskd_training.reports.html_page import scalars
+from haskd_training.reports.training_curves import scalars
 from small_street import street_cache
 
 CPU = torch.device("cpu")
@@ -89,7 +93,7 @@ def same(first, second) -> bool:
 
 
 def test_taught_by_nobody_the_student_is_the_baseline_to_the_bit(split, plain, tmp_path):
-    result = distil(split, tmp_path, STUDENT, config(), None, None, {})
+    result = distil(split, tmp_path, STUDENT, config(), None, None)
     # The same initial weights, order, augmentation and steps: what makes the rows of a table pairs
     assert same(weights(plain), weights(result))
     assert result.validation_miou == plain.validation_miou
@@ -98,7 +102,7 @@ def test_taught_by_nobody_the_student_is_the_baseline_to_the_bit(split, plain, t
 def test_the_student_may_be_taught_for_fewer_epochs_than_labels_alone(split, tmp_path):
     loop = STUDENT.loop.model_copy(update={"epochs": 1})
     short = baseline(split, tmp_path / "short", STUDENT.model_copy(update={"loop": loop}))
-    taught = distil(split, tmp_path / "run", STUDENT, config(epochs=1), None, None, {})
+    taught = distil(split, tmp_path / "run", STUDENT, config(epochs=1), None, None)
     # By nobody, again: one epoch of one schedule
     assert same(weights(short), weights(taught))
 
@@ -107,7 +111,7 @@ def test_a_teacher_who_is_always_wrong_teaches_nothing(split, plain, tmp_path):
     wrong = said(split, tmp_path / "said", lambda labels: (labels + 1) % len(split.taxonomy))
     taught = distil(
         split, tmp_path / "run", STUDENT, config(teacher="information", feature_weight=0),
-        TeacherTargets(wrong, WIDTH), None, {},
+        TeacherTargets(wrong, WIDTH), None,
     )  # fmt: skip
     # g is 0 where the teacher's class is not the label: no weight is left
     assert same(weights(plain), weights(taught))
@@ -119,7 +123,7 @@ def test_a_vanilla_teacher_is_followed_even_where_it_is_wrong(split, tmp_path):
     always = said(split, tmp_path / "said", lambda labels: torch.full_like(labels, building))
     taught = distil(
         split, tmp_path / "run", STUDENT, config(teacher="vanilla", teacher_weight=100.0),
-        TeacherTargets(always, WIDTH), None, {},
+        TeacherTargets(always, WIDTH), None,
     )  # fmt: skip
     network, _ = model_file.load(taught.model)
     found = evaluate(
@@ -135,7 +139,7 @@ def test_features_are_compared_by_a_part_that_stays_behind(split, plain, tmp_pat
     right = said(split, tmp_path / "said", lambda labels: labels)
     taught = distil(
         split, tmp_path / "run", STUDENT, config(teacher="information"),
-        TeacherTargets(right, WIDTH), None, {"teacher": "said"},
+        TeacherTargets(right, WIDTH), None,
     )  # fmt: skip
     alone, with_teacher = weights(plain), weights(taught)
     assert {n: v.shape for n, v in alone.items()} == {n: v.shape for n, v in with_teacher.items()}
@@ -143,34 +147,42 @@ def test_features_are_compared_by_a_part_that_stays_behind(split, plain, tmp_pat
     assert min(distilled_share(taught, "teacher")) > 0.5
     _, metadata = model_file.load(taught.model)
     distillation = metadata.provenance["distillation"]
-    assert (distillation["teacher"], distillation["snapshots"]) == ("said", "none")
+    assert (distillation["teacher"], distillation["snapshots"]) == ("information", "none")
+    assert distillation["sources"] == {"teacher": "said", "snapshots": None}
 
 
 SURE, TORN = [9.0, 0.0, 0.0], [1.0, 0.0, 0.0]
 
 
+def logits(*rows: list[float]) -> torch.Tensor:
+    return torch.tensor(rows)
+
+
+ROUTED = RoutedBatch(logits(*[SURE] * 5), torch.tensor([1, 255, 2, 255, 0]))
+
+
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("targets", "expected"),
     [
         # The first cloud keeps its labels; of the second the teacher is sure, blind, torn
-        ({"teacher": [SURE] * 4 + [TORN], "seen": [1, 1, 1, 0, 1]}, [1, 255, 0, 255, 255]),
+        (
+            {"teacher": TeacherBatch(
+                logits(*[SURE] * 4, TORN), torch.tensor([True, True, True, False, True])
+            )},
+            [1, 255, 0, 255, 255],
+        ),
         # ASD: the class that chose each point's expert
-        ({"logits": [SURE] * 5, "classes": [1, 255, 2, 255, 0]}, [1, 255, 2, 255, 0]),
+        ({"snapshots": ROUTED}, [1, 255, 2, 255, 0]),
         # The mean or the last of the snapshots
-        ({"logits": [SURE] * 4 + [TORN]}, [1, 255, 0, 0, 255]),
+        ({"snapshots": PlainBatch(logits(*[SURE] * 4, TORN))}, [1, 255, 0, 0, 255]),
         # ASD by channel
-        ({"probability": [SURE] * 5}, [1, 255, 255, 255, 255]),
+        ({"snapshots": ChannelBatch(logits(*[SURE] * 5))}, [1, 255, 255, 255, 255]),
     ],
-)
-def test_clouds_without_labels_take_the_classes_that_their_teacher_is_sure_of(said, expected):
-    batch = Batch(
-        torch.zeros(5, 4),
-        torch.tensor([1, 255, 255, 255, 255]),
-        torch.tensor([0, 0, 1, 1, 1]),
-        {name: torch.tensor(value) for name, value in said.items()},
-    )
-    found = with_pseudo_labels(batch, config(teacher="information"))
-    assert found.labels.tolist() == expected
+)  # fmt: skip
+def test_clouds_without_labels_take_the_confident_classes_of_the_teacher(targets, expected):
+    labels, cloud = torch.tensor([1, 255, 255, 255, 255]), torch.tensor([0, 0, 1, 1, 1])
+    found = pseudo_labels(labels, cloud, BatchTargets(**targets), config(teacher="information"))
+    assert found.tolist() == expected
 
 
 def test_pseudo_labels_teach_what_the_divergence_alone_does_not(split, tmp_path):
@@ -180,7 +192,7 @@ def test_pseudo_labels_teach_what_the_divergence_alone_does_not(split, tmp_path)
         distil(
             silent, tmp_path / str(kept), STUDENT,
             config(teacher="information", teacher_weight=0, pseudo_labels=kept),
-            TeacherTargets(right, WIDTH), None, {},
+            TeacherTargets(right, WIDTH), None,
         )
         for kept in (True, False)
     ]  # fmt: skip
@@ -201,7 +213,7 @@ def test_experts_fall_silent_for_a_student_that_is_as_good(split, plain, tmp_pat
     def taught(name: str, expert_iou: float):
         targets = SnapshotTargets(outputs, torch.full((count,), expert_iou))
         settings = config(snapshots="adept", ramp=0.0)
-        return distil(split, tmp_path / name, STUDENT, settings, None, targets, {})
+        return distil(split, tmp_path / name, STUDENT, settings, None, targets)
 
     # e_c = (A - IoU) / (0.7 A) clipped to 0..1: before the student was measured it is 1, so the
     # first epoch is the same for both; then experts at 0.001 fall silent and those at 1 don't
@@ -216,9 +228,9 @@ def test_experts_fall_silent_for_a_student_that_is_as_good(split, plain, tmp_pat
 
 
 def test_a_finished_run_is_returned_and_another_one_refused(split, tmp_path):
-    first = distil(split, tmp_path, STUDENT, config(), None, None, {})
+    first = distil(split, tmp_path, STUDENT, config(), None, None)
     written = first.model.stat().st_mtime_ns
-    assert distil(split, tmp_path, STUDENT, config(), None, None, {}) == first
+    assert distil(split, tmp_path, STUDENT, config(), None, None) == first
     assert first.model.stat().st_mtime_ns == written
     with pytest.raises(InputError, match="other inputs or settings"):
-        distil(split, tmp_path, STUDENT, config(), None, None, {"teacher": "another"})
+        distil(split, tmp_path, STUDENT, config(epochs=1), None, None)

@@ -37,6 +37,7 @@ from haskd_training.experiments.ablation_rows import ROWS as DEFAULT_ROWS
 from haskd_training.experiments.ablation_table import circumstances, markdown, summarise, write
 from haskd_training.learning.weight_averaging import average_snapshots
 from haskd_training.pipeline.config import MethodConfig
+from haskd_training.pipeline.stage_folders import StageCost
 
 NOBODY = "taught by nobody"
 ROWS = {
@@ -98,16 +99,15 @@ def test_calls_for_single_seeds_leave_nothing_to_do_for_the_one_that_assembles(s
     np.testing.assert_array_equal(again[METHOD].counts[RECORDED], scores[METHOD].counts[RECORDED])
     # What seed 1 cost is known to a call that did not pay it
     assert len(again[METHOD].costs) == 2 and (again[METHOD].seconds > 0).all()
-    stages = {name.rpartition("-")[0] for name in again[METHOD].costs[1]}
+    stages = {cost.stage for cost in again[METHOD].costs[1]}
     assert {"baseline", "selection", "features", "teacher", "expertise", "student"} <= stages
-    assert {name.rpartition("-")[0] for name in again[LABELS].costs[1]} == {"baseline"}
+    assert {cost.stage for cost in again[LABELS].costs[1]} == {"baseline"}
 
 
 def test_what_code_trained_a_row_is_known_to_a_call_that_finds_it_done(scores, split, out):
     assert {state for row in scores.values() for state in row.code} == {code_state()}
-    (teacher,) = {
-        name for name in scores[METHOD].costs[1] if name.startswith("teacher-")
-    }  # of seed 1 alone
+    # Of seed 1 alone
+    (teacher,) = {cost.folder for cost in scores[METHOD].costs[1] if cost.stage == "teacher"}
     record = out / "stages" / teacher / "code.json"
     kept = record.read_text()
     try:
@@ -137,12 +137,12 @@ def test_snapshots_may_come_from_a_run_in_cycles_beside_the_baseline(scores, spl
     cyclic = {"expertise": {"pool": "cyclic"}, "distillation": {"teacher": "none"}}
     before = written(out)
     found = ablate(split, out, settings("corrupted=[]", rows={METHOD: cyclic}), quiet)
-    stages = sorted(name.rpartition("-")[0] for name in found[METHOD].costs[0])
+    stages = [cost.stage for cost in found[METHOD].costs[0]]
     assert stages.count("baseline") == 1 and "teacher" not in stages
     new = {path.relative_to(out).parts[1] for path in written(out).keys() - before.keys()}
     (pool,) = (out / "stages" / name for name in new if name.startswith("baseline"))
     assert json.loads((pool / "config.json").read_text())["config"]["loop"]["schedule"] == "cyclic"
-    assert pool.name in found[METHOD].costs[0]
+    assert pool.name in {cost.folder for cost in found[METHOD].costs[0]}
     # The student itself is trained as the baseline is
     (student,) = (out / "stages" / name for name in new if name.startswith("student"))
     loop = json.loads((student / "config.json").read_text())["config"]["loop"]
@@ -193,7 +193,7 @@ def test_a_teacher_is_scored_for_each_way_to_choose_as_many_images(split, out, s
     assert list(found) == [LABELS, *teachers]
     chosen = {}
     for name in teachers:
-        stages = {stage.rpartition("-")[0]: stage for stage in found[name].costs[0]}
+        stages = {cost.stage: cost.folder for cost in found[name].costs[0]}
         assert list(stages) == ["baseline", "selection", "features", "teacher"]
         given = json.loads((out / "stages" / stages["selection"] / "config.json").read_text())
         chosen[name] = (given["config"]["strategy"], given["config"]["images"])
@@ -327,8 +327,11 @@ def summary(wall, tmp_path_factory, tiny_metadata):
         models[name] = folder / f"{seed}.safetensors"
         model_file.save(models[name], network, metadata)
     code = frozenset({"0123abcdef"})
-    costs = [{"baseline-a": 10.0}, {"baseline-b": 20.0}]
-    more = [{"baseline-a": 10.0, "student-a": 15.0}, {"baseline-b": 20.0, "student-b": 30.0}]
+    costs = [[StageCost("baseline", f"baseline-{seed}", 10.0 * (1 + seed))] for seed in (0, 1)]
+    more = [
+        [*costs[seed], StageCost("student", f"student-{seed}", 15.0 * (1 + seed))]
+        for seed in (0, 1)
+    ]
     scores = {
         LABELS: Scores({RECORDED: PLAIN, "fog": PLAIN}, costs, 1.0, code, lambda: models[LABELS]),
         METHOD: Scores({RECORDED: BETTER, "fog": PLAIN}, more, 2.0, code, lambda: models[METHOD]),

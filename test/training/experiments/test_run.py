@@ -213,15 +213,15 @@ def test_a_2d_network_goes_the_same_way_and_no_test_sweeps_are_admitted(drive, t
     assert -90 < low < seen["min"] < seen["max"] < high < 90
     assert kinds(stages(tmp_path)) == [
         "baseline",
+        "expert-outputs",
         "expertise",
         "features",
-        "expert-outputs",
+        "selection",
         "snapshot-1-outputs",
         "snapshot-2-outputs",
-        "teacher-outputs",
-        "selection",
         "student",
         "teacher",
+        "teacher-outputs",
     ]
     # 0.3 of 20 sweeps
     assert result.student.sweeps == 6

@@ -26,7 +26,7 @@ from haskd_training.learning.inference import predict
 from haskd_training.learning.processes import processes_and_machines
 from haskd_training.learning.student import StudentConfig
 from haskd_training.metrics.confusion import evaluate, mean_iou
-from haskd_training.reports.html_page import scalars
+from haskd_training.reports.training_curves import scalars
 from small_street import street_cache
 
 # Of 10 sweeps 7 to learn from, 3 steps of 2 processes an epoch, 6 in all; 3 to validate on

@@ -107,6 +107,24 @@ class TeacherResult:
     comparison: dict[str, Any]
 
 
+def teacher_inputs(
+    split: Split,
+    features: ImageFeatures,
+    baseline: Path,
+    student: StudentConfig,
+    config: TeacherConfig,
+) -> dict[str, Any]:
+    """All that `train_teacher` depends on, as JSON values."""
+    return stage_settings(
+        # Of the other sweeps it sees the features alone.
+        split.labelled(),
+        student,
+        teacher=config.model_dump(mode="json"),
+        features=features.identity,
+        baseline=file_digest(baseline),
+    )
+
+
 def train_teacher(
     split: Split,
     features: ImageFeatures,
@@ -132,25 +150,18 @@ def train_teacher(
         InputError: a folder that belongs to another run, a baseline that can't be read or to start
             from, or a training that diverged.
     """
-    settings = stage_settings(
-        # Of the other sweeps it sees the features alone.
-        split.labelled(),
-        student,
-        teacher=config.model_dump(mode="json"),
-        features=features.identity,
-        baseline=file_digest(baseline),
-    )
 
     def read_by_it() -> ImageFeatures:
         if features.config.frozen:
             return features
         return learned_features(features, out / ENCODER, out / LEARNED, split, progress)
 
+    inputs = teacher_inputs(split, features, baseline, student, config)
     student = _with_overrides(student, config)
     alone, _ = model_file.load(baseline)
     fabric = make_fabric(student.loop, out)
     with fabric.rank_zero_first():
-        folder = RunFolder(out, settings)
+        folder = RunFolder(out, inputs)
         if (found := folder.result()) is not None:
             return TeacherResult(out / TEACHER, read_by_it(), **found)
         trunk, metadata = make_network(split, student, None)

@@ -4,7 +4,7 @@ Every row is the same student with the same initial weights, data order and numb
 by somebody else; rows of one seed are paired. Beside them stand bounds that the student's price
 does not buy: the teacher with its images, averages of the weights, the ensemble of the snapshots.
 
-OUT/stages/   of all rows, see `stages`; what rows have in common is done once
+OUT/stages/   of all rows, see `stage_folders`; what rows have in common is done once
 OUT/scores/ROW-SEED-DIGEST.safetensors   [S, C, C + 1] counts on each test sweep, as recorded and
                                          corrupted; the digest is of the data and settings
 
@@ -26,8 +26,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import safe_open
 from safetensors.numpy import save
+from torch import Tensor
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
@@ -36,6 +38,7 @@ from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import code_of
 from haskd_training.data.corruptions import CORRUPTIONS
 from haskd_training.data.splits import Split
+from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import load_teacher
 from haskd_training.distillation.snapshots import mean_logits, snapshot_logits
 from haskd_training.distillation.teacher import teacher_predictor
@@ -51,8 +54,11 @@ from haskd_training.experiments.ablation_rows import (
 )
 from haskd_training.learning.baseline import AVERAGE, TrainingResult
 from haskd_training.learning.inference import SweepPredictor, classify
+from haskd_training.learning.loop import make_fabric
 from haskd_training.pipeline.config import MethodConfig, check
-from haskd_training.pipeline.stages import Stages
+from haskd_training.pipeline.method import distil_student, train_snapshots, train_teacher
+from haskd_training.pipeline.stage_folders import StageCost, StageRunner
+from haskd_training.pipeline.stages import snapshots_of, training_on_labels, weight_averaging
 
 RECORDED = "recorded"
 """The condition of clouds that are not corrupted."""
@@ -60,7 +66,7 @@ RECORDED = "recorded"
 _TRAININGS = ("baseline", "teacher", "student")
 """Stages whose networks the rows' scores rest on."""
 
-_SPENT = "haskd_spent"
+_COSTS = "haskd_costs"
 
 
 @dataclass(frozen=True)
@@ -69,14 +75,14 @@ class Scores:
 
     Attributes:
         counts: by condition ("recorded" or a corruption), [seeds, S, C, C + 1].
-        costs: of each seed, s of computing by stage, everything that the row needs.
+        costs: of each seed, of all stages that the row needs.
         scoring_s: of all seeds together.
         code: states of the code that its networks were trained by, see `run_folder.code_state`.
         model: makes, or finds, the file of the first seed; None where it is no model file.
     """
 
     counts: dict[str, np.ndarray]
-    costs: list[dict[str, float]]
+    costs: list[list[StageCost]]
     scoring_s: float
     code: frozenset[str]
     model: Callable[[], Path | None]
@@ -84,7 +90,7 @@ class Scores:
     @property
     def seconds(self) -> np.ndarray:
         """[seeds] of computing."""
-        return np.array([sum(costs.values()) for costs in self.costs])
+        return np.array([sum(cost.seconds for cost in costs) for costs in self.costs])
 
 
 def ablate(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict[str, Scores]:
@@ -108,77 +114,92 @@ def ablate(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dic
 
 
 @dataclass(frozen=True)
-class Run:
+class RowRun:
     """One row on one seed, not yet done.
 
     Attributes:
-        stages: that it is made from.
-        predictor: makes what will be scored.
-        model: the model file, once that is made; None for what is none.
+        runner: of its stages; knows their costs once they have run.
+        split, config: of the row.
+        predictor: runs the stages that it needs, and returns what is to be scored.
+        model: runs them, and returns the model file; None for what is none.
     """
 
-    stages: Stages
-    predictor: Callable[[], ClassPredictor]
-    model: Callable[[], Path | None]
+    runner: StageRunner
+    split: Split
+    config: MethodConfig
+    predictor: Callable[[RowRun], ClassPredictor]
+    model: Callable[[RowRun], Path | None] = lambda _: None
 
     @property
     def seed(self) -> int:
-        return self.stages.config.student.loop.seed
+        return self.config.student.loop.seed
+
+    @property
+    def device(self) -> torch.device:
+        return self.runner.device
 
     def digest(self, conditions: Sequence[str]) -> str:
         """Of all that its scores depend on."""
         identity = [
-            self.stages.split.fingerprint(),
-            self.stages.config.model_dump(mode="json"),
-            conditions,
-        ]
+            self.split.fingerprint(), self.config.model_dump(mode="json"), conditions
+        ]  # fmt: skip
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
 
+    def baseline(self) -> TrainingResult:
+        """The student on labels alone."""
+        return self.runner.run(training_on_labels(self.split, self.config.student, None))
 
-def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict[str, list[Run]]:
+
+def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict[str, list[RowRun]]:
     """Rows in the table's order, each with its seeds."""
-    taught = {
+    distilled = {
         name: overrides
         for name, overrides in config.rows.items()
         if split.unlabelled or not overrides.get("distillation", {}).get("unlabelled")
     }
     alone = (LABELS, LABELS_LONGER) if split.unlabelled else (LABELS,)
     oracle = split.with_oracle_labels()
-    rows: dict[str, list[Run]] = {name: [] for name in (*alone, *taught)}
+    images_of_test = config.bounds or bool(config.strategies)
+    rows: dict[str, list[RowRun]] = {name: [] for name in (*alone, *distilled)}
+
+    def add(
+        seed: int,
+        name: str,
+        overrides: Overrides,
+        predictor: Callable[[RowRun], ClassPredictor],
+        model: Callable[[RowRun], Path | None] = lambda _: None,
+        split: Split = split,
+    ) -> None:
+        method = row_settings(config.method, name, overrides, seed)
+        titled = partial(_titled, steps, f"{name}, seed {seed}")
+        runner = StageRunner(
+            out / "stages", make_fabric(method.student.loop, out / "stages"), titled
+        )
+        run = RowRun(runner, split, method, predictor, model)
+        rows.setdefault(name, []).append(run)
+
     for seed in config.seeds:
-
-        def stages(
-            name: str, overrides: Overrides, split: Split = split, seed: int = seed
-        ) -> Stages:
-            method = row_settings(config.method, name, overrides, seed)
-
-            def titled(title: str) -> AbstractContextManager[Callable[..., None]]:
-                return steps(f"{name}, seed {seed}: {title}")
-
-            scored = config.bounds or bool(config.strategies)
-            return Stages(out / "stages", split, method, None, titled, images_of_test=scored)
-
-        plain = stages(LABELS, {})
-        rows[LABELS].append(_of_model(plain, lambda s: s.baseline))
+        method = row_settings(config.method, LABELS, {}, seed)
+        add(seed, LABELS, {}, *_of_model(_baseline_model))
         if LABELS_LONGER in rows:
-            longer = stages(LABELS_LONGER, _for_epochs(_as_many_steps(split, plain.config)))
-            rows[LABELS_LONGER].append(_of_model(longer, lambda s: s.baseline))
-        for name, overrides in taught.items():
-            rows[name].append(_of_model(stages(name, overrides), lambda s: s.student))
+            longer = _for_epochs(_as_many_steps(split, method))
+            add(seed, LABELS_LONGER, longer, *_of_model(_baseline_model))
+        for name, overrides in distilled.items():
+            student = partial(_student_model, images_of_test=images_of_test)
+            add(seed, name, overrides, *_of_model(student))
         if config.bounds:
             if len(oracle.train) > len(split.train):
-                as_long = _for_epochs(_epochs_of_distillation(plain.config))
-                all_labels = stages(LABELS_ORACLE, as_long, oracle)
-                rows.setdefault(LABELS_ORACLE, []).append(
-                    _of_model(all_labels, lambda s: s.baseline)
-                )
-            for name, run in _bounds(partial(stages, overrides={})).items():
-                rows.setdefault(name, []).append(run)
+                as_long = _for_epochs(_epochs_of_distillation(method))
+                add(seed, LABELS_ORACLE, as_long, *_of_model(_baseline_model), split=oracle)
+            for name, predictor in _bounds(method).items():
+                add(seed, name, {}, predictor)
         for strategy in config.strategies:
-            name = teacher_shown(strategy)
-            run = _of_teacher(stages(name, {"selection": {"strategy": strategy}}))
-            rows.setdefault(name, []).append(run)
+            add(seed, teacher_shown(strategy), {"selection": {"strategy": strategy}}, _teacher)
     return rows
+
+
+def _titled(steps: Steps, row: str, title: str) -> AbstractContextManager[Callable[..., None]]:
+    return steps(f"{row}: {title}")
 
 
 def _as_many_steps(split: Split, method: MethodConfig) -> int:
@@ -196,63 +217,72 @@ def _for_epochs(epochs: int) -> Overrides:
     return {"student": {"loop": {"epochs": epochs}}}
 
 
-def _of_model(stages: Stages, result: Callable[[Stages], TrainingResult]) -> Run:
-    return Run(
-        stages,
-        lambda: class_predictor(result(stages).model, stages.device),
-        lambda: result(stages).model,
-    )
+def _of_model(
+    model: Callable[[RowRun], Path],
+) -> tuple[Callable[[RowRun], ClassPredictor], Callable[[RowRun], Path]]:
+    """Predictor and model of a row that is a model file."""
+    return (lambda run: class_predictor(model(run), run.device)), model
 
 
-def _of_teacher(stages: Stages) -> Run:
-    def predictor() -> ClassPredictor:
-        network, _ = load_teacher(stages.teacher.teacher)
-        return _near(stages, teacher_predictor(network.to(stages.device), stages.teacher.features))
-
-    return Run(stages, predictor, lambda: None)
+def _baseline_model(run: RowRun) -> Path:
+    return run.baseline().model
 
 
-def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
-    """What costs more than the student does, or needs more than a cloud.
+def _student_model(run: RowRun, images_of_test: bool) -> Path:
+    distillation = distil_student(run.runner, run.split, run.config, images_of_test=images_of_test)
+    return distillation.student.model
 
-    Args:
-        stages: makes those of a row, which tell its cost, by the row's name.
-    """
 
-    def ensemble(made: Stages) -> ClassPredictor:
-        networks = [model_file.load(path)[0].to(made.device) for path in made.snapshots]
-        return _near(
-            made,
-            lambda _, points, __: {"logits": mean_logits(snapshot_logits(networks, points))},
-        )
+# Bounds: what costs more than the student does, or needs more than a cloud.
 
-    bounds: dict[str, Callable[[Stages], ClassPredictor]] = {
-        "SWA of the snapshots": lambda made: class_predictor(made.averaged, made.device),
-        "ensemble of the snapshots": ensemble,
-        "EMA of the weights": lambda made: class_predictor(
-            made.baseline.model.parent / AVERAGE, made.device
-        ),
-    }
-    runs = {}
-    for name, predictor in bounds.items():
-        made = stages(name)
-        runs[name] = Run(made, partial(predictor, made), lambda: None)
-    config = made.config
-    if not config.student.loop.average:
-        del runs["EMA of the weights"]
+
+def _bounds(config: MethodConfig) -> dict[str, Callable[[RowRun], ClassPredictor]]:
+    """Predictors by the row's name."""
+    bounds = {"SWA of the snapshots": _averaged, "ensemble of the snapshots": _ensemble}
+    if config.student.loop.average:
+        bounds["EMA of the weights"] = _running_average
     if config.distillation.teacher != "none":
-        runs["teacher (with images)"] = _of_teacher(stages("teacher (with images)"))
-    return runs
+        bounds["teacher (with images)"] = _teacher
+    return bounds
 
 
-def _near(stages: Stages, predictor: SweepPredictor) -> ClassPredictor:
-    """Classes of points within the student's range from a `SweepPredictor` at them."""
-    reach = stages.config.student.max_range
-    return lambda ref, sweep: classify(partial(predictor, ref), sweep.points, reach, stages.device)
+def _snapshots(run: RowRun) -> list[Path]:
+    pool = train_snapshots(run.runner, run.split, run.config)
+    return snapshots_of(pool, run.config.student)
+
+
+def _averaged(run: RowRun) -> ClassPredictor:
+    stage = weight_averaging(_snapshots(run), run.split, run.config.student, run.device)
+    return class_predictor(run.runner.run(stage), run.device)
+
+
+def _ensemble(run: RowRun) -> ClassPredictor:
+    networks = [model_file.load(path)[0].to(run.device) for path in _snapshots(run)]
+
+    def predictor(_: SweepRef, points: Tensor, __: np.ndarray) -> dict[str, Tensor]:
+        return {"logits": mean_logits(snapshot_logits(networks, points))}
+
+    return _within_range(run, predictor)
+
+
+def _running_average(run: RowRun) -> ClassPredictor:
+    return class_predictor(run.baseline().model.parent / AVERAGE, run.device)
+
+
+def _teacher(run: RowRun) -> ClassPredictor:
+    teacher = train_teacher(run.runner, run.split, run.config, images_of_test=True).result
+    network, _ = load_teacher(teacher.teacher)
+    return _within_range(run, teacher_predictor(network.to(run.device), teacher.features))
+
+
+def _within_range(run: RowRun, predictor: SweepPredictor) -> ClassPredictor:
+    """Classes of the points within the student's range."""
+    reach = run.config.student.max_range
+    return lambda ref, sweep: classify(partial(predictor, ref), sweep.points, reach, run.device)
 
 
 def _scored(
-    name: str, runs: Sequence[Run], out: Path, config: AblationConfig, split: Split, steps: Steps
+    name: str, runs: Sequence[RowRun], out: Path, config: AblationConfig, split: Split, steps: Steps
 ) -> Scores:
     conditions = [RECORDED, *(CORRUPTIONS if name in config.corrupted else ())]
     counts: dict[str, list[np.ndarray]] = {condition: [] for condition in conditions}
@@ -261,25 +291,23 @@ def _scored(
         slug = re.sub(r"\W+", "-", name).strip("-").lower()
         path = out / "scores" / f"{slug}-{run.seed}-{run.digest(conditions)}.safetensors"
         if not path.exists():
-            predictor = run.predictor()
+            predictor = run.predictor(run)
             started = time.perf_counter()
-            found = _counts(f"{name}, seed {run.seed}", predictor, conditions, split, steps)
-            spent = {"costs": run.stages.costs, "scoring_s": time.perf_counter() - started}
+            tables = _counts(f"{name}, seed {run.seed}", predictor, conditions, split, steps)
+            spent = {"stages": run.runner.costs, "scoring_s": time.perf_counter() - started}
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, save(found, {_SPENT: json.dumps(spent)}))
+            write_atomically(path, save(tables, {_COSTS: json.dumps(spent)}))
         with safe_open(path, framework="numpy") as file:
             for condition in conditions:
                 counts[condition].append(file.get_tensor(condition))
-            spent = json.loads(file.metadata()[_SPENT])
-        costs.append(spent["costs"])
+            spent = json.loads(file.metadata()[_COSTS])
+        costs.append([StageCost(*cost) for cost in spent["stages"]])
         scoring_s += spent["scoring_s"]
         code |= {
-            code_of(out / "stages" / stage)
-            for stage in spent["costs"]
-            if stage.rpartition("-")[0] in _TRAININGS
+            code_of(out / "stages" / cost.folder) for cost in costs[-1] if cost.stage in _TRAININGS
         }
     stacked = {condition: np.stack(tables) for condition, tables in counts.items()}
-    return Scores(stacked, costs, scoring_s, frozenset(code), runs[0].model)
+    return Scores(stacked, costs, scoring_s, frozenset(code), partial(runs[0].model, runs[0]))
 
 
 def _counts(

@@ -158,7 +158,7 @@ def _data(split: Split) -> list[dict[str, Any]]:
 def _computing(rows: Iterable[Scores]) -> float:
     """s, every stage counted once, scoring included."""
     rows = list(rows)
-    stages = {name: spent for row in rows for costs in row.costs for name, spent in costs.items()}
+    stages = {cost.folder: cost.seconds for row in rows for costs in row.costs for cost in costs}
     return sum(stages.values()) + sum(row.scoring_s for row in rows)
 
 

@@ -4,7 +4,7 @@ OUT/model.safetensors   the student, calibrated: what the robot loads
 OUT/report.html         how it came about and what it is worth
 OUT/pictures/           of the report
 OUT/caches/             the prepared bags
-OUT/stages/             every stage's own folder, see `stages`
+OUT/stages/             every stage's own folder, see `stage_folders`
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from haskd_training.evaluation.temperature import Calibration, calibrate
 from haskd_training.learning.loop import make_fabric
 from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
 from haskd_training.pipeline.config import MethodConfig, check
-from haskd_training.pipeline.stages import Stages
+from haskd_training.pipeline.method import run_method
+from haskd_training.pipeline.stage_folders import StageRunner
 from haskd_training.reports.run_report import RunFindings, write_report
 
 MODEL = "model.safetensors"
@@ -105,24 +106,27 @@ def run(
         held, seen = prepare_all(test, labels, out, config.prepare, steps)
     split = make_split(prepared, student.split, unlabelled=silent, test=held)
     check(split, config)
-    stages = Stages(out / "stages", split, config, attribution, steps)
-    # Both before the other processes leave: all of them train together.
-    plain, trained = stages.baseline.model, stages.student.model
-    if not stages.fabric.is_global_zero:
+    runner = StageRunner(out / "stages", make_fabric(student.loop, out / "stages"), steps)
+    method = run_method(runner, split, config, attribution)
+    if not runner.fabric.is_global_zero:
         return None
+    device = runner.device
     model = out / MODEL
-    shutil.copyfile(trained, model)
+    shutil.copyfile(method.distillation.student.model, model)
     with steps("calibrating probabilities"):
-        calibration = calibrate(model, split.caches, split.calibration, stages.device)
+        calibration = calibrate(model, split.caches, split.calibration, device)
     refs = split.test or split.validation
     scores = []
-    for title, path in (("labels alone", plain), ("the student", model)):
+    for title, path in (("labels alone", method.baseline.model), ("the student", model)):
         with steps(f"scoring {title}") as progress:
-            scores.append(evaluate_sweeps(path, split, refs, stages.device, progress))
+            scores.append(evaluate_sweeps(path, split, refs, device, progress))
     with steps("scoring probabilities") as progress:
-        honesty = reliabilities(model, split, refs, stages.device, progress)
+        honesty = reliabilities(model, split, refs, device, progress)
     reports = [*learned, *more, *seen]
-    findings = RunFindings(stages, reports, refs, *scores, calibration, *honesty, model)
+    findings = RunFindings(
+        method, reports, refs, *scores, calibration, *honesty, model, device,
+        runner.fabric.world_size,
+    )  # fmt: skip
     with steps("writing the report"):
         write_report(findings, out / REPORT, out / PICTURES)
     return RunResult(model, out / REPORT, prepared, split, *scores, calibration)

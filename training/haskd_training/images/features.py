@@ -169,6 +169,17 @@ class ImageFeatures:
             return [file.get_tensor(name) for name in names]
 
 
+def feature_inputs(split: Split, selection: Selection, config: EncoderConfig) -> dict[str, Any]:
+    """All that `image_features` depends on beside the sweeps, as JSON values."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "split": split.labelled().fingerprint("train"),
+        "selection": selection.identity,
+        # A file of weights may be replaced by another of the same name.
+        "weights": file_digest(Path(config.weights)),
+    }
+
+
 def image_features(
     split: Split,
     sweeps: Sequence[SweepRef],
@@ -189,12 +200,7 @@ def image_features(
         InputError: weights that can't be read, a sweep without a selection, no point seen in any
             training sweep, or a folder that holds something else.
     """
-    identity = {
-        "config": config.model_dump(mode="json"),
-        "split": split.labelled().fingerprint("train"),
-        "selection": selection.identity,
-        "weights": file_digest(Path(config.weights)),
-    }
+    identity = feature_inputs(split, selection, config)
     RunFolder(out, identity).claim()
     features = ImageFeatures(SweepFiles(out, split.caches), list(sweeps), identity)
     if missing := features.missing:

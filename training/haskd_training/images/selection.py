@@ -80,6 +80,11 @@ class Selection:
             return file.get_tensor(_CLASSES)
 
 
+def selection_inputs(model: Path, config: SelectionConfig) -> dict[str, Any]:
+    """All that `select` depends on beside the sweeps, as JSON values."""
+    return {"config": config.model_dump(mode="json"), "model": file_digest(model)}
+
+
 def select(
     caches: Sequence[Cache],
     sweeps: Sequence[SweepRef],
@@ -102,7 +107,7 @@ def select(
     """
     segmenter = Segmenter.load(model)
     _check_classes(segmenter, model, caches)
-    identity = {"config": config.model_dump(mode="json"), "model": file_digest(Path(model))}
+    identity = selection_inputs(model, config)
     RunFolder(out, identity).claim()
     files = SweepFiles(out, caches)
     qualities = [image_qualities(cache) for cache in caches]

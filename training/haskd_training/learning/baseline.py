@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -48,6 +49,11 @@ class TrainingResult:
     seconds: float
 
 
+def baseline_inputs(split: Split, config: StudentConfig, attribution: str | None) -> dict[str, Any]:
+    """All that `baseline` depends on, as JSON values."""
+    return stage_settings(split, config, attribution=attribution)
+
+
 def baseline(
     split: Split,
     out: Path,
@@ -71,7 +77,7 @@ def baseline(
     """
     fabric = make_fabric(config.loop, out)
     with fabric.rank_zero_first():
-        folder = RunFolder(out, stage_settings(split, config, attribution=attribution))
+        folder = RunFolder(out, baseline_inputs(split, config, attribution))
         if (found := folder.result()) is not None:
             return TrainingResult(out / MODEL, **found)
         network, metadata = make_network(split, config, attribution)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from haskd_ros.errors import InputError
 from haskd_training.data.splits import Split
-from haskd_training.distillation.distil import DistillationConfig
+from haskd_training.distillation.config import DistillationConfig
 from haskd_training.distillation.expertise import ExpertiseConfig
 from haskd_training.distillation.teacher import TeacherConfig
 from haskd_training.images.candidates import SelectionConfig

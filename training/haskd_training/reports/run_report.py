@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import BaseModel
 
 from haskd_ros import model_file
@@ -25,7 +26,7 @@ from haskd_training.metrics.confusion import (
     mean_iou,
     range_name,
 )
-from haskd_training.pipeline.stages import Stages
+from haskd_training.pipeline.method import MethodResult
 from haskd_training.reports import plots
 from haskd_training.reports.html_page import Picture, Report, Section, Table, write
 from haskd_training.reports.stage_sections import (
@@ -47,16 +48,18 @@ class RunFindings:
     """What a run found.
 
     Attributes:
-        stages: all of them done.
+        method: what its stages made.
         prepared: a report of each bag.
         refs: the sweeps that were scored: those for tests, or for validation where none are.
         baseline, student: scores on them.
         calibration: the temperature that was fitted.
         before, after: the student's probabilities on `refs`, at temperature 1 and at that one.
         model: the model file that is handed out.
+        device: to predict on.
+        processes: that trained together.
     """
 
-    stages: Stages
+    method: MethodResult
     prepared: Sequence[PrepareReport]
     refs: Sequence[SweepRef]
     baseline: Evaluation
@@ -65,11 +68,13 @@ class RunFindings:
     before: Reliability
     after: Reliability
     model: Path
+    device: torch.device
+    processes: int
 
     @property
     def tested(self) -> bool:
         """Whether the scored sweeps had no part in training."""
-        return bool(self.stages.split.test)
+        return bool(self.method.split.test)
 
 
 def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
@@ -83,24 +88,24 @@ def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
         InputError: it can't be written.
     """
     pictures.mkdir(parents=True, exist_ok=True)
-    stages = findings.stages
-    distillation = stages.config.distillation
+    method = findings.method
     sections = [
         _scores(findings, pictures),
         _predictions(findings, pictures),
         _calibration(findings),
     ]
-    if distillation.teacher != "none":
-        sections.append(teacher_section(stages.teacher.comparison))
+    if (teacher := method.distillation.teacher) is not None:
+        sections.append(teacher_section(teacher.result.comparison))
         sections.append(
-            selection_section(stages.split.caches, stages.selection, pictures / "chosen")
+            selection_section(method.split.caches, teacher.selection, pictures / "chosen")
         )
-    if distillation.snapshots in ("adept", "random"):
-        sections.append(snapshots_section(stages))
+    pool = method.distillation.snapshots
+    if pool is not None and pool.experts is not None:
+        sections.append(snapshots_section(method, pool.experts))
     sections += [
-        training_section(stages, pictures),
-        data_section(stages.split, findings.prepared),
-        cost_section(stages),
+        training_section(method, pictures),
+        data_section(method.split, findings.prepared),
+        cost_section(method),
         _provenance(findings),
     ]
     write(Report(f"HAS-KD: {path.resolve().parent.name}", sections, _lead(findings)), path)
@@ -159,13 +164,12 @@ def _change(before: float, after: float) -> list[float]:
 
 def _predictions(findings: RunFindings, folder: Path) -> Section:
     """The sweeps that show the most classes."""
-    stages = findings.stages
-    split = stages.split
+    split = findings.method.split
     models = [
-        (title, class_predictor(path, stages.device))
+        (title, class_predictor(path, findings.device))
         for title, path in (
             ("distilled", findings.model),
-            ("labels alone", stages.baseline.model),
+            ("labels alone", findings.method.baseline.model),
         )
     ]
     richest = sorted(findings.refs, key=lambda ref: -np.count_nonzero(split.row(ref).class_counts))
@@ -193,7 +197,7 @@ def _calibration(findings: RunFindings) -> Section:
     return Section(
         "Are the probabilities honest?",
         f"The temperature {fitted.temperature:.2f} was fitted to {fitted.points:,} labelled points "
-        f"of {len(findings.stages.split.calibration)} calibration sweeps and is part of the model "
+        f"of {len(findings.method.split.calibration)} calibration sweeps and is part of the model "
         f"file. On the {len(findings.refs)} scored sweeps it changes the expected calibration "
         f"error from {100 * before.error:.1f} to {100 * after.error:.1f} %.",
         [
@@ -221,9 +225,9 @@ def _reliability_cells(found: Reliability, number: int) -> list[Any]:
 
 def _provenance(findings: RunFindings) -> Section:
     network, metadata = model_file.load(findings.model)
-    stages = findings.stages
+    method = findings.method
     origin = metadata.provenance
-    alike = same_network(stages.baseline.model, findings.model)
+    alike = same_network(method.baseline.model, findings.model)
     facts = [
         ["model file", f"{findings.model.name}, {findings.model.stat().st_size:,} bytes"],
         ["network", f"{metadata.architecture}, {sum(p.numel() for p in network.parameters()):,} "
@@ -231,13 +235,13 @@ def _provenance(findings: RunFindings) -> Section:
          + ("the same tensors as trained on labels alone: nothing is added for the robot"
             if alike else "NOT the network that was trained on labels alone")],
         ["trained", f"{origin['trained']} with haskd_ros {origin['haskd_ros']}, torch "
-         f"{origin['torch']}, {origin['machine']}, {stages.fabric.world_size} process(es)"],
+         f"{origin['torch']}, {origin['machine']}, {findings.processes} process(es)"],
         ["recordings", ", ".join(origin["recordings"])],
         ["attribution", origin["attribution"] or "none given"],
     ]  # fmt: skip
     changed = [
         [name, str(value), str(default)]
-        for (name, value), (_, default) in zip(_flat(stages.config), _flat(type(stages.config)()))
+        for (name, value), (_, default) in zip(_flat(method.config), _flat(type(method.config)()))
         if value != default
     ]
     tables = [Table(["what", "which"], facts)]

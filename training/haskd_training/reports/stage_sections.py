@@ -11,10 +11,14 @@ import numpy as np
 from haskd_training.data.cache import Cache
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split
+from haskd_training.distillation.expertise import ExpertiseTable
+from haskd_training.distillation.teacher import TeacherResult
 from haskd_training.images.selection import Selection
-from haskd_training.pipeline.stages import Stages
+from haskd_training.learning.baseline import TrainingResult
+from haskd_training.pipeline.method import MethodResult
 from haskd_training.reports.contact_sheets import by_rank, contact_sheets, seen_share
-from haskd_training.reports.html_page import Picture, Section, Table, draw_curves
+from haskd_training.reports.html_page import Picture, Section, Table
+from haskd_training.reports.training_curves import draw_curves
 
 
 def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
@@ -148,11 +152,10 @@ def selection_section(caches: Sequence[Cache], selection: Selection, folder: Pat
     )
 
 
-def snapshots_section(stages: Stages) -> Section:
-    """The expertise table."""
-    table = stages.assigned
-    hears_unlabelled = stages.config.distillation.unlabelled and stages.split.unlabelled
-    loaded = table.owners(unlabelled=bool(hears_unlabelled))
+def snapshots_section(method: MethodResult, table: ExpertiseTable) -> Section:
+    """The expertise table that the student was distilled by."""
+    unlabelled = method.config.distillation.unlabelled and method.split.unlabelled
+    loaded = table.owners(unlabelled=bool(unlabelled))
     return Section(
         "Who is adept at what",
         "Each snapshot of the training on labels, on the calibration sweeps. A class is taught by "
@@ -161,7 +164,7 @@ def snapshots_section(stages: Stages) -> Section:
         f"{len(loaded)} of {len(table.snapshots)} snapshots were loaded."
         + (
             "\n\nThe experts were drawn at random instead (distillation.snapshots=random)."
-            if stages.config.distillation.snapshots == "random"
+            if method.config.distillation.snapshots == "random"
             else ""
         ),
         [
@@ -175,14 +178,19 @@ def snapshots_section(stages: Stages) -> Section:
     )
 
 
-def training_section(stages: Stages, folder: Path) -> Section:
+def training_section(method: MethodResult, folder: Path) -> Section:
     """Curves of all that was trained, drawn into `folder`."""
-    trained = [("on labels alone", stages.baseline.model, stages.baseline)]
-    if stages.config.distillation.snapshots != "none" and stages.pool is not stages.baseline:
-        trained.append(("the snapshots, in cycles", stages.pool.model, stages.pool))
-    if stages.config.distillation.teacher != "none":
-        trained.append(("the teacher", stages.teacher.teacher, stages.teacher))
-    trained.append(("the distilled student", stages.student.model, stages.student))
+    baseline, distillation = method.baseline, method.distillation
+    trained: list[tuple[str, Path, TrainingResult | TeacherResult]] = [
+        ("on labels alone", baseline.model, baseline)
+    ]
+    if distillation.snapshots is not None and distillation.snapshots.run != baseline:
+        pool = distillation.snapshots.run
+        trained.append(("the snapshots, in cycles", pool.model, pool))
+    if distillation.teacher is not None:
+        teacher = distillation.teacher.result
+        trained.append(("the teacher", teacher.teacher, teacher))
+    trained.append(("the distilled student", distillation.student.model, distillation.student))
     pictures = []
     for number, (title, model, _) in enumerate(trained):
         path = folder / f"curves-{number}.png"
@@ -193,26 +201,25 @@ def training_section(stages: Stages, folder: Path) -> Section:
         for title, _, result in trained
     ]
     columns = ["trained", "epoch kept", "validation mIoU in %", "minutes"]
-    distillation = stages.config.distillation
-    taught = {distillation.teacher, distillation.snapshots} != {"none"}
+    distilled = distillation.teacher is not None or distillation.snapshots is not None
     return Section(
         "Training",
-        "What the student hears: the teacher on this share of the points, and the snapshots as "
-        "loudly as they lead it, 0 to 1, on average over the classes. Who has nothing to add is "
-        "silent."
-        if taught
+        "Distilled share: of the teacher, the share of the points that are distilled; of the "
+        "snapshots, the weight of the experts, 0 to 1, on average over the classes. It is 0 where "
+        "the student has caught up."
+        if distilled
         else "",
         [Table(columns, rows)],
         pictures,
     )
 
 
-def cost_section(stages: Stages) -> Section:
+def cost_section(method: MethodResult) -> Section:
     """Computing by stage."""
-    total, alone = stages.seconds, stages.costs[stages.baseline.model.parent.name]
-    rows = [
-        [name.rpartition("-")[0], seconds / 60, seconds / alone]
-        for name, seconds in stages.costs.items()
+    total = sum(cost.seconds for cost in method.costs)
+    alone = next(cost.seconds for cost in method.costs if cost.stage == "baseline")
+    rows: list[list[Any]] = [
+        [cost.stage, cost.seconds / 60, cost.seconds / alone] for cost in method.costs
     ]
     rows.append(["all", total / 60, total / alone])
     return Section(

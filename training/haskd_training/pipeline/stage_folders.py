@@ -1,0 +1,142 @@
+"""Stages, each done once for what it depends on, in a folder of its own.
+
+ROOT/NAME-DIGEST/                the digest is of the stage's inputs
+ROOT/NAME-DIGEST/seconds.json    computing spent on it, over all calls
+
+Running a stage whose folder is finished costs nothing, an unfinished one goes on, and changed
+inputs lead to another folder beside the old one. Runs with other settings under the same root share
+the stages in which they agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+
+from haskd_ros.files import write_atomically
+from haskd_training.core.progress import Progress, Steps
+
+_SECONDS = "seconds.json"
+_SAVE_EVERY_S = 10.0
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Result]):
+    """A stage that has not run yet.
+
+    Attributes:
+        name: of the stage.
+        title: shown while it runs.
+        inputs: all that its result depends on, as JSON values.
+        run: (folder, progress) -> its result; goes on where an earlier call was interrupted, and
+            returns what a finished one left.
+        together: all processes take part; otherwise the first one works, and the others find the
+            work done.
+    """
+
+    name: str
+    title: str
+    inputs: Mapping[str, Any]
+    run: Callable[[Path, Progress], Result]
+    together: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        text = json.dumps(self.inputs, sort_keys=True)
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+class StageCost(NamedTuple):
+    """s of computing spent on a stage, over all calls that worked on its folder."""
+
+    stage: str
+    folder: str
+    seconds: float
+
+
+class StageRunner:
+    """Runs stages under one root, and knows what they cost.
+
+    Args:
+        root: parent of the stages' folders.
+        fabric: launched; under torchrun all processes run the same stages in the same order.
+        steps: shows the progress.
+    """
+
+    def __init__(self, root: Path, fabric: Fabric, steps: Steps) -> None:
+        self.fabric = fabric
+        self._root, self._steps = root, steps
+        self._stages: dict[str, str] = {}
+        self._results: dict[str, Any] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """That the stages compute on."""
+        return self.fabric.device
+
+    @property
+    def costs(self) -> list[StageCost]:
+        """Of the stages that this runner was given, in their order."""
+        return [
+            StageCost(stage, folder, _seconds_spent(self._root / folder))
+            for folder, stage in self._stages.items()
+        ]
+
+    def run(self, stage: Stage[Result]) -> Result:
+        """Run a stage; one that this runner has run before is not run again.
+
+        Raises:
+            InputError: as of the stage.
+        """
+        if stage.folder not in self._results:
+            self._stages[stage.folder] = stage.name
+            self._results[stage.folder] = self._run(stage, self._root / stage.folder)
+        result: Result = self._results[stage.folder]
+        return result
+
+    def _run(self, stage: Stage[Result], folder: Path) -> Result:
+        turns = nullcontext() if stage.together else self.fabric.rank_zero_first()
+        with self._timed(folder) as save, turns, self._steps(stage.title) as progress:
+            saved = time.perf_counter()
+
+            def advance(done: int, total: int, remark: str = "") -> None:
+                # Now and then, for a stage that is killed: a later call counts on.
+                nonlocal saved
+                progress(done, total, remark)
+                if time.perf_counter() - saved > _SAVE_EVERY_S:
+                    save()
+                    saved = time.perf_counter()
+
+            return stage.run(folder, advance)
+
+    @contextmanager
+    def _timed(self, folder: Path) -> Iterator[Callable[[], None]]:
+        """Adds the time within it to what was spent on a folder; yields what saves it so far."""
+        before, started = _seconds_spent(folder), time.perf_counter()
+
+        def save() -> None:
+            if self.fabric.is_global_zero and folder.exists():
+                total = before + time.perf_counter() - started
+                write_atomically(folder / _SECONDS, json.dumps(total).encode())
+
+        try:
+            yield save
+        finally:
+            save()
+
+
+def _seconds_spent(folder: Path) -> float:
+    path = folder / _SECONDS
+    return float(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else 0.0
