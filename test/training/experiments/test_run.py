@@ -74,13 +74,13 @@ def test_the_report_is_one_page_with_what_the_run_found(result):
     assert headings == [
         "Scores",
         "Predictions",
-        "Are the probabilities honest?",
-        "The teacher",
-        "Images that taught",
-        "Who is adept at what",
+        "Probability calibration",
+        "Teacher",
+        "Selected images",
+        "Expert snapshots",
         "Training",
         "Data",
-        "What it cost",
+        "Training cost",
         "Provenance",
     ]
     for evaluation in (result.baseline, result.student):
@@ -175,8 +175,8 @@ def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):
     _, metadata = model_file.load(result.model)
     assert metadata.provenance["sweeps"] == 15
     page = result.report.read_text()
-    assert "5 sweeps without labels, or with labels that stay unread" in page
-    assert "The teacher" not in page
+    assert "5 sweeps without labels, or with labels that are not read" in page
+    assert "<h2>Teacher</h2>" not in page
 
 
 def test_labels_of_sweeps_that_serve_as_unlabelled_are_hidden(drive_cache, tmp_path):

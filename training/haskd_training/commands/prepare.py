@@ -76,5 +76,5 @@ def select(
     console.print(table(selection))
     with step("writing the report"):
         section = selection_section(opened, selection, out / "pictures")
-        write(Report("Images that teach", [section]), out / "report.html")
+        write(Report("Image selection", [section]), out / "report.html")
     console.print(f"report: {out / 'report.html'}")

@@ -201,11 +201,23 @@ def expertise(
     rows = []
     for c, name in enumerate(classes):
         expert, reason = _choose(int(seen[c]), lead[:, c], doubt[:, c], config, snapshots)
-        per_snapshot = (tuple(map(float, x[:, c])) for x in (whole, mean, deviation))
         rows.append(
-            ClassExpertise(name, int(seen[c]), *per_snapshot, float(of_mean[c]), expert, reason)
+            ClassExpertise(
+                name=name,
+                scans=int(seen[c]),
+                iou=_floats(whole[:, c]),
+                mean=_floats(mean[:, c]),
+                deviation=_floats(deviation[:, c]),
+                iou_of_mean=float(of_mean[c]),
+                expert=expert,
+                reason=reason,
+            )
         )
     return ExpertiseTable(tuple(snapshots), tuple(rows))
+
+
+def _floats(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(map(float, values))
 
 
 def _resampled_iou(counts: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -215,7 +227,9 @@ def _resampled_iou(counts: np.ndarray, draws: np.ndarray) -> np.ndarray:
     hits = draws @ np.diagonal(counts, axis1=1, axis2=2)
     true = draws @ counts.sum(2)
     union = true + draws @ counts.sum(1)[:, :classes] - hits
-    return np.divide(hits, union, out=np.full(hits.shape, np.nan), where=true > 0)
+    resampled = np.full(hits.shape, np.nan)
+    np.divide(hits, union, out=resampled, where=true > 0)
+    return resampled
 
 
 def _choose(

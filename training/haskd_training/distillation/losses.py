@@ -23,7 +23,7 @@ from torch import Tensor
 from haskd_ros.taxonomy import UNLABELLED
 
 
-def ramp(step: int, steps: int, share: float) -> float:
+def ramp(step: float, steps: float, share: float) -> float:
     """Weight 0..1 of distillation at `step` of `steps`: grows evenly over the first `share` (0..1)
     of them, then stays 1."""
     warm = share * steps
@@ -206,7 +206,8 @@ def adept_channel_distillation(
     certainty = -(torch.special.entr(p) + torch.special.entr(1 - p)).sum(0)
     agreement = (p * log_student + (1 - p) * _log_complement(log_student)).sum(0)
     by_class = (certainty - agreement) / max(len(p), 1)
-    return temperature**2 * (by_class @ experts.to(by_class.dtype)) / len(experts)
+    weighted: Tensor = by_class @ experts.to(by_class.dtype)
+    return temperature**2 * weighted / len(experts)
 
 
 def _log_complement(log_p: Tensor) -> Tensor:

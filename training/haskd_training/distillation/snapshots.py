@@ -40,7 +40,9 @@ def snapshot_logits(
 def mean_logits(logits: Tensor) -> Tensor:
     """Logarithm of the mean of K networks' probabilities: [K, N, C] -> [N, C]."""
     snapshots, points, _ = logits.shape
-    log_p = soften(logits.flatten(0, 1)).unflatten(0, (snapshots, points))
+    flat = soften(logits.flatten(0, 1))
+    # torch has no types for it.
+    log_p: Tensor = flat.unflatten(0, (snapshots, points))  # type: ignore[no-untyped-call]
     return log_p.logsumexp(0) - math.log(snapshots)
 
 

@@ -238,7 +238,10 @@ def _student_model(run: RowRun, images_of_test: bool) -> Path:
 
 def _bounds(config: MethodConfig) -> dict[str, Callable[[RowRun], ClassPredictor]]:
     """Predictors by the row's name."""
-    bounds = {"SWA of the snapshots": _averaged, "ensemble of the snapshots": _ensemble}
+    bounds: dict[str, Callable[[RowRun], ClassPredictor]] = {
+        "SWA of the snapshots": _averaged,
+        "ensemble of the snapshots": _ensemble,
+    }
     if config.student.loop.average:
         bounds["EMA of the weights"] = _running_average
     if config.distillation.teacher != "none":

@@ -97,7 +97,9 @@ def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig
 
 def _compared(scores: Mapping[str, Scores], config: AblationConfig) -> dict[str, Sequence[str]]:
     """Rows that other rows than labels alone are compared with too, and those others."""
-    compared = {method: list(scores) for method in METHODS if method in scores}
+    compared: dict[str, Sequence[str]] = {
+        method: list(scores) for method in METHODS if method in scores
+    }
     teachers = [teacher_shown(strategy) for strategy in config.strategies]
     own = teacher_shown(config.method.selection.strategy)
     return compared | ({own: teachers} if own in teachers else {})
@@ -167,7 +169,7 @@ def _student(scores: Mapping[str, Scores], split: Split) -> dict[str, Any] | Non
     method = next((name for name in METHODS if name in scores), None)
     if method is None:
         return None
-    models = {name: scores[name].model() for name in (LABELS, method)}
+    models = {name: path for name in (LABELS, method) if (path := scores[name].model()) is not None}
     spread = np.linspace(0, len(split.test) - 1, min(TIMED, len(split.test))).round().astype(int)
     clouds = [split.sweep(split.test[number]).points for number in spread]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -92,8 +92,6 @@ def demo(
         InputError: of any of the steps.
     """
     config = config or load_demo_settings()
-    if bag is not None and labels is None:
-        raise InputError("a bag of your own needs its label map too: LABELS=path or a shipped name")
     work = out / ("simulated" if bag is None else bag.resolve().name)
     if bag is None:
         bag, labels = work / "bag", "simulation"
@@ -101,7 +99,11 @@ def demo(
         if not bag.exists():
             with steps("simulating a drive") as progress:
                 simulate(bag, simulation, progress)
+    elif labels is None:
+        raise InputError("a bag of your own needs its label map too: LABELS=path or a shipped name")
     result = run([bag], work / "run", labels, config, steps)
+    if result is None:
+        raise InputError("the demo runs in one process, without torchrun")
     cache = result.caches[0]
     with steps("playing held-out sweeps to the node"):
         shown = _held_out(bag, cache, result.split, config.prepare)

@@ -101,10 +101,14 @@ def run(
     config = config.model_copy(update={"student": student})
     check_labels([*bags, *test], labels, config.prepare)
     with make_fabric(student.loop, out).rank_zero_first():
-        prepared, learned = prepare_all(bags, labels, out, config.prepare, steps)
-        silent, more = prepare_all(unlabelled, None, out, config.prepare, steps)
-        held, seen = prepare_all(test, labels, out, config.prepare, steps)
-    split = make_split(prepared, student.split, unlabelled=silent, test=held)
+        labelled_caches, labelled_reports = prepare_all(bags, labels, out, config.prepare, steps)
+        unlabelled_caches, unlabelled_reports = prepare_all(
+            unlabelled, None, out, config.prepare, steps
+        )
+        test_caches, test_reports = prepare_all(test, labels, out, config.prepare, steps)
+    split = make_split(
+        labelled_caches, student.split, unlabelled=unlabelled_caches, test=test_caches
+    )
     check(split, config)
     runner = StageRunner(out / "stages", make_fabric(student.loop, out / "stages"), steps)
     method = run_method(runner, split, config, attribution)
@@ -116,20 +120,36 @@ def run(
     with steps("calibrating probabilities"):
         calibration = calibrate(model, split.caches, split.calibration, device)
     refs = split.test or split.validation
-    scores = []
-    for title, path in (("labels alone", method.baseline.model), ("the student", model)):
-        with steps(f"scoring {title}") as progress:
-            scores.append(evaluate_sweeps(path, split, refs, device, progress))
+    with steps("scoring labels alone") as progress:
+        baseline_scores = evaluate_sweeps(method.baseline.model, split, refs, device, progress)
+    with steps("scoring the student") as progress:
+        student_scores = evaluate_sweeps(model, split, refs, device, progress)
     with steps("scoring probabilities") as progress:
-        honesty = reliabilities(model, split, refs, device, progress)
-    reports = [*learned, *more, *seen]
+        uncalibrated, calibrated = reliabilities(model, split, refs, device, progress)
     findings = RunFindings(
-        method, reports, refs, *scores, calibration, *honesty, model, device,
-        runner.fabric.world_size,
-    )  # fmt: skip
+        method=method,
+        prepared=[*labelled_reports, *unlabelled_reports, *test_reports],
+        refs=refs,
+        baseline=baseline_scores,
+        student=student_scores,
+        calibration=calibration,
+        uncalibrated=uncalibrated,
+        calibrated=calibrated,
+        model=model,
+        device=device,
+        processes=runner.fabric.world_size,
+    )
     with steps("writing the report"):
         write_report(findings, out / REPORT, out / PICTURES)
-    return RunResult(model, out / REPORT, prepared, split, *scores, calibration)
+    return RunResult(
+        model=model,
+        report=out / REPORT,
+        caches=labelled_caches,
+        split=split,
+        baseline=baseline_scores,
+        student=student_scores,
+        calibration=calibration,
+    )
 
 
 def score_table(result: RunResult) -> Table:

@@ -10,7 +10,7 @@ from haskd_training.distillation.config import DistillationConfig
 from haskd_training.distillation.expertise import ExpertiseConfig
 from haskd_training.distillation.teacher import TeacherConfig
 from haskd_training.images.candidates import SelectionConfig
-from haskd_training.images.features import EncoderConfig
+from haskd_training.images.encoder import EncoderConfig
 from haskd_training.learning.student import StudentConfig
 
 

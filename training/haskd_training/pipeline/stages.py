@@ -38,8 +38,8 @@ from haskd_training.distillation.teacher import (
     train_teacher,
 )
 from haskd_training.images.candidates import SelectionConfig
+from haskd_training.images.encoder import EncoderConfig
 from haskd_training.images.features import (
-    EncoderConfig,
     ImageFeatures,
     feature_inputs,
     image_features,

@@ -105,7 +105,8 @@ def segmentation(
 
 
 def _scatter(axes: Axes, xy: np.ndarray, colors: np.ndarray, size: np.ndarray | float) -> None:
-    axes.scatter(*xy.T, s=size, c=colors / 255, marker="o", linewidths=0, rasterized=True)
+    x, y = xy.T
+    axes.scatter(x, y, s=size, c=colors / 255, marker="o", linewidths=0, rasterized=True)
     axes.set_facecolor("#101418")
     axes.set_axis_off()
 

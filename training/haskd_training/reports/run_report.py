@@ -28,7 +28,7 @@ from haskd_training.metrics.confusion import (
 )
 from haskd_training.pipeline.method import MethodResult
 from haskd_training.reports import plots
-from haskd_training.reports.html_page import Picture, Report, Section, Table, write
+from haskd_training.reports.html_page import Cell, Picture, Report, Section, Table, write
 from haskd_training.reports.stage_sections import (
     cost_section,
     data_section,
@@ -53,7 +53,8 @@ class RunFindings:
         refs: the sweeps that were scored: those for tests, or for validation where none are.
         baseline, student: scores on them.
         calibration: the temperature that was fitted.
-        before, after: the student's probabilities on `refs`, at temperature 1 and at that one.
+        uncalibrated, calibrated: the student's probabilities on `refs`, at temperature 1 and at
+            the fitted one.
         model: the model file that is handed out.
         device: to predict on.
         processes: that trained together.
@@ -65,8 +66,8 @@ class RunFindings:
     baseline: Evaluation
     student: Evaluation
     calibration: Calibration
-    before: Reliability
-    after: Reliability
+    uncalibrated: Reliability
+    calibrated: Reliability
     model: Path
     device: torch.device
     processes: int
@@ -130,13 +131,13 @@ def _scores(findings: RunFindings, pictures: Path) -> Section:
     both = findings.baseline.counts, findings.student.counts
     before, after = map(iou, both)
     points = findings.student.counts.sum(1)
-    rows: list[list[Any]] = [
+    rows: list[list[Cell]] = [
         [name, int(n), *_change(a, b)]
         for name, n, a, b in zip(findings.student.taxonomy.names, points, before, after)
     ]
     rows.append(["mean (mIoU)", int(points.sum()), *_change(*map(mean_iou, both))])
     rows.append(["accuracy", int(points.sum()), *_change(*map(accuracy, both))])
-    by_range = [
+    by_range: list[list[Cell]] = [
         [f"{range_name(span)} m", int(a.sum()), *_change(mean_iou(a), mean_iou(b))]
         for span, a, b in zip(RANGES_M, findings.baseline.by_range, findings.student.by_range)
     ]
@@ -184,9 +185,9 @@ def _predictions(findings: RunFindings, folder: Path) -> Section:
 
 
 def _calibration(findings: RunFindings) -> Section:
-    fitted, before, after = findings.calibration, findings.before, findings.after
+    fitted, before, after = findings.calibration, findings.uncalibrated, findings.calibrated
     edges = np.linspace(0, 1, len(before.count) + 1)
-    rows = [
+    rows: list[list[Cell]] = [
         [
             f"{100 * low:.0f} to {100 * high:.0f} %",
             *(_reliability_cells(before, number) + _reliability_cells(after, number)),
@@ -195,7 +196,7 @@ def _calibration(findings: RunFindings) -> Section:
         if before.count[number] or after.count[number]
     ]
     return Section(
-        "Are the probabilities honest?",
+        "Probability calibration",
         f"The temperature {fitted.temperature:.2f} was fitted to {fitted.points:,} labelled points "
         f"of {len(findings.method.split.calibration)} calibration sweeps and is part of the model "
         f"file. On the {len(findings.refs)} scored sweeps it changes the expected calibration "
@@ -209,17 +210,17 @@ def _calibration(findings: RunFindings) -> Section:
                 ],
                 rows,
                 "Points by the probability of their class, before and after: mean probability and "
-                "share that is right, in %; alike where probabilities are honest",
+                "accuracy, in %; equal where probabilities are calibrated",
             )
         ],
     )
 
 
-def _reliability_cells(found: Reliability, number: int) -> list[Any]:
+def _reliability_cells(reliability: Reliability, number: int) -> list[Cell]:
     return [
-        int(found.count[number]),
-        percent(found.probability[number]),
-        percent(found.accuracy[number]),
+        int(reliability.count[number]),
+        percent(reliability.probability[number]),
+        percent(reliability.accuracy[number]),
     ]
 
 

@@ -17,13 +17,13 @@ from haskd_training.images.selection import Selection
 from haskd_training.learning.baseline import TrainingResult
 from haskd_training.pipeline.method import MethodResult
 from haskd_training.reports.contact_sheets import by_rank, contact_sheets, seen_share
-from haskd_training.reports.html_page import Picture, Section, Table
+from haskd_training.reports.html_page import Cell, Picture, Section, Table
 from haskd_training.reports.training_curves import draw_curves
 
 
 def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
     """Recordings, roles and classes."""
-    bags = [
+    bags: list[list[Cell]] = [
         [
             ", ".join(report.recordings),
             report.sweeps,
@@ -36,20 +36,20 @@ def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
     ]
     roles = ("train", "calibration", "validation", "test")
     counts = [split.class_counts(getattr(split, role)) for role in roles]
-    rows: list[list[Any]] = [
+    rows: list[list[Cell]] = [
         ["sweeps", *(len(getattr(split, role)) for role in roles)],
-        *([name, *map(int, row)] for name, row in zip(split.taxonomy.names, np.transpose(counts))),
+        *_class_rows(split.taxonomy.names, np.transpose(counts)),
     ]
     text = [
-        f"{len(split.unlabelled)} sweeps without labels, or with labels that stay unread, are at "
-        "hand for the teacher and the snapshots to explain to the student."
+        f"{len(split.unlabelled)} sweeps without labels, or with labels that are not read, are "
+        "distilled from the teacher and the snapshots."
         if split.unlabelled
         else ""
     ]
     if set(split.unlabelled) & {*split.calibration, *split.validation}:
         text.append(
             "Calibration and validation sweeps are among them: the temperature, and any score on "
-            "these sweeps, is better than it would be on a street that was never driven."
+            "these sweeps, is optimistic for a street that was never driven."
         )
     for report in prepared:
         text += [f"{', '.join(report.recordings)}: {warning}" for warning in report.warnings]
@@ -71,6 +71,10 @@ def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
     )  # fmt: skip
 
 
+def _class_rows(names: Sequence[str], counts: np.ndarray) -> list[list[Cell]]:
+    return [[name, *map(int, row)] for name, row in zip(names, counts)]
+
+
 def teacher_section(comparison: dict[str, Any]) -> Section:
     """Whether there is anything to distil; argument as of `TeacherResult`."""
     baseline, teacher = comparison["baseline"], comparison["teacher"]
@@ -88,7 +92,7 @@ def teacher_section(comparison: dict[str, Any]) -> Section:
         )
     else:
         verdict = "The teacher is better than the baseline where an image sees the points."
-    rows = [
+    rows: list[list[Cell]] = [
         [name, *map(percent, (before, after))]
         for name, before, after in zip(
             baseline["seen_iou"], baseline["seen_iou"].values(), teacher["seen_iou"].values()
@@ -97,7 +101,7 @@ def teacher_section(comparison: dict[str, Any]) -> Section:
     rows.append(["mIoU of these points", *map(percent, (before, after))])
     rows.append(["mIoU of all points", *map(percent, (baseline["miou"], teacher["miou"]))])
     return Section(
-        "The teacher",
+        "Teacher",
         f"{verdict}\n\nCompared on the calibration sweeps: {comparison['seen_points']:,} of "
         f"{comparison['points']:,} labelled points are seen by a chosen image.",
         [
@@ -118,34 +122,34 @@ def selection_section(caches: Sequence[Cache], selection: Selection, folder: Pat
         folder: for the sheets.
     """
     total = sum(selection.reasons.values())
-    rows = [
+    rows: list[list[Cell]] = [
         [reason, images, images / len(selection.sweeps)]
         for reason, images in sorted(selection.reasons.items(), key=lambda item: -item[1])
     ]
     rows.append(["all", total, total / len(selection.sweeps)])
-    ranks = [
+    ranks: list[list[Cell]] = [
         [f"no. {rank}", images, percent(gain), percent(covered)]
         for rank, images, gain, covered in by_rank(selection)
     ]
     sheets = contact_sheets(caches, selection, folder)
     return Section(
-        "Images that taught",
-        f"Chosen by {selection.config.strategy}, at most {selection.config.images} for each of "
-        f"{len(selection.sweeps)} sweeps; labels had no say in it. Together they show "
-        f"{percent(seen_share(selection)):.1f} % of a sweep's points. On the sheets the chosen "
-        "images stand above, by rank, with the points that they show in the colours of the "
-        "baseline's classes; below are some of the others, with the reason.",
+        "Selected images",
+        f"Selected by {selection.config.strategy}, at most {selection.config.images} for each of "
+        f"{len(selection.sweeps)} sweeps, without labels. Together they see "
+        f"{percent(seen_share(selection)):.1f} % of a sweep's points. On the contact sheets the "
+        "selected images are above, by rank, with the points that they see in the colours of the "
+        "baseline's predictions; below are some of the rejected ones, with the reason.",
         [
             Table(
                 ["candidates", "images", "a sweep"],
                 rows,
-                "What became of the candidates",
+                "Candidate images by outcome",
                 strong=frozenset({len(rows) - 1}),
             ),
             Table(
-                ["chosen", "images", "gain in %", "points seen so far in %"],
+                ["selected", "images", "gain in %", "points seen so far in %"],
                 ranks,
-                "What each further image adds, on average",
+                "Gain of each further image, on average",
             ),
         ],
         [Picture(sheet.path, sheet.caption) for sheet in sheets],
@@ -157,11 +161,11 @@ def snapshots_section(method: MethodResult, table: ExpertiseTable) -> Section:
     unlabelled = method.config.distillation.unlabelled and method.split.unlabelled
     loaded = table.owners(unlabelled=bool(unlabelled))
     return Section(
-        "Who is adept at what",
-        "Each snapshot of the training on labels, on the calibration sweeps. A class is taught by "
-        "the snapshot whose lead over the last one, less one standard deviation, is largest, if "
-        "that is above 0; otherwise by the mean of all. "
-        f"{len(loaded)} of {len(table.snapshots)} snapshots were loaded."
+        "Expert snapshots",
+        "Scores of each snapshot of the training on labels, on the calibration sweeps. A class's "
+        "expert is the snapshot with the largest IoU gain over the last one, less one standard "
+        "deviation, if that is above 0; otherwise the mean of all snapshots. "
+        f"{len(loaded)} of {len(table.snapshots)} snapshots are used."
         + (
             "\n\nThe experts were drawn at random instead (distillation.snapshots=random)."
             if method.config.distillation.snapshots == "random"
@@ -173,7 +177,7 @@ def snapshots_section(method: MethodResult, table: ExpertiseTable) -> Section:
                 table.score_rows(),
                 "IoU in % with its standard deviation over resamples of whole scans",
             ),
-            Table(["class", "taught by", "why"], table.choice_rows()),
+            Table(["class", "expert", "why"], table.choice_rows()),
         ],
     )
 
@@ -196,7 +200,7 @@ def training_section(method: MethodResult, folder: Path) -> Section:
         path = folder / f"curves-{number}.png"
         draw_curves(model.parent / "tensorboard", path)
         pictures.append(Picture(path, f"Training {title}."))
-    rows = [
+    rows: list[list[Cell]] = [
         [title, result.best_epoch, percent(result.validation_miou), result.seconds / 60]
         for title, _, result in trained
     ]
@@ -218,14 +222,14 @@ def cost_section(method: MethodResult) -> Section:
     """Computing by stage."""
     total = sum(cost.seconds for cost in method.costs)
     alone = next(cost.seconds for cost in method.costs if cost.stage == "baseline")
-    rows: list[list[Any]] = [
+    rows: list[list[Cell]] = [
         [cost.stage, cost.seconds / 60, cost.seconds / alone] for cost in method.costs
     ]
     rows.append(["all", total / 60, total / alone])
     return Section(
-        "What it cost",
-        "Computing of each stage, over all calls that worked on it; preparing bags and scoring are "
-        "not counted.",
+        "Training cost",
+        "Computing time of each stage, summed over all calls; preparing bags and scoring are not "
+        "counted.",
         [
             Table(
                 ["stage", "minutes", "of training on labels alone"],
