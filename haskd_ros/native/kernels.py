@@ -7,17 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from haskd_ros.native.build import library
-
-if TYPE_CHECKING:
-    from haskd_ros.sparse.finish import Finish
-    from haskd_ros.sparse.kernel_map import KernelMap
 
 # Weights of networks that infer, packed: the library and the version they were packed for.
 _packed = WeakIdKeyDictionary()
@@ -84,63 +79,78 @@ def thread_count() -> int:
     return -_own.get() or torch.get_num_threads()
 
 
-def _pairs(pairs: KernelMap) -> tuple[int, int, int, int]:
-    identity = len(pairs.sizes) // 2 if pairs.identity_centre else -1
-    starts = pairs.offset_starts
-    return pairs.sources.data_ptr(), pairs.targets.data_ptr(), starts.data_ptr(), identity
-
-
 def convolve(
     x: Tensor,
     weight: Tensor,
-    pairs: KernelMap,
-    finish: Finish,
-    beside: Tensor | None = None,
+    *,
+    sources: Tensor,
+    targets: Tensor,
+    offset_starts: Tensor,
+    identity_tap: int | None,
+    output_rows: int,
+    x_tail: Tensor | None = None,
+    bias: Tensor | None = None,
+    addend: Tensor | None = None,
+    addend_rows: Tensor | None = None,
+    relu: bool = False,
     keep_packed: bool = False,
     backward: bool = False,
     mirrored: bool = False,
 ) -> Tensor:
-    """Sparse convolution of x [U, I] with contiguous weight [O, k, k, k, I] -> [V, O].
+    """Sparse convolution with an epilogue: relu(conv(x) + bias + addend) [V, O].
+
+    Shapes are the caller's to check: a kernel reads memory where it is pointed to.
 
     Args:
-        x: its values lie side by side within a row.
-        finish: done to the result; its tensors are float32 on the CPU.
-        beside: [U, J] like x, the last J of the I channels; x then has the others alone.
+        x: [U, I]; the values of a row lie side by side, the rows may lie apart.
+        weight: [O, k, k, k, I], contiguous.
+        sources, targets: [P] int32, contiguous: which input row meets which output row, tap after
+            tap, the targets of a tap ascending.
+        offset_starts: [k^3 + 1] int64: where a tap's pairs begin, and the end of the last.
+        identity_tap: the tap under which row i meets row i, without pairs; None for none.
+        output_rows: V.
+        x_tail: [U, J] like x, the last J of the I channels; x then has the others alone.
+        bias: [O].
+        addend: [V, O], or [G, O] with `addend_rows`.
+        addend_rows: [V] int64, the row of the addend that each output row gets.
+        relu: whether the ReLU is to be taken.
         keep_packed: keep the weight as the kernel wants it for the next call, of bfloat16 where
             `bf16` asks for that; not backward.
         backward: x is a gradient [U, O] of an output, the result that of an input [V, I].
         mirrored: take the taps from the last to the first.
-
-    Raises:
-        ValueError: what `finish` adds is of another shape than the result.
     """
     outputs, inputs = weight.shape[0], weight.shape[-1]
-    y = x.new_empty(pairs.outputs, inputs if backward else outputs)
-    bias, added, rows = _tensors(finish, y)
+    y = x.new_empty(output_rows, inputs if backward else outputs)
+    bias, addend, addend_rows = (
+        None if t is None else t.contiguous() for t in (bias, addend, addend_rows)
+    )
     reduced = keep_packed and _bf16.get()
     packed = _packed_weight(weight, reduced) if keep_packed else None
     library().haskd_convolve(
         x.data_ptr(),
         len(x),
         x.stride(0),
-        address(beside),
-        0 if beside is None else beside.shape[1],
-        0 if beside is None else beside.stride(0),
+        address(x_tail),
+        0 if x_tail is None else x_tail.shape[1],
+        0 if x_tail is None else x_tail.stride(0),
         weight.data_ptr(),
         address(packed),
         outputs,
-        len(pairs.sizes),
+        len(offset_starts) - 1,
         inputs,
         backward,
         mirrored,
         reduced,
-        *_pairs(pairs),
+        sources.data_ptr(),
+        targets.data_ptr(),
+        offset_starts.data_ptr(),
+        -1 if identity_tap is None else identity_tap,
         y.data_ptr(),
         len(y),
         address(bias),
-        address(added),
-        address(rows),
-        finish.relu,
+        address(addend),
+        address(addend_rows),
+        relu,
         thread_count(),
     )
     return y
@@ -163,32 +173,30 @@ def _packed_weight(weight: Tensor, reduced: bool) -> Tensor | None:
     return packed
 
 
-def _tensors(finish: Finish, y: Tensor) -> list[Tensor | None]:
-    """Contiguous bias, added and which row of the latter each row of y gets, checked against y."""
-    bias, added, grouping = finish.bias, finish.added, finish.grouping
-    rows = None if added is None or grouping is None else grouping.group
-    groups = len(y) if rows is None else len(grouping.starts)
-    if bias is not None and bias.shape != y.shape[1:]:
-        raise ValueError(f"the bias is {tuple(bias.shape)}, not ({y.shape[1]},)")
-    if added is not None and added.shape != (groups, y.shape[1]):
-        raise ValueError(f"added is {tuple(added.shape)}, not ({groups}, {y.shape[1]})")
-    if rows is not None and len(rows) != len(y):
-        raise ValueError(f"{len(rows)} rows are grouped, not {len(y)}")
-    return [None if t is None else t.contiguous() for t in (bias, added, rows)]
-
-
-def weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+def weight_gradient(
+    x: Tensor,
+    gradient: Tensor,
+    weight: Tensor,
+    *,
+    sources: Tensor,
+    targets: Tensor,
+    offset_starts: Tensor,
+    identity_tap: int | None,
+) -> Tensor:
     """Gradient of a convolution's weight [O, k, k, k, I] from its contiguous x [U, I] and the
-    contiguous gradient [V, O] of its result."""
+    contiguous gradient [V, O] of its result; the other arguments as of `convolve`."""
     result = torch.empty_like(weight)
     library().haskd_weight_gradient(
         x.data_ptr(),
         x.shape[1],
         gradient.data_ptr(),
         gradient.shape[1],
-        len(pairs.sizes),
-        *_pairs(pairs),
-        pairs.outputs,
+        len(offset_starts) - 1,
+        sources.data_ptr(),
+        targets.data_ptr(),
+        offset_starts.data_ptr(),
+        -1 if identity_tap is None else identity_tap,
+        len(gradient),
         result.data_ptr(),
         thread_count(),
     )

@@ -52,6 +52,11 @@ class KernelMap:
         counts = torch.bincount(self.targets, minlength=self.outputs)
         return bags, (counts.cumsum(0) - counts).int()
 
+    @property
+    def identity_tap(self) -> int | None:
+        """The tap under which each row meets itself."""
+        return len(self.sizes) // 2 if self.identity_centre else None
+
     @cached_property
     def offset_starts(self) -> Tensor:
         """[K + 1] int64 on the CPU: where an offset's pairs begin, and the end of the last."""
