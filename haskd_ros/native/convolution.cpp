@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "arguments.h"
 #include "lanes.h"
 #include "threads.h"
 #include "tiles.h"
@@ -302,33 +303,26 @@ int64_t haskd_pack(const float* weight, int64_t outputs, int taps, int64_t input
     return bf16 ? as(Pair{}) : as(0.0f);
 }
 
-// y [rows, outputs] = convolution of x [x_rows, inputs] with weight [outputs, taps, inputs], and
-// what follows it; backward, the gradient of x [rows, inputs] from that of y [x_rows, outputs]. The
-// last `more_inputs` columns of x stand in a matrix of their own, `more`; rows of the two lie so
-// many floats apart. packed: the weight by haskd_pack, or null. bf16: products of numbers rounded
-// to that.
-void haskd_convolve(const float* x, int64_t x_rows, int64_t x_step, const float* more,
-                    int64_t more_inputs, int64_t more_step, const float* weight,
-                    const void* packed, int64_t outputs, int taps, int64_t inputs, int backward,
-                    int mirrored, int bf16, const int32_t* sources, const int32_t* targets,
-                    const int64_t* starts, int identity, float* y, int64_t rows, const float* bias,
-                    const float* added, const int64_t* added_rows, int relu, int threads) {
-    const int64_t from = backward ? outputs : inputs, to = backward ? inputs : outputs;
-    const Features<float> features{
-        {x, more_inputs ? more : x}, {from - more_inputs, more_inputs}, {x_step, more_step}};
-    const Pairs map{taps, sources, targets, starts, identity};
-    const Finish finish(bias, added, added_rows, relu != 0, to);
+// Convolution of x with the weight into y, and its epilogue.
+void haskd_convolve(const ConvolveArguments* arguments) {
+    const ConvolveArguments& a = *arguments;
+    const int64_t from = a.backward ? a.outputs : a.inputs, to = a.backward ? a.inputs : a.outputs;
+    const Features<float> features{{a.x, a.tail_inputs ? a.x_tail : a.x},
+                                   {from - a.tail_inputs, a.tail_inputs},
+                                   {a.x_stride, a.tail_stride}};
+    const Pairs map{a.taps, a.sources, a.targets, a.tap_offsets, a.identity_tap};
+    const Finish finish(a.bias, a.addend, a.addend_rows, a.relu != 0, to);
     const auto run = [&](const auto& rows_of_x, auto number) {
         Numbers<decltype(number)> here;
-        const auto* ready = packed_weight(packed, here, weight, outputs, taps, inputs, backward,
-                                          mirrored, threads);
-        convolve(rows_of_x, ready, map, y, rows, to, finish, threads);
+        const auto* ready = packed_weight(a.packed, here, a.weight, a.outputs, a.taps, a.inputs,
+                                          a.backward, a.mirrored, a.threads);
+        convolve(rows_of_x, ready, map, a.y, a.y_rows, to, finish, a.threads);
     };
-    if (!bf16) {
+    if (!a.bf16) {
         run(features, 0.0f);
         return;
     }
-    const Numbers<Pair> pairs = in_pairs(features, x_rows, threads);
+    const Numbers<Pair> pairs = in_pairs(features, a.x_rows, a.threads);
     const int64_t step = ceil_div(from, 2);
     run(Features<Pair>{{pairs.get(), pairs.get()}, {step, 0}, {step, step}}, Pair{});
 }

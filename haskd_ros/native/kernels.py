@@ -1,82 +1,29 @@
-"""When the compiled kernels are used, and those over features as functions of tensors;
-`voxel_kernels` has those over points and voxels. Each has its twin in plain torch, which says what
-it computes; results agree to rounding and are the same for any number of threads."""
+"""Compiled kernels over features, as functions of tensors; `voxel_kernels` has those over points
+and voxels.
+
+`dispatch.usable` says whether they can be used. Shapes and types are the caller's to check: a
+kernel reads memory where it is pointed to. Each has its twin in plain torch, which says what it
+computes; results agree to rounding and are the same for any number of threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+import ctypes
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from haskd_ros.native.build import library
+from haskd_ros.native.arguments import (
+    ConvolveArguments,
+    NormBackwardArguments,
+    WeightGradientArguments,
+)
+from haskd_ros.native.dispatch import in_bf16, thread_count
+from haskd_ros.native.library import library
 
 # Weights of networks that infer, packed: the library and the version they were packed for.
 _packed = WeakIdKeyDictionary()
-_plain: ContextVar[bool] = ContextVar("plain", default=False)
-_own: ContextVar[int] = ContextVar("own", default=0)
-_bf16: ContextVar[bool] = ContextVar("bf16", default=False)
-
-
-def usable(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> bool:
-    """Whether these tensors can go through the compiled kernels that take `dtype`."""
-    if _plain.get() or torch.is_autocast_enabled("cpu"):
-        return False
-    if any(t.device.type != "cpu" or t.dtype != dtype for t in tensors):
-        return False
-    return library() is not None
-
-
-@contextmanager
-def _within(variable: ContextVar[bool]) -> Iterator[None]:
-    token = variable.set(True)
-    try:
-        yield
-    finally:
-        variable.reset(token)
-
-
-def plain_torch() -> AbstractContextManager[None]:
-    """Within it plain torch does the work: to compare the two."""
-    return _within(_plain)
-
-
-@contextmanager
-def own_threads() -> Iterator[None]:
-    """Within it the kernels work on threads of their own, as many as torch has, and torch itself on
-    one: for work in which torch has little to do. Elsewhere they share torch's threads."""
-    if _own.get():
-        # Torch is on one thread already: that says nothing about how many the kernels may have.
-        yield
-        return
-    threads = torch.get_num_threads()
-    token = _own.set(threads)
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        _own.reset(token)
-
-
-def bf16() -> AbstractContextManager[None]:
-    """Within it convolutions that nothing has to be differentiated through multiply numbers of
-    bfloat16 and add the products up in float32. Linear layers, which see a point's own coordinates
-    and give its scores, and all that lies between layers stay float32."""
-    return _within(_bf16)
-
-
-def bf16_pays() -> bool:
-    """Whether this CPU multiplies bfloat16 faster than float32, by the compiled kernels."""
-    return usable() and bool(library().haskd_bf16_pays())
-
-
-def thread_count() -> int:
-    """As the kernels take it: below 0 where the threads are their own."""
-    return -_own.get() or torch.get_num_threads()
 
 
 def convolve(
@@ -85,7 +32,7 @@ def convolve(
     *,
     sources: Tensor,
     targets: Tensor,
-    offset_starts: Tensor,
+    tap_offsets: Tensor,
     identity_tap: int | None,
     output_rows: int,
     x_tail: Tensor | None = None,
@@ -99,14 +46,12 @@ def convolve(
 ) -> Tensor:
     """Sparse convolution with an epilogue: relu(conv(x) + bias + addend) [V, O].
 
-    Shapes are the caller's to check: a kernel reads memory where it is pointed to.
-
     Args:
         x: [U, I]; the values of a row lie side by side, the rows may lie apart.
         weight: [O, k, k, k, I], contiguous.
         sources, targets: [P] int32, contiguous: which input row meets which output row, tap after
             tap, the targets of a tap ascending.
-        offset_starts: [k^3 + 1] int64: where a tap's pairs begin, and the end of the last.
+        tap_offsets: [k^3 + 1] int64: where a tap's pairs begin, and the end of the last.
         identity_tap: the tap under which row i meets row i, without pairs; None for none.
         output_rows: V.
         x_tail: [U, J] like x, the last J of the I channels; x then has the others alone.
@@ -124,35 +69,36 @@ def convolve(
     bias, addend, addend_rows = (
         None if t is None else t.contiguous() for t in (bias, addend, addend_rows)
     )
-    reduced = keep_packed and _bf16.get()
+    reduced = keep_packed and in_bf16()
     packed = _packed_weight(weight, reduced) if keep_packed else None
-    library().haskd_convolve(
-        x.data_ptr(),
-        len(x),
-        x.stride(0),
-        address(x_tail),
-        0 if x_tail is None else x_tail.shape[1],
-        0 if x_tail is None else x_tail.stride(0),
-        weight.data_ptr(),
-        address(packed),
-        outputs,
-        len(offset_starts) - 1,
-        inputs,
-        backward,
-        mirrored,
-        reduced,
-        sources.data_ptr(),
-        targets.data_ptr(),
-        offset_starts.data_ptr(),
-        -1 if identity_tap is None else identity_tap,
-        y.data_ptr(),
-        len(y),
-        address(bias),
-        address(addend),
-        address(addend_rows),
-        relu,
-        thread_count(),
+    arguments = ConvolveArguments(
+        x=x.data_ptr(),
+        x_rows=len(x),
+        x_stride=x.stride(0),
+        weight=weight.data_ptr(),
+        packed=address(packed),
+        outputs=outputs,
+        inputs=inputs,
+        sources=sources.data_ptr(),
+        targets=targets.data_ptr(),
+        tap_offsets=tap_offsets.data_ptr(),
+        taps=len(tap_offsets) - 1,
+        identity_tap=-1 if identity_tap is None else identity_tap,
+        y=y.data_ptr(),
+        y_rows=output_rows,
+        bias=address(bias),
+        addend=address(addend),
+        addend_rows=address(addend_rows),
+        relu=relu,
+        backward=backward,
+        mirrored=mirrored,
+        bf16=reduced,
+        threads=thread_count(),
     )
+    if x_tail is not None:
+        arguments.x_tail = x_tail.data_ptr()
+        arguments.tail_inputs, arguments.tail_stride = x_tail.shape[1], x_tail.stride(0)
+    library().haskd_convolve(ctypes.byref(arguments))
     return y
 
 
@@ -180,26 +126,27 @@ def weight_gradient(
     *,
     sources: Tensor,
     targets: Tensor,
-    offset_starts: Tensor,
+    tap_offsets: Tensor,
     identity_tap: int | None,
 ) -> Tensor:
     """Gradient of a convolution's weight [O, k, k, k, I] from its contiguous x [U, I] and the
     contiguous gradient [V, O] of its result; the other arguments as of `convolve`."""
     result = torch.empty_like(weight)
-    library().haskd_weight_gradient(
-        x.data_ptr(),
-        x.shape[1],
-        gradient.data_ptr(),
-        gradient.shape[1],
-        len(offset_starts) - 1,
-        sources.data_ptr(),
-        targets.data_ptr(),
-        offset_starts.data_ptr(),
-        -1 if identity_tap is None else identity_tap,
-        len(gradient),
-        result.data_ptr(),
-        thread_count(),
+    arguments = WeightGradientArguments(
+        x=x.data_ptr(),
+        inputs=x.shape[1],
+        y_gradient=gradient.data_ptr(),
+        y_rows=len(gradient),
+        outputs=gradient.shape[1],
+        sources=sources.data_ptr(),
+        targets=targets.data_ptr(),
+        tap_offsets=tap_offsets.data_ptr(),
+        taps=len(tap_offsets) - 1,
+        identity_tap=-1 if identity_tap is None else identity_tap,
+        gradient=result.data_ptr(),
+        threads=thread_count(),
     )
+    library().haskd_weight_gradient(ctypes.byref(arguments))
     return result
 
 
@@ -253,20 +200,22 @@ def norm_backward(
     x_gradient = torch.empty_like(x)
     added_gradient = torch.empty_like(x) if added else None
     of_weight, of_bias = x.new_empty(2, x.shape[1]).unbind(0)
-    library().haskd_norm_backward(
-        gradient.data_ptr(),
-        x.data_ptr(),
-        address(y),
-        *x.shape,
-        mean.data_ptr(),
-        inverse_std.data_ptr(),
-        weight.data_ptr(),
-        x_gradient.data_ptr(),
-        of_weight.data_ptr(),
-        of_bias.data_ptr(),
-        address(added_gradient),
-        thread_count(),
+    arguments = NormBackwardArguments(
+        y_gradient=gradient.data_ptr(),
+        x=x.data_ptr(),
+        y=address(y),
+        rows=x.shape[0],
+        columns=x.shape[1],
+        mean=mean.data_ptr(),
+        inverse_std=inverse_std.data_ptr(),
+        weight=weight.data_ptr(),
+        x_gradient=x_gradient.data_ptr(),
+        weight_gradient=of_weight.data_ptr(),
+        bias_gradient=of_bias.data_ptr(),
+        addend_gradient=address(added_gradient),
+        threads=thread_count(),
     )
+    library().haskd_norm_backward(ctypes.byref(arguments))
     return x_gradient, of_weight, of_bias, added_gradient
 
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "arguments.h"
 #include "lanes.h"
 #include "threads.h"
 
@@ -84,31 +85,29 @@ void haskd_affine(const float* x, int64_t rows, int64_t columns, const float* sc
     });
 }
 
-// From the gradient g of y = norm(x) (+ added) (cut off at 0): the gradient g_x of x, those of the
-// norm's weight and bias [columns], and that of what was added, g where y > 0.
-// y null: nothing was cut off. g_added null: not asked for.
-void haskd_norm_backward(const float* g, const float* x, const float* y, int64_t rows,
-                         int64_t columns, const float* mean, const float* inverse_std,
-                         const float* weight, float* g_x, float* g_weight, float* g_bias,
-                         float* g_added, int threads) {
+// From the gradient of y = norm(x) (+ addend) (cut off at 0): those of x, of the norm's weight and
+// bias, and of the addend, which is that of y where y > 0.
+void haskd_norm_backward(const NormBackwardArguments* arguments) {
+    const NormBackwardArguments& a = *arguments;
+    const int64_t rows = a.rows, columns = a.columns;
     const int64_t blocks = ceil_div(rows, BLOCK_ROWS);
     std::vector<float> partial(blocks * columns * 2);  // sums of g and of g (x - mean)
-    share_rows(rows, BLOCK_ROWS, threads, [&](int64_t block, int64_t first, int64_t last) {
+    share_rows(rows, BLOCK_ROWS, a.threads, [&](int64_t block, int64_t first, int64_t last) {
         float* to = partial.data() + block * columns * 2;
         by_columns(columns, [&](int64_t c, auto zero) {
             using T = decltype(zero);
-            const T middle = read<T>(mean + c);
+            const T mean = read<T>(a.mean + c);
             const int64_t start = first * columns + c;
-            const auto cut = [&](int64_t at) {
-                const T value = read<T>(g + at);
-                return y ? where_positive(value, read<T>(y + at)) : value;
+            const auto gradient = [&](int64_t at) {
+                const T value = read<T>(a.y_gradient + at);
+                return a.y ? where_positive(value, read<T>(a.y + at)) : value;
             };
             write(to + c, sum_rows<T>(last - first, [&](int64_t r) {
-                return cut(start + r * columns);
+                return gradient(start + r * columns);
             }));
             write(to + columns + c, sum_rows<T>(last - first, [&](int64_t r) {
                 const int64_t at = start + r * columns;
-                return cut(at) * (read<T>(x + at) - middle);
+                return gradient(at) * (read<T>(a.x + at) - mean);
             }));
         });
     });
@@ -117,23 +116,24 @@ void haskd_norm_backward(const float* g, const float* x, const float* y, int64_t
         for (int64_t i = 0; i < columns * 2; ++i) sums[i] += partial[block * columns * 2 + i];
     std::vector<float> factor(columns), slope(columns), offset(columns);
     for (int64_t c = 0; c < columns; ++c) {
-        const double bias = sums[c], scaled = sums[columns + c] * inverse_std[c];
-        g_bias[c] = static_cast<float>(bias);
-        g_weight[c] = static_cast<float>(scaled);
-        factor[c] = inverse_std[c] * weight[c];
+        const double bias = sums[c], scaled = sums[columns + c] * a.inverse_std[c];
+        a.bias_gradient[c] = static_cast<float>(bias);
+        a.weight_gradient[c] = static_cast<float>(scaled);
+        factor[c] = a.inverse_std[c] * a.weight[c];
         offset[c] = static_cast<float>(bias / rows);
-        slope[c] = static_cast<float>(scaled * inverse_std[c] / rows);
+        slope[c] = static_cast<float>(scaled * a.inverse_std[c] / rows);
     }
-    share_rows(rows, BLOCK_ROWS, threads, [&](int64_t, int64_t first, int64_t last) {
+    share_rows(rows, BLOCK_ROWS, a.threads, [&](int64_t, int64_t first, int64_t last) {
         by_columns(columns, [&](int64_t c, auto zero) {
             using T = decltype(zero);
-            const T middle = read<T>(mean + c), times = read<T>(factor.data() + c);
+            const T mean = read<T>(a.mean + c), scale = read<T>(factor.data() + c);
             const T less = read<T>(offset.data() + c), tilt = read<T>(slope.data() + c);
             for (int64_t at = first * columns + c; at < last * columns; at += columns) {
-                T value = read<T>(g + at);
-                if (y) value = where_positive(value, read<T>(y + at));
-                if (g_added) write(g_added + at, value);
-                write(g_x + at, times * (value - less - (read<T>(x + at) - middle) * tilt));
+                T value = read<T>(a.y_gradient + at);
+                if (a.y) value = where_positive(value, read<T>(a.y + at));
+                if (a.addend_gradient) write(a.addend_gradient + at, value);
+                const T deviation = read<T>(a.x + at) - mean;
+                write(a.x_gradient + at, scale * (value - less - deviation * tilt));
             }
         });
     });

@@ -1,5 +1,5 @@
 """Compiled kernels for where points and voxels are, as functions of arrays and tensors; see
-`kernels`, which says when they can be used."""
+`kernels`, of which the same holds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from haskd_ros.native import kernels
+from haskd_ros.native.dispatch import thread_count
+from haskd_ros.native.kernels import address
+from haskd_ros.native.library import library
 
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
@@ -31,7 +33,7 @@ def choose(
     """
     chosen = np.empty((len(points), 4), np.float32)
     usable = np.empty(len(points), np.bool_)
-    count = kernels.library().haskd_choose(
+    count = library().haskd_choose(
         points.ctypes.data,
         len(points),
         points.strides[0],
@@ -57,15 +59,15 @@ def voxel_keys(
     """
     keys = torch.empty(len(points), dtype=torch.int64)
     offset = points.new_empty(len(points), 3)
-    reach = kernels.library().haskd_voxel_keys(
+    reach = library().haskd_voxel_keys(
         points.data_ptr(),
-        kernels.address(batch),
+        address(batch),
         len(points),
         voxel_size,
         field_bits,
         keys.data_ptr(),
         offset.data_ptr(),
-        kernels.thread_count(),
+        thread_count(),
     )
     return keys, offset, reach
 
@@ -77,7 +79,7 @@ def group(keys: Tensor, field_bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor
     keys = keys.contiguous()
     unique, of_row = torch.empty_like(keys), torch.empty_like(keys)
     order, starts = torch.empty(2, len(keys), dtype=torch.int32).unbind(0)
-    groups = kernels.library().haskd_group(
+    groups = library().haskd_group(
         keys.data_ptr(),
         len(keys),
         field_bits,
@@ -96,14 +98,14 @@ def submanifold_pairs(keys: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, tu
     keys = keys.contiguous()
     sources, targets = torch.empty(2, 26 * len(keys), dtype=torch.int32).unbind(0)
     sizes = torch.empty(27, dtype=torch.int64)
-    pairs = kernels.library().haskd_submanifold_pairs(
+    pairs = library().haskd_submanifold_pairs(
         keys.data_ptr(),
         len(keys),
         columns.data_ptr(),
         sources.data_ptr(),
         targets.data_ptr(),
         sizes.data_ptr(),
-        kernels.thread_count(),
+        thread_count(),
     )
     return sources[:pairs], targets[:pairs], tuple(sizes.tolist())
 
@@ -115,7 +117,7 @@ def by_octant(keys: Tensor, parent: Tensor, field_bits: int) -> tuple[Tensor, Te
     keys, parent = keys.contiguous(), parent.contiguous()
     fine, coarse = torch.empty(2, len(keys), dtype=torch.int32).unbind(0)
     sizes = torch.empty(8, dtype=torch.int64)
-    kernels.library().haskd_by_octant(
+    library().haskd_by_octant(
         keys.data_ptr(),
         parent.data_ptr(),
         len(keys),

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from haskd_ros.native import kernels
+from haskd_ros.native import dispatch, kernels
 from haskd_ros.sparse.finish import NOTHING, Finish
 from haskd_ros.sparse.kernel_map import CENTRE, KernelMap, identity_map
 from haskd_ros.sparse.voxels import bag_sum
@@ -114,7 +114,7 @@ def _convolve(
         weight,
         sources=pairs.sources,
         targets=pairs.targets,
-        offset_starts=pairs.offset_starts,
+        tap_offsets=pairs.tap_offsets,
         identity_tap=pairs.identity_tap,
         output_rows=pairs.outputs,
         x_tail=x_tail,
@@ -151,7 +151,7 @@ class _CompiledConvolution(torch.autograd.Function):
                 weight,
                 sources=ctx.pairs.sources,
                 targets=ctx.pairs.targets,
-                offset_starts=ctx.pairs.offset_starts,
+                tap_offsets=ctx.pairs.tap_offsets,
                 identity_tap=ctx.pairs.identity_tap,
             )
         return x_gradient, weight_gradient, None, None
@@ -204,7 +204,7 @@ def convolve(
     x = x if isinstance(x, tuple) else (x,)
     _check(x, adjoint.outputs, weight)
     finish.check(pairs.outputs, weight.shape[0])
-    if kernels.usable(*x, weight, *finish.tensors):
+    if dispatch.usable(*x, weight, *finish.tensors):
         return _compiled(x, weight, pairs, adjoint, finish)
     x = _side_by_side(x)
     outputs, inputs = weight.shape[0], weight.shape[-1]
@@ -221,7 +221,7 @@ def multiply(x: Features, weight: Tensor, finish: Finish = NOTHING) -> Tensor:
     x = x if isinstance(x, tuple) else (x,)
     _check(x, len(x[0]), weight)
     finish.check(len(x[0]), weight.shape[0])
-    if not kernels.usable(*x, weight, *finish.tensors):
+    if not dispatch.usable(*x, weight, *finish.tensors):
         return finish(F.linear(_side_by_side(x), weight))
     # A convolution with a kernel of one tap.
     pairs = identity_map(len(x[0]))

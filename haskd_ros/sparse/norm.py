@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from haskd_ros.native import kernels
+from haskd_ros.native import dispatch, kernels
 
 
 class _CompiledNorm(torch.autograd.Function):
@@ -71,5 +71,5 @@ def _compiled(x: Tensor, norm: nn.Module, added: Tensor | None) -> bool:
         return False
     rows_fit = x.dim() == 2 and len(x) > 1 and x.shape[1] == norm.num_features
     if added is None:
-        return rows_fit and kernels.usable(x, norm.weight)
-    return rows_fit and added.shape == x.shape and kernels.usable(x, added, norm.weight)
+        return rows_fit and dispatch.usable(x, norm.weight)
+    return rows_fit and added.shape == x.shape and dispatch.usable(x, added, norm.weight)
