@@ -152,7 +152,9 @@ class Segmenter:
         if points.shape[1] == 3 and rule.required:
             raise InputError("this model requires intensity and the cloud has none")
         if dispatch.usable() and (points.strides[1] == points.itemsize or not len(points)):
-            return voxel_kernels.choose(points, 1 / rule.scale, rule.mean, min_range, max_range)
+            return voxel_kernels.valid_points(
+                points, 1 / rule.scale, rule.mean, min_range, max_range
+            )
         scaled = np.empty((len(points), 4), np.float32)
         scaled[:, :3] = points[:, :3]
         # Bytes that are no numbers are no reason to warn: such points get no label.
@@ -195,7 +197,7 @@ def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor
     """
     if dispatch.usable(logits) and logits.shape[1] <= 256:
         with dispatch.own_threads():
-            return kernels.classify(logits.contiguous(), temperature)
+            return kernels.softmax_statistics(logits.contiguous(), temperature)
     log_p = torch.log_softmax(logits / temperature, 1)
     p = log_p.exp()
     probability, class_id = p.max(1)

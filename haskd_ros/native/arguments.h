@@ -13,7 +13,7 @@ struct ConvolveArguments {
     int64_t tail_inputs;
     int64_t tail_stride;
     const float* weight;         // [outputs, taps, inputs]
-    const void* packed;          // the weight by haskd_pack; null: packed for this call
+    const void* packed;          // the weight by haskd_pack_weight; null: packed for this call
     int64_t outputs;             // channels
     int64_t inputs;              // channels, those of the tail among them
     const int32_t* sources;      // rows of x, tap after tap

@@ -103,10 +103,13 @@ def layouts() -> str:
 # (arguments, result) of each function.
 SIGNATURES: dict[str, tuple[tuple[type, ...], type | None]] = {
     "haskd_convolve": ((ctypes.POINTER(ConvolveArguments),), None),
-    "haskd_pack": ((c_void_p, c_int64, c_int32, c_int64, c_int32, c_void_p, c_int32), c_int64),
-    "haskd_bf16_pays": ((), c_int32),
+    "haskd_pack_weight": (
+        (c_void_p, c_int64, c_int32, c_int64, c_int32, c_void_p, c_int32),
+        c_int64,
+    ),
+    "haskd_bf16_is_faster": ((), c_int32),
     "haskd_weight_gradient": ((ctypes.POINTER(WeightGradientArguments),), None),
-    "haskd_group": (
+    "haskd_group_by_key": (
         (c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_void_p, c_void_p),
         c_int64,
     ),
@@ -114,7 +117,7 @@ SIGNATURES: dict[str, tuple[tuple[type, ...], type | None]] = {
         (c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_void_p, c_int32),
         c_int64,
     ),
-    "haskd_by_octant": (
+    "haskd_sort_by_octant": (
         (c_void_p, c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_void_p),
         None,
     ),
@@ -124,7 +127,7 @@ SIGNATURES: dict[str, tuple[tuple[type, ...], type | None]] = {
         None,
     ),
     "haskd_norm_backward": ((ctypes.POINTER(NormBackwardArguments),), None),
-    "haskd_choose": (
+    "haskd_valid_points": (
         (
             *(c_void_p, c_int64, c_int64, c_int32, c_float, c_float, c_float, c_float),
             *(c_void_p, c_void_p),
@@ -139,7 +142,7 @@ SIGNATURES: dict[str, tuple[tuple[type, ...], type | None]] = {
         (c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_int32),
         None,
     ),
-    "haskd_classify": (
+    "haskd_softmax_statistics": (
         (c_void_p, c_int64, c_int64, c_float, c_void_p, c_void_p, c_void_p, c_int32),
         None,
     ),

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 SOURCES = (
     "convolution.cpp",
-    "geometry.cpp",
     "grouping.cpp",
+    "kernel_map.cpp",
     "layouts.cpp",
     "norm.cpp",
     "points.cpp",

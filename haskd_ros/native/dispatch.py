@@ -75,4 +75,4 @@ def in_bf16() -> bool:
 
 def bf16_is_faster() -> bool:
     """Whether this CPU multiplies bfloat16 faster than float32, by the compiled kernels."""
-    return usable() and bool(library.library().haskd_bf16_pays())
+    return usable() and bool(library.library().haskd_bf16_is_faster())

@@ -47,7 +47,7 @@ def convolve(
     """Sparse convolution with an epilogue: relu(conv(x) + bias + addend) [V, O].
 
     Args:
-        x: [U, I]; the values of a row lie side by side, the rows may lie apart.
+        x: [U, I]; the values of a row are contiguous, the rows may lie apart.
         weight: [O, k, k, k, I], contiguous.
         sources, targets: [P] int32, contiguous: which input row meets which output row, tap after
             tap, the targets of a tap ascending.
@@ -112,9 +112,11 @@ def _packed_weight(weight: Tensor, reduced: bool) -> Tensor | None:
     if known != state:
         outputs, inputs = weight.shape[0], weight.shape[-1]
         shape = outputs, weight[0].numel() // inputs, inputs
-        size = library().haskd_pack(weight.data_ptr(), *shape, reduced, None, 1)
+        size = library().haskd_pack_weight(weight.data_ptr(), *shape, reduced, None, 1)
         packed = torch.empty(size, dtype=torch.float32)
-        library().haskd_pack(weight.data_ptr(), *shape, reduced, packed.data_ptr(), thread_count())
+        library().haskd_pack_weight(
+            weight.data_ptr(), *shape, reduced, packed.data_ptr(), thread_count()
+        )
         _packed[weight] = state, packed
     return packed
 
@@ -165,16 +167,16 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def affine(
-    x: Tensor, scale: Tensor, shift: Tensor, added: Tensor | None = None, relu: bool = False
+    x: Tensor, scale: Tensor, shift: Tensor, addend: Tensor | None = None, relu: bool = False
 ) -> Tensor:
-    """x * scale + shift (+ added), cut off at 0 for a ReLU: contiguous [R, C], [C], [C], [R, C]."""
+    """x * scale + shift (+ addend), and a ReLU: contiguous [R, C], [C], [C], [R, C]."""
     y = torch.empty_like(x)
     library().haskd_affine(
         x.data_ptr(),
         *x.shape,
         scale.data_ptr(),
         shift.data_ptr(),
-        address(added),
+        address(addend),
         relu,
         y.data_ptr(),
         thread_count(),
@@ -189,17 +191,18 @@ def norm_backward(
     mean: Tensor,
     inverse_std: Tensor,
     weight: Tensor,
-    added: bool,
+    *,
+    with_addend: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients of x [R, C], weight [C], bias [C] and what was added [R, C] (None unless `added`)
-    of y = relu((x - mean) * inverse_std * weight + bias + added) from that of y.
+    """Gradients of x [R, C], weight [C], bias [C] and addend [R, C] (None unless `with_addend`) of
+    y = relu((x - mean) * inverse_std * weight + bias + addend) from that of y.
 
     Args:
         y: the result; None where there was no ReLU.
     """
     x_gradient = torch.empty_like(x)
-    added_gradient = torch.empty_like(x) if added else None
-    of_weight, of_bias = x.new_empty(2, x.shape[1]).unbind(0)
+    addend_gradient = torch.empty_like(x) if with_addend else None
+    weight_gradient, bias_gradient = x.new_empty(2, x.shape[1]).unbind(0)
     arguments = NormBackwardArguments(
         y_gradient=gradient.data_ptr(),
         x=x.data_ptr(),
@@ -210,13 +213,13 @@ def norm_backward(
         inverse_std=inverse_std.data_ptr(),
         weight=weight.data_ptr(),
         x_gradient=x_gradient.data_ptr(),
-        weight_gradient=of_weight.data_ptr(),
-        bias_gradient=of_bias.data_ptr(),
-        addend_gradient=address(added_gradient),
+        weight_gradient=weight_gradient.data_ptr(),
+        bias_gradient=bias_gradient.data_ptr(),
+        addend_gradient=address(addend_gradient),
         threads=thread_count(),
     )
     library().haskd_norm_backward(ctypes.byref(arguments))
-    return x_gradient, of_weight, of_bias, added_gradient
+    return x_gradient, weight_gradient, bias_gradient, addend_gradient
 
 
 def pool(x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
@@ -235,12 +238,12 @@ def pool(x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
     return mean
 
 
-def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def softmax_statistics(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Highest class [N] uint8, its probability and the entropy in nats [N] float32, of
     softmax(logits / temperature), from contiguous logits [N, C], 0 < C <= 256."""
     class_id = torch.empty(len(logits), dtype=torch.uint8)
     probability, entropy = logits.new_empty(2, len(logits)).unbind(0)
-    library().haskd_classify(
+    library().haskd_softmax_statistics(
         logits.data_ptr(),
         *logits.shape,
         1 / temperature,
@@ -253,5 +256,5 @@ def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """As the kernels take it: null for None."""
+    """The tensor's memory; null for None."""
     return None if tensor is None else tensor.data_ptr()

@@ -27,19 +27,19 @@ struct Factors {
 };
 
 template <int ROWS, int VECTORS>
-struct Outer {
+struct OuterProductTile {
     static void run(const Factors& p, const int32_t* sources, const int32_t* targets,
                     int64_t pairs);
 };
 
 template <int ROWS, int VECTORS>
-void Outer<ROWS, VECTORS>::run(const Factors& p, const int32_t* sources, const int32_t* targets,
-                               int64_t pairs) {
+void OuterProductTile<ROWS, VECTORS>::run(const Factors& p, const int32_t* sources,
+                                          const int32_t* targets, int64_t pairs) {
     Vector sum[ROWS][VECTORS] = {};
     for (int64_t i = 0; i < pairs; ++i) {
         const float* x = p.x + sources[i] * p.inputs;
         const float* g = p.g + targets[i] * p.outputs;
-        // Sources follow no pattern that the processor would see by itself.
+        // Source rows follow no pattern that the hardware prefetcher would recognise.
         const int64_t ahead = std::min<int64_t>(i + 12, pairs - 1);
         __builtin_prefetch(p.x + sources[ahead] * p.inputs);
         __builtin_prefetch(p.g + targets[ahead] * p.outputs);
@@ -59,22 +59,22 @@ void Outer<ROWS, VECTORS>::run(const Factors& p, const int32_t* sources, const i
 void outer_sum(const float* x, int64_t inputs, const float* g, int64_t outputs,
                const int32_t* sources, const int32_t* targets, int64_t first, int64_t last,
                float* sums, int64_t width, const std::vector<Strip>& strips) {
-    std::array<int32_t, CHUNK_PAIRS> own;
+    std::array<int32_t, CHUNK_PAIRS> identity_rows;
     std::vector<float> padded;
     if (width != inputs) padded.resize(CHUNK_PAIRS * width);
     for (int64_t at = first; at < last; at += CHUNK_PAIRS) {
         const int64_t pairs = std::min<int64_t>(CHUNK_PAIRS, last - at);
-        std::iota(own.begin(), own.end(), static_cast<int32_t>(at));
-        const int32_t* from = sources ? sources + at : own.data();
-        const int32_t* to = targets ? targets + at : own.data();
-        std::array<int32_t, CHUNK_PAIRS> counted;
+        std::iota(identity_rows.begin(), identity_rows.end(), static_cast<int32_t>(at));
+        const int32_t* from = sources ? sources + at : identity_rows.data();
+        const int32_t* to = targets ? targets + at : identity_rows.data();
+        std::array<int32_t, CHUNK_PAIRS> padded_rows;
         Factors p{x, g, inputs, outputs, sums, width};
         if (width != inputs) {
-            // A whole vector must not reach beyond a row: the last row is the end of the memory.
+            // A whole vector must not reach beyond a row: memory ends with the last one.
             for (int64_t i = 0; i < pairs; ++i)
                 std::copy_n(x + from[i] * inputs, inputs, padded.data() + i * width);
-            std::iota(counted.begin(), counted.end(), 0);
-            from = counted.data();
+            std::iota(padded_rows.begin(), padded_rows.end(), 0);
+            from = padded_rows.data();
             p.x = padded.data();
             p.inputs = width;
         }
@@ -86,7 +86,7 @@ void outer_sum(const float* x, int64_t inputs, const float* g, int64_t outputs,
                 const int64_t rows = ceil_div(outputs - row, passes - pass);
                 p.g = g + row;
                 p.sums = sums + row * width + strip.first;
-                TILES<Outer>[strip.vectors - 1][rows - 1](p, from, to, pairs);
+                TILES<OuterProductTile>[strip.vectors - 1][rows - 1](p, from, to, pairs);
                 row += rows;
             }
         }
@@ -114,8 +114,8 @@ void haskd_weight_gradient(const WeightGradientArguments* arguments) {
     const std::vector<Strip> strips = strips_of(a.inputs);
     const int64_t width = ceil_div(a.inputs, LANES) * LANES, size = a.outputs * width;
     const int64_t count = static_cast<int64_t>(pieces.size());
-    const Numbers<float> sums = numbers<float>(count * size);
-    share(count, a.threads, [&](int64_t i) {
+    const Buffer<float> sums = aligned_buffer<float>(count * size);
+    parallel_for(count, a.threads, [&](int64_t i) {
         const Piece& piece = pieces[i];
         const bool identity = piece.tap == a.identity_tap;
         float* sum = sums.get() + i * size;

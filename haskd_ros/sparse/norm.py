@@ -32,10 +32,16 @@ class _CompiledNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         x, weight, mean, inverse_std, y = ctx.saved_tensors
-        of_x, of_weight, of_bias, of_added = kernels.norm_backward(
-            gradient.contiguous(), x, y, mean, inverse_std, weight, ctx.needs_input_grad[6]
+        x_gradient, weight_gradient, bias_gradient, addend_gradient = kernels.norm_backward(
+            gradient.contiguous(),
+            x,
+            y,
+            mean,
+            inverse_std,
+            weight,
+            with_addend=ctx.needs_input_grad[6],
         )
-        return of_x, of_weight, of_bias, None, None, None, of_added, None
+        return x_gradient, weight_gradient, bias_gradient, None, None, None, addend_gradient, None
 
 
 def norm_rows(

@@ -114,7 +114,7 @@ def by_octant(keys: Tensor, parent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         each of the 8 has.
     """
     if dispatch.usable(keys, dtype=torch.int64):
-        return voxel_kernels.by_octant(keys, parent, FIELD_BITS)
+        return voxel_kernels.sort_by_octant(keys, parent, FIELD_BITS)
     lowest = [(keys >> (i * FIELD_BITS)) & 1 for i in (2, 1, 0)]
     octant = (lowest[0] << 2) | (lowest[1] << 1) | lowest[2]
     order = octant.argsort(stable=True)
@@ -156,7 +156,7 @@ class Grouping:
 def group_by_key(keys: Tensor) -> tuple[Tensor, Grouping]:
     """Unique keys in ascending order [G], and the grouping of the rows by them."""
     if dispatch.usable(keys, dtype=torch.int64):
-        unique, *grouping = voxel_kernels.group(keys, FIELD_BITS)
+        unique, *grouping = voxel_kernels.group_by_key(keys, FIELD_BITS)
         return unique, Grouping(*grouping)
     order = argsort(keys)
     ordered = keys[order]
