@@ -43,8 +43,7 @@ from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import SparseUNet, build, fold_batch_norm, of_size
 from haskd_ros.models.sparse_unet import Voxels, voxelise
-from haskd_ros.native import build as native
-from haskd_ros.native import kernels
+from haskd_ros.native import dispatch, load_kernels
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter, classify
 from haskd_ros.sparse import Linear, TorchGeometry, group_by_key, locate, pool, spconv_backend
 from haskd_ros.sparse.kernel_map import KernelMap
@@ -176,11 +175,11 @@ def candidates(
         return lambda: mine(points)
 
     result = {}
-    if device.type == "cpu" and native.library() is not None:
+    if device.type == "cpu" and load_kernels():
         result[f"{size} compiled"] = on("torch")
-        if kernels.bf16_pays():
-            result[f"{size} compiled, bf16"] = kernels.bf16()(on("torch"))
-    result[f"{size} torch"] = kernels.plain_torch()(on("torch"))
+        if dispatch.bf16_is_faster():
+            result[f"{size} compiled, bf16"] = dispatch.bf16()(on("torch"))
+    result[f"{size} torch"] = dispatch.plain_torch()(on("torch"))
     for name, module in modules.items():
         run = on("spconv")
         result[f"{size} {name}"] = spconv_is(module)(run)
@@ -246,7 +245,7 @@ def stages(voxel_size: float, points: torch.Tensor) -> dict[str, Run]:
 
     def as_in_the_network(step: Run) -> Run:
         def run() -> None:
-            with kernels.own_threads(), segmenter._reduced():
+            with dispatch.own_threads(), segmenter._reduced():
                 step()
 
         return run

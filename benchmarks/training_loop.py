@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from haskd_ros.native.kernels import plain_torch
+from haskd_ros.native.dispatch import plain_torch
 from haskd_training.core.machine import machine
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from haskd_ros.models import build, of_size
-from haskd_ros.native.kernels import plain_torch
+from haskd_ros.native import load_kernels
+from haskd_ros.native.dispatch import plain_torch
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.learning.augmentation import AugmentationConfig
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--voxel-size", type=float, default=0.2, help="m")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    load_kernels()
     cache = Cache.open(arguments.cache)
     sweeps = [SweepRef(0, index) for index in range(len(cache))]
     dataset = SweepDataset([cache], sweeps, 120.0, AugmentationConfig(), 0)
@@ -80,7 +82,7 @@ def main() -> None:
         with plain_torch():
             times[0, step], losses[0, step] = plain.step(batch)
         times[1, step], losses[1, step] = compiled.step(batch)
-    # The first steps fill caches and may build the kernels.
+    # The first steps fill caches.
     plain_ms, compiled_ms = np.median(times[:, min(3, arguments.steps - 1) :], axis=1)
     table = Table(title=f"processor ms a step, median; {points / arguments.steps:,.0f} points each")
     for column in ("", "plain torch", "compiled", "ratio"):

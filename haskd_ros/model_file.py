@@ -20,6 +20,7 @@ from torch import nn
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.models import build
+from haskd_ros.native import load_kernels
 from haskd_ros.taxonomy import Taxonomy
 
 HEADER_KEY = "haskd_ros"
@@ -122,7 +123,7 @@ def save(path: Path | str, network: nn.Module, metadata: ModelMetadata) -> None:
 
 
 def load(path: Path | str) -> tuple[nn.Module, ModelMetadata]:
-    """Read a model onto the CPU, in eval mode.
+    """Read a model onto the CPU, in eval mode, and load the compiled kernels that it uses there.
 
     Raises:
         ModelFileError: no such file, not a model of this package, truncated, damaged, of another
@@ -149,6 +150,7 @@ def load(path: Path | str) -> tuple[nn.Module, ModelMetadata]:
         raise ModelFileError(f"model {path}: {error}") from error
     _check(path, weights, network.state_dict())
     network.load_state_dict(weights)
+    load_kernels()
     return network.eval(), metadata
 
 

@@ -16,7 +16,7 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import SparseUNet, fold_batch_norm
-from haskd_ros.native import kernels, voxel_kernels
+from haskd_ros.native import dispatch, kernels, load_kernels, voxel_kernels
 from haskd_ros.sparse import spconv_backend
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
@@ -75,10 +75,12 @@ class Segmenter:
         self.device = _device(device)
         if threads:
             torch.set_num_threads(threads)
+        # Now, so that no cloud waits for a compiler; on a GPU too, whose points are prepared here.
+        load_kernels()
         self.engine = _engine(self.device)
         sparse = isinstance(network, SparseUNet)
         self.precision = _precision(precision, self.device, sparse)
-        self._compiled = self.device.type == "cpu" and sparse and kernels.usable()
+        self._compiled = self.device.type == "cpu" and sparse and dispatch.usable()
         self._network = fold_batch_norm(network).to(self.device)
 
     @classmethod
@@ -149,8 +151,10 @@ class Segmenter:
         rule = self.metadata.intensity
         if points.shape[1] == 3 and rule.required:
             raise InputError("this model requires intensity and the cloud has none")
-        if kernels.usable() and (points.strides[1] == points.itemsize or not len(points)):
-            return voxel_kernels.choose(points, 1 / rule.scale, rule.mean, min_range, max_range)
+        if dispatch.usable() and (points.strides[1] == points.itemsize or not len(points)):
+            return voxel_kernels.valid_points(
+                points, 1 / rule.scale, rule.mean, min_range, max_range
+            )
         scaled = np.empty((len(points), 4), np.float32)
         scaled[:, :3] = points[:, :3]
         # Bytes that are no numbers are no reason to warn: such points get no label.
@@ -176,7 +180,7 @@ class Segmenter:
         if self.precision == "fp32":
             return nullcontext()
         if self.precision == "bf16" and self._compiled:
-            return kernels.bf16()
+            return dispatch.bf16()
         return torch.autocast(self.device.type, PRECISIONS[self.precision])
 
 
@@ -191,9 +195,9 @@ def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor
         Highest class [N] uint8, its probability [N] and the entropy in nats [N]; both are NaN
         where a score is NaN or infinitely high.
     """
-    if kernels.usable(logits) and logits.shape[1] <= 256:
-        with kernels.own_threads():
-            return kernels.classify(logits.contiguous(), temperature)
+    if dispatch.usable(logits) and logits.shape[1] <= 256:
+        with dispatch.own_threads():
+            return kernels.softmax_statistics(logits.contiguous(), temperature)
     log_p = torch.log_softmax(logits / temperature, 1)
     p = log_p.exp()
     probability, class_id = p.max(1)
@@ -203,8 +207,7 @@ def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor
 def _engine(device: torch.device) -> str:
     """What computes the sparse convolutions, in words."""
     if device.type == "cpu":
-        # Compiled at first use: now, so that no cloud waits for it.
-        return "compiled kernels" if kernels.usable() else "plain torch"
+        return "compiled kernels" if dispatch.usable() else "plain torch"
     return "spconv" if spconv_backend.available() else "plain torch"
 
 
@@ -234,7 +237,7 @@ def _precision(name: str, device: torch.device, sparse: bool) -> str:
     if name == "auto":
         if device.type == "cuda":
             return "fp16"
-        return "bf16" if sparse and kernels.bf16_pays() else "fp32"
+        return "bf16" if sparse and dispatch.bf16_is_faster() else "fp32"
     if name not in PRECISIONS:
         allowed = ", ".join(PRECISIONS)
         raise InputError(f"precision {name!r} is not known; allowed are auto, {allowed}")

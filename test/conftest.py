@@ -18,6 +18,7 @@ from haskd_ros import model_file
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.native import build as native
+from haskd_ros.native import library, load_kernels
 from haskd_ros.node.dds import profile_environment
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.data.prepare import PrepareConfig, prepare
@@ -41,16 +42,22 @@ def real_bags() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kernels() -> bool:
+    """Every test runs as in a process that has loaded a model: with the compiled kernels."""
+    return load_kernels()
+
+
 @pytest.fixture(scope="session", params=instruction_sets().items(), ids=lambda item: item[0])
 def instruction_set(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    kernels: bool, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> ctypes.CDLL:
     """The compiled kernels for each instruction set that this CPU has."""
-    if native.library() is None:
+    if not kernels:
         pytest.skip("no compiled kernels on this machine")
     _, flags = request.param
     folder = tmp_path_factory.mktemp("kernels")
-    return native.load(native.build((*native.FLAGS, "-O1", *flags), folder))
+    return library.open_library(native.build((*native.FLAGS, "-O1", *flags), folder))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from haskd_ros.models.blocks import (
     SegmentationNetwork,
     fold_scale,
 )
-from haskd_ros.native import kernels
+from haskd_ros.native import dispatch
 from haskd_ros.sparse import (
     Finish,
     Geometry,
@@ -127,8 +127,8 @@ class SparseUNet(SegmentationNetwork):
         self.classifier = Linear(2 * width, classes)
 
     def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
-        inference = not torch.is_grad_enabled() and kernels.usable(points)
-        with kernels.own_threads() if inference else nullcontext():
+        inference = not torch.is_grad_enabled() and dispatch.usable(points)
+        with dispatch.own_threads() if inference else nullcontext():
             return super().forward(points, batch)
 
     def fold(self) -> None:

@@ -1,1 +1,18 @@
-"""C++ kernels of the sparse engine: how they are built, and their functions for tensors."""
+"""C++ kernels for a CPU, as functions of tensors and numbers, and when they are used.
+
+They are compiled once a machine, with g++ (or `CXX`), and kept in the user's cache. That is a step
+of its own, `load_kernels`, taken where a model is loaded (`model_file.load`, `Segmenter`) and where
+a training begins (`make_fabric`). Whoever makes a network by `models.build` and calls it without
+either calls `load_kernels()` first:
+
+    from haskd_ros.native import load_kernels
+
+    load_kernels()
+
+Until then, where they can't be had, and with `HASKD_NATIVE=0` in the environment, plain torch does
+the same work, slower. `dispatch.usable` tells which it is and has no side effect.
+"""
+
+from haskd_ros.native.library import load_kernels
+
+__all__ = ["load_kernels"]

@@ -1,9 +1,9 @@
 // Sparse convolution on a CPU: gather, matrix product and sum in one pass, forward and backward.
 //
 // A kernel map is a list of pairs (source row, target row), tap after tap; within a tap the targets
-// ascend. Output rows are worked on in blocks that stay in the cache while all taps add to them.
+// ascend. Output rows are computed in blocks that stay in the cache while all taps add to them.
 // Blocks and their order depend on the shapes alone, so any number of threads gives the same sums.
-// Features and weights may be rounded to bfloat16, pairs of which lie where a float would; sums are
+// Features and weights may be rounded to bfloat16, two numbers in the 4 bytes of a float; sums are
 // float32 all the same.
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "arguments.h"
 #include "lanes.h"
 #include "threads.h"
 #include "tiles.h"
@@ -19,24 +20,26 @@ namespace {
 
 constexpr int64_t BLOCK_SIZE = 65536;  // numbers of the output, per unit of work
 
-// Where every row has an address of its own: on x86 there are registers for a dozen.
+// Gathered rows have an address each: x86 has registers for a dozen.
 constexpr int gathered_rows(int vectors) { return std::min(12, tile_rows(vectors)); }
 
-// How many numbers stand in one of 4 bytes, and how one of them is put there.
+// How many numbers 4 bytes hold, and how one of them is written there.
 template <typename Number>
-constexpr int PER = std::is_same_v<Number, Pair> ? 2 : 1;
-inline void put(float& to, int64_t, float value) { to = value; }
-inline void put(Pair& to, int64_t place, float value) { to.number[place] = to_bfloat16(value); }
+constexpr int PER_WORD = std::is_same_v<Number, Bf16Pair> ? 2 : 1;
+inline void write_number(float& to, int64_t, float value) { to = value; }
+inline void write_number(Bf16Pair& to, int64_t index, float value) {
+    to.number[index] = to_bfloat16(value);
+}
 
 // ---- y[target] += x[source] w
 
-// Rows of features, one every `step` numbers, or rows of two matrices side by side: columns[1] may
-// be 0.
+// Rows of features, one every `stride` numbers, or the rows of two matrices concatenated:
+// columns[1] may be 0.
 template <typename Number>
 struct Features {
     const Number* x[2];
     int64_t columns[2];
-    int64_t step[2];
+    int64_t stride[2];
 };
 
 template <typename Number>
@@ -46,29 +49,29 @@ struct Product {
     float* y;               // at the strip's first column
     int64_t outputs;
     int64_t valid;  // columns of the strip that exist
-    bool fresh;     // write instead of add
+    bool overwrite;  // instead of adding
 };
 
 template <typename Number, int ROWS, int VECTORS>
-struct Multiply {
+struct MultiplyTile {
     static void run(const Product<Number>& p, const int32_t* sources, const int32_t* targets);
 };
 template <typename Number>
-struct Multiplied {
+struct MultiplyTileOf {
     template <int ROWS, int VECTORS>
-    using By = Multiply<Number, ROWS, VECTORS>;
+    using Tile = MultiplyTile<Number, ROWS, VECTORS>;
 };
 
 template <typename Number, int ROWS, int VECTORS>
-void Multiply<Number, ROWS, VECTORS>::run(const Product<Number>& p, const int32_t* sources,
-                                          const int32_t* targets) {
+void MultiplyTile<Number, ROWS, VECTORS>::run(const Product<Number>& p, const int32_t* sources,
+                                              const int32_t* targets) {
     Vector sum[ROWS][VECTORS] = {};
     const Number* weights = p.weights;
-    for (int side = 0; side < 2; ++side) {
-        const int64_t columns = p.features.columns[side];
+    for (int matrix = 0; matrix < 2; ++matrix) {
+        const int64_t columns = p.features.columns[matrix];
         const Number* from[ROWS];
         for (int r = 0; r < ROWS; ++r)
-            from[r] = p.features.x[side] + sources[r] * p.features.step[side];
+            from[r] = p.features.x[matrix] + sources[r] * p.features.stride[matrix];
         for (int64_t i = 0; i < columns; ++i, weights += VECTORS * LANES) {
             Vector weight[VECTORS];
             for (int v = 0; v < VECTORS; ++v) weight[v] = load(weights + v * LANES);
@@ -82,7 +85,7 @@ void Multiply<Number, ROWS, VECTORS>::run(const Product<Number>& p, const int32_
             float* to = p.y + targets[r] * p.outputs;
             float row[VECTORS * LANES];
             for (int v = 0; v < VECTORS; ++v) store(row + v * LANES, sum[r][v]);
-            for (int64_t c = 0; c < p.valid; ++c) to[c] = p.fresh ? row[c] : to[c] + row[c];
+            for (int64_t c = 0; c < p.valid; ++c) to[c] = p.overwrite ? row[c] : to[c] + row[c];
         }
         return;
     }
@@ -90,7 +93,7 @@ void Multiply<Number, ROWS, VECTORS>::run(const Product<Number>& p, const int32_
         float* to = p.y + targets[r] * p.outputs;
         for (int v = 0; v < VECTORS; ++v) {
             float* part = to + v * LANES;
-            store(part, p.fresh ? sum[r][v] : load(part) + sum[r][v]);
+            store(part, p.overwrite ? sum[r][v] : load(part) + sum[r][v]);
         }
     }
 }
@@ -99,90 +102,93 @@ template <typename Number>
 void multiply(const Product<Number>& p, int vectors, const int32_t* sources,
               const int32_t* targets, int64_t pairs) {
     const int rows = gathered_rows(vectors);
-    const auto& tiles = TILES<Multiplied<Number>::template By>[vectors - 1];
-    const auto& [x, columns, step] = p.features;
+    const auto& tiles = TILES<MultiplyTileOf<Number>::template Tile>[vectors - 1];
+    const auto& [x, columns, stride] = p.features;
     for (; pairs >= rows; pairs -= rows, sources += rows, targets += rows) {
         for (int64_t r = rows; r < std::min<int64_t>(pairs, 2 * rows); ++r)
-            for (int side = 0; side < 2; ++side)
-                __builtin_prefetch(x[side] + sources[r] * step[side]);
+            for (int matrix = 0; matrix < 2; ++matrix)
+                __builtin_prefetch(x[matrix] + sources[r] * stride[matrix]);
         tiles[rows - 1](p, sources, targets);
     }
     if (pairs) tiles[pairs - 1](p, sources, targets);
 }
 
-// How many numbers of 4 bytes weights are once they are packed.
+// Size of packed weights in units of 4 bytes.
 template <typename Number>
 int64_t packed_size(int taps, int64_t from, int64_t to) {
-    return taps * ceil_div(from, PER<Number>) * ceil_div(to, LANES) * LANES;
+    return taps * ceil_div(from, PER_WORD<Number>) * ceil_div(to, LANES) * LANES;
 }
 
 // Weights [outputs, taps, inputs] as tap after tap, strip after strip: [from, vectors * LANES].
 // Backward, gradients come from the outputs and go to the inputs.
 template <typename Number>
-void pack(const float* weight, int64_t outputs, int taps, int64_t inputs, bool backward,
-          bool mirrored, Number* packed, int threads) {
-    constexpr int per = PER<Number>;
+void pack_weight(const float* weight, int64_t outputs, int taps, int64_t inputs, bool backward,
+                 bool mirrored, Number* packed, int threads) {
+    constexpr int per_word = PER_WORD<Number>;
     const int64_t from = backward ? outputs : inputs, to = backward ? inputs : outputs;
-    const int64_t rows = ceil_div(from, per), width = ceil_div(to, LANES) * LANES;
+    const int64_t rows = ceil_div(from, per_word), width = ceil_div(to, LANES) * LANES;
     const std::vector<Strip> strips = strips_of(to);
-    share(taps, threads, [&](int64_t tap) {
+    parallel_for(taps, threads, [&](int64_t tap) {
         const float* source = weight + (mirrored ? taps - 1 - tap : tap) * inputs;
         for (const Strip& strip : strips) {
             Number* target = packed + tap * rows * width + strip.first * rows;
             const int64_t columns = strip.vectors * LANES;
             const int64_t valid = std::min(columns, to - strip.first);
-            if (valid < columns || from % per) std::fill(target, target + rows * columns, Number{});
-            // Read along the rows of the weights, which are far apart; what is written is small.
+            if (valid < columns || from % per_word)
+                std::fill(target, target + rows * columns, Number{});
+            // Weights are read row by row, since rows lie far apart; the target stays in the cache.
             for (int64_t o = 0; o < (backward ? from : valid); ++o) {
                 const float* row = source + (backward ? o : strip.first + o) * taps * inputs;
                 if (backward)
                     for (int64_t i = 0; i < valid; ++i)
-                        put(target[o / per * columns + i], o % per, row[strip.first + i]);
+                        write_number(target[o / per_word * columns + i], o % per_word,
+                                     row[strip.first + i]);
                 else
                     for (int64_t i = 0; i < from; ++i)
-                        put(target[i / per * columns + o], i % per, row[i]);
+                        write_number(target[i / per_word * columns + o], i % per_word, row[i]);
             }
         }
     });
 }
 
-// Rows of features as pairs, the last one of an odd number of columns with a 0.
-Numbers<Pair> in_pairs(const Features<float>& features, int64_t rows, int threads) {
-    const int64_t first = features.columns[0], more = features.columns[1];
-    const int64_t step = ceil_div(first + more, 2);
-    Numbers<Pair> result = numbers<Pair>(rows * step);
-    share_rows(rows, ceil_div(BLOCK_SIZE, step), threads, [&](int64_t, int64_t begin, int64_t end) {
+// Rows of features in bfloat16; an odd number of columns is padded with a 0.
+Buffer<Bf16Pair> round_to_bf16(const Features<float>& features, int64_t rows, int threads) {
+    const int64_t first = features.columns[0], tail = features.columns[1];
+    const int64_t stride = ceil_div(first + tail, 2);
+    Buffer<Bf16Pair> result = aligned_buffer<Bf16Pair>(rows * stride);
+    const int64_t block_rows = ceil_div(BLOCK_SIZE, stride);
+    parallel_for_rows(rows, block_rows, threads, [&](int64_t, int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
-            auto* to = reinterpret_cast<uint16_t*>(result.get() + row * step);
-            const float* from = features.x[0] + row * features.step[0];
+            auto* to = reinterpret_cast<uint16_t*>(result.get() + row * stride);
+            const float* from = features.x[0] + row * features.stride[0];
             for (int64_t i = 0; i < first; ++i) to[i] = to_bfloat16(from[i]);
-            from = features.x[1] + row * features.step[1];
-            for (int64_t i = 0; i < more; ++i) to[first + i] = to_bfloat16(from[i]);
-            if ((first + more) % 2) to[first + more] = 0;
+            from = features.x[1] + row * features.stride[1];
+            for (int64_t i = 0; i < tail; ++i) to[first + i] = to_bfloat16(from[i]);
+            if ((first + tail) % 2) to[first + tail] = 0;
         }
     });
     return result;
 }
 
-// ---- what follows
+// ---- epilogue
 
-constexpr int FINISH_ROWS = 64;  // whose numbers stay in the innermost cache
+constexpr int EPILOGUE_ROWS = 64;  // whose numbers stay in the innermost cache
 
-// y = y + bias + added[row], cut off at 0 for a ReLU. A null pointer stands for nothing; added_rows
-// null: row i itself.
-struct Finish {
-    const float* added;
-    const int64_t* added_rows;
+// y = relu(y + bias + addend[addend_rows[row]]). What is null is left out, and the ReLU where it is
+// false; addend_rows null: row i gets row i.
+struct Epilogue {
+    const float* addend;
+    const int64_t* addend_rows;
     bool relu;
     int64_t columns;
-    // Rows lie end to end, so that vectors run across their ends; after as many rows as a vector
-    // has lanes the bias stands as it stood at first.
+    // Rows are contiguous, so vectors cross their ends; the bias is repeated until a whole number
+    // of rows fills a whole number of vectors.
     std::vector<float> bias;
 
-    Finish(const float* bias, const float* added, const int64_t* added_rows, bool relu,
-           int64_t columns)
-        : added(added), added_rows(added_rows), relu(relu), columns(columns) {
-        if (bias || added || relu) {
+    Epilogue(const float* bias, const float* addend, const int64_t* addend_rows, bool relu,
+             int64_t columns)
+        : addend(addend), addend_rows(addend_rows), relu(relu), columns(columns) {
+        if (bias || addend || relu) {
             this->bias.resize(columns * LANES);
             for (int64_t i = 0; bias && i < columns * LANES; ++i) this->bias[i] = bias[i % columns];
         }
@@ -190,29 +196,29 @@ struct Finish {
 
     void run(float* y, int64_t first, int64_t last) const {
         if (bias.empty()) return;
-        std::vector<float> gathered(added_rows ? FINISH_ROWS * columns : 0);
-        for (int64_t row = first; row < last; row += FINISH_ROWS) {
-            const int64_t rows = std::min<int64_t>(FINISH_ROWS, last - row);
-            const float* more = added ? added + row * columns : nullptr;
-            if (added && added_rows) {
+        std::vector<float> gathered(addend_rows ? EPILOGUE_ROWS * columns : 0);
+        for (int64_t row = first; row < last; row += EPILOGUE_ROWS) {
+            const int64_t rows = std::min<int64_t>(EPILOGUE_ROWS, last - row);
+            const float* rows_of_addend = addend ? addend + row * columns : nullptr;
+            if (addend && addend_rows) {
                 for (int64_t r = 0; r < rows; ++r)
-                    std::copy_n(added + added_rows[row + r] * columns, columns,
+                    std::copy_n(addend + addend_rows[row + r] * columns, columns,
                                 gathered.data() + r * columns);
-                more = gathered.data();
+                rows_of_addend = gathered.data();
             }
-            run_through(y + row * columns, more, rows * columns);
+            add_and_relu(y + row * columns, rows_of_addend, rows * columns);
         }
     }
 
    private:
-    void run_through(float* y, const float* more, int64_t count) const {
+    void add_and_relu(float* y, const float* rows_of_addend, int64_t count) const {
         int64_t in_bias = 0;
         by_columns(count, [&](int64_t i, auto zero) {
             using T = decltype(zero);
             T value = read<T>(y + i) + read<T>(bias.data() + in_bias);
             in_bias += sizeof(T) / sizeof(float);
             if (in_bias == columns * LANES) in_bias = 0;
-            if (more) value += read<T>(more + i);
+            if (rows_of_addend) value += read<T>(rows_of_addend + i);
             write(y + i, relu ? where_positive(value, value) : value);
         });
     }
@@ -220,117 +226,112 @@ struct Finish {
 
 // ---- the whole convolution
 
-// Which source row meets which target row, tap after tap; `identity` is the tap under which each
-// row meets itself, or below 0.
-struct Pairs {
+// Pairs of source and target rows, tap after tap; `identity_tap` is the tap under which each row
+// meets itself, or below 0.
+struct KernelMap {
     int taps;
     const int32_t* sources;
     const int32_t* targets;
-    const int64_t* starts;
-    int identity;
+    const int64_t* tap_offsets;
+    int identity_tap;
 };
 
 // y [rows, outputs] from features and packed weights.
 template <typename Number>
-void convolve(const Features<Number>& features, const Number* packed, const Pairs& map, float* y,
-              int64_t rows, int64_t outputs, const Finish& finish, int threads) {
+void convolve(const Features<Number>& features, const Number* packed, const KernelMap& map,
+              float* y, int64_t rows, int64_t outputs, const Epilogue& epilogue, int threads) {
     const int64_t columns = features.columns[0] + features.columns[1];
     const std::vector<Strip> strips = strips_of(outputs);
     const int64_t width = ceil_div(outputs, LANES) * LANES;
-    // Equally large and a multiple of four, for the sake of two or four threads.
+    // Blocks of one size, their number a multiple of four: two or four threads get equal work.
     const int64_t blocks = 4 * ceil_div(rows * width, 4 * BLOCK_SIZE);
     const int64_t block_rows = std::max<int64_t>(1, ceil_div(rows, std::max<int64_t>(blocks, 1)));
-    share_rows(rows, block_rows, threads, [&](int64_t, int64_t first, int64_t last) {
+    parallel_for_rows(rows, block_rows, threads, [&](int64_t, int64_t first, int64_t last) {
         const auto add = [&](int tap, const int32_t* source, const int32_t* target, int64_t pairs,
-                             bool fresh) {
+                             bool overwrite) {
             for (const Strip& strip : strips) {
                 const Number* panel = packed + tap * columns * width + strip.first * columns;
                 const int64_t valid =
                     std::min<int64_t>(strip.vectors * LANES, outputs - strip.first);
-                const Product<Number> p{features, panel, y + strip.first, outputs, valid, fresh};
+                const Product<Number> p{features, panel, y + strip.first,
+                                        outputs,  valid, overwrite};
                 multiply(p, strip.vectors, source, target, pairs);
             }
         };
-        if (map.identity < 0) {
+        if (map.identity_tap < 0) {
             std::fill(y + first * outputs, y + last * outputs, 0.0f);
         } else {
-            std::vector<int32_t> own(last - first);
-            std::iota(own.begin(), own.end(), static_cast<int32_t>(first));
-            add(map.identity, own.data(), own.data(), last - first, true);
+            std::vector<int32_t> identity_rows(last - first);
+            std::iota(identity_rows.begin(), identity_rows.end(), static_cast<int32_t>(first));
+            add(map.identity_tap, identity_rows.data(), identity_rows.data(), last - first, true);
         }
         for (int tap = 0; tap < map.taps; ++tap) {
-            const int32_t* tap_end = map.targets + map.starts[tap + 1];
-            const int32_t* begin = std::lower_bound(map.targets + map.starts[tap], tap_end, first);
+            const int32_t* tap_end = map.targets + map.tap_offsets[tap + 1];
+            const int32_t* tap_begin = map.targets + map.tap_offsets[tap];
+            const int32_t* begin = std::lower_bound(tap_begin, tap_end, first);
             const int32_t* end = std::lower_bound(begin, tap_end, last);
             if (begin != end)
                 add(tap, map.sources + (begin - map.targets), begin, end - begin, false);
         }
-        finish.run(y, first, last);
+        epilogue.run(y, first, last);
     });
 }
 
-// The packed weight that is given, or one that is made for this call and kept in `here`.
+// The packed weight if there is one; else the weight, packed into `storage`.
 template <typename Number>
-const Number* packed_weight(const void* packed, Numbers<Number>& here, const float* weight,
+const Number* packed_weight(const void* packed, Buffer<Number>& storage, const float* weight,
                             int64_t outputs, int taps, int64_t inputs, bool backward,
                             bool mirrored, int threads) {
     if (packed) return static_cast<const Number*>(packed);
-    here = numbers<Number>(packed_size<Number>(taps, backward ? outputs : inputs,
-                                               backward ? inputs : outputs));
-    pack(weight, outputs, taps, inputs, backward, mirrored, here.get(), threads);
-    return here.get();
+    storage = aligned_buffer<Number>(packed_size<Number>(taps, backward ? outputs : inputs,
+                                                         backward ? inputs : outputs));
+    pack_weight(weight, outputs, taps, inputs, backward, mirrored, storage.get(), threads);
+    return storage.get();
 }
 
 }  // namespace
 
 extern "C" {
 
-// Whether pairs of bfloat16 are faster here than floats.
-int haskd_bf16_pays() { return PAIRS_PAY; }
+// Whether products of bfloat16 are faster on this CPU than those of float32.
+int haskd_bf16_is_faster() { return BF16_IS_FASTER; }
 
 // Weights [outputs, taps, inputs] as haskd_convolve takes them forward, in float32 or bfloat16.
-// Returns how many numbers of 4 bytes that are, and writes them where `packed` is not null.
-int64_t haskd_pack(const float* weight, int64_t outputs, int taps, int64_t inputs, int bf16,
-                   void* packed, int threads) {
-    const auto as = [&](auto number) {
+// Returns their size in units of 4 bytes, and writes them where `packed` is not null.
+int64_t haskd_pack_weight(const float* weight, int64_t outputs, int taps, int64_t inputs,
+                          int bf16, void* packed, int threads) {
+    const auto in_format = [&](auto number) {
         using Number = decltype(number);
         if (packed)
-            pack(weight, outputs, taps, inputs, false, false, static_cast<Number*>(packed),
-                 threads);
+            pack_weight(weight, outputs, taps, inputs, false, false,
+                        static_cast<Number*>(packed), threads);
         return packed_size<Number>(taps, inputs, outputs);
     };
-    return bf16 ? as(Pair{}) : as(0.0f);
+    return bf16 ? in_format(Bf16Pair{}) : in_format(0.0f);
 }
 
-// y [rows, outputs] = convolution of x [x_rows, inputs] with weight [outputs, taps, inputs], and
-// what follows it; backward, the gradient of x [rows, inputs] from that of y [x_rows, outputs]. The
-// last `more_inputs` columns of x stand in a matrix of their own, `more`; rows of the two lie so
-// many floats apart. packed: the weight by haskd_pack, or null. bf16: products of numbers rounded
-// to that.
-void haskd_convolve(const float* x, int64_t x_rows, int64_t x_step, const float* more,
-                    int64_t more_inputs, int64_t more_step, const float* weight,
-                    const void* packed, int64_t outputs, int taps, int64_t inputs, int backward,
-                    int mirrored, int bf16, const int32_t* sources, const int32_t* targets,
-                    const int64_t* starts, int identity, float* y, int64_t rows, const float* bias,
-                    const float* added, const int64_t* added_rows, int relu, int threads) {
-    const int64_t from = backward ? outputs : inputs, to = backward ? inputs : outputs;
-    const Features<float> features{
-        {x, more_inputs ? more : x}, {from - more_inputs, more_inputs}, {x_step, more_step}};
-    const Pairs map{taps, sources, targets, starts, identity};
-    const Finish finish(bias, added, added_rows, relu != 0, to);
+// Convolution of x with the weight into y, and its epilogue.
+void haskd_convolve(const ConvolveArguments* arguments) {
+    const ConvolveArguments& a = *arguments;
+    const int64_t from = a.backward ? a.outputs : a.inputs, to = a.backward ? a.inputs : a.outputs;
+    const Features<float> features{{a.x, a.tail_inputs ? a.x_tail : a.x},
+                                   {from - a.tail_inputs, a.tail_inputs},
+                                   {a.x_stride, a.tail_stride}};
+    const KernelMap map{a.taps, a.sources, a.targets, a.tap_offsets, a.identity_tap};
+    const Epilogue epilogue(a.bias, a.addend, a.addend_rows, a.relu != 0, to);
     const auto run = [&](const auto& rows_of_x, auto number) {
-        Numbers<decltype(number)> here;
-        const auto* ready = packed_weight(packed, here, weight, outputs, taps, inputs, backward,
-                                          mirrored, threads);
-        convolve(rows_of_x, ready, map, y, rows, to, finish, threads);
+        Buffer<decltype(number)> storage;
+        const auto* weights = packed_weight(a.packed, storage, a.weight, a.outputs, a.taps,
+                                            a.inputs, a.backward, a.mirrored, a.threads);
+        convolve(rows_of_x, weights, map, a.y, a.y_rows, to, epilogue, a.threads);
     };
-    if (!bf16) {
+    if (!a.bf16) {
         run(features, 0.0f);
         return;
     }
-    const Numbers<Pair> pairs = in_pairs(features, x_rows, threads);
-    const int64_t step = ceil_div(from, 2);
-    run(Features<Pair>{{pairs.get(), pairs.get()}, {step, 0}, {step, step}}, Pair{});
+    const Buffer<Bf16Pair> pairs = round_to_bf16(features, a.x_rows, a.threads);
+    const int64_t stride = ceil_div(from, 2);
+    run(Features<Bf16Pair>{{pairs.get(), pairs.get()}, {stride, 0}, {stride, stride}}, Bf16Pair{});
 }
 
 }  // extern "C"

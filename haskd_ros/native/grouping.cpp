@@ -1,4 +1,4 @@
-// Rows sorted into groups of equal keys (see voxels.py).
+// Rows sorted into groups of equal keys (sparse/keys.py, sparse/grouping.py).
 
 #include <algorithm>
 #include <array>
@@ -17,9 +17,9 @@ constexpr int DIGIT_BITS = 11;  // of the sort; its counters stay in the innermo
 int bit_width(uint64_t value) { return value ? 64 - __builtin_clzll(value) : 0; }
 
 // Keys in as few bits as they need, in the same order: each field counted from its lowest value.
-class Compact {
+class CompactKeys {
    public:
-    Compact(const int64_t* keys, int64_t rows, int field_bits) : field_bits(field_bits) {
+    CompactKeys(const int64_t* keys, int64_t rows, int field_bits) : field_bits(field_bits) {
         std::array<int64_t, FIELDS> highest;
         for (int f = 0; f < FIELDS; ++f) lowest[f] = highest[f] = field(keys[0], f);
         for (int64_t row = 1; row < rows; ++row)
@@ -29,7 +29,7 @@ class Compact {
                 highest[f] = std::max(highest[f], value);
             }
         for (int f = 0; f < FIELDS; ++f) {
-            place[f] = bits;
+            shift[f] = bits;
             bits += bit_width(highest[f] - lowest[f]);
         }
     }
@@ -37,14 +37,14 @@ class Compact {
     uint64_t operator()(int64_t key) const {
         uint64_t compact = 0;
         for (int f = 0; f < FIELDS; ++f)
-            compact |= static_cast<uint64_t>(field(key, f) - lowest[f]) << place[f];
+            compact |= static_cast<uint64_t>(field(key, f) - lowest[f]) << shift[f];
         return compact;
     }
 
     int bits = 0;  // at most 63
 
    private:
-    // The last one has the bits that are left, the sign with them.
+    // The highest field has the bits that are left, the sign bit among them.
     int64_t field(int64_t key, int f) const {
         const int64_t rest = key >> f * field_bits;
         return f == FIELDS - 1 ? rest : rest & ((int64_t{1} << field_bits) - 1);
@@ -52,14 +52,14 @@ class Compact {
 
     int field_bits;
     std::array<int64_t, FIELDS> lowest;
-    std::array<int, FIELDS> place;
+    std::array<int, FIELDS> shift;
 };
 
-// Rows in ascending order of their keys, rows of equal keys in their own: a radix sort, from the
-// lowest digit on, of numbers that hold key and row.
+// Rows in ascending order of their keys, rows of equal keys in ascending order: an LSD radix sort
+// of numbers that hold key and row.
 void sort_rows(const int64_t* keys, int64_t rows, int field_bits, int32_t* order) {
     if (rows == 0) return;
-    const Compact compact(keys, rows, field_bits);
+    const CompactKeys compact(keys, rows, field_bits);
     const int row_bits = bit_width(rows - 1);
     if (compact.bits + row_bits > 64) {
         std::iota(order, order + rows, 0);
@@ -67,20 +67,20 @@ void sort_rows(const int64_t* keys, int64_t rows, int field_bits, int32_t* order
         return;
     }
     const int passes = static_cast<int>(ceil_div(compact.bits, DIGIT_BITS));
-    std::vector<std::array<int32_t, 1 << DIGIT_BITS>> places(passes);
-    for (auto& place : places) place.fill(0);
+    std::vector<std::array<int32_t, 1 << DIGIT_BITS>> digit_counts(passes);
+    for (auto& counts : digit_counts) counts.fill(0);
     const auto digit = [&](uint64_t item, int pass) {
         return item >> (row_bits + pass * DIGIT_BITS) & ((1 << DIGIT_BITS) - 1);
     };
     std::unique_ptr<uint64_t[]> items(new uint64_t[rows]), sorted(new uint64_t[rows]);
     for (int64_t row = 0; row < rows; ++row) {
         items[row] = compact(keys[row]) << row_bits | row;
-        for (int pass = 0; pass < passes; ++pass) ++places[pass][digit(items[row], pass)];
+        for (int pass = 0; pass < passes; ++pass) ++digit_counts[pass][digit(items[row], pass)];
     }
     for (int pass = 0; pass < passes; ++pass) {
-        auto& place = places[pass];
-        std::exclusive_scan(place.begin(), place.end(), place.begin(), 0);
-        for (int64_t i = 0; i < rows; ++i) sorted[place[digit(items[i], pass)]++] = items[i];
+        auto& next = digit_counts[pass];
+        std::exclusive_scan(next.begin(), next.end(), next.begin(), 0);
+        for (int64_t i = 0; i < rows; ++i) sorted[next[digit(items[i], pass)]++] = items[i];
         items.swap(sorted);
     }
     const uint64_t row_mask = (uint64_t{1} << row_bits) - 1;
@@ -91,11 +91,11 @@ void sort_rows(const int64_t* keys, int64_t rows, int field_bits, int32_t* order
 
 extern "C" {
 
-// Groups rows of equal keys; fewer than 2^31. Gives the unique keys in ascending order, the rows in
-// the order of their keys, where in that a group begins, and the group of each row. Returns how
-// many groups. A key's bits fall into three fields of field_bits, and what is left above.
-int64_t haskd_group(const int64_t* keys, int64_t rows, int field_bits, int64_t* unique,
-                    int32_t* order, int32_t* starts, int64_t* group) {
+// Groups rows of equal keys; fewer than 2^31 rows. Writes the unique keys in ascending order, the
+// rows in the order of their keys, where in that order each group begins, and each row's group.
+// Returns the number of groups. A key has three fields of field_bits, and one of the bits above.
+int64_t haskd_group_by_key(const int64_t* keys, int64_t rows, int field_bits, int64_t* unique,
+                           int32_t* order, int32_t* starts, int64_t* inverse) {
     sort_rows(keys, rows, field_bits, order);
     int64_t groups = 0;
     for (int64_t i = 0; i < rows; ++i) {
@@ -104,16 +104,16 @@ int64_t haskd_group(const int64_t* keys, int64_t rows, int field_bits, int64_t* 
             unique[groups] = key;
             starts[groups++] = static_cast<int32_t>(i);
         }
-        group[row] = groups - 1;
+        inverse[row] = groups - 1;
     }
     return groups;
 }
 
-// The pairs of a step to voxels twice as large, octant after octant, rows ascending within each:
-// a row `fine` and that of its parent `coarse`, which is its group; and the rows of each of the 8
-// octants. An octant is made of the lowest bits of a key's x, y and z.
-void haskd_by_octant(const int64_t* keys, const int64_t* group, int64_t rows, int field_bits,
-                     int32_t* fine, int32_t* coarse, int64_t* sizes) {
+// Pairs of a 2 x 2 x 2 kernel with stride 2, octant after octant, rows ascending within each: a row
+// `fine`, and `coarse`, the row of its parent; and the number of rows in each of the 8 octants. An
+// octant is made of the lowest bits of a key's x, y and z.
+void haskd_sort_by_octant(const int64_t* keys, const int64_t* parent, int64_t rows,
+                          int field_bits, int32_t* fine, int32_t* coarse, int64_t* sizes) {
     const auto octant = [&](int64_t key) {
         return (key >> (2 * field_bits) & 1) << 2 | (key >> field_bits & 1) << 1 | (key & 1);
     };
@@ -124,7 +124,7 @@ void haskd_by_octant(const int64_t* keys, const int64_t* group, int64_t rows, in
     for (int64_t row = 0; row < rows; ++row) {
         const int64_t at = next[octant(keys[row])]++;
         fine[at] = static_cast<int32_t>(row);
-        coarse[at] = static_cast<int32_t>(group[row]);
+        coarse[at] = static_cast<int32_t>(parent[row]);
     }
 }
 

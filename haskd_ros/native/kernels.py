@@ -1,148 +1,104 @@
-"""When the compiled kernels are used, and those over features as functions of tensors;
-`voxel_kernels` has those over points and voxels. Each has its twin in plain torch, which says what
-it computes; results agree to rounding and are the same for any number of threads."""
+"""Compiled kernels over features, as functions of tensors; `voxel_kernels` has those over points
+and voxels.
+
+`dispatch.usable` says whether they can be used. Shapes and types are the caller's to check: a
+kernel reads memory where it is pointed to. Each has its twin in plain torch, which says what it
+computes; results agree to rounding and are the same for any number of threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING
+import ctypes
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from haskd_ros.native.build import library
-
-if TYPE_CHECKING:
-    from haskd_ros.sparse.finish import Finish
-    from haskd_ros.sparse.kernel_map import KernelMap
+from haskd_ros.native.arguments import (
+    ConvolveArguments,
+    NormBackwardArguments,
+    WeightGradientArguments,
+)
+from haskd_ros.native.dispatch import in_bf16, thread_count
+from haskd_ros.native.library import library
 
 # Weights of networks that infer, packed: the library and the version they were packed for.
 _packed = WeakIdKeyDictionary()
-_plain: ContextVar[bool] = ContextVar("plain", default=False)
-_own: ContextVar[int] = ContextVar("own", default=0)
-_bf16: ContextVar[bool] = ContextVar("bf16", default=False)
-
-
-def usable(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> bool:
-    """Whether these tensors can go through the compiled kernels that take `dtype`."""
-    if _plain.get() or torch.is_autocast_enabled("cpu"):
-        return False
-    if any(t.device.type != "cpu" or t.dtype != dtype for t in tensors):
-        return False
-    return library() is not None
-
-
-@contextmanager
-def _within(variable: ContextVar[bool]) -> Iterator[None]:
-    token = variable.set(True)
-    try:
-        yield
-    finally:
-        variable.reset(token)
-
-
-def plain_torch() -> AbstractContextManager[None]:
-    """Within it plain torch does the work: to compare the two."""
-    return _within(_plain)
-
-
-@contextmanager
-def own_threads() -> Iterator[None]:
-    """Within it the kernels work on threads of their own, as many as torch has, and torch itself on
-    one: for work in which torch has little to do. Elsewhere they share torch's threads."""
-    if _own.get():
-        # Torch is on one thread already: that says nothing about how many the kernels may have.
-        yield
-        return
-    threads = torch.get_num_threads()
-    token = _own.set(threads)
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        _own.reset(token)
-
-
-def bf16() -> AbstractContextManager[None]:
-    """Within it convolutions that nothing has to be differentiated through multiply numbers of
-    bfloat16 and add the products up in float32. Linear layers, which see a point's own coordinates
-    and give its scores, and all that lies between layers stay float32."""
-    return _within(_bf16)
-
-
-def bf16_pays() -> bool:
-    """Whether this CPU multiplies bfloat16 faster than float32, by the compiled kernels."""
-    return usable() and bool(library().haskd_bf16_pays())
-
-
-def thread_count() -> int:
-    """As the kernels take it: below 0 where the threads are their own."""
-    return -_own.get() or torch.get_num_threads()
-
-
-def _pairs(pairs: KernelMap) -> tuple[int, int, int, int]:
-    identity = len(pairs.sizes) // 2 if pairs.identity_centre else -1
-    starts = pairs.offset_starts
-    return pairs.sources.data_ptr(), pairs.targets.data_ptr(), starts.data_ptr(), identity
 
 
 def convolve(
     x: Tensor,
     weight: Tensor,
-    pairs: KernelMap,
-    finish: Finish,
-    beside: Tensor | None = None,
+    *,
+    sources: Tensor,
+    targets: Tensor,
+    tap_offsets: Tensor,
+    identity_tap: int | None,
+    output_rows: int,
+    x_tail: Tensor | None = None,
+    bias: Tensor | None = None,
+    addend: Tensor | None = None,
+    addend_rows: Tensor | None = None,
+    relu: bool = False,
     keep_packed: bool = False,
     backward: bool = False,
     mirrored: bool = False,
 ) -> Tensor:
-    """Sparse convolution of x [U, I] with contiguous weight [O, k, k, k, I] -> [V, O].
+    """Sparse convolution with an epilogue: relu(conv(x) + bias + addend) [V, O].
 
     Args:
-        x: its values lie side by side within a row.
-        finish: done to the result; its tensors are float32 on the CPU.
-        beside: [U, J] like x, the last J of the I channels; x then has the others alone.
+        x: [U, I]; the values of a row are contiguous, the rows may lie apart.
+        weight: [O, k, k, k, I], contiguous.
+        sources, targets: [P] int32, contiguous: which input row meets which output row, tap after
+            tap, the targets of a tap ascending.
+        tap_offsets: [k^3 + 1] int64: where a tap's pairs begin, and the end of the last.
+        identity_tap: the tap under which row i meets row i, without pairs; None for none.
+        output_rows: V.
+        x_tail: [U, J] like x, the last J of the I channels; x then has the others alone.
+        bias: [O].
+        addend: [V, O], or [G, O] with `addend_rows`.
+        addend_rows: [V] int64, the row of the addend that each output row gets.
+        relu: whether the ReLU is to be taken.
         keep_packed: keep the weight as the kernel wants it for the next call, of bfloat16 where
             `bf16` asks for that; not backward.
         backward: x is a gradient [U, O] of an output, the result that of an input [V, I].
         mirrored: take the taps from the last to the first.
-
-    Raises:
-        ValueError: what `finish` adds is of another shape than the result.
     """
     outputs, inputs = weight.shape[0], weight.shape[-1]
-    y = x.new_empty(pairs.outputs, inputs if backward else outputs)
-    bias, added, rows = _tensors(finish, y)
-    reduced = keep_packed and _bf16.get()
-    packed = _packed_weight(weight, reduced) if keep_packed else None
-    library().haskd_convolve(
-        x.data_ptr(),
-        len(x),
-        x.stride(0),
-        address(beside),
-        0 if beside is None else beside.shape[1],
-        0 if beside is None else beside.stride(0),
-        weight.data_ptr(),
-        address(packed),
-        outputs,
-        len(pairs.sizes),
-        inputs,
-        backward,
-        mirrored,
-        reduced,
-        *_pairs(pairs),
-        y.data_ptr(),
-        len(y),
-        address(bias),
-        address(added),
-        address(rows),
-        finish.relu,
-        thread_count(),
+    y = x.new_empty(output_rows, inputs if backward else outputs)
+    bias, addend, addend_rows = (
+        None if t is None else t.contiguous() for t in (bias, addend, addend_rows)
     )
+    reduced = keep_packed and in_bf16()
+    packed = _packed_weight(weight, reduced) if keep_packed else None
+    arguments = ConvolveArguments(
+        x=x.data_ptr(),
+        x_rows=len(x),
+        x_stride=x.stride(0),
+        weight=weight.data_ptr(),
+        packed=address(packed),
+        outputs=outputs,
+        inputs=inputs,
+        sources=sources.data_ptr(),
+        targets=targets.data_ptr(),
+        tap_offsets=tap_offsets.data_ptr(),
+        taps=len(tap_offsets) - 1,
+        identity_tap=-1 if identity_tap is None else identity_tap,
+        y=y.data_ptr(),
+        y_rows=output_rows,
+        bias=address(bias),
+        addend=address(addend),
+        addend_rows=address(addend_rows),
+        relu=relu,
+        backward=backward,
+        mirrored=mirrored,
+        bf16=reduced,
+        threads=thread_count(),
+    )
+    if x_tail is not None:
+        arguments.x_tail = x_tail.data_ptr()
+        arguments.tail_inputs, arguments.tail_stride = x_tail.shape[1], x_tail.stride(0)
+    library().haskd_convolve(ctypes.byref(arguments))
     return y
 
 
@@ -156,42 +112,43 @@ def _packed_weight(weight: Tensor, reduced: bool) -> Tensor | None:
     if known != state:
         outputs, inputs = weight.shape[0], weight.shape[-1]
         shape = outputs, weight[0].numel() // inputs, inputs
-        size = library().haskd_pack(weight.data_ptr(), *shape, reduced, None, 1)
+        size = library().haskd_pack_weight(weight.data_ptr(), *shape, reduced, None, 1)
         packed = torch.empty(size, dtype=torch.float32)
-        library().haskd_pack(weight.data_ptr(), *shape, reduced, packed.data_ptr(), thread_count())
+        library().haskd_pack_weight(
+            weight.data_ptr(), *shape, reduced, packed.data_ptr(), thread_count()
+        )
         _packed[weight] = state, packed
     return packed
 
 
-def _tensors(finish: Finish, y: Tensor) -> list[Tensor | None]:
-    """Contiguous bias, added and which row of the latter each row of y gets, checked against y."""
-    bias, added, grouping = finish.bias, finish.added, finish.grouping
-    rows = None if added is None or grouping is None else grouping.group
-    groups = len(y) if rows is None else len(grouping.starts)
-    if bias is not None and bias.shape != y.shape[1:]:
-        raise ValueError(f"the bias is {tuple(bias.shape)}, not ({y.shape[1]},)")
-    if added is not None and added.shape != (groups, y.shape[1]):
-        raise ValueError(f"added is {tuple(added.shape)}, not ({groups}, {y.shape[1]})")
-    if rows is not None and len(rows) != len(y):
-        raise ValueError(f"{len(rows)} rows are grouped, not {len(y)}")
-    return [None if t is None else t.contiguous() for t in (bias, added, rows)]
-
-
-def weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+def weight_gradient(
+    x: Tensor,
+    gradient: Tensor,
+    weight: Tensor,
+    *,
+    sources: Tensor,
+    targets: Tensor,
+    tap_offsets: Tensor,
+    identity_tap: int | None,
+) -> Tensor:
     """Gradient of a convolution's weight [O, k, k, k, I] from its contiguous x [U, I] and the
-    contiguous gradient [V, O] of its result."""
+    contiguous gradient [V, O] of its result; the other arguments as of `convolve`."""
     result = torch.empty_like(weight)
-    library().haskd_weight_gradient(
-        x.data_ptr(),
-        x.shape[1],
-        gradient.data_ptr(),
-        gradient.shape[1],
-        len(pairs.sizes),
-        *_pairs(pairs),
-        pairs.outputs,
-        result.data_ptr(),
-        thread_count(),
+    arguments = WeightGradientArguments(
+        x=x.data_ptr(),
+        inputs=x.shape[1],
+        y_gradient=gradient.data_ptr(),
+        y_rows=len(gradient),
+        outputs=gradient.shape[1],
+        sources=sources.data_ptr(),
+        targets=targets.data_ptr(),
+        tap_offsets=tap_offsets.data_ptr(),
+        taps=len(tap_offsets) - 1,
+        identity_tap=-1 if identity_tap is None else identity_tap,
+        gradient=result.data_ptr(),
+        threads=thread_count(),
     )
+    library().haskd_weight_gradient(ctypes.byref(arguments))
     return result
 
 
@@ -210,16 +167,16 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def affine(
-    x: Tensor, scale: Tensor, shift: Tensor, added: Tensor | None = None, relu: bool = False
+    x: Tensor, scale: Tensor, shift: Tensor, addend: Tensor | None = None, relu: bool = False
 ) -> Tensor:
-    """x * scale + shift (+ added), cut off at 0 for a ReLU: contiguous [R, C], [C], [C], [R, C]."""
+    """x * scale + shift (+ addend), and a ReLU: contiguous [R, C], [C], [C], [R, C]."""
     y = torch.empty_like(x)
     library().haskd_affine(
         x.data_ptr(),
         *x.shape,
         scale.data_ptr(),
         shift.data_ptr(),
-        address(added),
+        address(addend),
         relu,
         y.data_ptr(),
         thread_count(),
@@ -234,32 +191,35 @@ def norm_backward(
     mean: Tensor,
     inverse_std: Tensor,
     weight: Tensor,
-    added: bool,
+    *,
+    with_addend: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients of x [R, C], weight [C], bias [C] and what was added [R, C] (None unless `added`)
-    of y = relu((x - mean) * inverse_std * weight + bias + added) from that of y.
+    """Gradients of x [R, C], weight [C], bias [C] and addend [R, C] (None unless `with_addend`) of
+    y = relu((x - mean) * inverse_std * weight + bias + addend) from that of y.
 
     Args:
         y: the result; None where there was no ReLU.
     """
     x_gradient = torch.empty_like(x)
-    added_gradient = torch.empty_like(x) if added else None
-    of_weight, of_bias = x.new_empty(2, x.shape[1]).unbind(0)
-    library().haskd_norm_backward(
-        gradient.data_ptr(),
-        x.data_ptr(),
-        address(y),
-        *x.shape,
-        mean.data_ptr(),
-        inverse_std.data_ptr(),
-        weight.data_ptr(),
-        x_gradient.data_ptr(),
-        of_weight.data_ptr(),
-        of_bias.data_ptr(),
-        address(added_gradient),
-        thread_count(),
+    addend_gradient = torch.empty_like(x) if with_addend else None
+    weight_gradient, bias_gradient = x.new_empty(2, x.shape[1]).unbind(0)
+    arguments = NormBackwardArguments(
+        y_gradient=gradient.data_ptr(),
+        x=x.data_ptr(),
+        y=address(y),
+        rows=x.shape[0],
+        columns=x.shape[1],
+        mean=mean.data_ptr(),
+        inverse_std=inverse_std.data_ptr(),
+        weight=weight.data_ptr(),
+        x_gradient=x_gradient.data_ptr(),
+        weight_gradient=weight_gradient.data_ptr(),
+        bias_gradient=bias_gradient.data_ptr(),
+        addend_gradient=address(addend_gradient),
+        threads=thread_count(),
     )
-    return x_gradient, of_weight, of_bias, added_gradient
+    library().haskd_norm_backward(ctypes.byref(arguments))
+    return x_gradient, weight_gradient, bias_gradient, addend_gradient
 
 
 def pool(x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
@@ -278,12 +238,12 @@ def pool(x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
     return mean
 
 
-def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def softmax_statistics(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Highest class [N] uint8, its probability and the entropy in nats [N] float32, of
     softmax(logits / temperature), from contiguous logits [N, C], 0 < C <= 256."""
     class_id = torch.empty(len(logits), dtype=torch.uint8)
     probability, entropy = logits.new_empty(2, len(logits)).unbind(0)
-    library().haskd_classify(
+    library().haskd_softmax_statistics(
         logits.data_ptr(),
         *logits.shape,
         1 / temperature,
@@ -296,5 +256,5 @@ def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """As the kernels take it: null for None."""
+    """The tensor's memory; null for None."""
     return None if tensor is None else tensor.data_ptr()

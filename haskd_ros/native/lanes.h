@@ -1,4 +1,4 @@
-// Vectors of float as wide as the instruction set that the compiler was told of.
+// Vectors of float as wide as the instruction set that is compiled for.
 #pragma once
 
 #include <cstdint>
@@ -33,22 +33,22 @@ template <> inline Vector read<Vector>(const float* from) { return load(from); }
 inline void write(float* to, float value) { *to = value; }
 inline void write(float* to, Vector value) { store(to, value); }
 
-// The value, or 0 where the condition is not positive; one that is not a number stays.
+// The value, or 0 where the condition is not positive; where that is NaN, the value.
 inline float where_positive(float value, float condition) { return condition <= 0 ? 0 : value; }
 inline Vector where_positive(Vector value, Vector condition) {
     return condition <= 0 ? Vector{} : value;
 }
 
-// Two numbers of bfloat16, the upper half of a float each, where one float would lie: the sum of
-// their products with two others is one step of the processor, where it has it.
-struct Pair {
+// Two numbers of bfloat16, the upper half of a float each, in the 4 bytes of a float: the sum of
+// their products with two others is one instruction, where the processor has it.
+struct Bf16Pair {
     uint16_t number[2];
 };
 
 #if defined(__AVX512BF16__)
-constexpr bool PAIRS_PAY = true;
+constexpr bool BF16_IS_FASTER = true;
 #else
-constexpr bool PAIRS_PAY = false;
+constexpr bool BF16_IS_FASTER = false;
 #endif
 
 inline float upper_half(uint16_t half) {
@@ -58,7 +58,7 @@ inline float upper_half(uint16_t half) {
     return value;
 }
 
-// To the nearest, of two to the even one; what is not a number stays that.
+// Round to nearest, ties to even; NaN stays NaN.
 inline uint16_t to_bfloat16(float value) {
     uint32_t bits;
     std::memcpy(&bits, &value, sizeof bits);
@@ -70,7 +70,7 @@ inline uint16_t to_bfloat16(float value) {
 inline Vector add_product(Vector sum, Vector weights, float x) { return sum + weights * x; }
 
 // The same with a pair in each lane.
-inline Vector add_product(Vector sum, Vector weights, Pair x) {
+inline Vector add_product(Vector sum, Vector weights, Bf16Pair x) {
 #if defined(__AVX512BF16__)
     int32_t both;
     std::memcpy(&both, &x, sizeof both);

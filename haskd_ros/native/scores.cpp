@@ -1,4 +1,4 @@
-// From scores to classes, with their probability and entropy.
+// Class, probability and entropy of a softmax.
 
 #include <algorithm>
 #include <cmath>
@@ -9,10 +9,10 @@
 
 namespace {
 
-constexpr int ROWS = 64;  // worked on side by side, class after class
+constexpr int ROWS = 64;  // in one tile, class after class
 
-// e^x of x <= 0, to a unit or two in the last place; below -87 as at -87. What is not a number
-// stays. Plain arithmetic, which the compiler turns into vectors (after Cephes' expf by Moshier).
+// e^x of x <= 0, to a unit or two in the last place; below -87 as at -87; NaN stays NaN. Plain
+// arithmetic, which the compiler vectorises (after Cephes' expf by Moshier).
 inline float exp_below_0(float x) {
     x = x < -87.0f ? -87.0f : x;
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits.
@@ -37,12 +37,13 @@ inline float exp_below_0(float x) {
 
 extern "C" {
 
-// Of scores [rows, classes] times sharpness: the highest class, its softmax probability, and the
-// entropy of the softmax in nats. A score that is not a number, or infinitely high, makes
-// probability and entropy not a number.
-void haskd_classify(const float* scores, int64_t rows, int64_t classes, float sharpness,
-                    uint8_t* class_id, float* probability, float* entropy, int threads) {
-    share_rows(rows, ROWS, threads, [&](int64_t, int64_t first, int64_t last) {
+// Of the softmax of scores [rows, classes] times inverse_temperature: the most probable class, its
+// probability, and the entropy in nats. A score that is NaN or infinitely high makes probability
+// and entropy NaN.
+void haskd_softmax_statistics(const float* scores, int64_t rows, int64_t classes,
+                              float inverse_temperature, uint8_t* class_id,
+                              float* probability, float* entropy, int threads) {
+    parallel_for_rows(rows, ROWS, threads, [&](int64_t, int64_t first, int64_t last) {
         const int count = static_cast<int>(last - first);
         float tile[256][ROWS];
         for (int r = 0; r < ROWS; ++r) {
@@ -59,10 +60,10 @@ void haskd_classify(const float* scores, int64_t rows, int64_t classes, float sh
             }
         for (int64_t c = 0; c < classes; ++c)
             for (int r = 0; r < ROWS; ++r) {
-                const float below = (tile[c][r] - highest[r]) * sharpness;
+                const float below = (tile[c][r] - highest[r]) * inverse_temperature;
                 const float e = exp_below_0(below);
                 sum[r] += e;
-                // Far below, e is as good as 0, and minus infinity times it must not be asked for.
+                // Far below 0 e is as good as 0, and 0 times minus infinity would be NaN.
                 weighted[r] += e * (below < -87.0f ? -87.0f : below);
             }
         for (int r = 0; r < count; ++r) {

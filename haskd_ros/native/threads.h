@@ -1,9 +1,9 @@
-// Work shared by threads that wait awake, but make way.
+// A thread pool whose idle threads yield in a loop before they sleep.
 //
-// A network is hundreds of short pieces of work a cloud. A thread that sleeps between them takes
-// longer to wake than most pieces take; one that spins takes its core from whoever else could use
-// it, another node say. These wait by offering their core to others again and again, and sleep when
-// nothing has come for a while.
+// A network is hundreds of short parallel loops a cloud. A thread that sleeps between them takes
+// longer to wake than most loops take; one that spins takes its core from other processes, a second
+// node for instance. These threads call sched_yield while they wait, and sleep when no work has
+// come for a while.
 #pragma once
 
 #include <sched.h>
@@ -19,119 +19,119 @@
 #include <system_error>
 #include <thread>
 
-class Team {
+class ThreadPool {
    public:
-    // The process's own; never destroyed, for its threads live as long as the process. A forked
-    // child inherits the memory but no threads, and starts anew.
-    static Team& ours() {
-        static std::atomic<Team*> team{nullptr};
-        Team* found = team.load();
-        while (!found || found->process != getpid()) {
-            Team* made = new Team;
-            if (team.compare_exchange_strong(found, made)) return *made;
-            delete made;
+    // One a process; never destroyed, for its threads live as long as the process. A forked child
+    // inherits the memory but no threads, and makes a new pool.
+    static ThreadPool& of_process() {
+        static std::atomic<ThreadPool*> pool{nullptr};
+        ThreadPool* current = pool.load();
+        while (!current || current->process != getpid()) {
+            ThreadPool* created = new ThreadPool;
+            if (pool.compare_exchange_strong(current, created)) return *created;
+            delete created;
         }
-        return *found;
+        return *current;
     }
 
-    // f(i) for every i below count, by `threads` threads of which the caller is one. Who comes
-    // while another caller has the team works alone.
+    // f(i) for every i below count, on `threads` threads of which the caller is one. While another
+    // caller uses the pool, a second one runs its loop alone.
     template <typename Function>
     void run(int64_t count, int threads, const Function& f) {
-        std::unique_lock<std::mutex> mine(one_caller, std::defer_lock);
+        std::unique_lock<std::mutex> caller_lock(one_caller, std::defer_lock);
         const int helpers = static_cast<int>(std::min<int64_t>(threads, count)) - 1;
-        if (helpers <= 0 || !mine.try_lock()) {
+        if (helpers <= 0 || !caller_lock.try_lock()) {
             for (int64_t i = 0; i < count; ++i) f(i);
             return;
         }
-        while (members < helpers && hire()) ++members;
-        work = [](const void* function, int64_t i) {
+        while (workers < helpers && start_worker()) ++workers;
+        run_item = [](const void* function, int64_t i) {
             (*static_cast<const Function*>(function))(i);
         };
         function = &f;
         end = count;
-        wanted = helpers;
+        helpers_needed = helpers;
         next = 0;
         open = ++round;
-        if (asleep) {
-            // Those about to sleep hold the lock until they can be woken.
-            std::lock_guard<std::mutex> lock(sleeping);
+        if (sleepers) {
+            // A thread that is about to sleep holds the mutex until it can be woken.
+            std::lock_guard<std::mutex> sleep_lock(sleep_mutex);
             wake.notify_all();
         }
-        take_part();
+        run_items();
         open = 0;
-        // Whoever came too late to see it open leaves without having touched anything.
-        while (active) sched_yield();
+        // A thread that is too late to see `open` set runs nothing.
+        while (running) sched_yield();
     }
 
    private:
     using Clock = std::chrono::steady_clock;
-    static constexpr std::chrono::microseconds AWAKE{2000};
+    static constexpr std::chrono::microseconds SPIN_TIME{2000};
 
-    // False where the system has no thread to give: then fewer do the work.
-    bool hire() {
-        // Signals are for the program's own threads.
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        bool hired = true;
+    // False where the system refuses another thread: the pool then stays smaller.
+    bool start_worker() {
+        // Signals are for the program's own threads to handle.
+        sigset_t every, before;
+        sigfillset(&every);
+        pthread_sigmask(SIG_SETMASK, &every, &before);
+        bool started = true;
         try {
-            std::thread([this, number = members] { help(number); }).detach();
+            std::thread([this, number = workers] { work_loop(number); }).detach();
         } catch (const std::system_error&) {
-            hired = false;
+            started = false;
         }
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        return hired;
+        return started;
     }
 
-    void take_part() {
-        for (int64_t i; (i = next.fetch_add(1)) < end;) work(function, i);
+    void run_items() {
+        for (int64_t i; (i = next.fetch_add(1)) < end;) run_item(function, i);
     }
 
-    void help(int number) {
-        for (uint64_t seen = 0;;) {
-            wait_for_work(seen);
-            seen = round;
-            ++active;
-            if (open && number < wanted) take_part();
-            --active;
+    void work_loop(int number) {
+        for (uint64_t last_round = 0;;) {
+            wait_for_work(last_round);
+            last_round = round;
+            ++running;
+            if (open && number < helpers_needed) run_items();
+            --running;
         }
     }
 
-    void wait_for_work(uint64_t seen) {
-        const Clock::time_point sleep_at = Clock::now() + AWAKE;
-        while (round == seen) {
+    void wait_for_work(uint64_t last_round) {
+        const Clock::time_point spin_end = Clock::now() + SPIN_TIME;
+        while (round == last_round) {
             sched_yield();
-            if (Clock::now() < sleep_at) continue;
-            std::unique_lock<std::mutex> lock(sleeping);
-            ++asleep;
-            wake.wait(lock, [&] { return round != seen; });
-            --asleep;
+            if (Clock::now() < spin_end) continue;
+            std::unique_lock<std::mutex> sleep_lock(sleep_mutex);
+            ++sleepers;
+            wake.wait(sleep_lock, [&] { return round != last_round; });
+            --sleepers;
         }
     }
 
     const pid_t process = getpid();
     std::mutex one_caller;
-    int members = 0;
-    // The work; valid while `open` is the number of its round, and written while nobody is active.
-    void (*work)(const void*, int64_t) = nullptr;
+    int workers = 0;
+    // The loop's body; valid while `open` is its round, written while no worker is running.
+    void (*run_item)(const void*, int64_t) = nullptr;
     const void* function = nullptr;
     std::atomic<int64_t> next{0};
     std::atomic<int64_t> end{0};
-    std::atomic<int> wanted{0};
+    std::atomic<int> helpers_needed{0};
     std::atomic<uint64_t> round{0}, open{0};
-    std::atomic<int> active{0}, asleep{0};
-    std::mutex sleeping;
+    std::atomic<int> running{0}, sleepers{0};
+    std::mutex sleep_mutex;
     std::condition_variable wake;
 };
 
-// f(i) for every i below count, by so many threads: those of OpenMP, which torch works with as
-// well, or, where the number is negative, as many of our own. Ours are the faster ones as long as
-// torch's rest; where torch works in between, as in training, both would want the same cores.
+// f(i) for every i below count, on so many threads: those of OpenMP, which torch uses as well, or,
+// where the number is negative, as many of our own pool. The pool is faster as long as torch's
+// threads are idle; where torch computes in between, as in training, both would compete for cores.
 template <typename Function>
-void share(int64_t count, int threads, const Function& f) {
+void parallel_for(int64_t count, int threads, const Function& f) {
     if (threads < -1) {
-        Team::ours().run(count, -threads, f);
+        ThreadPool::of_process().run(count, -threads, f);
         return;
     }
 #ifdef _OPENMP
@@ -139,7 +139,7 @@ void share(int64_t count, int threads, const Function& f) {
     for (int64_t i = 0; i < count; ++i) f(i);
 #else
     if (threads > 1)
-        Team::ours().run(count, threads, f);
+        ThreadPool::of_process().run(count, threads, f);
     else
         for (int64_t i = 0; i < count; ++i) f(i);
 #endif
@@ -147,8 +147,8 @@ void share(int64_t count, int threads, const Function& f) {
 
 // f(block, first, last) for blocks of so many rows.
 template <typename Function>
-void share_rows(int64_t rows, int64_t block_rows, int threads, const Function& f) {
-    share((rows + block_rows - 1) / block_rows, threads, [&](int64_t block) {
+void parallel_for_rows(int64_t rows, int64_t block_rows, int threads, const Function& f) {
+    parallel_for((rows + block_rows - 1) / block_rows, threads, [&](int64_t block) {
         f(block, block * block_rows, std::min(rows, (block + 1) * block_rows));
     });
 }

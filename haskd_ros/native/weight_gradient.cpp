@@ -1,13 +1,14 @@
 // Gradient of a sparse convolution's weights: sum over pairs of g[target]^T x[source].
 //
-// Each tap's pairs are cut into pieces that depend on the kernel map alone, and the pieces' sums are
-// added up in their order, so any number of threads gives the same sums.
+// Each tap's pairs are cut into pieces that depend on the kernel map alone, and the pieces' sums
+// are added up in their order, so any number of threads gives the same sums.
 
 #include <algorithm>
 #include <array>
 #include <numeric>
 #include <vector>
 
+#include "arguments.h"
 #include "lanes.h"
 #include "threads.h"
 #include "tiles.h"
@@ -26,19 +27,19 @@ struct Factors {
 };
 
 template <int ROWS, int VECTORS>
-struct Outer {
+struct OuterProductTile {
     static void run(const Factors& p, const int32_t* sources, const int32_t* targets,
                     int64_t pairs);
 };
 
 template <int ROWS, int VECTORS>
-void Outer<ROWS, VECTORS>::run(const Factors& p, const int32_t* sources, const int32_t* targets,
-                               int64_t pairs) {
+void OuterProductTile<ROWS, VECTORS>::run(const Factors& p, const int32_t* sources,
+                                          const int32_t* targets, int64_t pairs) {
     Vector sum[ROWS][VECTORS] = {};
     for (int64_t i = 0; i < pairs; ++i) {
         const float* x = p.x + sources[i] * p.inputs;
         const float* g = p.g + targets[i] * p.outputs;
-        // Sources follow no pattern that the processor would see by itself.
+        // Source rows follow no pattern that the hardware prefetcher would recognise.
         const int64_t ahead = std::min<int64_t>(i + 12, pairs - 1);
         __builtin_prefetch(p.x + sources[ahead] * p.inputs);
         __builtin_prefetch(p.g + targets[ahead] * p.outputs);
@@ -58,22 +59,22 @@ void Outer<ROWS, VECTORS>::run(const Factors& p, const int32_t* sources, const i
 void outer_sum(const float* x, int64_t inputs, const float* g, int64_t outputs,
                const int32_t* sources, const int32_t* targets, int64_t first, int64_t last,
                float* sums, int64_t width, const std::vector<Strip>& strips) {
-    std::array<int32_t, CHUNK_PAIRS> own;
+    std::array<int32_t, CHUNK_PAIRS> identity_rows;
     std::vector<float> padded;
     if (width != inputs) padded.resize(CHUNK_PAIRS * width);
     for (int64_t at = first; at < last; at += CHUNK_PAIRS) {
         const int64_t pairs = std::min<int64_t>(CHUNK_PAIRS, last - at);
-        std::iota(own.begin(), own.end(), static_cast<int32_t>(at));
-        const int32_t* from = sources ? sources + at : own.data();
-        const int32_t* to = targets ? targets + at : own.data();
-        std::array<int32_t, CHUNK_PAIRS> counted;
+        std::iota(identity_rows.begin(), identity_rows.end(), static_cast<int32_t>(at));
+        const int32_t* from = sources ? sources + at : identity_rows.data();
+        const int32_t* to = targets ? targets + at : identity_rows.data();
+        std::array<int32_t, CHUNK_PAIRS> padded_rows;
         Factors p{x, g, inputs, outputs, sums, width};
         if (width != inputs) {
-            // A whole vector must not reach beyond a row: the last row is the end of the memory.
+            // A whole vector must not reach beyond a row: memory ends with the last one.
             for (int64_t i = 0; i < pairs; ++i)
                 std::copy_n(x + from[i] * inputs, inputs, padded.data() + i * width);
-            std::iota(counted.begin(), counted.end(), 0);
-            from = counted.data();
+            std::iota(padded_rows.begin(), padded_rows.end(), 0);
+            from = padded_rows.data();
             p.x = padded.data();
             p.inputs = width;
         }
@@ -85,7 +86,7 @@ void outer_sum(const float* x, int64_t inputs, const float* g, int64_t outputs,
                 const int64_t rows = ceil_div(outputs - row, passes - pass);
                 p.g = g + row;
                 p.sums = sums + row * width + strip.first;
-                TILES<Outer>[strip.vectors - 1][rows - 1](p, from, to, pairs);
+                TILES<OuterProductTile>[strip.vectors - 1][rows - 1](p, from, to, pairs);
                 row += rows;
             }
         }
@@ -96,40 +97,38 @@ void outer_sum(const float* x, int64_t inputs, const float* g, int64_t outputs,
 
 extern "C" {
 
-// gradient [outputs, taps, inputs] of the weight from x [.., inputs] and the gradient g
-// [rows, outputs] of y.
-void haskd_weight_gradient(const float* x, int64_t inputs, const float* g, int64_t outputs,
-                           int taps, const int32_t* sources, const int32_t* targets,
-                           const int64_t* starts, int identity, int64_t rows, float* gradient,
-                           int threads) {
+// The gradient of the weight, summed over all pairs.
+void haskd_weight_gradient(const WeightGradientArguments* arguments) {
+    const WeightGradientArguments& a = *arguments;
     struct Piece {
         int tap;
         int64_t first, last;
     };
     std::vector<Piece> pieces;
-    for (int tap = 0; tap < taps; ++tap) {
-        const int64_t end = tap == identity ? rows : starts[tap + 1];
-        for (int64_t at = tap == identity ? 0 : starts[tap]; at < end; at += PIECE_PAIRS)
+    for (int tap = 0; tap < a.taps; ++tap) {
+        const bool identity = tap == a.identity_tap;
+        const int64_t end = identity ? a.y_rows : a.tap_offsets[tap + 1];
+        for (int64_t at = identity ? 0 : a.tap_offsets[tap]; at < end; at += PIECE_PAIRS)
             pieces.push_back({tap, at, std::min(end, at + PIECE_PAIRS)});
     }
-    const std::vector<Strip> strips = strips_of(inputs);
-    const int64_t width = ceil_div(inputs, LANES) * LANES, size = outputs * width;
+    const std::vector<Strip> strips = strips_of(a.inputs);
+    const int64_t width = ceil_div(a.inputs, LANES) * LANES, size = a.outputs * width;
     const int64_t count = static_cast<int64_t>(pieces.size());
-    const Numbers<float> sums = numbers<float>(count * size);
-    share(count, threads, [&](int64_t i) {
+    const Buffer<float> sums = aligned_buffer<float>(count * size);
+    parallel_for(count, a.threads, [&](int64_t i) {
         const Piece& piece = pieces[i];
-        const bool own = piece.tap == identity;
+        const bool identity = piece.tap == a.identity_tap;
         float* sum = sums.get() + i * size;
         std::fill(sum, sum + size, 0.0f);
-        outer_sum(x, inputs, g, outputs, own ? nullptr : sources, own ? nullptr : targets,
-                  piece.first, piece.last, sum, width, strips);
+        outer_sum(a.x, a.inputs, a.y_gradient, a.outputs, identity ? nullptr : a.sources,
+                  identity ? nullptr : a.targets, piece.first, piece.last, sum, width, strips);
     });
-    std::fill(gradient, gradient + outputs * taps * inputs, 0.0f);
+    std::fill(a.gradient, a.gradient + a.outputs * a.taps * a.inputs, 0.0f);
     for (int64_t i = 0; i < count; ++i)
-        for (int64_t o = 0; o < outputs; ++o) {
-            float* to = gradient + (o * taps + pieces[i].tap) * inputs;
+        for (int64_t o = 0; o < a.outputs; ++o) {
+            float* to = a.gradient + (o * a.taps + pieces[i].tap) * a.inputs;
             const float* from = sums.get() + i * size + o * width;
-            for (int64_t c = 0; c < inputs; ++c) to[c] += from[c];
+            for (int64_t c = 0; c < a.inputs; ++c) to[c] += from[c];
         }
 }
 

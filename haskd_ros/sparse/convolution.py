@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from haskd_ros.native import kernels
+from haskd_ros.native import dispatch, kernels
 from haskd_ros.sparse.finish import NOTHING, Finish
 from haskd_ros.sparse.kernel_map import CENTRE, KernelMap, identity_map
 from haskd_ros.sparse.voxels import bag_sum
@@ -97,12 +97,43 @@ class _Convolution(torch.autograd.Function):
         return x_gradient, kernel_gradient, None, None
 
 
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    pairs: KernelMap,
+    finish: Finish = NOTHING,
+    *,
+    x_tail: Tensor | None = None,
+    keep_packed: bool = False,
+    backward: bool = False,
+    mirrored: bool = False,
+) -> Tensor:
+    """`kernels.convolve` over a kernel map."""
+    return kernels.convolve(
+        x,
+        weight,
+        sources=pairs.sources,
+        targets=pairs.targets,
+        tap_offsets=pairs.tap_offsets,
+        identity_tap=pairs.identity_tap,
+        output_rows=pairs.outputs,
+        x_tail=x_tail,
+        bias=finish.bias,
+        addend=finish.added,
+        addend_rows=None if finish.grouping is None else finish.grouping.group,
+        relu=finish.relu,
+        keep_packed=keep_packed,
+        backward=backward,
+        mirrored=mirrored,
+    )
+
+
 class _CompiledConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, pairs: KernelMap, adjoint: KernelMap) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.pairs, ctx.adjoint = pairs, adjoint
-        return kernels.convolve(x, weight, pairs, NOTHING)
+        return _convolve(x, weight, pairs)
 
     @staticmethod
     @once_differentiable
@@ -112,16 +143,22 @@ class _CompiledConvolution(torch.autograd.Function):
         x_gradient = weight_gradient = None
         if ctx.needs_input_grad[0]:
             mirrored = ctx.pairs.identity_centre
-            x_gradient = kernels.convolve(
-                gradient, weight, ctx.adjoint, NOTHING, backward=True, mirrored=mirrored
-            )
+            x_gradient = _convolve(gradient, weight, ctx.adjoint, backward=True, mirrored=mirrored)
         if ctx.needs_input_grad[1]:
-            weight_gradient = kernels.weight_gradient(x, gradient, weight, ctx.pairs)
+            weight_gradient = kernels.weight_gradient(
+                x,
+                gradient,
+                weight,
+                sources=ctx.pairs.sources,
+                targets=ctx.pairs.targets,
+                tap_offsets=ctx.pairs.tap_offsets,
+                identity_tap=ctx.pairs.identity_tap,
+            )
         return x_gradient, weight_gradient, None, None
 
 
 def _check(x: Sequence[Tensor], rows: int, weight: Tensor) -> None:
-    # Compiled kernels read where they are told to, without asking.
+    # Compiled kernels check no shapes: they would read beyond the memory.
     width = sum(part.shape[1] for part in x)
     if width != weight.shape[-1] or any(len(part) != rows for part in x):
         shapes = " and ".join(str(tuple(part.shape)) for part in x)
@@ -135,10 +172,11 @@ def _compiled(
     if torch.is_grad_enabled() and any(t.requires_grad for t in (*x, weight, *finish.tensors)):
         return finish(_CompiledConvolution.apply(_side_by_side(x), weight, pairs, adjoint))
     first, *others = (part if part.stride(1) == 1 else part.contiguous() for part in x)
-    beside = next(iter(others), None)
     # A linear layer's weight comes as a new view each time, and is small; it stays float32.
     keep = len(pairs.sizes) > 1
-    return kernels.convolve(first, weight, pairs, finish, beside, keep_packed=keep)
+    return _convolve(
+        first, weight, pairs, finish, x_tail=next(iter(others), None), keep_packed=keep
+    )
 
 
 def _side_by_side(x: Sequence[Tensor]) -> Tensor:
@@ -165,7 +203,8 @@ def convolve(
     """
     x = x if isinstance(x, tuple) else (x,)
     _check(x, adjoint.outputs, weight)
-    if kernels.usable(*x, weight, *finish.tensors):
+    finish.check(pairs.outputs, weight.shape[0])
+    if dispatch.usable(*x, weight, *finish.tensors):
         return _compiled(x, weight, pairs, adjoint, finish)
     x = _side_by_side(x)
     outputs, inputs = weight.shape[0], weight.shape[-1]
@@ -181,7 +220,8 @@ def multiply(x: Features, weight: Tensor, finish: Finish = NOTHING) -> Tensor:
     """
     x = x if isinstance(x, tuple) else (x,)
     _check(x, len(x[0]), weight)
-    if not kernels.usable(*x, weight, *finish.tensors):
+    finish.check(len(x[0]), weight.shape[0])
+    if not dispatch.usable(*x, weight, *finish.tensors):
         return finish(F.linear(_side_by_side(x), weight))
     # A convolution with a kernel of one tap.
     pairs = identity_map(len(x[0]))

@@ -31,6 +31,21 @@ class Finish:
         """Of floats, those that are given."""
         return tuple(t for t in (self.bias, self.added) if t is not None)
 
+    def check(self, rows: int, channels: int) -> None:
+        """Whether it fits a result [rows, channels].
+
+        Raises:
+            ValueError: it does not.
+        """
+        groups = rows if self.grouping is None else len(self.grouping.starts)
+        if self.bias is not None and self.bias.shape != (channels,):
+            raise ValueError(f"the bias is {tuple(self.bias.shape)}, not ({channels},)")
+        if self.added is not None and self.added.shape != (groups, channels):
+            shape = tuple(self.added.shape)
+            raise ValueError(f"added is {shape}, not ({groups}, {channels})")
+        if self.grouping is not None and len(self.grouping.group) != rows:
+            raise ValueError(f"{len(self.grouping.group)} rows are grouped, not {rows}")
+
     def __call__(self, y: Tensor) -> Tensor:
         """In plain torch, in place; differentiable."""
         if self.bias is not None:

@@ -13,7 +13,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from haskd_ros.native import kernels, voxel_kernels
+from haskd_ros.native import dispatch, voxel_kernels
 from haskd_ros.sparse.voxels import X_STEP, Y_STEP, argsort, by_octant, group_by_key, parent_keys
 
 CENTRE = 13
@@ -52,8 +52,13 @@ class KernelMap:
         counts = torch.bincount(self.targets, minlength=self.outputs)
         return bags, (counts.cumsum(0) - counts).int()
 
+    @property
+    def identity_tap(self) -> int | None:
+        """The tap under which each row meets itself."""
+        return len(self.sizes) // 2 if self.identity_centre else None
+
     @cached_property
-    def offset_starts(self) -> Tensor:
+    def tap_offsets(self) -> Tensor:
         """[K + 1] int64 on the CPU: where an offset's pairs begin, and the end of the last."""
         return torch.tensor([0, *accumulate(self.sizes)])
 
@@ -61,7 +66,7 @@ class KernelMap:
 def submanifold_map(keys: Tensor) -> KernelMap:
     """The map of a 3 x 3 x 3 submanifold convolution over sorted `keys` [V]: the pairs of half of
     the offsets, and the same pairs swapped, which are those of the mirrored offsets."""
-    if kernels.usable(keys, dtype=torch.int64):
+    if dispatch.usable(keys, dtype=torch.int64):
         columns = torch.tensor([dx * X_STEP + dy * Y_STEP for dx, dy in _COLUMNS])
         return KernelMap(
             *voxel_kernels.submanifold_pairs(keys, columns), len(keys), identity_centre=True

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from haskd_ros.native import kernels
+from haskd_ros.native import dispatch, kernels
 
 
 class _CompiledNorm(torch.autograd.Function):
@@ -32,10 +32,16 @@ class _CompiledNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         x, weight, mean, inverse_std, y = ctx.saved_tensors
-        of_x, of_weight, of_bias, of_added = kernels.norm_backward(
-            gradient.contiguous(), x, y, mean, inverse_std, weight, ctx.needs_input_grad[6]
+        x_gradient, weight_gradient, bias_gradient, addend_gradient = kernels.norm_backward(
+            gradient.contiguous(),
+            x,
+            y,
+            mean,
+            inverse_std,
+            weight,
+            with_addend=ctx.needs_input_grad[6],
         )
-        return of_x, of_weight, of_bias, None, None, None, of_added, None
+        return x_gradient, weight_gradient, bias_gradient, None, None, None, addend_gradient, None
 
 
 def norm_rows(
@@ -71,5 +77,5 @@ def _compiled(x: Tensor, norm: nn.Module, added: Tensor | None) -> bool:
         return False
     rows_fit = x.dim() == 2 and len(x) > 1 and x.shape[1] == norm.num_features
     if added is None:
-        return rows_fit and kernels.usable(x, norm.weight)
-    return rows_fit and added.shape == x.shape and kernels.usable(x, added, norm.weight)
+        return rows_fit and dispatch.usable(x, norm.weight)
+    return rows_fit and added.shape == x.shape and dispatch.usable(x, added, norm.weight)

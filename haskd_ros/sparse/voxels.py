@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from haskd_ros.native import kernels, voxel_kernels
+from haskd_ros.native import dispatch, kernels, voxel_kernels
 
 FIELD_BITS = 18
 MAX_BATCH = 1 << (63 - 3 * FIELD_BITS)
@@ -75,7 +75,7 @@ def locate(points: Tensor, batch: Tensor | None, voxel_size: float) -> tuple[Ten
     Raises:
         ValueError: points or a batch too large for the keys.
     """
-    if kernels.usable(points):
+    if dispatch.usable(points):
         if batch is not None:
             _check_batch(batch)
             batch = batch.contiguous()
@@ -113,8 +113,8 @@ def by_octant(keys: Tensor, parent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         Rows [V] int32, ascending within a child; the rows of their parents [V] int32; and how many
         each of the 8 has.
     """
-    if kernels.usable(keys, dtype=torch.int64):
-        return voxel_kernels.by_octant(keys, parent, FIELD_BITS)
+    if dispatch.usable(keys, dtype=torch.int64):
+        return voxel_kernels.sort_by_octant(keys, parent, FIELD_BITS)
     lowest = [(keys >> (i * FIELD_BITS)) & 1 for i in (2, 1, 0)]
     octant = (lowest[0] << 2) | (lowest[1] << 1) | lowest[2]
     order = octant.argsort(stable=True)
@@ -155,8 +155,8 @@ class Grouping:
 
 def group_by_key(keys: Tensor) -> tuple[Tensor, Grouping]:
     """Unique keys in ascending order [G], and the grouping of the rows by them."""
-    if kernels.usable(keys, dtype=torch.int64):
-        unique, *grouping = voxel_kernels.group(keys, FIELD_BITS)
+    if dispatch.usable(keys, dtype=torch.int64):
+        unique, *grouping = voxel_kernels.group_by_key(keys, FIELD_BITS)
         return unique, Grouping(*grouping)
     order = argsort(keys)
     ordered = keys[order]
@@ -190,7 +190,7 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, grouping: Grouping) -> Tensor:
         ctx.grouping = grouping
-        if kernels.usable(rows):
+        if dispatch.usable(rows):
             return kernels.pool(rows.contiguous(), grouping.order, grouping.starts)
         return (grouping.to_groups(_widened(rows)) / grouping.counts[:, None]).to(rows.dtype)
 

@@ -17,6 +17,18 @@ PACKAGES = {
 # From the ground up: a file imports its own room or a lower row. Rooms in one row stand side by
 # side and don't know each other.
 ROWS = {
+    "haskd_ros": (
+        ("errors", "files"),
+        ("taxonomy",),
+        ("native",),
+        ("sparse",),
+        ("models",),
+        ("model_file",),
+        ("clouds",),
+        ("segmenter",),
+        ("node",),
+        ("__main__",),
+    ),
     "haskd_training": (
         ("core",),
         ("recordings",),

@@ -10,14 +10,12 @@ from kernel_checks import assert_equal_to_rounding, convolve, keys_of, street_li
 
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import build as build_network
-from haskd_ros.native import build, kernels
+from haskd_ros.native import dispatch, library, load_kernels
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.sparse import InverseConv, Linear, StridedConv, SubmanifoldConv
 from haskd_ros.sparse.kernel_map import halve
 
-pytestmark = pytest.mark.skipif(
-    build.library() is None, reason="no compiled kernels on this machine"
-)
+pytestmark = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
 KINDS = (SubmanifoldConv, StridedConv, InverseConv)
 channels = st.integers(1, 40)
 ALONE = keys_of([(0, 0, 0)])
@@ -31,7 +29,7 @@ def compare(kind, keys, inputs, outputs, beside=0):
     x = torch.randn(rows, inputs, generator=generator)
     weight = torch.randn(kind(inputs, outputs).weight.shape, generator=generator)
     given_x = (x[:, :-beside], x[:, -beside:]) if beside else x
-    with kernels.bf16():
+    with dispatch.bf16():
         found = convolve(kind, keys, given_x, weight)
     wanted = convolve(kind, keys, x.bfloat16().double(), weight.bfloat16().double())
     assert_equal_to_rounding([found], [wanted], terms=1.0)
@@ -49,7 +47,7 @@ def test_over_many_blocks_and_from_two_tensors(inputs, outputs, beside):
 
 
 def test_every_instruction_set_rounds_alike(instruction_set, monkeypatch):
-    monkeypatch.setattr(kernels, "library", lambda: instruction_set)
+    monkeypatch.setattr(library, "_loaded", instruction_set)
     for kind in KINDS:
         compare(kind, street_like_keys(3_000), 15, 48)
 
@@ -59,7 +57,7 @@ def alone(x: float, weight: float) -> float:
     """Their product, by a convolution of one voxel."""
     taps = torch.zeros(1, 3, 3, 3, 1)
     taps[0, 1, 1, 1, 0] = weight
-    with kernels.bf16():
+    with dispatch.bf16():
         return convolve(SubmanifoldConv, ALONE, torch.tensor([[x]]), taps).item()
 
 
@@ -85,7 +83,7 @@ def test_each_precision_has_its_own_packed_weight():
     keys = street_like_keys(50)
     layer, x = SubmanifoldConv(3, 5).requires_grad_(False), torch.randn(len(keys), 3)
     exact = convolve(SubmanifoldConv, keys, x, layer.weight)
-    with kernels.bf16():
+    with dispatch.bf16():
         rounded = convolve(SubmanifoldConv, keys, x, layer.weight)
     assert not torch.equal(exact, rounded)
     assert torch.equal(convolve(SubmanifoldConv, keys, x, layer.weight), exact)
@@ -96,7 +94,7 @@ def test_training_and_linear_layers_stay_float32():
     weight, x = torch.randn(5, 3, 3, 3, 3), torch.randn(len(keys), 3)
     linear = Linear(3, 4).requires_grad_(False)
     exact = convolve(SubmanifoldConv, keys, x, weight), linear(x)
-    with kernels.bf16():
+    with dispatch.bf16():
         learning = convolve(SubmanifoldConv, keys, x, weight.clone().requires_grad_())
         assert torch.equal(learning.detach(), exact[0])
         assert torch.equal(linear(x), exact[1])
@@ -107,13 +105,13 @@ def test_a_sparse_network_takes_it_by_itself_where_it_pays(tiny_model, monkeypat
         return Segmenter.load(tiny_model, device="cpu", precision=precision).precision
 
     for pays, wanted in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(kernels, "bf16_pays", lambda pays=pays: pays)
+        monkeypatch.setattr(dispatch, "bf16_is_faster", lambda pays=pays: pays)
         assert taken() == wanted
     assert taken("bf16") == "bf16"
 
 
 def test_a_network_without_sparse_convolutions_stays_float32(tiny_metadata, monkeypatch):
-    monkeypatch.setattr(kernels, "bf16_pays", lambda: True)
+    monkeypatch.setattr(dispatch, "bf16_is_faster", lambda: True)
     arguments = {"channels": [8, 8, 8, 8]}
     metadata = ModelMetadata(
         "range_view", arguments, tiny_metadata.taxonomy, Intensity(1.0, 0.0), 50.0

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_checks import assert_equal_to_rounding, keys_of, street_like_keys
 
-from haskd_ros.native import build, kernels
+from haskd_ros.native import dispatch, library, load_kernels
 from haskd_ros.segmenter import Segmenter, classify
 from haskd_ros.sparse import (
     Finish,
@@ -22,9 +22,7 @@ from haskd_ros.sparse import (
     pool,
 )
 
-pytestmark = pytest.mark.skipif(
-    build.library() is None, reason="no compiled kernels on this machine"
-)
+pytestmark = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
 channels = st.integers(1, 40)
 
 
@@ -103,7 +101,7 @@ def test_two_tensors_side_by_side_are_convolved_as_one(left, right, outputs):
     layer = SubmanifoldConv(left + right, outputs).requires_grad_(False)
     x, y = torch.randn(len(keys), left), torch.randn(len(keys), right)
     found = layer((x, y), TorchGeometry(keys), 0)
-    with kernels.plain_torch():
+    with dispatch.plain_torch():
         wanted = layer.double()(torch.cat([x, y], 1).double(), TorchGeometry(keys), 0)
     assert_equal_to_rounding([found], [wanted], terms=1.0)
 
@@ -143,7 +141,7 @@ def test_voxels_are_those_of_torch_bit_for_bit(points, voxel_size, batched):
     points = torch.tensor(points, dtype=torch.float32).view(-1, 4)
     batch = torch.arange(len(points)) // 3 if batched else None
     found = locate(points, batch, voxel_size)
-    with kernels.plain_torch():
+    with dispatch.plain_torch():
         wanted = locate(points, batch, voxel_size)
     assert torch.equal(found[0], wanted[0])
     assert torch.equal(found[1], wanted[1])
@@ -152,7 +150,7 @@ def test_voxels_are_those_of_torch_bit_for_bit(points, voxel_size, batched):
 def test_points_beyond_the_keys_are_refused_by_both():
     # 131070 voxels of 0.1 m are the last that a key can tell apart
     inside, outside = torch.tensor([[13106.9, 0, 0, 0]]), torch.tensor([[-13107.15, 0, 0, 0]])
-    for context in (torch.no_grad, kernels.plain_torch):
+    for context in (torch.no_grad, dispatch.plain_torch):
         with context():
             locate(inside, None, 0.1)
             with pytest.raises(ValueError, match="voxel coordinate 131072"):
@@ -233,14 +231,14 @@ def test_the_same_points_are_chosen_as_by_numpy(segmenter, rows, width, limits, 
         view[:] = points
         points = view
     chosen, usable = segmenter._choose(points, *limits)
-    with kernels.plain_torch():
+    with dispatch.plain_torch():
         wanted, wanted_usable = segmenter._choose(points, *limits)
     np.testing.assert_array_equal(usable, wanted_usable)
     np.testing.assert_array_equal(chosen, wanted)
 
 
 def test_every_instruction_set_gives_the_same_results(instruction_set, monkeypatch):
-    monkeypatch.setattr(kernels, "library", lambda: instruction_set)
+    monkeypatch.setattr(library, "_loaded", instruction_set)
     compare_finish(500, 11, True, True, True, 9)
     logits = torch.randn(500, 11, generator=torch.Generator().manual_seed(0))
     for one, other in zip(classify(logits, 1.5), classify(logits.double(), 1.5)):
@@ -251,11 +249,11 @@ def test_own_threads_within_own_threads_are_as_many():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with kernels.own_threads():
-            with kernels.own_threads():
+        with dispatch.own_threads():
+            with dispatch.own_threads():
                 # Below 0: as many of their own.
-                assert (kernels.thread_count(), torch.get_num_threads()) == (-3, 1)
-            assert (kernels.thread_count(), torch.get_num_threads()) == (-3, 1)
-        assert (kernels.thread_count(), torch.get_num_threads()) == (3, 3)
+                assert (dispatch.thread_count(), torch.get_num_threads()) == (-3, 1)
+            assert (dispatch.thread_count(), torch.get_num_threads()) == (-3, 1)
+        assert (dispatch.thread_count(), torch.get_num_threads()) == (3, 3)
     finally:
         torch.set_num_threads(before)

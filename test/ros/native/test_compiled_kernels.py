@@ -1,10 +1,6 @@
 """The compiled kernels against plain torch: values, gradients, and how they come to be built."""
 
-import ctypes
 import functools
-import logging
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -15,7 +11,7 @@ from torch.nn import functional as F
 
 from haskd_ros.models import SparseUNet, fold_batch_norm
 from haskd_ros.models.blocks import BatchNorm
-from haskd_ros.native import build, kernels
+from haskd_ros.native import dispatch, kernels, library, load_kernels
 from haskd_ros.sparse import (
     InverseConv,
     Linear,
@@ -27,9 +23,7 @@ from haskd_ros.sparse import (
 )
 from haskd_ros.sparse.kernel_map import halve, submanifold_map
 
-needs_kernels = pytest.mark.skipif(
-    build.library() is None, reason="no compiled kernels on this machine"
-)
+needs_kernels = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
 voxels = st.lists(st.tuples(*[st.integers(-4, 4)] * 3), max_size=60, unique=True)
 channels = st.integers(1, 40)
 
@@ -166,7 +160,7 @@ def test_what_is_not_a_number_stays_visible():
 def test_compiled_kernel_maps_are_those_of_torch(coordinates):
     keys = keys_of(coordinates)
     found = submanifold_map(keys), halve(keys).down(), halve(keys).up()
-    with kernels.plain_torch():
+    with dispatch.plain_torch():
         wanted = submanifold_map(keys), halve(keys).down(), halve(keys).up()
     for one, other in zip(found, wanted):
         assert torch.equal(one.sources, other.sources)
@@ -193,7 +187,7 @@ def test_compiled_kernel_maps_are_those_of_torch(coordinates):
 def test_compiled_grouping_is_that_of_torch(values):
     keys = torch.tensor(values, dtype=torch.int64)
     unique, found = group_by_key(keys)
-    with kernels.plain_torch():
+    with dispatch.plain_torch():
         wanted_unique, wanted = group_by_key(keys)
     assert torch.equal(unique, wanted_unique)
     assert found.order.tolist() == keys.numpy().argsort(kind="stable").tolist()
@@ -224,14 +218,14 @@ def test_any_number_of_threads_gives_the_same_bits():
 
 @needs_kernels
 def test_other_numbers_and_autocast_are_left_to_torch():
-    assert kernels.usable(torch.zeros(1))
-    assert not kernels.usable(torch.zeros(1, dtype=torch.float64))
-    assert not kernels.usable(torch.zeros(1), torch.zeros(1, dtype=torch.bfloat16))
+    assert dispatch.usable(torch.zeros(1))
+    assert not dispatch.usable(torch.zeros(1, dtype=torch.float64))
+    assert not dispatch.usable(torch.zeros(1), torch.zeros(1, dtype=torch.bfloat16))
     with torch.autocast("cpu", torch.bfloat16):
-        assert not kernels.usable(torch.zeros(1))
+        assert not dispatch.usable(torch.zeros(1))
         assert Linear(2, 2)(torch.zeros(1, 2)).dtype == torch.bfloat16
-    with kernels.plain_torch():
-        assert not kernels.usable(torch.zeros(1))
+    with dispatch.plain_torch():
+        assert not dispatch.usable(torch.zeros(1))
 
 
 @needs_kernels
@@ -250,87 +244,19 @@ def test_a_whole_network_learns_and_predicts_what_it_does_on_torch():
         return [logits.detach(), predicted, *gradients]
 
     found = run()
-    with kernels.plain_torch():
+    with dispatch.plain_torch():
         wanted = run()
     for one, other in zip(found, wanted, strict=True):
         # Rounding grows through a dozen layers.
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
 
 
-# ---- building
-
-
 @needs_kernels
 def test_every_instruction_set_gives_the_same_results(instruction_set, monkeypatch):
-    monkeypatch.setattr(kernels, "library", lambda: instruction_set)
+    monkeypatch.setattr(library, "_loaded", instruction_set)
     for kind, inputs, outputs in (
         (SubmanifoldConv, 16, 48),
         (SubmanifoldConv, 64, 13),
         (InverseConv, 7, 32),
     ):
         compare_convolution(kind, street_like_keys(3_000), inputs, outputs)
-
-
-@needs_kernels
-def test_what_was_built_is_used_again_and_other_flags_are_built_anew(tmp_path):
-    first = build.build((*build.FLAGS, "-O0"), tmp_path)
-    stamp = first.stat().st_mtime_ns
-    assert build.build((*build.FLAGS, "-O0"), tmp_path) == first
-    assert first.stat().st_mtime_ns == stamp
-    assert build.build((*build.FLAGS, "-O1"), tmp_path) != first
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".so", ".so"]
-
-
-@needs_kernels
-def test_two_processes_that_build_at_once_both_get_a_whole_library(tmp_path):
-    # By its path, so that neither waits for torch.
-    code = (
-        "import runpy, sys; from pathlib import Path; build = runpy.run_path(sys.argv[1]);"
-        "build['load'](build['build']((*build['FLAGS'], '-O0'), Path(sys.argv[2])))"
-    )
-    command = [sys.executable, "-c", code, build.__file__, str(tmp_path)]
-    running = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in running] == [0, 0]
-    (library,) = tmp_path.iterdir()
-    assert isinstance(build.load(library), ctypes.CDLL)
-
-
-@pytest.fixture
-def fresh_library():
-    """A process that has not asked for the library yet, and none that remembers this test."""
-    build._library.cache_clear()
-    yield
-    build._library.cache_clear()
-
-
-@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
-def test_without_a_working_compiler_plain_torch_does_the_work_and_says_so_once(
-    compiler, monkeypatch, fresh_library, tmp_path, caplog
-):
-    monkeypatch.setenv("CXX", compiler)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with caplog.at_level(logging.WARNING):
-        assert build.library() is None
-        assert build.library() is None
-        assert Linear(2, 3)(torch.zeros(1, 2)).shape == (1, 3)
-    (record,) = caplog.records
-    assert "plain torch" in record.message
-    assert compiler in record.message
-
-
-def test_a_cache_folder_that_cannot_be_written_is_a_reason(tmp_path):
-    occupied = tmp_path / "file"
-    occupied.write_bytes(b"")
-    with pytest.raises(build.Unavailable, match="file"):
-        build.build(build.FLAGS, occupied / "haskd_ros")
-
-
-def test_a_damaged_library_is_a_reason(tmp_path):
-    (tmp_path / "kernels.so").write_bytes(b"not a library")
-    with pytest.raises(build.Unavailable, match=r"kernels\.so"):
-        build.load(tmp_path / "kernels.so")
-
-
-def test_the_environment_can_ask_for_plain_torch(monkeypatch, fresh_library):
-    monkeypatch.setenv("HASKD_NATIVE", "0")
-    assert build.library() is None

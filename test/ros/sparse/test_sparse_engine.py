@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from haskd_ros.errors import InputError
 from haskd_ros.models import SparseUNet
-from haskd_ros.native import kernels
+from haskd_ros.native import dispatch
 from haskd_ros.sparse import (
     InverseConv,
     StridedConv,
@@ -189,14 +189,14 @@ def test_a_network_infers_and_learns_in_the_precisions_of_a_gpu(precision):
     network = SparseUNet(5, 0.5, (8, 24, 16))
     expected = torch.log_softmax(network.eval()(points), 1)
     half = torch.autocast("cpu", precision)
-    with kernels.plain_torch(), half, torch.no_grad():
+    with dispatch.plain_torch(), half, torch.no_grad():
         found = network(points)
     assert found.dtype == precision
     # Of 2^-11 and 2^-8 each, over a dozen layers
     bound = {torch.float16: 0.01, torch.bfloat16: 0.08}[precision]
     assert (torch.log_softmax(found.float(), 1) - expected).abs().max() < bound
 
-    with kernels.plain_torch(), half:
+    with dispatch.plain_torch(), half:
         loss = network.train()(points).float().square().mean()
     loss.backward()
     gradients = [weight.grad for weight in network.parameters()]

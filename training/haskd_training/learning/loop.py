@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from haskd_ros.errors import InputError
+from haskd_ros.native import load_kernels
 from haskd_training.core.progress import Progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.learning.batches import Batch, EpochSampler, SweepDataset, training_loader
@@ -85,7 +86,8 @@ class History:
 
 def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
     """A launched Fabric that writes TensorBoard curves under `folder`. Under torchrun it joins the
-    other processes, by gloo on CPUs and by nccl on GPUs.
+    other processes, by gloo on CPUs and by nccl on GPUs. Every training begins with one: this is
+    where the process gets its compiled kernels.
 
     Raises:
         InputError: a GPU was asked for and there is none, or not one for each process.
@@ -113,6 +115,7 @@ def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
     fabric.launch()
     if fabric.world_size > 1:
         leave_at_exit()
+    load_kernels()
     return fabric
 
 

@@ -1,0 +1,86 @@
+"""The one library of compiled kernels that a process has, and how it comes to have it."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import threading
+from pathlib import Path
+
+# Before anything is compiled: `native_flags` looks for the OpenMP library that torch has loaded.
+import torch  # noqa: F401
+
+from haskd_ros.native.arguments import SIGNATURES, layouts
+from haskd_ros.native.build import Unavailable, build, cache_folder, native_flags
+
+log = logging.getLogger(__name__)
+
+_lock = threading.Lock()
+_attempted = False
+_loaded: ctypes.CDLL | None = None
+
+
+def load_kernels() -> bool:
+    """Load the compiled kernels, which the first call on a machine compiles: from then on this
+    process uses them. Every later call, from whatever thread, returns what the first one did.
+
+    Returns:
+        whether there are any. Where there are none plain torch does the work, slower: the log says
+        so once, with the reason.
+    """
+    global _attempted, _loaded
+    with _lock:
+        if not _attempted:
+            _loaded = _open_own()
+            _attempted = True
+        return _loaded is not None
+
+
+def _open_own() -> ctypes.CDLL | None:
+    if os.environ.get("HASKD_NATIVE") == "0":
+        log.info("HASKD_NATIVE=0: the sparse engine runs on plain torch")
+        return None
+    try:
+        return open_library(build(native_flags(), cache_folder()))
+    except Unavailable as reason:
+        log.warning(
+            "no compiled kernels, the sparse engine runs on plain torch, slower: %s", reason
+        )
+        return None
+
+
+def is_loaded() -> bool:
+    """Whether this process has compiled kernels; compiles and loads nothing."""
+    return _loaded is not None
+
+
+def library() -> ctypes.CDLL:
+    """The compiled kernels.
+
+    Raises:
+        RuntimeError: none are loaded.
+    """
+    if _loaded is None:
+        raise RuntimeError("no compiled kernels are loaded: load_kernels() comes first")
+    return _loaded
+
+
+def open_library(path: Path) -> ctypes.CDLL:
+    """A compiled library with its functions declared.
+
+    Raises:
+        Unavailable: the system refuses it, a function is missing, or it takes its arguments in
+            another layout than `arguments` passes them.
+    """
+    try:
+        opened = ctypes.CDLL(str(path))
+        for name, (arguments, result) in SIGNATURES.items():
+            function = getattr(opened, name)
+            function.argtypes, function.restype = arguments, result
+    except (OSError, AttributeError) as error:
+        raise Unavailable(str(error)) from error
+    theirs = opened.haskd_layouts().decode()
+    if theirs != layouts():
+        raise Unavailable(f"{path} takes its arguments as {theirs!r}, not as {layouts()!r}")
+    return opened
