@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,8 @@ from pydantic import Field, PositiveFloat
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import LabelMap
-from haskd_training.core.background import BackgroundCalls, in_order
+from haskd_training.core.background import BackgroundCalls, map_in_order
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import (
     FORMAT,
     INDEX,
@@ -46,9 +47,6 @@ from haskd_training.recordings.labels import (
 from haskd_training.recordings.readers.bag import STORAGE_SUFFIXES, Unusable, bag_files, open_bag
 from haskd_training.recordings.recording import Recording, RecordingConfig, add_transforms, scan
 
-Progress = Callable[[int, int], None]
-"""Called with the messages done and the messages in all."""
-
 _Sample = tuple[SweepRow | ImageRow, Tensors]
 
 UNLABELLED_MAP = "simulation"
@@ -75,7 +73,7 @@ def prepare(
     labels: Path | str | None,
     out: Path,
     config: PrepareConfig | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> PrepareReport:
     """Prepare recordings once, for everything that trains or evaluates on them.
 
@@ -87,6 +85,7 @@ def prepare(
         bags: bag folders or files; a cache may hold several recordings.
         labels: a label map's file, the name of one that ships, or None for clouds without labels.
         out: folder of the cache: new, empty, or an unfinished cache of the same inputs.
+        progress: counts messages.
 
     Raises:
         InputError: anything wrong with the input. Nothing is left in `out` then, except after
@@ -118,8 +117,7 @@ def prepare(
             sampler = _Sampler(recording, source, classes, scale, config.jpeg_quality)
             for _ in _write_recording(writer, sampler):
                 done += 1
-                if progress is not None:
-                    progress(done, total)
+                progress(done, total)
         labelled = labels is not None
         return _finish(writer, recordings, label_map, scale, labelled, config.overlays)
     except InputError:
@@ -173,7 +171,7 @@ class _Taken:
 
 def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
     """Write a recording's sweeps and images; yields after each message."""
-    for taken, found in in_order(sampler, _take(writer, sampler.recording)):
+    for taken, found in map_in_order(sampler, _take(writer, sampler.recording)):
         if isinstance(found, Unusable):
             taken.stream.skip(str(found))
         elif found is not None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from haskd_ros import model_file
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
@@ -181,7 +181,7 @@ def distil(
     snapshots: SnapshotTargets | None,
     sources: Mapping[str, Any],
     attribution: str | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> TrainingResult:
     """Train the student on labels and on what was recorded of its teachers.
 

@@ -19,7 +19,7 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.models import SIZES
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder, file_digest
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
@@ -114,7 +114,7 @@ def train_teacher(
     out: Path,
     student: StudentConfig,
     config: TeacherConfig,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> TeacherResult:
     """Train a teacher with the baseline's losses, data order and augmentation. An interrupted run
     goes on; a finished one returns its result.

@@ -18,7 +18,7 @@ import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder, file_digest
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_files import SweepFiles
@@ -86,7 +86,7 @@ def select(
     model: Path,
     out: Path,
     config: SelectionConfig,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> Selection:
     """Choose images for every sweep that none were chosen for in this folder yet.
 

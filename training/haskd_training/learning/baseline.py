@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from haskd_ros import model_file
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
 from haskd_training.learning.batches import Batch, SweepDataset
@@ -53,7 +53,7 @@ def baseline(
     out: Path,
     config: StudentConfig,
     attribution: str | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> TrainingResult:
     """Train a network on labels.
 

@@ -6,13 +6,14 @@ FOLDER/CACHE-SWEEP.safetensors   arrays of N rows each, float16, see `sweep_file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef, within_range
@@ -46,7 +47,7 @@ class RecordedOutputs:
         refs: Sequence[SweepRef],
         max_range: float,
         device: torch.device,
-        progress: Callable[[int, int], None] = lambda *_: None,
+        progress: Progress = no_progress,
     ) -> RecordedOutputs:
         """Look at every sweep that was not looked at yet; returns itself."""
         self.folder.mkdir(parents=True, exist_ok=True)
