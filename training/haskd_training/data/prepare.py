@@ -45,7 +45,12 @@ from haskd_training.recordings.labels import (
     load_label_map,
 )
 from haskd_training.recordings.readers.bag import STORAGE_SUFFIXES, Unusable, bag_files, open_bag
-from haskd_training.recordings.recording import Recording, RecordingConfig, add_transforms, scan
+from haskd_training.recordings.recording import (
+    Recording,
+    RecordingConfig,
+    add_transforms,
+    inspect_recording,
+)
 
 _Sample = tuple[SweepRow | ImageRow, Tensors]
 
@@ -98,7 +103,9 @@ def prepare(
     names = _recording_names(bags)
     if labels is not None:
         check_folders(label_map, names)
-    recordings = [scan(bag, name, config) for bag, name in zip(bags, names, strict=True)]
+    recordings = [
+        inspect_recording(bag, name, config) for bag, name in zip(bags, names, strict=True)
+    ]
     sources = [
         label_source(None if labels is None else label_map, recording.name)
         for recording in recordings

@@ -17,7 +17,7 @@ from haskd_training.data.cache import ImageRow, SweepRow
 from haskd_training.recordings.image_codec import jpeg_of
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import Unusable, stamp_ns
-from haskd_training.recordings.recording import Camera, Recording
+from haskd_training.recordings.recording import RecordedCamera, Recording
 from haskd_training.recordings.transform_tree import NoTransform
 
 Tensors = dict[str, np.ndarray]
@@ -70,7 +70,7 @@ def kept_points(points: np.ndarray) -> np.ndarray:
 
 
 def image_sample(
-    message: Any, camera: Camera, recording: Recording, jpeg_quality: int
+    message: Any, camera: RecordedCamera, recording: Recording, jpeg_quality: int
 ) -> tuple[ImageRow, Tensors]:
     """An Image or CompressedImage of a camera; its pose is still missing.
 
