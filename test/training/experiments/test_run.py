@@ -166,7 +166,7 @@ def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):
     config = settings("distillation.teacher=none")
     result = run([drive], tmp_path / "run", "simulation", config, quiet, unlabelled=[more])
     assert len(result.split.unlabelled) == 5
-    assert result.split.learned[10:] == result.split.unlabelled
+    assert result.split.train_and_unlabelled[10:] == result.split.unlabelled
     for place in result.split.unlabelled:
         assert (result.split.sweep(place).label == UNLABELLED).all()
     # 10 labelled and 5 unlabelled sweeps, one a step and epoch

@@ -150,15 +150,15 @@ def test_a_cache_can_serve_one_purpose_as_a_whole(cache):
     split = make_split([first], nothing, test=[second], unlabelled=[third])
     assert [(place.cache, place.sweep) for place in split.test] == [(1, i) for i in range(10)]
     assert [(place.cache, place.sweep) for place in split.unlabelled] == [(2, i) for i in range(10)]
-    assert len(split.train) == 10 and len(split.learned) == 20
+    assert len(split.train) == 10 and len(split.train_and_unlabelled) == 20
     assert split.labelled().unlabelled == [] and len(split.labelled().caches) == 2
 
 
 def test_a_recording_that_serves_two_purposes_is_refused(cache):
     opened = Cache.open(cache)
-    with pytest.raises(InputError, match="drive serves both as train and as test"):
+    with pytest.raises(InputError, match="drive is both train and test data"):
         make_split([opened], SplitConfig(), test=[opened])
-    with pytest.raises(InputError, match="drive serves both as train and as unlabelled"):
+    with pytest.raises(InputError, match="drive is both train and unlabelled data"):
         make_split([opened], SplitConfig(), unlabelled=[opened])
 
 
@@ -216,7 +216,7 @@ def test_an_epoch_goes_on_where_it_was_left():
 
 def test_caches_without_labels_are_refused_before_any_training(tmp_path):
     unlabelled = street_cache(tmp_path, sweeps=3, labels=None)
-    with pytest.raises(InputError, match="no labelled sweep is left to learn from"):
+    with pytest.raises(InputError, match="no labelled sweep is left to train on"):
         baseline([unlabelled], tmp_path / "run", settings())
 
 

@@ -190,7 +190,8 @@ def distil(
         out: folder of the run: new, or of an earlier run with the same data and settings.
         student: the very settings of the baseline.
         config: who teaches what.
-        teacher, snapshots: recorded for `split.learned`; None where `config` names none.
+        teacher, snapshots: recorded for `split.train_and_unlabelled`; None where `config` names
+            none.
         sources: what the targets were made from, in JSON values: part of the run's identity and of
             the model's provenance.
         attribution: whom the data's licence wants credited; goes into the model file.
@@ -217,7 +218,7 @@ def distil(
     )
     dataset = SweepDataset(
         split.caches,
-        learned_from.learned,
+        learned_from.train_and_unlabelled,
         student.max_range,
         student.augmentation,
         student.loop.seed,

@@ -184,7 +184,9 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
 def _as_many_steps(split: Split, method: MethodConfig) -> int:
     """Epochs on the labelled sweeps that take as many steps as the distillation on all sweeps,
     rounded up."""
-    return math.ceil(_epochs_of_distillation(method) * len(split.learned) / len(split.train))
+    return math.ceil(
+        _epochs_of_distillation(method) * len(split.train_and_unlabelled) / len(split.train)
+    )
 
 
 def _epochs_of_distillation(method: MethodConfig) -> int:

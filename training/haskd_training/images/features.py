@@ -165,8 +165,8 @@ class ImageFeatures:
         return _load_network(self.path / ENCODER, self.config)
 
     def _read(self, ref: SweepRef, *names: str) -> list[np.ndarray]:
-        with self.files.open(ref) as file:
-            return [file.get_tensor(name) for name in names]
+        arrays = self.files.read(ref, *names)
+        return [arrays[name] for name in names]
 
 
 def image_features(

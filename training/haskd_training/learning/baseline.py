@@ -134,7 +134,7 @@ def snapshot_steps(steps: int, config: StudentConfig) -> list[int]:
 
 def _warn_of_several_sensors(split: Split) -> None:
     """Of batch norm, where the sensors of the sweeps to learn from differ in size."""
-    caches = {ref.cache for ref in split.learned}
+    caches = {ref.cache for ref in split.train_and_unlabelled}
     points = [split.caches[i].statistics["points_per_sweep"]["median"] for i in caches]
     if max(points) > 1.5 * min(points):
         # Seen: 29 % mIoU instead of over 50 %, real and simulated sweeps in turn.

@@ -136,7 +136,9 @@ class Stages:
         """Sweeps that images are chosen for: those that are learned from, and those on which the
         teacher is compared."""
         split = self.split
-        refs = list(dict.fromkeys(split.learned + split.calibration + split.validation))
+        refs = list(
+            dict.fromkeys(split.train_and_unlabelled + split.calibration + split.validation)
+        )
         return refs + split.test if self.images_of_test else refs
 
     @cached_property
@@ -264,7 +266,7 @@ class Stages:
         with self._working(title, folder) as progress:
             return RecordedOutputs(folder, self.split).record(
                 predictor,
-                self._learned_from.learned,
+                self._learned_from.train_and_unlabelled,
                 self.config.student.max_range,
                 self.device,
                 progress,
