@@ -115,7 +115,9 @@ def _gain(counts: np.ndarray, plain: np.ndarray, classes: np.ndarray | None) -> 
         "by_seed": differences.tolist(),
         "over_seeds": _interval(paired_interval(differences)),
         "over_seeds_and_sweeps": _interval(
-            seeds_and_sweeps_interval(counts, plain, classes, min(BLOCK, counts.shape[1]))
+            seeds_and_sweeps_interval(
+                counts, plain, classes=classes, block=min(BLOCK, counts.shape[1])
+            )
         ),
     }
 
