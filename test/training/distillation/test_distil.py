@@ -69,7 +69,7 @@ def said(split, folder: Path, classes, confidence: float = 8.0) -> RecordedOutpu
         }
 
     return RecordedOutputs(folder, split).record(
-        look, split.train_and_unlabelled, STUDENT.max_range, CPU
+        look, split.train_and_unlabelled, max_range=STUDENT.max_range, device=CPU
     )
 
 
@@ -198,7 +198,7 @@ def test_experts_fall_silent_for_a_student_that_is_as_good(split, plain, tmp_pat
 
     torch.manual_seed(0)
     outputs = RecordedOutputs(tmp_path / "said", split).record(
-        look, split.train_and_unlabelled, 12.0, CPU
+        look, split.train_and_unlabelled, max_range=12.0, device=CPU
     )
     count = len(split.taxonomy)
 

@@ -39,9 +39,9 @@ from haskd_training.distillation.losses import (
 from haskd_training.learning.baseline import MODEL, TrainingResult
 from haskd_training.learning.batches import Batch, Extras, SweepDataset
 from haskd_training.learning.inference import predict
-from haskd_training.learning.loop import finish, fit, make_fabric
+from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
 from haskd_training.learning.losses import soften
-from haskd_training.learning.processes import add_up, share
+from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.recorded_outputs import RecordedOutputs
 from haskd_training.learning.student import (
     StudentConfig,
@@ -219,10 +219,10 @@ def distil(
     dataset = SweepDataset(
         split.caches,
         learned_from.train_and_unlabelled,
-        student.max_range,
-        student.augmentation,
-        student.loop.seed,
-        _extras(teacher, snapshots, compare),
+        max_range=student.max_range,
+        augmentation=student.augmentation,
+        seed=student.loop.seed,
+        extras=_extras(teacher, snapshots, compare),
         unlabelled=split.unlabelled,
     )
     supervised = supervised_loss(split, student)
@@ -268,14 +268,16 @@ def distil(
     history = fit(
         fabric,
         learner,
-        dataset,
-        loss,
-        measure,
-        lambda model: model_file.save(out / MODEL, model.student, metadata),
-        student.loop.model_copy(update={"epochs": config.epochs or student.loop.epochs}),
-        out,
-        progress,
-        log_distilled_share,
+        dataset=dataset,
+        loss=loss,
+        callbacks=Callbacks(
+            save_best=lambda model: model_file.save(out / MODEL, model.student, metadata),
+            validate=measure,
+            after_step=log_distilled_share,
+            progress=progress,
+        ),
+        config=student.loop.model_copy(update={"epochs": config.epochs or student.loop.epochs}),
+        folder=out,
     )
     result = history.result()
     finish(fabric, folder, result)
@@ -391,7 +393,7 @@ def _calibration_iou(
     """[C] on the calibration sweeps, NaN where a class does not occur there."""
     found = evaluate(
         lambda points: predict(network, points, student.max_range, fabric.device),
-        (split.sweep(ref) for ref in share(split.calibration, fabric)),
+        (split.sweep(ref) for ref in of_this_rank(split.calibration, fabric)),
         split.taxonomy,
     )
-    return torch.from_numpy(iou(add_up(found.counts, fabric))).float()
+    return torch.from_numpy(iou(sum_over_processes(found.counts, fabric))).float()

@@ -50,7 +50,7 @@ from haskd_training.experiments.ablation_rows import (
     teacher_shown,
 )
 from haskd_training.learning.baseline import AVERAGE, TrainingResult
-from haskd_training.learning.inference import SweepPredictor, classify
+from haskd_training.learning.inference import SweepPredictor, predict_with
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.stages import Stages
 
@@ -250,7 +250,9 @@ def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
 def _near(stages: Stages, predictor: SweepPredictor) -> ClassPredictor:
     """Classes of points within the student's range from a `SweepPredictor` at them."""
     reach = stages.config.student.max_range
-    return lambda ref, sweep: classify(partial(predictor, ref), sweep.points, reach, stages.device)
+    return lambda ref, sweep: predict_with(
+        partial(predictor, ref), sweep.points, reach, stages.device
+    )
 
 
 def _scored(

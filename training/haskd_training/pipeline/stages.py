@@ -109,7 +109,7 @@ class Stages:
         split = self.split.labelled()
         folder = self._folder("baseline", split, config, self.attribution)
         with self._working(title, folder, together=True) as progress:
-            return baseline(split, folder, config, self.attribution, progress)
+            return baseline(split, folder, config, attribution=self.attribution, progress=progress)
 
     @property
     def snapshots(self) -> list[Path]:
@@ -267,9 +267,9 @@ class Stages:
             return RecordedOutputs(folder, self.split).record(
                 predictor,
                 self._learned_from.train_and_unlabelled,
-                self.config.student.max_range,
-                self.device,
-                progress,
+                max_range=self.config.student.max_range,
+                device=self.device,
+                progress=progress,
             )
 
     @property
