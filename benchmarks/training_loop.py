@@ -36,7 +36,7 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.learning.augmentation import AugmentationConfig
 from haskd_training.learning.batches import SweepDataset
-from haskd_training.learning.loop import LoopConfig, fit, make_fabric
+from haskd_training.learning.loop import Callbacks, LoopConfig, fit, make_fabric
 from haskd_training.learning.student import StudentConfig, make_network, supervised_loss
 
 READY = "ready"
@@ -62,7 +62,12 @@ def one(cache: Path, kernels: str, threads: int, workers: str) -> dict[str, floa
     split = make_split([Cache.open(cache)], everything)
     loop = LoopConfig(epochs=1, device="cpu", workers=0 if workers == READY else int(workers))
     config = StudentConfig(loop=loop, split=everything)
-    dataset = SweepDataset(split.caches, split.train, config.max_range, AugmentationConfig(), 0)
+    dataset = SweepDataset(
+        split.caches,
+        split.train,
+        max_range=config.max_range,
+        augmentation=AugmentationConfig(),
+    )
     if workers == READY:
         dataset = Ready(dataset)
     supervised = supervised_loss(split, config)
@@ -73,15 +78,13 @@ def one(cache: Path, kernels: str, threads: int, workers: str) -> dict[str, floa
         history = fit(
             make_fabric(loop, Path(folder)),
             make_network(split, config, None)[0],
-            dataset,
-            lambda model, batch, _: supervised(
+            dataset=dataset,
+            loss=lambda model, batch, _: supervised(
                 model(batch.points, batch.cloud).float(), batch.labels
             ),
-            None,
-            lambda _: None,
-            loop,
-            Path(folder),
-            lambda *_: None,
+            callbacks=Callbacks(save_best=lambda _: None),
+            config=loop,
+            folder=Path(folder),
         )
     whom = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     own, worker = (resource.getrusage(who).ru_maxrss / 1024 for who in whom)

@@ -70,7 +70,7 @@ def main() -> None:
     load_kernels()
     cache = Cache.open(arguments.cache)
     sweeps = [SweepRef(0, index) for index in range(len(cache))]
-    dataset = SweepDataset([cache], sweeps, 120.0, AugmentationConfig(), 0)
+    dataset = SweepDataset([cache], sweeps, max_range=120.0, augmentation=AugmentationConfig())
     classes = len(cache.taxonomy)
     plain, compiled = (Contender(classes, arguments.voxel_size) for _ in range(2))
     times = np.zeros((2, arguments.steps, len(PARTS)))

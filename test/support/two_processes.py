@@ -22,8 +22,8 @@ from haskd_training.data.splits import make_split
 from haskd_training.learning.baseline import baseline
 from haskd_training.learning.batches import SweepDataset
 from haskd_training.learning.inference import predict
-from haskd_training.learning.loop import Loss, fit, make_fabric
-from haskd_training.learning.processes import add_up, share
+from haskd_training.learning.loop import Callbacks, Loss, fit, make_fabric
+from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import StudentConfig, make_network, supervised_loss, validator
 from haskd_training.metrics.confusion import evaluate
 
@@ -34,22 +34,22 @@ class Killed(Exception):
 
 def main(cache: Path, out: Path, config: StudentConfig) -> None:
     split = make_split([Cache.open(cache)], config.split)
-    told = []
-    whole = baseline(split, out / "whole", config, progress=lambda *said: told.append(said))
+    reported = []
+    whole = baseline(split, out / "whole", config, progress=lambda *step: reported.append(step))
 
     fabric = make_fabric(config.loop, out / "cut")
-    mine = share(split.validation, fabric)
+    own = of_this_rank(split.validation, fabric)
     network = model_file.load(whole.model)[0]
     found = evaluate(
         lambda points: predict(network, points, config.max_range, fabric.device),
-        (split.sweep(place) for place in mine),
+        (split.sweep(ref) for ref in own),
         split.taxonomy,
     )
     result = {
-        "validated": [place.sweep for place in mine],
-        "counts": add_up(found.counts, fabric).tolist(),
+        "validated": [ref.sweep for ref in own],
+        "counts": sum_over_processes(found.counts, fabric).tolist(),
         "validation_miou": whole.validation_miou,
-        "told": len(told),
+        "reported": len(reported),
     }
 
     supervised = supervised_loss(split, config)
@@ -74,19 +74,26 @@ def main(cache: Path, out: Path, config: StudentConfig) -> None:
     def fit_in(folder: Path, loss: Loss, sweeps=split.train) -> nn.Module:
         network, metadata = make_network(split, config, None)
         dataset = SweepDataset(
-            split.caches, sweeps, config.max_range, config.augmentation, config.loop.seed
+            split.caches,
+            sweeps,
+            max_range=config.max_range,
+            augmentation=config.augmentation,
+            seed=config.loop.seed,
         )
         folder.mkdir(exist_ok=True)
         fit(
             fabric,
             network,
-            dataset,
-            loss,
-            validator(split, config, fabric),
-            lambda best: model_file.save(folder / "model.safetensors", best, metadata),
-            config.loop,
-            folder,
-            lambda *_: None,
+            dataset=dataset,
+            loss=loss,
+            callbacks=Callbacks(
+                save_best=lambda best: model_file.save(
+                    folder / "model.safetensors", best, metadata
+                ),
+                validate=validator(split, config, fabric),
+            ),
+            config=config.loop,
+            folder=folder,
         )
         return network
 

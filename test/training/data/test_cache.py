@@ -119,7 +119,7 @@ def test_what_is_no_cache_is_told_apart(tmp_path: Path) -> None:
 
 def test_an_unfinished_cache_says_what_to_do(tmp_path: Path) -> None:
     writer = CacheWriter(tmp_path / "cache", "fingerprint")
-    writer.sweeps.take()
+    writer.sweeps.next_is_new()
     writer.sweeps.add(A_ROW, {"label": np.zeros(1, np.uint8)})
     writer.close()
     with pytest.raises(InputError, match=r"unfinished; run `haskd prepare` on it again"):
@@ -155,7 +155,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 def test_discarding_removes_what_was_written(tmp_path: Path) -> None:
     writer = CacheWriter(tmp_path / "cache", "fingerprint")
-    writer.sweeps.take()
+    writer.sweeps.next_is_new()
     writer.sweeps.add(A_ROW, {"label": np.zeros(1, np.uint8)})
     writer.close()
     writer.discard()

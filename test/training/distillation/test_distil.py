@@ -72,7 +72,9 @@ def said(split, folder: Path, classes, confidence: float = 8.0) -> RecordedOutpu
             "seen": torch.ones(len(points), dtype=torch.bool),
         }
 
-    return RecordedOutputs(folder, split).record(look, split.learned, STUDENT.max_range, CPU)
+    return RecordedOutputs(folder, split).record(
+        look, split.train_and_unlabelled, max_range=STUDENT.max_range, device=CPU
+    )
 
 
 def config(**changes) -> DistillationConfig:
@@ -207,7 +209,9 @@ def test_experts_fall_silent_for_a_student_that_is_as_good(split, plain, tmp_pat
         return {"logits": logits, "classes": labels}
 
     torch.manual_seed(0)
-    outputs = RecordedOutputs(tmp_path / "said", split).record(look, split.learned, 12.0, CPU)
+    outputs = RecordedOutputs(tmp_path / "said", split).record(
+        look, split.train_and_unlabelled, max_range=12.0, device=CPU
+    )
     count = len(split.taxonomy)
 
     def taught(name: str, expert_iou: float):

@@ -63,7 +63,7 @@ def test_two_bags_may_not_take_the_same_labels(tmp_path):
     bags = [write_bag(tmp_path / name, Scene()) for name in ("one", "two")]
     config = settings(f"prepare.label_folder={tmp_path / 'labels'}")
     for given in ({"bags": bags}, {"bags": bags[:1], "test": bags[1:]}):
-        with pytest.raises(InputError, match="2 recordings would take their labels from"):
+        with pytest.raises(InputError, match="2 recordings would read their labels from"):
             run(out=tmp_path / "run", labels="semantickitti", config=config, steps=quiet, **given)
     assert not (tmp_path / "run/caches").exists()
 
@@ -166,7 +166,7 @@ def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):
     config = settings("distillation.teacher=none")
     result = run([drive], tmp_path / "run", "simulation", config, quiet, unlabelled=[more])
     assert len(result.split.unlabelled) == 5
-    assert result.split.learned[10:] == result.split.unlabelled
+    assert result.split.train_and_unlabelled[10:] == result.split.unlabelled
     for place in result.split.unlabelled:
         assert (result.split.sweep(place).label == UNLABELLED).all()
     # 10 labelled and 5 unlabelled sweeps, one a step and epoch

@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_sweep_and_another_seed_another():
 @given(st.integers(0, 2**32), st.floats(0, 0.9))
 def test_thinning_keeps_each_label_at_its_point_and_no_more_than_asked(seed, share):
     points = sweep()
-    points[:, 3] = np.arange(200)  # a point's label is told by its intensity
+    points[:, 3] = np.arange(200)  # the intensity identifies the point
     config = OFF.model_copy(update={"drop": share})
     kept, chosen = augment(points, config, np.random.default_rng(seed))
     labels = np.flatnonzero(chosen)

@@ -39,7 +39,7 @@ def settings(*assignments: str) -> StudentConfig:
 
 def baseline(caches, out, config, attribution=None) -> TrainingResult:
     split = make_split([Cache.open(path) for path in caches], config.split)
-    return train(split, out, config, attribution)
+    return train(split, out, config, attribution=attribution)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +133,10 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(cache, tmp_path):
 def test_the_split_is_made_of_blocks_in_time(cache):
     config = SplitConfig(calibration=0.1, validation=0.2, test=0.3, explain_held_back=False)
     split = make_split([Cache.open(cache)], config)
-    assert [place.sweep for place in split.train] == [0, 1, 2, 3]
-    assert [place.sweep for place in split.calibration] == [4]
-    assert [place.sweep for place in split.validation] == [5, 6]
-    assert [place.sweep for place in split.test] == [7, 8, 9]
+    assert [ref.sweep for ref in split.train] == [0, 1, 2, 3]
+    assert [ref.sweep for ref in split.calibration] == [4]
+    assert [ref.sweep for ref in split.validation] == [5, 6]
+    assert [ref.sweep for ref in split.test] == [7, 8, 9]
     assert split.unlabelled == []
 
 
@@ -148,24 +148,24 @@ def test_a_cache_can_serve_one_purpose_as_a_whole(cache):
     )
     nothing = SplitConfig(calibration=0, validation=0, test=0)
     split = make_split([first], nothing, test=[second], unlabelled=[third])
-    assert [(place.cache, place.sweep) for place in split.test] == [(1, i) for i in range(10)]
-    assert [(place.cache, place.sweep) for place in split.unlabelled] == [(2, i) for i in range(10)]
-    assert len(split.train) == 10 and len(split.learned) == 20
+    assert [(ref.cache, ref.sweep) for ref in split.test] == [(1, i) for i in range(10)]
+    assert [(ref.cache, ref.sweep) for ref in split.unlabelled] == [(2, i) for i in range(10)]
+    assert len(split.train) == 10 and len(split.train_and_unlabelled) == 20
     assert split.labelled().unlabelled == [] and len(split.labelled().caches) == 2
 
 
 def test_a_recording_that_serves_two_purposes_is_refused(cache):
     opened = Cache.open(cache)
-    with pytest.raises(InputError, match="drive serves both as train and as test"):
+    with pytest.raises(InputError, match="drive is both train and test data"):
         make_split([opened], SplitConfig(), test=[opened])
-    with pytest.raises(InputError, match="drive serves both as train and as unlabelled"):
+    with pytest.raises(InputError, match="drive is both train and unlabelled data"):
         make_split([opened], SplitConfig(), unlabelled=[opened])
 
 
 def test_held_back_sweeps_are_explained_but_never_those_of_the_test(cache):
     config = SplitConfig(calibration=0.1, validation=0.2, test=0.3)
     split = make_split([Cache.open(cache)], config)
-    assert [place.sweep for place in split.unlabelled] == [4, 5, 6]
+    assert [ref.sweep for ref in split.unlabelled] == [4, 5, 6]
 
 
 def test_snapshots_are_spread_over_the_last_half_and_the_last_is_the_end():
@@ -194,7 +194,7 @@ def test_every_process_gets_its_own_sweeps_and_as_many_batches():
     def epoch(number):
         samplers = [EpochSampler(11, 2, seed=3, rank=rank, processes=2) for rank in (0, 1)]
         for sampler in samplers:
-            sampler.set_place(number, 0)
+            sampler.start_at(number, 0)
         return [list(sampler) for sampler in samplers]
 
     # 11 sweeps // (2 a batch * 2 processes) = 2 batches each
@@ -208,15 +208,15 @@ def test_every_process_gets_its_own_sweeps_and_as_many_batches():
 
 def test_an_epoch_goes_on_where_it_was_left():
     sampler = EpochSampler(10, 2, seed=0)
-    sampler.set_place(4, 0)
+    sampler.start_at(4, 0)
     whole = list(sampler)
-    sampler.set_place(4, 3)
+    sampler.start_at(4, 3)
     assert list(sampler) == whole[3:]
 
 
 def test_caches_without_labels_are_refused_before_any_training(tmp_path):
     unlabelled = street_cache(tmp_path, sweeps=3, labels=None)
-    with pytest.raises(InputError, match="no labelled sweep is left to learn from"):
+    with pytest.raises(InputError, match="no labelled sweep is left to train on"):
         baseline([unlabelled], tmp_path / "run", settings())
 
 

@@ -83,7 +83,7 @@ def test_two_processes_count_the_same_confusions_as_one_and_none_twice(together,
     network = model_file.load(together / "whole/model.safetensors")[0]
     alone = evaluate(
         lambda points: predict(network, points, SETTINGS.max_range, torch.device("cpu")),
-        (split.sweep(place) for place in split.validation),
+        (split.sweep(ref) for ref in split.validation),
         split.taxonomy,
     )
     for result in results:
@@ -94,7 +94,7 @@ def test_two_processes_count_the_same_confusions_as_one_and_none_twice(together,
 
 def test_only_the_first_process_reports_and_writes(together, results):
     # 6 steps and 2 validations
-    assert [result["told"] for result in results] == [8, 0]
+    assert [result["reported"] for result in results] == [8, 0]
     written = {path.name for path in (together / "whole").iterdir()}
     assert written == {
         "config.json",
@@ -159,7 +159,7 @@ def test_both_processes_stop_where_one_can_not_go_on(results):
 
 def test_more_processes_than_sweeps_are_refused(results):
     for result in results:
-        assert result["few"] == "1 sweeps to learn from are fewer than the 2 processes"
+        assert result["few"] == "1 training sweeps are fewer than the 2 processes"
 
 
 def test_a_run_of_two_is_not_gone_on_with_by_one(together, cache, tmp_path):

@@ -33,7 +33,7 @@ def test_three_paired_differences_have_the_interval_of_student_s_t():
     found = paired_interval([1.0, 2.0, 3.0])
     assert found.mean == pytest.approx(2)
     assert (found.low, found.high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-4)
-    assert not found.clear_of_zero
+    assert not found.excludes_zero
 
 
 def test_one_seed_has_a_mean_and_no_interval():
@@ -41,13 +41,13 @@ def test_one_seed_has_a_mean_and_no_interval():
     assert found.mean == 1.5
     assert math.isnan(found.low)
     assert math.isnan(found.high)
-    assert not found.clear_of_zero
+    assert not found.excludes_zero
 
 
-def test_an_interval_is_clear_of_zero_with_both_ends_on_one_side():
-    assert Interval(1, 0.1, 2).clear_of_zero
-    assert Interval(-1, -2, -0.1).clear_of_zero
-    assert not Interval(1, 0.0, 2).clear_of_zero
+def test_an_interval_excludes_zero_with_both_ends_on_one_side():
+    assert Interval(1, 0.1, 2).excludes_zero
+    assert Interval(-1, -2, -0.1).excludes_zero
+    assert not Interval(1, 0.0, 2).excludes_zero
 
 
 def test_common_classes_have_at_least_one_in_a_thousand_of_the_points():
@@ -78,7 +78,7 @@ def test_a_gain_that_is_the_same_everywhere_has_an_interval_without_width():
     row, reference = counts_of(np.full((3, 8), 60)), counts_of(np.full((3, 8), 40))
     found = seeds_and_sweeps_interval(row, reference)
     assert (found.mean, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
-    chosen = seeds_and_sweeps_interval(row, reference, np.array([True, False]))
+    chosen = seeds_and_sweeps_interval(row, reference, classes=np.array([True, False]))
     assert (chosen.mean, chosen.low, chosen.high) == pytest.approx((0.2, 0.2, 0.2))
 
 

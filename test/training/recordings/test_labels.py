@@ -91,7 +91,7 @@ def write_labels(folder: Path, name: str, semantic: list[int], instance: int = 0
     (np.array(semantic, "<u4") | instance << 16).astype("<u4").tofile(folder / f"{name}.label")
 
 
-def test_semantickitti_files_belong_to_sweeps_by_place(tmp_path: Path) -> None:
+def test_semantickitti_files_belong_to_sweeps_by_index(tmp_path: Path) -> None:
     write_labels(tmp_path, "000000", [10, 40, 0], instance=7)
     write_labels(tmp_path, "000002", [252, 60, 81])
     labels = FolderLabels(load_label_map("semantickitti"), tmp_path, "drive")
@@ -120,11 +120,11 @@ def test_each_recording_may_have_its_own_folder(tmp_path: Path) -> None:
     assert FolderLabels(label_map, tmp_path, "second").of(CLOUD, 0, STAMP).tolist() == [0, 0, 0]
 
 
-def test_recordings_may_not_share_files_that_are_named_by_place(tmp_path: Path) -> None:
+def test_recordings_may_not_share_files_that_are_named_by_index(tmp_path: Path) -> None:
     label_map = replace(load_label_map("semantickitti"), folder=str(tmp_path))
     write_labels(tmp_path, "000000", [10, 40, 0])
     check_folders(label_map, ["first"])
-    with pytest.raises(InputError, match=r"2 recordings .* named by place.*as .*/first"):
+    with pytest.raises(InputError, match=r"2 recordings .* named by sweep index.*as .*/first"):
         check_folders(label_map, ["first", "second"])
     write_labels(tmp_path / "second", "000000", [10, 40, 0])
     check_folders(label_map, ["first", "second"])
@@ -137,7 +137,7 @@ def test_recordings_may_not_share_files_that_are_named_by_place(tmp_path: Path) 
     check_folders(load_label_map("pandaset"), ["first", "second"])
 
 
-def test_bad_label_files_are_told(tmp_path: Path) -> None:
+def test_bad_label_files_are_refused(tmp_path: Path) -> None:
     label_map = load_label_map("semantickitti")
     with pytest.raises(InputError, match="does not exist"):
         FolderLabels(label_map, tmp_path / "nowhere", "drive")

@@ -39,7 +39,7 @@ def baseline(
     settings = load_settings(StudentConfig, config, set_ or ())
     split = make_split([Cache.open(path) for path in caches], settings.split).labelled()
     with step("training") as progress:
-        result = run(split, out, settings, attribution, progress)
+        result = run(split, out, settings, attribution=attribution, progress=progress)
     score = (
         "no validation split"
         if result.validation_miou is None

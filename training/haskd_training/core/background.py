@@ -1,4 +1,4 @@
-"""Work beside the caller's own, in threads, without holding more than a few items of it."""
+"""Work in background threads, with a bounded number of items in memory."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
 
 _AHEAD = 4
-"""Items a thread that are in work, or done before their turn."""
+"""Items per thread that are in progress, or finished before their turn."""
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`work` of each item, in the items' order, while later ones are in work already, in one thread
-    a core up to four: for work that mostly leaves Python's lock alone. Items are drawn in the
-    caller's thread.
+def map_in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Map `work` over the items in order, computing ahead in one thread per core, at most four: for
+    work that mostly releases the GIL. Items are drawn in the caller's thread.
 
     Raises:
-        whatever `work` or `items` raises, in its turn; later items are left undone then.
+        whatever `work` or `items` raises, in its turn; later items are not processed then.
     """
-    # Whoever draws the items keeps no more than four busy.
+    # The thread that draws the items can't keep more than four busy.
     threads = min(4, os.cpu_count() or 1)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -41,45 +41,50 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
 
 
 class BackgroundCalls:
-    """Calls that are made one after another in a thread of their own, a few behind the caller. As a
-    context: all of them are done when it ends, none more when it ends by an error.
+    """Calls made one after another in one background thread. As a context manager: on exit all of
+    them have been made; after an error no further one is.
 
     Args:
-        most: calls that may be in work or wait. With 1 none begins after one that failed.
+        max_pending: calls that may be running or queued. With 1 none starts after one that failed.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_pending: int) -> None:
+        self._max_pending = max_pending
         self._pool = ThreadPoolExecutor(1)
-        self._waiting: deque[Future[Any]] = deque()
+        self._pending: deque[Future[object]] = deque()
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Have a call made.
+    def call(
+        self,
+        function: Callable[Parameters, object],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> None:
+        """Queue a call; blocks while `max_pending` of them are running or queued.
 
         Raises:
             whatever an earlier one raised.
         """
-        self._settle(self._most - 1)
-        self._waiting.append(self._pool.submit(function, *arguments))
+        self._wait_until_pending(self._max_pending - 1)
+        self._pending.append(self._pool.submit(function, *args, **kwargs))
 
     def finish(self) -> None:
-        """Wait until all calls are made.
+        """Wait until all calls have been made.
 
         Raises:
             whatever one of them raised.
         """
         try:
-            self._settle(0)
+            self._wait_until_pending(0)
         finally:
             self.cancel()
 
     def cancel(self) -> None:
-        """Wait for the call that is in work, and make no more."""
+        """Wait for the running call and drop the queued ones."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _settle(self, left: int) -> None:
-        while len(self._waiting) > left:
-            self._waiting.popleft().result()
+    def _wait_until_pending(self, count: int) -> None:
+        while len(self._pending) > count:
+            self._pending.popleft().result()
 
     def __enter__(self) -> BackgroundCalls:
         return self

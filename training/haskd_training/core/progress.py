@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -16,19 +17,34 @@ from rich.progress import (
 )
 from rich.progress import Progress as ProgressBar
 
-Progress = Callable[[int, int, str], None]
-"""Called after each step with steps done, steps in all, and a line on how it goes."""
 
-Steps = Callable[[str], AbstractContextManager[Callable[..., None]]]
-"""Shows a step while it runs: title -> context that yields a progress callback."""
+class Progress(Protocol):
+    """Called after each step of a job."""
 
-# Of several processes that train together, the first one talks.
+    def __call__(self, done: int, total: int, remark: str = "", /) -> None:
+        """
+        Args:
+            done: steps done.
+            total: steps in all.
+            remark: one line on the current state, such as the loss.
+        """
+
+
+Steps = Callable[[str], AbstractContextManager[Progress]]
+"""Shows a job's progress while it runs: title -> context that yields a progress callback."""
+
+
+def no_progress(done: int, total: int, remark: str = "", /) -> None:
+    """Show nothing."""
+
+
+# Of several processes that train together, only the first one prints.
 console = Console(quiet=os.environ.get("RANK", "0") != "0")
 
 
 @contextmanager
-def step(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar; yields what to call with (done, total, remark)."""
+def step(title: str) -> Iterator[Progress]:
+    """A progress bar with a title."""
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -40,7 +56,7 @@ def step(title: str) -> Iterator[Callable[..., None]]:
     with ProgressBar(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, remark="")
 
-        def advance(done: int, total: int, remark: str = "") -> None:
+        def advance(done: int, total: int, remark: str = "", /) -> None:
             bar.update(task, completed=done, total=total, remark=remark)
 
         yield advance

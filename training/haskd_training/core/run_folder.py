@@ -1,8 +1,8 @@
-"""The folder of a stage's run: whose it is, by what code, whether it is finished, what came out.
+"""The folder of a stage's run: its settings, the code's state, whether it is finished, its result.
 
 config.json   settings and inputs
-code.json     state of the code that began it
-result.json   what came out, once it is finished
+code.json     state of the code that started it
+result.json   the result, once it is finished
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _CODE = "code.json"
 _SOURCES = ("*.py", "*.cpp", "*.h")
 
 UNRECORDED = "unrecorded"
-"""The state of the code where nothing tells it."""
+"""The state of the code where none was recorded."""
 
 
 class RunFolder:
-    """Ties a folder to what a stage was asked to do, so that calling the stage again goes on where
-    it was, or returns what it found.
+    """Ties a folder to a stage's inputs and settings, so that calling the stage again resumes it
+    or returns its result.
 
     Args:
         path: new, empty, or of an earlier run with the same settings.
@@ -54,12 +54,15 @@ class RunFolder:
             raise InputError(f"{path} is neither empty nor a run of this command")
 
     def result(self) -> dict[str, Any] | None:
-        """What `finish` was told; None while the run is not finished."""
+        """What `finish` recorded; None while the run is not finished."""
         path = self.path / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not path.exists():
+            return None
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return result
 
     def claim(self) -> None:
-        """Make the folder this run's; nothing to do where it is already.
+        """Make the folder this run's, unless it is already.
 
         Raises:
             InputError: it can't be written.
@@ -80,8 +83,7 @@ class RunFolder:
 
 @cache
 def code_state() -> str:
-    """Digest of this package's sources, the robot's half included, as they were when first asked
-    for."""
+    """Digest of this package's sources, the robot's half included, at the first call."""
     digest = hashlib.sha256()
     for package in ("haskd_ros", "haskd_training"):
         root = Path(str(files(package)))
@@ -92,9 +94,11 @@ def code_state() -> str:
 
 
 def code_of(path: Path) -> str:
-    """The state of the code that a run's folder was begun by."""
+    """The state of the code that started the run in a folder."""
     recorded = path / _CODE
-    return json.loads(recorded.read_text(encoding="utf-8")) if recorded.exists() else UNRECORDED
+    return (
+        str(json.loads(recorded.read_text(encoding="utf-8"))) if recorded.exists() else UNRECORDED
+    )
 
 
 def file_digest(path: Path) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,12 +16,12 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def load_settings(
-    kind: type[Settings], file: Path | None = None, assignments: Sequence[str] = ()
+    model: type[Settings], file: Path | None = None, assignments: Sequence[str] = ()
 ) -> Settings:
     """Defaults, overridden by a YAML file, overridden by assignments.
 
     Args:
-        kind: the pydantic model of the settings.
+        model: the pydantic model of the settings.
         file: YAML with the model's keys; None for the defaults.
         assignments: `loop.epochs=24`: dots lead into nested settings, values are YAML.
 
@@ -38,9 +39,9 @@ def load_settings(
     for assignment in assignments:
         _assign(document, assignment)
     try:
-        return kind.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
-        raise InputError(_explain(kind, error)) from error
+        raise InputError(_explain(model, error)) from error
 
 
 def _assign(document: dict[str, Any], assignment: str) -> None:
@@ -48,25 +49,48 @@ def _assign(document: dict[str, Any], assignment: str) -> None:
     if not equals or not path:
         raise InputError(f"setting {assignment!r} is not of the form KEY=VALUE")
     *parents, last = path.split(".")
-    place = document
+    section = document
     for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
             raise InputError(f"setting {path}: {parent} holds no settings of its own")
     try:
-        place[last] = yaml.safe_load(value)
+        section[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(f"setting {path}: {value!r} is not a YAML value") from error
 
 
-def _explain(kind: type[BaseModel], error: ValidationError) -> str:
-    """The first problem in one line; for an unknown key with the keys there are."""
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    """The first problem in one line; for an unknown key with the allowed ones."""
     problem = error.errors()[0]
-    place = [str(part) for part in problem["loc"]]
-    line = f"setting {'.'.join(place)}: {problem['msg'].lower()}"
-    if problem["type"] == "extra_forbidden":
-        parent: Any = kind
-        for part in place[:-1]:
-            parent = parent.model_fields[part].annotation
-        return f"{line}; there are {', '.join(parent.model_fields)}"
-    return f"{line}, found {problem['input']!r}"
+    path = [str(part) for part in problem["loc"]]
+    line = f"setting {'.'.join(path)}: {problem['msg'].lower()}"
+    if problem["type"] != "extra_forbidden":
+        return f"{line}, found {problem['input']!r}"
+    parent: Any = model
+    for part in path[:-1]:
+        parent = _value_type(parent, part)
+    return f"{line}; there are {', '.join(_model_in(parent).model_fields)}"
+
+
+def _value_type(annotation: Any, key: str) -> Any:
+    """Type of the value under `key` in a value of type `annotation`: a model, or a dict or list
+    that leads to one, each possibly optional."""
+    annotation = _without_none(annotation)
+    if get_origin(annotation) is not None:
+        return get_args(annotation)[-1]
+    return _model_in(annotation).model_fields[key].annotation
+
+
+def _model_in(annotation: Any) -> type[BaseModel]:
+    found = _without_none(annotation)
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        raise TypeError(f"{annotation} holds no settings")
+    return found
+
+
+def _without_none(annotation: Any) -> Any:
+    """`X` of `X | None`."""
+    if NoneType in get_args(annotation):
+        (annotation,) = (kind for kind in get_args(annotation) if kind is not NoneType)
+    return annotation

@@ -53,9 +53,13 @@ class Sweep:
 
 @dataclass(frozen=True)
 class SweepRow:
-    """What the index knows of a sweep. class_counts: points by class id, ignored ones not counted.
-    T_world_lidar: 4x4 at the sweep's stamp, None where the recording doesn't tell; set when all of
-    it has been read. shard, key: where its tensors are; set when they get a place there."""
+    """A sweep in the index.
+
+    class_counts: points by class id, ignored ones not counted.
+    T_world_lidar: 4x4 at the sweep's stamp, None where the recording has no such transform; set
+        when all of it has been read.
+    shard, key: where its tensors are; set when they are added to a shard.
+    """
 
     recording: str
     stamp_ns: int
@@ -68,12 +72,12 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """What the index knows of an image.
+    """An image in the index.
 
     K: 3x3, px. D: coefficients of distortion_model, see `camera_model.CameraModel`.
-    T_world_camera: 4x4 at the image's own stamp, None where the recording doesn't tell.
+    T_world_camera: 4x4 at the image's own stamp, None where the recording has no such transform.
     T_camera_lidar: 4x4, used where a world pose is missing; vehicle motion is neglected then.
-    Poses are set, and shard and key, as those of a sweep.
+    Poses, shard and key are set as those of a sweep.
     """
 
     recording: str
@@ -134,9 +138,9 @@ class Cache:
             ) from None
         except (OSError, ValueError) as error:
             raise InputError(f"{path / INDEX} is damaged: {error}") from error
-        found = index.get("format") if isinstance(index, dict) else None
-        if found != FORMAT:
-            raise InputError(f"{path / INDEX}: format {found!r}, must be {FORMAT!r}")
+        actual = index.get("format") if isinstance(index, dict) else None
+        if actual != FORMAT:
+            raise InputError(f"{path / INDEX}: format {actual!r}, must be {FORMAT!r}")
         try:
             return cls(
                 path=path,
@@ -185,7 +189,9 @@ class Cache:
         image, sweep = self.images[j], self.sweeps[i]
         if image.T_world_camera is None or sweep.T_world_lidar is None:
             return np.array(image.T_camera_lidar)
-        return invert(np.array(image.T_world_camera)) @ np.array(sweep.T_world_lidar)
+        T_camera_world = invert(np.array(image.T_world_camera))
+        T_camera_lidar: np.ndarray = T_camera_world @ np.array(sweep.T_world_lidar)
+        return T_camera_lidar
 
     def images_near(self, i: int, window_s: float) -> list[int]:
         """Images of sweep `i`'s recording at most `window_s` from its stamp, nearest first."""
@@ -199,7 +205,7 @@ class Cache:
         )
 
     def without_labels(self, taxonomy: Taxonomy) -> Cache:
-        """The same sweeps without labels, to stand among caches with the classes of `taxonomy`."""
+        """The same sweeps without labels, to be used with caches of the classes of `taxonomy`."""
         rows = [replace(row, class_counts=[0] * len(taxonomy)) for row in self.sweeps]
         return replace(self, taxonomy=taxonomy, sweeps=rows, labelled=False)
 
@@ -218,7 +224,7 @@ class Cache:
 
     @cached_property
     def _images_in_time(self) -> dict[str, tuple[list[int], list[int]]]:
-        """By recording: the images' stamps in order, and their places in `images`."""
+        """By recording: the images' stamps in order, and their indices in `images`."""
         by_recording: dict[str, list[int]] = {}
         for j, row in enumerate(self.images):
             by_recording.setdefault(row.recording, []).append(j)
@@ -232,25 +238,25 @@ class Cache:
         path = self.path / row.shard
         try:
             state = path.stat()
-            shard = _opened(path, state.st_ino, state.st_mtime_ns, state.st_size)
+            shard = _open_shard(path, state.st_ino, state.st_mtime_ns, state.st_size)
             return [shard.get_tensor(f"{row.key}/{name}") for name in names]
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} is missing or damaged: {error}") from error
 
 
 @lru_cache(maxsize=4)
-def _opened(path: Path, *state: int) -> Any:
-    """A shard to read from. It is mapped into memory, which a fork may share; `state` tells a new
-    file of that name from an old one.
+def _open_shard(path: Path, *state: int) -> Any:
+    """A shard to read from. It is mapped into memory, which a fork may share; `state` distinguishes
+    a new file of that name from an old one.
 
-    Few are kept: of large clouds a shard holds so few that opening it is nothing; of small ones
-    a thousand, and opening it, 3 ms, would be most of reading one.
+    Few stay open: a shard holds so few large clouds that the time to open it doesn't count; of
+    small clouds it holds a thousand, and opening it, 3 ms, would take longer than reading one.
     """
     return safe_open(path, framework="numpy")
 
 
 class CacheWriter:
-    """Writes a cache, or goes on with one that was interrupted.
+    """Writes a cache, or resumes one that was interrupted.
 
     sweeps, images: the streams of rows.
 
@@ -272,8 +278,12 @@ class CacheWriter:
                 "choose another folder"
             )
         remove_temporary(path)
-        self.sweeps = ShardStream(path, "sweeps", SweepRow, fingerprint, shard_bytes)
-        self.images = ShardStream(path, "images", ImageRow, fingerprint, shard_bytes)
+        self.sweeps = ShardStream(
+            path, "sweeps", row_type=SweepRow, fingerprint=fingerprint, shard_bytes=shard_bytes
+        )
+        self.images = ShardStream(
+            path, "images", row_type=ImageRow, fingerprint=fingerprint, shard_bytes=shard_bytes
+        )
 
     def close(self) -> None:
         """Write what is pending; afterwards all that was added is on disk.
@@ -285,7 +295,7 @@ class CacheWriter:
         self.images.close()
 
     def discard(self) -> None:
-        """Remove what was written, for inputs that can't become a cache."""
+        """Remove all that was written, for inputs that can't become a cache."""
         self.sweeps.cancel()
         self.images.cancel()
         for entry in filter(_is_own, self.path.iterdir()):

@@ -1,4 +1,4 @@
-"""Clouds as a worse sensor or worse weather would have given them, to see what a model stands.
+"""Clouds as a worse sensor or worse weather would have recorded them, to test a model's robustness.
 
 Every corruption takes points [N, 4] float32 (x y z in m in the sensor frame, intensity 0..1) and a
 random generator, and returns
@@ -6,7 +6,7 @@ random generator, and returns
     points [M, 4] float32, a new array, and
     source [M] int64: the input point that each is, `NO_SOURCE` for an echo of the fog itself.
 
-Lost points don't appear, so a score of a corrupted cloud says how well a model labels what is left.
+Lost points don't appear, so a score on a corrupted cloud covers the points that are left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NO_SOURCE = -1
 
 Corruption = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
-KEPT_SHARE = 0.1
+SUBSAMPLED_SHARE = 0.1
 NOISE_M = 0.05
 INTENSITY_FACTOR = 2.0
 
@@ -63,10 +63,10 @@ def half_the_beams(
 def alternate_beams(points: np.ndarray) -> np.ndarray:
     """[N] bool: the points of every other beam.
 
-    A cloud without a ring field tells its beams by elevation, but not all around at once: where the
-    sensor moved during the sweep, near points of a beam lie some tenths of a degree off the far
-    ones, more than beams are apart. So the beams of each sector of 4 degrees are found by
-    themselves (`_beams`), and its beams alternate in the way that fits the sector before it best.
+    Without a ring field a point's beam follows from its elevation, but not for the whole turn at
+    once: where the sensor moved during the sweep, near points of a beam lie some tenths of a degree
+    off the far ones, more than beams are apart. So the beams of each sector of 4 degrees are found
+    separately (`_beams`), and they alternate in the way that fits the sector before best.
     """
     elevation = np.degrees(np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1])))
     azimuth = np.degrees(np.arctan2(points[:, 1], points[:, 0]))
@@ -103,8 +103,8 @@ def _beams(elevation: np.ndarray) -> np.ndarray:
     density = gaussian_filter1d(
         np.histogram(elevation, edges)[0].astype(np.float64), _BLUR_DEG / _BIN_DEG
     )
-    peaks, found = find_peaks(density, prominence=0)
-    peaks = peaks[found["prominences"] >= (1 - _DIP) * density[peaks]]
+    peaks, properties = find_peaks(density, prominence=0)
+    peaks = peaks[properties["prominences"] >= (1 - _DIP) * density[peaks]]
     valleys = [a + int(density[a:b].argmin()) for a, b in pairwise(peaks)]
     return _numbered(np.searchsorted(edges[valleys] + _BIN_DEG / 2, elevation))
 
@@ -118,7 +118,7 @@ def tenth_of_the_points(
     points: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """10 % of the points, drawn at random, in their order."""
-    count = round(KEPT_SHARE * len(points))
+    count = round(SUBSAMPLED_SHARE * len(points))
     source = np.sort(generator.choice(len(points), count, replace=False))
     return points[source], source
 
@@ -194,7 +194,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def corrupted(sweep: Sweep, name: str, seed: int = 0) -> Sweep:
-    """A sweep under one of `CORRUPTIONS`: the same for every model that is tried on it.
+    """A sweep under one of `CORRUPTIONS`: the same for every model that is evaluated on it.
 
     Labels and times follow their points; echoes of fog are `UNLABELLED` and so are not counted.
 

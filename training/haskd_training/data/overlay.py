@@ -1,4 +1,4 @@
-"""Pictures of points over images, to check a calibration with one's eyes."""
+"""Images with a sweep's points drawn over them, to check the camera calibration by eye."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_overlay(cache: Cache, i: int, j: int) -> np.ndarray:
         [H, W, 3] uint8, RGB.
     """
     sweep, row = cache.sweep(i), cache.images[j]
-    picture = cache.image(j)
+    image = cache.image(j)
     projection = project(sweep.points, cache.t_camera_lidar(j, i), row.camera_model)
     if any(cache.sweeps[i].class_counts):
         colors = cache.taxonomy.color_table()[sweep.label]
@@ -37,36 +37,36 @@ def draw_overlay(cache: Cache, i: int, j: int) -> np.ndarray:
     visible = np.flatnonzero(projection.inside)
     far_to_near = visible[np.argsort(-projection.depth[visible])]
     centres = np.round(projection.pixels[far_to_near]).astype(int)
-    _paint_discs(picture, centres, colors[far_to_near], radius=max(1, row.width // 640))
-    return picture
+    _paint_discs(image, centres, colors[far_to_near], radius=max(1, row.width // 640))
+    return image
 
 
-def _paint_discs(picture: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: int) -> None:
-    """Paint discs over a picture [H, W, 3], later ones over earlier ones; centres [N, 2] u v in
+def _paint_discs(image: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: int) -> None:
+    """Paint discs over a image [H, W, 3], later ones over earlier ones; centres [N, 2] u v in
     px, colors [N, 3]."""
     steps = np.arange(-radius, radius + 1)
     disc = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
     disc = disc[(disc**2).sum(1) <= radius**2]
-    height, width, _ = picture.shape
+    height, width, _ = image.shape
     u, v = (centres[:, None] + disc).reshape(-1, 2).T
     within = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     # Of several colours for one pixel numpy leaves the last.
-    picture[v[within], u[within]] = np.repeat(colors, len(disc), axis=0)[within]
+    image[v[within], u[within]] = np.repeat(colors, len(disc), axis=0)[within]
 
 
 def write_overlays(cache: Cache, folder: Path, count: int) -> list[Path]:
-    """Write `count` overlays as PNG, spread over time and going round the cameras.
+    """Write `count` overlays as PNG, spread over time, the cameras in turn.
 
-    The first shows the middle of the recording: at its ends a vehicle often stands still, and
-    a wrong time would not be seen.
+    The first shows the middle of the recording: at its ends a vehicle often stands still, which
+    hides a wrong time offset.
     """
     cameras = sorted({row.camera for row in cache.images})
     written = []
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(count):
         # 1/2, 1/4, 3/4, 1/8 ...: the van der Corput sequence.
-        place = sum(((k + 1) >> bit & 1) / 2 ** (bit + 1) for bit in range(16))
-        i = int(place * len(cache))
+        fraction = sum(((k + 1) >> bit & 1) / 2 ** (bit + 1) for bit in range(16))
+        i = int(fraction * len(cache))
         nearest = nearest_images(cache, i)
         camera = cameras[k % len(cameras)] if cameras else None
         if camera not in nearest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,8 @@ from pydantic import Field, PositiveFloat
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import LabelMap
-from haskd_training.core.background import BackgroundCalls, in_order
+from haskd_training.core.background import BackgroundCalls, map_in_order
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import (
     FORMAT,
     INDEX,
@@ -44,15 +45,17 @@ from haskd_training.recordings.labels import (
     load_label_map,
 )
 from haskd_training.recordings.readers.bag import STORAGE_SUFFIXES, Unusable, bag_files, open_bag
-from haskd_training.recordings.recording import Recording, RecordingConfig, add_transforms, scan
-
-Progress = Callable[[int, int], None]
-"""Called with the messages done and the messages in all."""
+from haskd_training.recordings.recording import (
+    Recording,
+    RecordingConfig,
+    add_transforms,
+    inspect_recording,
+)
 
 _Sample = tuple[SweepRow | ImageRow, Tensors]
 
 UNLABELLED_MAP = "simulation"
-"""The label map whose classes a cache without labels carries."""
+"""The label map whose classes a cache without labels gets."""
 
 _DIGEST_BYTES = 64 * 1024
 
@@ -60,13 +63,19 @@ _DIGEST_BYTES = 64 * 1024
 class PrepareConfig(RecordingConfig):
     """Settings of `prepare`; part of a cache's fingerprint."""
 
-    label_field: str | None = Field(None, description="cloud field with raw ids; beats the map's")
-    label_folder: Path | None = Field(None, description="folder of .label files; beats the map's")
+    label_field: str | None = Field(
+        None, description="cloud field with raw ids; overrides the map's"
+    )
+    label_folder: Path | None = Field(
+        None, description="folder of .label files; overrides the map's"
+    )
     intensity_scale: Literal["auto"] | PositiveFloat = Field(
         "auto", description="intensity / scale = 0..1; auto: 1, 255 or 65535 by the first clouds"
     )
     jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
-    overlays: int = Field(6, ge=0, description="pictures to check the calibration with")
+    overlays: int = Field(
+        6, ge=0, description="images with points drawn over them, to check the camera calibration"
+    )
     shard_bytes: int = Field(SHARD_BYTES, gt=0, description="size at which a shard is written")
 
 
@@ -75,22 +84,23 @@ def prepare(
     labels: Path | str | None,
     out: Path,
     config: PrepareConfig | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> PrepareReport:
     """Prepare recordings once, for everything that trains or evaluates on them.
 
-    An interrupted run is gone on with by calling again with the same arguments; a finished one
-    returns at once. Memory is bounded by a few shards, whatever the bags' length: only
-    poses and the tables of rows grow with it.
+    An interrupted run resumes when called again with the same arguments; a finished one returns at
+    once. Memory is bounded by a few shards, whatever the bags' length: only poses and the tables of
+    rows grow with it.
 
     Args:
         bags: bag folders or files; a cache may hold several recordings.
         labels: a label map's file, the name of one that ships, or None for clouds without labels.
         out: folder of the cache: new, empty, or an unfinished cache of the same inputs.
+        progress: counts messages.
 
     Raises:
         InputError: anything wrong with the input. Nothing is left in `out` then, except after
-            a full disk, where the whole shards stay to be gone on with.
+            a full disk, where the finished shards stay and the next call resumes.
     """
     config = config or PrepareConfig()
     if not bags:
@@ -99,7 +109,9 @@ def prepare(
     names = _recording_names(bags)
     if labels is not None:
         check_folders(label_map, names)
-    recordings = [scan(bag, name, config) for bag, name in zip(bags, names, strict=True)]
+    recordings = [
+        inspect_recording(bag, name, config) for bag, name in zip(bags, names, strict=True)
+    ]
     sources = [
         label_source(None if labels is None else label_map, recording.name)
         for recording in recordings
@@ -118,17 +130,22 @@ def prepare(
             sampler = _Sampler(recording, source, classes, scale, config.jpeg_quality)
             for _ in _write_recording(writer, sampler):
                 done += 1
-                if progress is not None:
-                    progress(done, total)
-        labelled = labels is not None
-        return _finish(writer, recordings, label_map, scale, labelled, config.overlays)
+                progress(done, total)
+        return _finish(
+            writer,
+            recordings,
+            label_map=label_map,
+            intensity_scale=scale,
+            labelled=labels is not None,
+            overlays=config.overlays,
+        )
     except InputError:
         writer.discard()
         raise
     except OSError as error:
         raise InputError(
-            f"{out}: writing failed ({error.strerror}); the shards in it are whole: make room and "
-            "run this again, it goes on from there"
+            f"{out}: writing failed ({error.strerror}); its finished shards are kept: free "
+            "disk space and run the command again to resume"
         ) from error
 
 
@@ -142,71 +159,82 @@ class _Sampler:
     intensity_scale: float
     jpeg_quality: int
 
-    def __call__(self, taken: _Taken) -> tuple[_Taken, _Sample | Unusable | None]:
-        """A message and what became of it; None where an earlier run has it."""
+    def __call__(self, message: _Message) -> tuple[_Message, _Sample | Unusable | None]:
+        """A message with its sample, or the reason for skipping it; None where an earlier run's
+        shards account for it."""
         try:
-            return taken, self._sample(taken) if taken.wanted else None
+            return message, self._sample(message) if message.is_new else None
         except Unusable as reason:
-            return taken, reason
+            return message, reason
 
-    def _sample(self, taken: _Taken) -> _Sample:
+    def _sample(self, message: _Message) -> _Sample:
         recording = self.recording
-        if taken.topic == recording.points_topic:
+        if message.topic == recording.points_topic:
             return sweep_sample(
-                taken.message, taken.cloud, recording, self.labels, self.classes,
-                self.intensity_scale,
-            )  # fmt: skip
-        camera = next(camera for camera in recording.cameras if camera.topic == taken.topic)
-        return image_sample(taken.message, camera, recording, self.jpeg_quality)
+                message.content,
+                recording,
+                index=message.cloud_index,
+                labels=self.labels,
+                classes=self.classes,
+                intensity_scale=self.intensity_scale,
+            )
+        camera = next(camera for camera in recording.cameras if camera.topic == message.topic)
+        return image_sample(message.content, camera, recording, self.jpeg_quality)
 
 
 @dataclass(frozen=True)
-class _Taken:
-    """A message for a stream. cloud: number of the last cloud of its recording."""
+class _Message:
+    """A message for a stream of rows.
 
-    stream: ShardStream
+    cloud_index: of the recording's latest cloud.
+    is_new: False where an earlier run's shards account for it.
+    """
+
+    stream: ShardStream[Any]
     topic: str
-    message: Any
-    cloud: int
-    wanted: bool
+    content: Any
+    cloud_index: int
+    is_new: bool
 
 
 def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
     """Write a recording's sweeps and images; yields after each message."""
-    for taken, found in in_order(sampler, _take(writer, sampler.recording)):
-        if isinstance(found, Unusable):
-            taken.stream.skip(str(found))
-        elif found is not None:
-            taken.stream.add(*found)
+    for message, sample in map_in_order(sampler, _messages(writer, sampler.recording)):
+        if isinstance(sample, Unusable):
+            message.stream.skip(str(sample))
+        elif sample is not None:
+            message.stream.add(*sample)
         yield
 
 
-def _take(writer: CacheWriter, recording: Recording) -> Iterator[_Taken]:
-    cloud = -1
+def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
+    """Clouds and images; transforms are added to the recording's tree."""
+    cloud_index = -1
     with open_bag(recording.path) as bag:
         for topic, message in bag.messages(recording.topics):
             if topic in recording.tf_topics:
                 add_transforms(recording.tree, topic, message)
                 continue
             is_cloud = topic == recording.points_topic
-            cloud += is_cloud
-            stream = writer.sweeps if is_cloud else writer.images
-            yield _Taken(stream, topic, message, cloud, stream.take())
+            cloud_index += is_cloud
+            stream: ShardStream[Any] = writer.sweeps if is_cloud else writer.images
+            yield _Message(stream, topic, message, cloud_index, stream.next_is_new())
 
 
 def _finish(
     writer: CacheWriter,
     recordings: list[Recording],
+    *,
     label_map: LabelMap,
     intensity_scale: float,
     labelled: bool,
     overlays: int,
 ) -> PrepareReport:
-    """What is computed over the whole cache, then the index."""
+    """Compute what needs the whole cache, then write the index."""
     writer.close()
     if not writer.sweeps.rows:
         raise InputError(f"no sweep can be used: {_counted(writer.sweeps.skipped)}")
-    sweeps, images, images_skipped = _placed(writer, recordings)
+    sweeps, images, images_skipped = _rows_with_poses(writer, recordings)
     cache = Cache(
         path=writer.path,
         taxonomy=label_map.taxonomy,
@@ -216,41 +244,41 @@ def _finish(
         images=images,
         fingerprint=writer.fingerprint,
     )
-    with BackgroundCalls(1) as beside:
-        beside.call(write_overlays, cache, cache.path / OVERLAYS, overlays)
+    with BackgroundCalls(1) as background:
+        background.call(write_overlays, cache, cache.path / OVERLAYS, overlays)
         cache = replace(cache, statistics=sensor_statistics(cache))
         report = make_report(
             cache,
             [recording.name for recording in recordings],
-            dict(writer.sweeps.skipped),
-            dict(images_skipped),
-            _warnings(recordings, cache, images_skipped, labelled),
+            sweeps_skipped=dict(writer.sweeps.skipped),
+            images_skipped=dict(images_skipped),
+            warnings=_warnings(recordings, cache, images_skipped, labelled),
         )
     write_atomically(cache.path / REPORT, json.dumps(report.to_json(), indent=1).encode())
     cache.write_index()
     return report
 
 
-def _placed(
+def _rows_with_poses(
     writer: CacheWriter, recordings: list[Recording]
 ) -> tuple[list[SweepRow], list[ImageRow], Counter[str]]:
-    """All rows with their poses, and why images were skipped. An image that has no pose leaves its
-    bytes in a shard: that only shows when those of later ones are there."""
+    """All rows with their poses, and why images were skipped. An image without a pose leaves its
+    bytes in a shard: whether there is one only shows after the shard was written."""
     sweeps: list[SweepRow] = []
     images: list[ImageRow] = []
     skipped = writer.images.skipped.copy()
     for recording in recordings:
-        of_recording = [row for row in writer.sweeps.rows if row.recording == recording.name]
-        sweeps += with_world_poses(of_recording, recording)
-        of_recording = [row for row in writer.images.rows if row.recording == recording.name]
-        placed, reasons = with_poses(of_recording, recording)
-        images += placed
+        sweep_rows = [row for row in writer.sweeps.rows if row.recording == recording.name]
+        sweeps += with_world_poses(sweep_rows, recording)
+        image_rows = [row for row in writer.images.rows if row.recording == recording.name]
+        posed, reasons = with_poses(image_rows, recording)
+        images += posed
         skipped += reasons
     return sweeps, images, skipped
 
 
 def _finished(out: Path, fingerprint: str) -> PrepareReport:
-    """The report of a cache that is there already."""
+    """The report of a finished cache."""
     if Cache.open(out).fingerprint != fingerprint:
         raise InputError(
             f"{out} holds a cache of other bags, labels or settings; "
@@ -268,8 +296,8 @@ def _warnings(
 ) -> list[str]:
     warnings = []
     if not cache.images:
-        why = f" ({_counted(images_skipped)})" if images_skipped else ""
-        warnings.append(f"no images{why}: only a LiDAR-only baseline can be trained")
+        reasons = f" ({_counted(images_skipped)})" if images_skipped else ""
+        warnings.append(f"no images{reasons}: only a LiDAR-only baseline can be trained")
     else:
         warnings += [
             f"{recording.name}: the vehicle's motion is not in TF; images are projected as if it "
@@ -283,7 +311,7 @@ def _warnings(
         if recording.max_intensity is None
     ]
     if not labelled:
-        warnings.append("no labels: these sweeps can be learned from as unlabelled ones only")
+        warnings.append("no labels: training can use these sweeps as unlabelled ones only")
     return warnings
 
 
@@ -300,7 +328,7 @@ def _intensity_scale(recordings: list[Recording], configured: float | Literal["a
 
 
 def check_labels(bags: Sequence[Path], labels: Path | str | None, config: PrepareConfig) -> None:
-    """Whether recordings that are prepared one by one have labels of their own.
+    """Check that recordings that are prepared one by one have their own labels.
 
     Raises:
         InputError: as of `labels.check_folders`.
@@ -309,7 +337,7 @@ def check_labels(bags: Sequence[Path], labels: Path | str | None, config: Prepar
 
 
 def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
-    """The map, with what the configuration says of where labels are."""
+    """The map, with the label field or folder that the configuration names."""
     label_map = load_label_map(UNLABELLED_MAP if labels is None else labels)
     if config.label_field is not None:
         label_map = replace(label_map, field=config.label_field, folder=None)
@@ -323,7 +351,7 @@ def _recording_name(bag: Path) -> str:
 
 
 def _recording_names(bags: Sequence[Path]) -> list[str]:
-    """Name of each bag; where two are named alike the later ones get a number."""
+    """Name of each bag; later bags of the same name get a number."""
     names: list[str] = []
     for stem in map(_recording_name, bags):
         alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
@@ -337,7 +365,7 @@ def _fingerprint(
     label_map: LabelMap,
     config: PrepareConfig,
 ) -> str:
-    """Of all that decides what a cache holds, so that two inputs never mix in one."""
+    """Digest of all inputs of a cache, so that two inputs never mix in one."""
     content = {
         "format": FORMAT,
         "bags": [

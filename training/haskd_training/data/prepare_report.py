@@ -1,4 +1,4 @@
-"""What a user wants to know of prepared data before training on it."""
+"""The report on a prepared cache: sweeps, images, labels, camera coverage."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from haskd_training.data.projection import project
 from haskd_training.data.sensor_statistics import sampled_sweeps
 
 CAMERA_WINDOW_S = 0.5
-"""An image counts as seeing a sweep when it was taken this near to it."""
+"""Largest time between a sweep and an image that counts as covering it."""
 
 COVERAGE_SWEEPS = 12
-"""Sweeps that the share of points seen is taken over, evenly spread."""
+"""Sweeps that the share of points seen by a camera is computed over, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ClassShare:
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What `prepare` found.
+    """The report on a prepared cache.
 
     sweeps_skipped, images_skipped: counts by reason.
     points_per_sweep: min, median, max.
@@ -41,7 +41,7 @@ class PrepareReport:
     camera_offsets_ms: by camera min, median, max of (stamp of the nearest image - sweep's stamp).
     camera_coverage: by camera the share of points that its nearest image sees.
     seen_share: share of points that the nearest image of any camera sees; None without images.
-    up_to_date: the cache was there already.
+    up_to_date: the cache existed already.
     """
 
     cache: str
@@ -72,6 +72,7 @@ class PrepareReport:
 def make_report(
     cache: Cache,
     recordings: list[str],
+    *,
     sweeps_skipped: dict[str, int],
     images_skipped: dict[str, int],
     warnings: list[str],
@@ -179,7 +180,7 @@ def render(report: PrepareReport) -> RenderableType:
             "median ms",
             "max ms",
             "points seen",
-            title="time of the nearest image, less the sweep's",
+            title="time of the nearest image minus the sweep's",
             title_justify="left",
         )
         for camera, ms in report.camera_offsets_ms.items():

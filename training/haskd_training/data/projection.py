@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,7 +31,8 @@ def transform_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     """T_target_source [4, 4], points [N, >= 3] in source (x y z first) -> [N, 3] float64."""
     # Coordinates side by side in memory: several times faster than point by point.
     columns = np.ascontiguousarray(points[:, :3].T, np.float64)
-    return (transform[:3, :3] @ columns + transform[:3, 3:]).T
+    transformed: np.ndarray = (transform[:3, :3] @ columns + transform[:3, 3:]).T
+    return transformed
 
 
 def project(points: np.ndarray, t_camera_lidar: np.ndarray, camera: CameraModel) -> Projection:
@@ -45,9 +47,9 @@ def project(points: np.ndarray, t_camera_lidar: np.ndarray, camera: CameraModel)
     depth = xyz[:, 2]
     in_front = depth > MIN_DEPTH
     flat = (xyz[in_front, :2].T / depth[in_front]).T
-    distorted, known = distort(flat, camera.distortion_model, camera.D)
-    visible = np.flatnonzero(in_front)[known]
-    u, v = camera.K[:2, :2] @ distorted[known].T + camera.K[:2, 2:]
+    distorted, valid = distort(flat, camera.distortion_model, camera.D)
+    visible = np.flatnonzero(in_front)[valid]
+    u, v = camera.K[:2, :2] @ distorted[valid].T + camera.K[:2, 2:]
     pixels = np.full((len(xyz), 2), np.nan)
     pixels[visible, 0], pixels[visible, 1] = u, v
     # A pixel's square reaches half a pixel beyond its centre.
@@ -70,7 +72,7 @@ def distort(
 
     Returns:
         distorted: [N, 2].
-        known: [N] bool, False where the distorted radius no longer grows with the true one: there
+        valid: [N] bool, False where the distorted radius no longer grows with the true one: there
             the polynomial folds points from far outside the field of view back into the image.
     """
     x, y = flat.T
@@ -85,8 +87,8 @@ def distort(
         return flat * scale[:, None], theta < limit
 
     numerator, denominator = _radial_fraction(D)
-    known = radius_2 < limit**2
-    radial = numerator(radius_2) / np.where(known, denominator(radius_2), 1.0)
+    valid = radius_2 < limit**2
+    radial = numerator(radius_2) / np.where(valid, denominator(radius_2), 1.0)
     p1, p2 = D[2], D[3]
     distorted = np.column_stack(
         [
@@ -94,7 +96,7 @@ def distort(
             y * radial + p1 * (radius_2 + 2 * y**2) + 2 * p2 * x * y,
         ]
     )
-    return distorted, known
+    return distorted, valid
 
 
 def _radial_fraction(D: np.ndarray) -> tuple[Polynomial, Polynomial]:
@@ -103,7 +105,7 @@ def _radial_fraction(D: np.ndarray) -> tuple[Polynomial, Polynomial]:
     return Polynomial([1.0, k[0], k[1], k[4]]), Polynomial([1.0, k[5], k[6], k[7]])
 
 
-def _equidistant_factor(D: np.ndarray) -> Polynomial:
+def _equidistant_factor(D: Iterable[float]) -> Polynomial:
     """theta_distorted / theta as a polynomial of theta squared."""
     return Polynomial([1.0, *D])
 
@@ -113,7 +115,7 @@ def _monotonic_limit(distortion_model: str, D: tuple[float, ...]) -> float:
     """Largest radius (for equidistant: angle, rad) up to which the distorted radius grows.
 
     With s = r^2 and the radial factor N(s) / M(s), d/dr (r N / M) has the sign of
-    N M + 2 s (N' M - N M'); beyond its first root, or M's, the model says nothing.
+    N M + 2 s (N' M - N M'); beyond its first root, or M's, the model does not hold.
     """
     s = Polynomial([0.0, 1.0])
     if distortion_model == "equidistant":

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from haskd_ros.clouds.pointcloud import CloudError, came_back, read_points, read_xyz_intensity
 from haskd_ros.errors import InputError
@@ -17,7 +18,7 @@ from haskd_training.data.cache import ImageRow, SweepRow
 from haskd_training.recordings.image_codec import jpeg_of
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import Unusable, stamp_ns
-from haskd_training.recordings.recording import Camera, Recording
+from haskd_training.recordings.recording import RecordedCamera, Recording
 from haskd_training.recordings.transform_tree import NoTransform
 
 Tensors = dict[str, np.ndarray]
@@ -25,14 +26,19 @@ Tensors = dict[str, np.ndarray]
 
 def sweep_sample(
     cloud: Any,
-    index: int,
     recording: Recording,
+    *,
+    index: int,
     labels: LabelSource,
     classes: int,
     intensity_scale: float,
 ) -> tuple[SweepRow, Tensors]:
-    """A PointCloud2, the `index`-th of its recording, as a sweep without returns that did not come;
-    its pose is still missing.
+    """A PointCloud2 as a sweep of its valid returns, without a pose yet.
+
+    Args:
+        index: of the cloud in its recording.
+        classes: number of classes.
+        intensity_scale: intensity as in the cloud / intensity_scale = 0..1.
 
     Raises:
         Unusable: the sweep is to be skipped.
@@ -43,7 +49,7 @@ def sweep_sample(
         points, _ = read_xyz_intensity(cloud)
         if not len(points):
             raise Unusable("cloud of zero points")
-        valid = kept_points(points)
+        valid = valid_returns(points)
         if not valid.any():
             raise Unusable("cloud without a single return")
         time = _point_times(cloud, stamp)[valid]
@@ -64,15 +70,16 @@ def sweep_sample(
     return row, {"points": points, "time": time, "label": label}
 
 
-def kept_points(points: np.ndarray) -> np.ndarray:
-    """[N] bool: the points [N, 4] of a cloud that a cache keeps."""
-    return came_back(points) & np.isfinite(points[:, 3])
+def valid_returns(points: np.ndarray) -> NDArray[np.bool_]:
+    """[N] bool: the points [N, 4] of a cloud that a cache holds: returns with an intensity."""
+    valid: NDArray[np.bool_] = came_back(points) & np.isfinite(points[:, 3])
+    return valid
 
 
 def image_sample(
-    message: Any, camera: Camera, recording: Recording, jpeg_quality: int
+    message: Any, camera: RecordedCamera, recording: Recording, jpeg_quality: int
 ) -> tuple[ImageRow, Tensors]:
-    """An Image or CompressedImage of a camera; its pose is still missing.
+    """An Image or CompressedImage of a camera, without a pose yet.
 
     Raises:
         Unusable: the image is to be skipped.
@@ -97,8 +104,8 @@ def image_sample(
 
 
 def with_world_poses(rows: Sequence[SweepRow], recording: Recording) -> list[SweepRow]:
-    """Sweeps with their poses, where there is one: a sweep without still serves training on the
-    cloud alone, so it is kept."""
+    """Sweeps with their poses, where there is one. Those without stay in the cache: training on the
+    cloud alone needs no pose."""
     stamps = [row.stamp_ns for row in rows]
     poses, _ = _poses(recording.world_frame, recording.lidar_frame, stamps, recording)
     return [replace(row, T_world_lidar=pose) for row, pose in zip(rows, poses, strict=True)]
@@ -107,27 +114,28 @@ def with_world_poses(rows: Sequence[SweepRow], recording: Recording) -> list[Swe
 def with_poses(
     rows: Sequence[ImageRow], recording: Recording
 ) -> tuple[list[ImageRow], Counter[str]]:
-    """The images that have a pose, with it, and why others have none."""
-    placed: dict[int, ImageRow] = {}
+    """The images that have a pose, with it, and reasons why others have none."""
+    with_pose: dict[int, ImageRow] = {}
     reasons: Counter[str] = Counter()
     for camera in recording.cameras:
         indices = [k for k, row in enumerate(rows) if row.camera == camera.name]
         stamps = [rows[k].stamp_ns for k in indices]
-        lidar, why = _poses(camera.frame, recording.lidar_frame, stamps, recording)
-        world, why_not_world = _poses(recording.world_frame, camera.frame, stamps, recording)
+        lidar, no_lidar_pose = _poses(camera.frame, recording.lidar_frame, stamps, recording)
+        world, no_world_pose = _poses(recording.world_frame, camera.frame, stamps, recording)
         for n, k in enumerate(indices):
-            if reason := why[n] or why_not_world[n]:
+            if reason := no_lidar_pose[n] or no_world_pose[n]:
                 reasons[f"{camera.name}: {reason}"] += 1
             else:
                 pose = _shared_list(np.array(lidar[n]))
-                placed[k] = replace(rows[k], T_camera_lidar=pose, T_world_camera=world[n])
-    return [placed[k] for k in sorted(placed)], reasons
+                with_pose[k] = replace(rows[k], T_camera_lidar=pose, T_world_camera=world[n])
+    return [with_pose[k] for k in sorted(with_pose)], reasons
 
 
 def _poses(
     target: str | None, source: str, stamps_ns: Sequence[int], recording: Recording
 ) -> tuple[list[list[list[float]] | None], list[str | None]]:
-    """T_target_source at each time, None without a target frame or a transform, and why not."""
+    """T_target_source at each time, None without a target frame or a transform, and the reason for
+    a missing transform."""
     nothing: list[None] = [None] * len(stamps_ns)
     if target is None or not stamps_ns:
         return list(nothing), list(nothing)
@@ -150,11 +158,12 @@ def _shared_list(values: np.ndarray) -> list[Any]:
 
 @lru_cache
 def _as_list(shape: tuple[int, ...], octets: bytes) -> list[Any]:
-    return np.frombuffer(octets).reshape(shape).tolist()
+    values: Any = np.frombuffer(octets).reshape(shape).tolist()
+    return list(values)
 
 
 def _point_times(cloud: Any, stamp: int) -> np.ndarray:
-    """Time of each point [N] float32, s relative to the stamp; 0 where the cloud doesn't tell.
+    """Time of each point [N] float32, s relative to the stamp; 0 without a time field.
 
     Drivers differ: `time` is s relative to the stamp (Velodyne, this package's simulation), `t`
     ns relative to it (Ouster), `timestamp` s since the epoch (Hesai).

@@ -1,4 +1,4 @@
-"""What a sensor's clouds look like, so that a node can tell a sensor it wasn't trained for."""
+"""Statistics of a sensor's clouds, by which a node recognises a sensor it wasn't trained for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from haskd_training.data.cache import Cache
 
 SAMPLED_SWEEPS = 50
-"""Sweeps that percentiles are taken over, evenly spread over the cache."""
+"""Sweeps that percentiles are computed over, evenly spread over the cache."""
 
 _POINTS_PER_SWEEP = 20_000
 
 
 def sampled_sweeps(cache: Cache, count: int = SAMPLED_SWEEPS) -> list[int]:
     """At most `count` sweeps, evenly spread."""
-    return np.unique(np.linspace(0, len(cache) - 1, min(count, len(cache))).astype(int)).tolist()
+    spread = np.linspace(0, len(cache) - 1, min(count, len(cache))).astype(int)
+    return [int(i) for i in np.unique(spread)]
 
 
 def sensor_statistics(cache: Cache) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Shards of a cache: files of rows and their tensors, each whole or not there at all."""
+"""Shards of a cache: files of rows and their tensors, each written atomically."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import errno
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -25,33 +26,58 @@ SHARD_BYTES = 64 * 1024 * 1024
 _METADATA = "haskd_shard"
 
 
-class ShardStream:
+class ShardRow(Protocol):
+    """A row of a cache's index, a dataclass. shard, key: where its tensors are."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def shard(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=ShardRow)
+
+
+class ShardStream(Generic[Row]):
     """Rows of one kind, written to numbered shards as they come.
 
-    The source is a sequence of messages; `take` counts them, and each is then added or skipped, in
-    the same order. Every shard says how many had been when it was written, and how many of them
-    were skipped for which reason, so that a later run passes over those and goes on with the next,
-    and its shards come out the same.
+    The source is a sequence of messages; `next_is_new` counts them, and each new one is then added
+    or skipped, in the same order. Every shard records how many messages had been handled when it
+    was written, and how many of them were skipped for which reason, so that a later run passes over
+    those and continues with the next, and its shards come out the same.
 
-    A thread writes a shard while the next one fills; an error shows when that one is full, or at
-    the end.
+    A thread writes a shard while the next one fills; an error is raised when that one is full, or
+    at the end.
 
-    rows: those in the shards and the pending ones, in order.
-    skipped: messages left out, by reason.
+    Args:
+        row_type: makes a row of its fields by name.
+
+    Attributes:
+        rows: those in the shards and the pending ones, in order.
+        skipped: messages left out, by reason.
     """
 
     def __init__(
-        self, folder: Path, kind: str, row_type: type, fingerprint: str, shard_bytes: int
+        self,
+        folder: Path,
+        kind: str,
+        *,
+        row_type: Callable[..., Row],
+        fingerprint: str,
+        shard_bytes: int,
     ) -> None:
-        self.rows: list[Any] = []
+        self.rows: list[Row] = []
         self.skipped: Counter[str] = Counter()
         self._folder = folder
         self._kind = kind
         self._fingerprint = fingerprint
         self._shard_bytes = shard_bytes
         self._stored = 0
-        self._offered = 0
-        self._done = 0
+        self._counted = 0
+        self._handled = 0
         self._shards = 0
         self._pending: dict[str, np.ndarray] = {}
         self._pending_bytes = 0
@@ -60,18 +86,18 @@ class ShardStream:
         self._writer = BackgroundCalls(1)
         self._resume(row_type)
 
-    def take(self) -> bool:
+    def next_is_new(self) -> bool:
         """Count one message of the source; False where an earlier run's shards account for it."""
-        self._offered += 1
-        return self._offered > self._stored
+        self._counted += 1
+        return self._counted > self._stored
 
     def skip(self, reason: str) -> None:
-        """Leave out a message that was taken."""
-        self._done += 1
+        """Leave out a new message."""
+        self._handled += 1
         self.skipped[reason] += 1
 
-    def add(self, row: Any, tensors: dict[str, np.ndarray]) -> None:
-        """Add the row of a message that was taken; it gets its place here.
+    def add(self, row: Row, tensors: dict[str, np.ndarray]) -> None:
+        """Add the row of a new message; its shard and key are set here.
 
         Args:
             tensors: by name within the row.
@@ -79,7 +105,7 @@ class ShardStream:
         Raises:
             OSError: an earlier shard could not be written.
         """
-        self._done += 1
+        self._handled += 1
         row = replace(row, shard=self._name(), key=f"{len(self.rows):08d}")
         self.rows.append(row)
         for name, tensor in tensors.items():
@@ -99,13 +125,13 @@ class ShardStream:
         self._writer.finish()
 
     def cancel(self) -> None:
-        """Write no more."""
+        """Write nothing more."""
         self._writer.cancel()
 
     def _flush(self) -> None:
         content = {
             "fingerprint": self._fingerprint,
-            "taken": self._done,
+            "taken": self._handled,
             "skipped": dict(sorted(self.skipped.items())),
             "rows": [vars(row) for row in self.rows[self._written_rows :]],
         }
@@ -118,7 +144,7 @@ class ShardStream:
     def _name(self) -> str:
         return f"{self._kind}-{self._shards:05d}.safetensors"
 
-    def _resume(self, row_type: type) -> None:
+    def _resume(self, row_type: Callable[..., Row]) -> None:
         while (path := self._folder / self._name()).exists():
             content = read_shard_content(path)
             if content["fingerprint"] != self._fingerprint:
@@ -131,11 +157,11 @@ class ShardStream:
             self._stored = content["taken"]
             self._shards += 1
         self._written_rows = len(self.rows)
-        self._done = self._stored
+        self._handled = self._stored
 
 
 def _write(path: Path, tensors: dict[str, np.ndarray], content: str) -> None:
-    # Not by way of `save`, whose bytes are a copy of it all that costs more than the writing.
+    # Not by `save`, which copies all tensors first: that costs more than the writing.
     with written_atomically(path) as temporary:
         try:
             save_file(tensors, temporary, {_METADATA: content})
@@ -144,14 +170,15 @@ def _write(path: Path, tensors: dict[str, np.ndarray], content: str) -> None:
 
 
 def read_shard_content(path: Path) -> dict[str, Any]:
-    """What a shard says about itself: fingerprint, taken, skipped, rows.
+    """The metadata of a shard: `fingerprint`, `taken` (messages handled), `skipped`, `rows`.
 
     Raises:
         InputError: the file is damaged or no shard.
     """
     try:
         with safe_open(path, framework="numpy") as shard:
-            return json.loads((shard.metadata() or {})[_METADATA])
+            content: dict[str, Any] = json.loads((shard.metadata() or {})[_METADATA])
+            return content
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is damaged or no shard of a cache: {error}") from error
 

@@ -1,5 +1,5 @@
-"""Which sweeps are learned from, calibrated on, validated on and tested on: by whole recording or
-by contiguous block of time, never at random."""
+"""Which sweeps are used for training, calibration, validation and testing: by whole recording or by
+contiguous block of time, never at random."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from haskd_ros.errors import InputError
@@ -20,17 +21,20 @@ ROLES = ("train", "calibration", "validation", "test", "unlabelled")
 
 
 class SplitConfig(BaseModel):
-    """What is held back from the end of each recording to be learned from, in this order."""
+    """Shares held out from the end of each training recording, in this order."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     calibration: float = Field(
-        0.1, ge=0, lt=1, description="share that tells which snapshot is adept and fits temperature"
+        0.1,
+        ge=0,
+        lt=1,
+        description="share to choose expert snapshots and fit the temperature",
     )
     validation: float = Field(
-        0.1, ge=0, lt=1, description="share that picks the epoch; 0: the last epoch is kept"
+        0.1, ge=0, lt=1, description="share to choose the best epoch; 0: the last epoch is used"
     )
-    test: float = Field(0.1, ge=0, lt=1, description="share that training never touches")
+    test: float = Field(0.1, ge=0, lt=1, description="share that training never reads")
     explain_held_back: bool = Field(
         True,
         description="calibration and validation sweeps join the unlabelled ones: the teacher "
@@ -40,12 +44,12 @@ class SplitConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Split:
-    """Which sweeps serve what.
+    """Roles of sweeps.
 
     Attributes:
-        caches: open, with one taxonomy; a `SweepRef` counts in them.
+        caches: open, with one taxonomy; `SweepRef.cache` is an index of them.
         train, calibration, validation, test: labelled sweeps.
-        unlabelled: sweeps that may be learned from, but not by their labels.
+        unlabelled: sweeps to train on without their labels.
     """
 
     caches: list[Cache]
@@ -60,24 +64,26 @@ class Split:
         return self.caches[0].taxonomy
 
     @property
-    def learned(self) -> list[SweepRef]:
-        """All sweeps that training sees, labelled ones first."""
+    def train_and_unlabelled(self) -> list[SweepRef]:
+        """All sweeps to train on, labelled ones first."""
         return self.train + self.unlabelled
 
     def labelled(self) -> Split:
-        """The same without the unlabelled sweeps, as training on labels alone sees it: it does not
-        change when a recording without labels is added."""
+        """The same without the unlabelled sweeps, for training on labels alone: it does not change
+        when a recording without labels is added."""
         roles = (self.train, self.calibration, self.validation, self.test)
         used = 1 + max(ref.cache for role in roles for ref in role)
         return replace(self, caches=self.caches[:used], unlabelled=[])
 
     def with_oracle_labels(self) -> Split:
-        """The same with the labels of those unlabelled sweeps that have any: what a teacher who is
-        always right could tell."""
-        known, unknown = [], []
-        for ref in self.unlabelled:
-            (known if any(self.row(ref).class_counts) else unknown).append(ref)
-        return replace(self, train=self.train + known, unlabelled=unknown)
+        """The same with the labels of those unlabelled sweeps that have any: the upper bound that a
+        teacher without errors would reach."""
+        has_labels = {ref: any(self.row(ref).class_counts) for ref in self.unlabelled}
+        return replace(
+            self,
+            train=self.train + [ref for ref in self.unlabelled if has_labels[ref]],
+            unlabelled=[ref for ref in self.unlabelled if not has_labels[ref]],
+        )
 
     def sweep(self, ref: SweepRef) -> Sweep:
         return self.caches[ref.cache].sweep(ref.sweep)
@@ -85,13 +91,14 @@ class Split:
     def row(self, ref: SweepRef) -> SweepRow:
         return self.caches[ref.cache].sweeps[ref.sweep]
 
-    def class_counts(self, sweeps: Sequence[SweepRef]) -> np.ndarray:
+    def class_counts(self, sweeps: Sequence[SweepRef]) -> NDArray[np.int64]:
         """[C] labelled points of each class."""
         rows = [self.row(ref).class_counts for ref in sweeps]
-        return np.reshape(rows, (-1, len(self.taxonomy))).sum(0, dtype=np.int64)
+        counts: NDArray[np.int64] = np.array(rows, np.int64).reshape(-1, len(self.taxonomy)).sum(0)
+        return counts
 
     def fingerprint(self, *roles: str) -> dict[str, Any]:
-        """What this split is, in JSON values; equal for equal data and roles.
+        """Identity of this split in JSON values; equal for equal data and roles.
 
         Args:
             roles: of `ROLES`, those that matter; none: all of them.
@@ -104,6 +111,7 @@ class Split:
 def make_split(
     caches: Sequence[Cache],
     config: SplitConfig,
+    *,
     calibration: Sequence[Cache] = (),
     validation: Sequence[Cache] = (),
     test: Sequence[Cache] = (),
@@ -112,13 +120,13 @@ def make_split(
     """Give every sweep a role.
 
     Args:
-        caches: to learn from; the ends of their recordings are held back as `config` says.
-        calibration, validation, test: caches that serve one purpose as a whole.
-        unlabelled: caches whose labels, where they have any, are not looked at.
+        caches: to train on; the ends of their recordings are held out as `config` says.
+        calibration, validation, test: caches of which every sweep has that role.
+        unlabelled: caches whose labels, where they have any, are not read.
 
     Raises:
-        InputError: no labelled sweep is left to learn from, the classes differ, or a sweep serves
-            two purposes.
+        InputError: no labelled sweep is left to train on, the classes differ, or a sweep has two
+            roles.
     """
     _check_same_classes([*caches, *calibration, *validation, *test])
     fractions = {
@@ -137,13 +145,13 @@ def make_split(
                 elif role == "train":
                     roles["unlabelled"].append(SweepRef(number, sweep))
     number = len(caches)
-    for role, whole in (
+    for role, dedicated in (
         ("calibration", calibration),
         ("validation", validation),
         ("test", test),
         ("unlabelled", unlabelled),
     ):
-        for cache in whole:
+        for cache in dedicated:
             roles[role] += [
                 SweepRef(number, sweep)
                 for sweep, row in enumerate(cache.sweeps)
@@ -154,31 +162,33 @@ def make_split(
         roles["unlabelled"] += roles["calibration"] + roles["validation"]
     if not roles["train"]:
         raise InputError(
-            "no labelled sweep is left to learn from: prepare the caches with --labels, "
-            "or hold back less (split.calibration, split.validation, split.test)"
+            "no labelled sweep is left to train on: prepare the caches with --labels, "
+            "or hold out less (split.calibration, split.validation, split.test)"
         )
-    silent = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
-    split = Split([*caches, *calibration, *validation, *test, *silent], **roles)
+    hidden = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
+    split = Split([*caches, *calibration, *validation, *test, *hidden], **roles)
     _check_no_sweep_twice(split, config.explain_held_back)
     return split
 
 
-def _check_no_sweep_twice(split: Split, explained: bool) -> None:
-    """A sweep that is learned from and scored on makes every score a lie."""
-    seen: dict[tuple[str, int], tuple[str, int]] = {}
-    same: dict[tuple[str, str, str], list[bool]] = {}
+def _check_no_sweep_twice(split: Split, distil_held_out: bool) -> None:
+    """A score on a sweep that was trained on would be invalid."""
+    first_roles: dict[tuple[str, int], tuple[str, int]] = {}
+    twice: dict[tuple[str, str, str], list[bool]] = {}
     for role in ROLES:
         for ref in getattr(split, role):
             row = split.row(ref)
-            before, points = seen.setdefault((row.recording, row.stamp_ns), (role, row.points))
-            held_back = before in ("calibration", "validation")
-            if before != role and not (explained and role == "unlabelled" and held_back):
-                same.setdefault((row.recording, before, role), []).append(points == row.points)
-    for (recording, before, role), equal in same.items():
+            first, points = first_roles.setdefault(
+                (row.recording, row.stamp_ns), (role, row.points)
+            )
+            held_out = first in ("calibration", "validation")
+            if first != role and not (distil_held_out and role == "unlabelled" and held_out):
+                twice.setdefault((row.recording, first, role), []).append(points == row.points)
+    for (recording, first, role), equal in twice.items():
         # Two recordings may share a name and, simulated, their stamps: then their points differ.
         if all(equal):
             raise InputError(
-                f"recording {recording} serves both as {before} and as {role} "
+                f"recording {recording} is both {first} and {role} data "
                 f"({len(equal)} of its sweeps are in both)"
             )
 

@@ -1,5 +1,5 @@
-"""One file a sweep, under a name that says which sweep it is, whatever others stand beside it: what
-was found out about a sweep holds when recordings join it.
+"""One file per sweep, named after the sweep alone: a result for one sweep stays valid when
+recordings are added.
 
 FOLDER/CACHE-SWEEP.safetensors   CACHE: the beginning of the cache's fingerprint
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -26,8 +27,8 @@ class SweepFiles:
     """A folder of such files.
 
     Args:
-        folder: exists when something is written.
-        caches: that a `SweepRef` counts in.
+        folder: created when something is written.
+        caches: that `SweepRef.cache` is an index of.
     """
 
     def __init__(self, folder: Path, caches: Sequence[Cache]) -> None:
@@ -40,13 +41,29 @@ class SweepFiles:
     def __contains__(self, ref: SweepRef) -> bool:
         return self.path(ref).exists()
 
-    @contextmanager
-    def open(self, ref: SweepRef) -> Iterator[safe_open]:
-        """The file of a sweep.
+    def read(self, ref: SweepRef, *names: str) -> dict[str, np.ndarray]:
+        """The arrays of a sweep by name.
+
+        Args:
+            names: those to read; none: all.
 
         Raises:
-            InputError: it is missing or damaged, or lacks what is read from it.
+            InputError: the file is missing or damaged, or lacks one of the arrays.
         """
+        with self._open(ref) as file:
+            return {name: file.get_tensor(name) for name in names or file.keys()}
+
+    def header(self, ref: SweepRef) -> dict[str, str]:
+        """The header of a sweep's file.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        with self._open(ref) as file:
+            return file.metadata() or {}
+
+    @contextmanager
+    def _open(self, ref: SweepRef) -> Iterator[Any]:
         path = self.path(ref)
         try:
             with safe_open(path, framework="numpy") as file:
@@ -60,5 +77,6 @@ class SweepFiles:
         arrays: Mapping[str, np.ndarray],
         header: Mapping[str, str] | None = None,
     ) -> None:
-        """Make the file of a sweep, all of it or nothing."""
-        write_atomically(self.path(ref), save(dict(arrays), header and dict(header)))
+        """Write the file of a sweep atomically."""
+        content = save(dict(arrays), None if header is None else dict(header))
+        write_atomically(self.path(ref), content)

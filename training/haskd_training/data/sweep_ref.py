@@ -1,20 +1,23 @@
-"""How a sweep of several caches is named, and which of its points a network sees."""
+"""A sweep of one of several caches, and which of its points are within a model's range."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class SweepRef:
-    """A sweep of one of several caches."""
+    """A sweep by its cache's index among several caches, and its own index in that cache."""
 
     cache: int
     sweep: int
 
 
-def within_range(points: np.ndarray, max_range: float) -> np.ndarray:
-    """[N] bool: not further from the sensor than `max_range` m."""
-    return np.einsum("ij,ij->i", points[:, :3], points[:, :3]) <= max_range**2
+def within_range(points: np.ndarray, max_range: float) -> NDArray[np.bool_]:
+    """[N] bool: whether points [N, >= 3] are at most `max_range` m from the sensor."""
+    squared_range = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
+    near: NDArray[np.bool_] = squared_range <= max_range**2
+    return near

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from haskd_ros import model_file
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
 from haskd_training.distillation.config import DistillationConfig
@@ -33,9 +33,9 @@ from haskd_training.distillation.terms import snapshot_term, teacher_term
 from haskd_training.learning.baseline import MODEL, TrainingResult
 from haskd_training.learning.batches import Batch, SweepDataset
 from haskd_training.learning.inference import predict
-from haskd_training.learning.loop import finish, fit, make_fabric
+from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
 from haskd_training.learning.losses import soften
-from haskd_training.learning.processes import add_up, share
+from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
     StudentConfig,
     make_network,
@@ -104,7 +104,7 @@ def distil(
     teacher: TeacherTargets | None,
     snapshots: SnapshotTargets | None,
     attribution: str | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> TrainingResult:
     """Train the student on labels and on what was recorded of its teachers.
 
@@ -113,7 +113,8 @@ def distil(
         out: folder of the run: new, or of an earlier run with the same data and settings.
         student: the very settings of the baseline.
         config: who teaches what.
-        teacher, snapshots: recorded for `split.learned`; None where `config` names none.
+        teacher, snapshots: recorded for `split.train_and_unlabelled`; None where `config` names
+            none.
         attribution: whom the data's licence wants credited; goes into the model file.
 
     Raises:
@@ -135,11 +136,11 @@ def distil(
     )
     dataset = SweepDataset(
         split.caches,
-        learned_from.learned,
-        student.max_range,
-        student.augmentation,
-        student.loop.seed,
-        sweep_extras(config, teacher, snapshots),
+        learned_from.train_and_unlabelled,
+        max_range=student.max_range,
+        augmentation=student.augmentation,
+        seed=student.loop.seed,
+        extras=sweep_extras(config, teacher, snapshots),
         unlabelled=split.unlabelled,
     )
     supervised = supervised_loss(split, student)
@@ -193,14 +194,16 @@ def distil(
     history = fit(
         fabric,
         learner,
-        dataset,
-        loss,
-        measure,
-        lambda model: model_file.save(out / MODEL, model.student, metadata),
-        student.loop.model_copy(update={"epochs": config.epochs or student.loop.epochs}),
-        out,
-        progress,
-        log_distilled_share,
+        dataset=dataset,
+        loss=loss,
+        callbacks=Callbacks(
+            save_best=lambda model: model_file.save(out / MODEL, model.student, metadata),
+            validate=measure,
+            after_step=log_distilled_share,
+            progress=progress,
+        ),
+        config=student.loop.model_copy(update={"epochs": config.epochs or student.loop.epochs}),
+        folder=out,
     )
     result = history.result()
     finish(fabric, folder, result)
@@ -213,7 +216,7 @@ def _calibration_iou(
     """[C] on the calibration sweeps, NaN where a class does not occur there."""
     found = evaluate(
         lambda points: predict(network, points, student.max_range, fabric.device),
-        (split.sweep(ref) for ref in share(split.calibration, fabric)),
+        (split.sweep(ref) for ref in of_this_rank(split.calibration, fabric)),
         split.taxonomy,
     )
-    return torch.from_numpy(iou(add_up(found.counts, fabric))).float()
+    return torch.from_numpy(iou(sum_over_processes(found.counts, fabric))).float()

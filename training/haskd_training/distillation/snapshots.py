@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from haskd_ros import model_file
 from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Sweep
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import within_range
@@ -87,7 +88,7 @@ def find_experts(
     split: Split,
     config: ExpertiseConfig,
     device: torch.device,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> ExpertiseTable:
     """Which snapshot is adept at which class, on the calibration sweeps of a split; warns where
     none is at any.

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.models import SIZES
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder, file_digest
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
@@ -38,10 +37,11 @@ from haskd_training.images.features import (
     save_network,
 )
 from haskd_training.learning.batches import Batch, Extras, SweepDataset
-from haskd_training.learning.inference import SweepPredictor, classify, network_predictor
-from haskd_training.learning.loop import finish, fit, make_fabric
-from haskd_training.learning.processes import add_up, share
+from haskd_training.learning.inference import SweepPredictor, network_predictor, predict_with
+from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
+from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
+    NetworkSize,
     StudentConfig,
     make_network,
     stage_settings,
@@ -63,7 +63,7 @@ class TeacherConfig(BaseModel):
     init: Literal["fresh", "baseline"] = Field(
         "fresh", description="weights that the trunk starts from"
     )
-    size: Literal[tuple(SIZES)] | None = Field(
+    size: NetworkSize | None = Field(
         None, description="network of the trunk, see `models.SIZES`; none: the student's"
     )
     width: int = Field(32, ge=1, le=1024, description="channels of the image branch")
@@ -132,7 +132,7 @@ def train_teacher(
     out: Path,
     student: StudentConfig,
     config: TeacherConfig,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> TeacherResult:
     """Train a teacher with the baseline's losses, data order and augmentation. An interrupted run
     goes on; a finished one returns its result.
@@ -176,10 +176,10 @@ def train_teacher(
     dataset = SweepDataset(
         split.caches,
         split.train,
-        student.max_range,
-        student.augmentation,
-        student.loop.seed,
-        extras,
+        max_range=student.max_range,
+        augmentation=student.augmentation,
+        seed=student.loop.seed,
+        extras=extras,
     )
     supervised = supervised_loss(split, student)
 
@@ -188,11 +188,14 @@ def train_teacher(
         return supervised(logits.float(), batch.labels)
 
     def measure(predictor: SweepPredictor, refs: Sequence[SweepRef]) -> np.ndarray:
-        mine = share(refs, fabric)
+        mine = of_this_rank(refs, fabric)
         found = count(predictor, split, mine, features, student.max_range, fabric.device)
-        return add_up(found, fabric)
+        return sum_over_processes(found, fabric)
 
-    def keep(model: nn.Module) -> None:
+    def validate(model: nn.Module) -> float:
+        return mean_iou(measure(predictor_of(model, features), split.validation).sum(0))
+
+    def save(model: nn.Module) -> None:
         if isinstance(model, LearningTeacher):
             save_network(out / ENCODER, model.pixel_features)
             model = model.teacher
@@ -201,15 +204,15 @@ def train_teacher(
     history = fit(
         fabric,
         network,
-        dataset,
-        loss,
-        (lambda model: mean_iou(measure(predictor_of(model, features), split.validation).sum(0)))
-        if split.validation
-        else None,
-        keep,
-        student.loop,
-        out,
-        progress,
+        dataset=dataset,
+        loss=loss,
+        callbacks=Callbacks(
+            save_best=save,
+            validate=validate if split.validation else None,
+            progress=progress,
+        ),
+        config=student.loop,
+        folder=out,
     )
     best, _ = load_teacher(out / TEACHER)
     with fabric.rank_zero_first():
@@ -266,7 +269,7 @@ def count(
     counts = np.zeros((2, classes, classes + 1), np.int64)
     for ref in refs:
         sweep, seen = split.sweep(ref), features.seen(ref)
-        predicted = classify(partial(predictor, ref), sweep.points, max_range, device)
+        predicted = predict_with(partial(predictor, ref), sweep.points, max_range, device)
         for row, among in enumerate((~seen, seen)):
             counts[row] += confusion(sweep.label[among], predicted[among], classes)
     return counts

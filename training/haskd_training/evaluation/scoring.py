@@ -13,6 +13,7 @@ import torch
 from haskd_ros import model_file
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Sweep
 from haskd_training.data.corruptions import corrupted
 from haskd_training.data.splits import Split
@@ -41,7 +42,7 @@ def sweep_confusions(
     split: Split,
     refs: Sequence[SweepRef],
     corruption: str | None = None,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> np.ndarray:
     """[S, C, C + 1] counts of each sweep, see `metrics.confusion.confusion`.
 
@@ -64,7 +65,7 @@ def evaluate_sweeps(
     split: Split,
     refs: Sequence[SweepRef],
     device: torch.device,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Score a model file, with its range, by class and distance.
 
@@ -91,7 +92,7 @@ def reliabilities(
     split: Split,
     refs: Sequence[SweepRef],
     device: torch.device,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> tuple[Reliability, Reliability]:
     """The probabilities that a robot would publish of labelled points: at temperature 1, and at
     the model file's own.

@@ -53,7 +53,7 @@ from haskd_training.experiments.ablation_rows import (
     teacher_shown,
 )
 from haskd_training.learning.baseline import AVERAGE, TrainingResult
-from haskd_training.learning.inference import SweepPredictor, classify
+from haskd_training.learning.inference import SweepPredictor, predict_with
 from haskd_training.learning.loop import make_fabric
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.method import distil_student, train_snapshots, train_teacher
@@ -205,7 +205,9 @@ def _titled(steps: Steps, row: str, title: str) -> AbstractContextManager[Callab
 def _as_many_steps(split: Split, method: MethodConfig) -> int:
     """Epochs on the labelled sweeps that take as many steps as the distillation on all sweeps,
     rounded up."""
-    return math.ceil(_epochs_of_distillation(method) * len(split.learned) / len(split.train))
+    return math.ceil(
+        _epochs_of_distillation(method) * len(split.train_and_unlabelled) / len(split.train)
+    )
 
 
 def _epochs_of_distillation(method: MethodConfig) -> int:
@@ -281,7 +283,7 @@ def _teacher(run: RowRun) -> ClassPredictor:
 def _within_range(run: RowRun, predictor: SweepPredictor) -> ClassPredictor:
     """Classes of the points within the student's range."""
     reach = run.config.student.max_range
-    return lambda ref, sweep: classify(partial(predictor, ref), sweep.points, reach, run.device)
+    return lambda ref, sweep: predict_with(partial(predictor, ref), sweep.points, reach, run.device)
 
 
 def _scored(

@@ -115,9 +115,11 @@ def _gain(counts: np.ndarray, plain: np.ndarray, classes: np.ndarray | None) -> 
     differences = mean_iou_of(counts.sum(1), classes) - mean_iou_of(plain.sum(1), classes)
     return {
         "by_seed": differences.tolist(),
-        "over_seeds": _interval(paired_interval(differences)),
+        "over_seeds": _interval(paired_interval(differences.tolist())),
         "over_seeds_and_sweeps": _interval(
-            seeds_and_sweeps_interval(counts, plain, classes, min(BLOCK, counts.shape[1]))
+            seeds_and_sweeps_interval(
+                counts, plain, classes=classes, block=min(BLOCK, counts.shape[1])
+            )
         ),
     }
 

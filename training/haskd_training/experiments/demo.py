@@ -19,7 +19,7 @@ from haskd_training.core.progress import Steps
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
 from haskd_training.data.prepare import PrepareConfig
-from haskd_training.data.samples import kept_points
+from haskd_training.data.samples import valid_returns
 from haskd_training.data.splits import Split
 from haskd_training.experiments.run import RunConfig, RunResult, run
 from haskd_training.metrics.confusion import Evaluation, evaluate
@@ -153,7 +153,7 @@ def held_out_clouds(
             if (stamp := stamp_ns(message)) in wanted:
                 points, _ = read_xyz_intensity(message)
                 cloud = RecordedCloud(stamp, cdr)
-                found.append(HeldOut(wanted[stamp], cloud, kept_points(points)))
+                found.append(HeldOut(wanted[stamp], cloud, valid_returns(points)))
     return found
 
 

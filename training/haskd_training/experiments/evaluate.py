@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from rich.table import Table
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.segmenter import Segmenter
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Cache, Sweep
 from haskd_training.data.sweep_ref import within_range
 from haskd_training.learning.inference import label_as_robot
@@ -26,8 +27,6 @@ from haskd_training.metrics.confusion import (
 )
 from haskd_training.reports import plots
 
-Progress = Callable[[int, int], None]
-
 
 def evaluate_model(
     model: Path,
@@ -35,7 +34,7 @@ def evaluate_model(
     out: Path | None = None,
     device: str = "auto",
     max_range: float | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Label every sweep of a cache as the robot would, and compare with its labels.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder, file_digest
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import Split
@@ -165,8 +165,8 @@ class ImageFeatures:
         return _load_network(self.path / ENCODER, self.config)
 
     def _read(self, ref: SweepRef, *names: str) -> list[np.ndarray]:
-        with self.files.open(ref) as file:
-            return [file.get_tensor(name) for name in names]
+        arrays = self.files.read(ref, *names)
+        return [arrays[name] for name in names]
 
 
 def feature_inputs(split: Split, selection: Selection, config: EncoderConfig) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def image_features(
     selection: Selection,
     out: Path,
     config: EncoderConfig,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> ImageFeatures:
     """Compute the features of the sweeps that have none in this folder yet, encoding each image
     once.
@@ -219,7 +219,7 @@ def learned_features(
     weights: Path,
     out: Path,
     split: Split,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> ImageFeatures:
     """The features of the same sweeps and images with an encoder that has learned.
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder, file_digest
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_files import SweepFiles
@@ -66,8 +66,8 @@ class Selection:
         Raises:
             InputError: no images were chosen for this sweep, or its file is damaged.
         """
-        with self.files.open(ref) as file:
-            return [CandidateImage(**record) for record in json.loads(file.metadata()[_CANDIDATES])]
+        records = json.loads(self.files.header(ref)[_CANDIDATES])
+        return [CandidateImage(**record) for record in records]
 
     def chosen(self, ref: SweepRef) -> list[int]:
         """Places in `cache.images` of the chosen images, best first; errors as of `records`."""
@@ -76,8 +76,7 @@ class Selection:
     def predicted(self, ref: SweepRef) -> np.ndarray:
         """[N] uint8 class ids that the baseline gave the sweep's points, 255 beyond its range;
         errors as of `records`."""
-        with self.files.open(ref) as file:
-            return file.get_tensor(_CLASSES)
+        return self.files.read(ref, _CLASSES)[_CLASSES]
 
 
 def selection_inputs(model: Path, config: SelectionConfig) -> dict[str, Any]:
@@ -91,7 +90,7 @@ def select(
     model: Path,
     out: Path,
     config: SelectionConfig,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> Selection:
     """Choose images for every sweep that none were chosen for in this folder yet.
 

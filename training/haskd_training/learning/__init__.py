@@ -1,1 +1,1 @@
-"""How any network here is trained and asked."""
+"""Training of any network here, and inference with it."""

@@ -1,4 +1,4 @@
-"""Random changes to a sweep that leave its labels true."""
+"""Random augmentation of a sweep that keeps its labels valid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AugmentationConfig(BaseModel):
     scale: float = Field(0.05, ge=0, lt=1, description="relative size, either way")
     shift_m: float = Field(0.1, ge=0, description="standard deviation of a shift of the sweep")
     drop: float = Field(
-        0.5, ge=0, lt=1, description="a share of the points, up to this, is left out at random"
+        0.5, ge=0, lt=1, description="largest share of the points that is dropped at random"
     )
     intensity: float = Field(0.1, ge=0, lt=1, description="relative change of all intensities")
 
@@ -30,9 +30,9 @@ def augment(
         points: [N, 4] float32 x y z in m in the sensor frame, intensity 0..1.
 
     Returns:
-        points [M, 4] float32 of those that were kept, in their order, and kept [N] bool. The shift
-        keeps voxels from always cutting the ground at the same height; the thinning makes up for
-        a sensor that sees every street at one density.
+        points [M, 4] float32 of those that were not dropped, in their order, and which they are,
+        kept [N] bool. The shift moves the ground relative to the voxel grid; dropping points varies
+        the density, which of one sensor is always the same.
     """
     kept = generator.random(len(points)) >= generator.uniform(0, config.drop)
     points = points[kept]

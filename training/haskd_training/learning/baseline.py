@@ -1,6 +1,6 @@
 """`haskd baseline`: the student, trained on labels alone.
 
-It is what every gain is measured against, and the run that leaves the snapshots behind.
+Every gain is measured against it, and its run saves the snapshots.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from haskd_ros import model_file
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
 from haskd_training.learning.batches import Batch, SweepDataset
-from haskd_training.learning.loop import finish, fit, make_fabric
+from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
 from haskd_training.learning.student import (
     StudentConfig,
     make_network,
@@ -34,7 +34,7 @@ AVERAGE = "average.safetensors"
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where the model lies and how its training went.
+    """A trained model and how its training went.
 
     Attributes:
         model: the model file, best epoch by validation mIoU.
@@ -58,19 +58,20 @@ def baseline(
     split: Split,
     out: Path,
     config: StudentConfig,
+    *,
     attribution: str | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> TrainingResult:
     """Train a network on labels.
 
-    A run that was interrupted goes on where its last checkpoint was; a finished one returns its
-    result. Beside the model stand `snapshots/snapshot-K.safetensors`, checkpoints of the way there,
-    and `average.safetensors` where `loop.average` asks for it.
+    An interrupted run resumes from its last checkpoint; a finished one returns its result. The
+    folder also gets `snapshots/snapshot-K.safetensors`, models from the course of the training, and
+    `average.safetensors` if `loop.average` is set.
 
     Args:
-        split: who learns from what.
+        split: the sweeps of each role.
         out: folder of the run: new, or of an earlier run with the same data and settings.
-        attribution: whom the data's licence wants credited; goes into the model file.
+        attribution: credit that the data's licence requires; goes into the model file.
 
     Raises:
         InputError: a folder that belongs to another run, or a training that diverged.
@@ -78,17 +79,21 @@ def baseline(
     fabric = make_fabric(config.loop, out)
     with fabric.rank_zero_first():
         folder = RunFolder(out, baseline_inputs(split, config, attribution))
-        if (found := folder.result()) is not None:
-            return TrainingResult(out / MODEL, **found)
+        if (result := folder.result()) is not None:
+            return TrainingResult(out / MODEL, **result)
         network, metadata = make_network(split, config, attribution)
         folder.claim()
     if config.loop.batch_size == 1:
-        _warn_of_several_sensors(split)
+        _warn_about_several_sensors(split)
     dataset = SweepDataset(
-        split.caches, split.train, config.max_range, config.augmentation, config.loop.seed
+        split.caches,
+        split.train,
+        max_range=config.max_range,
+        augmentation=config.augmentation,
+        seed=config.loop.seed,
     )
     log.info(
-        "%d sweeps to learn from, %d to validate on, %.2f million parameters",
+        "%d training sweeps, %d validation sweeps, %.2f million parameters",
         len(split.train),
         len(split.validation),
         sum(p.numel() for p in network.parameters()) / 1e6,
@@ -98,8 +103,8 @@ def baseline(
     def loss(model: nn.Module, batch: Batch, _: float) -> dict[str, Tensor]:
         return supervised(model(batch.points, batch.cloud).float(), batch.labels)
 
-    def keep_snapshot(model: nn.Module, step: int, steps: int) -> None:
-        # A run of few steps may take several snapshots at once.
+    def save_snapshot(model: nn.Module, step: int, steps: int) -> None:
+        # In a run of few steps several snapshots may be due at once.
         for number, moment in enumerate(snapshot_steps(steps, config)):
             if moment == step:
                 model_file.save(snapshot_path(out, number), model, metadata)
@@ -107,15 +112,17 @@ def baseline(
     history = fit(
         fabric,
         network,
-        dataset,
-        loss,
-        validator(split, config, fabric),
-        lambda model: model_file.save(out / MODEL, model, metadata),
-        config.loop,
-        out,
-        progress,
-        after_step=keep_snapshot,
-        keep_average=lambda model: model_file.save(out / AVERAGE, model, metadata),
+        dataset=dataset,
+        loss=loss,
+        callbacks=Callbacks(
+            save_best=lambda model: model_file.save(out / MODEL, model, metadata),
+            validate=validator(split, config, fabric),
+            after_step=save_snapshot,
+            save_average=lambda model: model_file.save(out / AVERAGE, model, metadata),
+            progress=progress,
+        ),
+        config=config.loop,
+        folder=out,
     )
     result = history.result()
     finish(fabric, folder, result)
@@ -123,13 +130,13 @@ def baseline(
 
 
 def snapshot_path(run: Path, number: int) -> Path:
-    """Model file of a baseline run's snapshot, counted from 0."""
+    """Model file of a snapshot of a baseline run; `number` counts from 0."""
     return run / "snapshots" / f"snapshot-{number + 1}.safetensors"
 
 
 def snapshot_steps(steps: int, config: StudentConfig) -> list[int]:
-    """After how many steps the snapshots are taken: evenly over the last half of an ordinary run,
-    at the ends of the last cycles of a cyclic one."""
+    """The steps after which snapshots are saved: evenly over the last half of a one-cycle run, at
+    the ends of the last cycles of a cyclic one."""
     count = config.snapshots
     if config.loop.schedule == "cyclic":
         cycles = config.loop.cycles
@@ -138,13 +145,13 @@ def snapshot_steps(steps: int, config: StudentConfig) -> list[int]:
     return [half + round((steps - half) * (k + 1) / count) for k in range(count)]
 
 
-def _warn_of_several_sensors(split: Split) -> None:
-    """Of batch norm, where the sensors of the sweeps to learn from differ in size."""
-    caches = {ref.cache for ref in split.learned}
+def _warn_about_several_sensors(split: Split) -> None:
+    """Warn about batch norm where the training sweeps are of sensors of different size."""
+    caches = {ref.cache for ref in split.train_and_unlabelled}
     points = [split.caches[i].statistics["points_per_sweep"]["median"] for i in caches]
     if max(points) > 1.5 * min(points):
-        # Seen: 29 % mIoU instead of over 50 %, real and simulated sweeps in turn.
+        # Measured with real and simulated sweeps in turn: 29 % mIoU instead of over 50 %.
         log.warning(
-            "caches of several sensors and loop.batch_size=1: batch norm learns one sensor at a "
+            "caches of several sensors and loop.batch_size=1: batch norm adapts to one sensor at a "
             "time and fits none at inference; set loop.batch_size=4 or more"
         )

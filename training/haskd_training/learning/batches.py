@@ -1,5 +1,5 @@
-"""Sweeps in training order. What an epoch holds is a pure function of (seed, epoch, rank), so that
-a run that was killed goes on exactly where it was."""
+"""Sweeps in training order. The content of an epoch is a pure function of (seed, epoch, rank), so
+that a killed run resumes exactly."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from haskd_training.data.sweep_ref import SweepRef, within_range
 from haskd_training.learning.augmentation import AugmentationConfig, augment
 
 Extras = Callable[[SweepRef, np.random.Generator], Mapping[str, np.ndarray]]
-"""What else is known of a sweep: arrays whose first axis is its N points, in the cache's order. The
-generator is a function of (seed, epoch, index)."""
+"""More data per point of a sweep, by name: arrays whose first axis is its N points, in the cache's
+order. The generator is a function of (seed, epoch, index)."""
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """A sweep as a network learns from it: points [n, 4] float32, labels [n] uint8, and `extras`,
-    arrays of n rows each."""
+    """A sweep as training input: points [n, 4] float32, labels [n] uint8, and `extras`, arrays of n
+    rows each."""
 
     points: np.ndarray
     labels: np.ndarray
@@ -39,7 +39,7 @@ class Batch:
         points: [N, 4] float32 x y z in m, intensity 0..1.
         labels: [N] int64, 255 ignored.
         cloud: [N] int64, ascending number of a point's cloud within the batch.
-        extras: what else is known of each point, N rows each.
+        extras: more data per point by name, N rows each.
     """
 
     points: Tensor
@@ -59,36 +59,37 @@ class Batch:
 
 
 def collate(clouds: Sequence[Cloud]) -> Batch:
-    """One batch of several clouds with the same extras."""
+    """Concatenate clouds with the same extras."""
 
-    def joined(values: Sequence[np.ndarray]) -> Tensor:
+    def concatenated(values: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate(values))
 
     sizes = torch.tensor([len(cloud.points) for cloud in clouds])
     return Batch(
-        joined([cloud.points for cloud in clouds]),
-        joined([cloud.labels for cloud in clouds]).long(),
+        concatenated([cloud.points for cloud in clouds]),
+        concatenated([cloud.labels for cloud in clouds]).long(),
         torch.repeat_interleave(sizes),
-        {name: joined([cloud.extras[name] for cloud in clouds]) for name in clouds[0].extras},
+        {name: concatenated([cloud.extras[name] for cloud in clouds]) for name in clouds[0].extras},
     )
 
 
-class SweepDataset(Dataset):
+class SweepDataset(Dataset[Cloud]):
     """Sweeps of several caches, augmented by (seed, epoch, index).
 
     Args:
         caches: open caches with one taxonomy.
-        sweeps: what to draw from.
+        sweeps: of the caches, in the order of the index.
         max_range: m; points further away are left out.
         augmentation: None for clouds as recorded.
-        extras: what else goes with each point; None for nothing.
-        unlabelled: those of the sweeps whose labels stay unread.
+        extras: more data per point; None for none.
+        unlabelled: those of the sweeps whose labels are not read.
     """
 
     def __init__(
         self,
         caches: Sequence[Cache],
         sweeps: Sequence[SweepRef],
+        *,
         max_range: float,
         augmentation: AugmentationConfig | None = None,
         seed: int = 0,
@@ -111,7 +112,7 @@ class SweepDataset(Dataset):
         if self.augmentation is not None:
             points, kept = augment(points, self.augmentation, generator)
             chosen = chosen[kept]
-        # After the augmentation: what else is drawn does not change it.
+        # After the augmentation, which is the same with extras and without.
         extras = {} if self.extras is None else self.extras(ref, generator)
         labels = sweep.label[chosen]
         if ref in self.unlabelled:
@@ -122,32 +123,37 @@ class SweepDataset(Dataset):
 class EpochSampler:
     """Batches of indices of one epoch for one process of several.
 
-    Every process gets the same number of batches; the few sweeps that don't fill a batch on all of
-    them sit this epoch out (another epoch's order differs).
+    Every process gets the same number of batches; the few sweeps that don't fill a batch in all
+    processes are left out of this epoch (another epoch's order differs).
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, processes: int = 1):
+    def __init__(
+        self, count: int, batch_size: int, *, seed: int, rank: int = 0, processes: int = 1
+    ) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.rank, self.processes = rank, processes
         self._epoch, self._first = 0, 0
 
-    def set_place(self, epoch: int, batch: int) -> None:
-        """Where the next iteration begins."""
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Begin the next iteration at a batch of an epoch."""
         self._epoch, self._first = epoch, batch
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Batches per epoch."""
         return max(1, self.count // (self.batch_size * self.processes))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng((self.seed, self._epoch)).permutation(self.count)
-        mine = order[self.rank :: self.processes].tolist()
+        own = order[self.rank :: self.processes].tolist()
         for batch in range(self._first, len(self)):
-            yield mine[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield own[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
-def training_loader(dataset: SweepDataset, sampler: EpochSampler, workers: int) -> DataLoader:
-    """Batches of an epoch in the sampler's order; set the place on both before iterating."""
+def training_loader(
+    dataset: SweepDataset, sampler: EpochSampler, workers: int
+) -> DataLoader[Cloud]:
+    """Batches (`Batch`) of an epoch in the sampler's order; set the epoch of both before
+    iterating."""
     return DataLoader(
         dataset,
         batch_sampler=sampler,

@@ -1,4 +1,4 @@
-"""The state of a training run in one safetensors file, enough to go on bit for bit."""
+"""The state of a training run in one safetensors file, enough to resume bit for bit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEADER = "haskd_checkpoint"
 def save_checkpoint(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> None:
-    """Write network, optimizer and `state` (plain JSON values); the old file stays until done."""
+    """Write network, optimizer and `state` (plain JSON values) atomically."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
@@ -38,7 +38,7 @@ def load_checkpoint(
     """
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})[_HEADER])
+            state: dict[str, Any] = json.loads((file.metadata() or {})[_HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         network.load_state_dict(
             {
@@ -49,7 +49,7 @@ def load_checkpoint(
         )
     except (SafetensorError, KeyError, OSError, RuntimeError) as error:
         raise InputError(
-            f"checkpoint {path} is damaged or of another network; remove it to start anew ({error})"
+            f"checkpoint {path} is damaged or of another network; delete it to restart ({error})"
         ) from error
     saved = optimizer.state_dict()
     saved["state"] = {}

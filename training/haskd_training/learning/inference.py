@@ -1,4 +1,4 @@
-"""What a trained network makes of recorded sweeps."""
+"""Inference of trained networks on recorded sweeps."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.sweep_ref import SweepRef, within_range
 
 SweepPredictor = Callable[[SweepRef, Tensor, np.ndarray], dict[str, Tensor]]
-"""(sweep, its points within range [n, 4], [N] bool which they are) -> values of n rows by name."""
+"""(sweep, its points within range [n, 4], which they are [N] bool) -> outputs of n rows by name."""
 
 
 def predict(
     network: nn.Module, points: np.ndarray, max_range: float, device: torch.device
 ) -> np.ndarray:
     """Class ids [N] uint8 of points [N, 4] (intensity 0..1), 255 beyond `max_range`."""
-    return classify(lambda near, _: {"logits": network(near)}, points, max_range, device)
+    return predict_with(lambda near, _: {"logits": network(near)}, points, max_range, device)
 
 
 @torch.inference_mode()
-def classify(
+def predict_with(
     predictor: Callable[[Tensor, np.ndarray], dict[str, Tensor]],
     points: np.ndarray,
     max_range: float,
     device: torch.device,
 ) -> np.ndarray:
-    """The same by whatever gives `logits` [n, C] of the n points within range, told those points
-    and which they are ([N] bool): an `outputs.SweepPredictor` at one sweep."""
+    """As `predict`, with a `SweepPredictor` bound to its sweep: (the n points within range, which
+    they are [N] bool) -> `logits` [n, C]."""
     near = within_range(points, max_range)
     labels = np.full(len(points), UNLABELLED, np.uint8)
     logits = predictor(torch.from_numpy(points[near]).to(device), near)["logits"]
@@ -49,7 +49,7 @@ def label_as_robot(segmenter: Segmenter, points: np.ndarray) -> Segmentation:
 
 
 def model_predictor(model: Path, device: torch.device) -> SweepPredictor:
-    """How a model file looks at a sweep: `logits` [n, C].
+    """Predictor of a model file: `logits` [n, C].
 
     Raises:
         ModelFileError: not a model.
@@ -58,5 +58,5 @@ def model_predictor(model: Path, device: torch.device) -> SweepPredictor:
 
 
 def network_predictor(network: nn.Module) -> SweepPredictor:
-    """How a network that needs only the cloud looks at a sweep: `logits` [n, C]."""
+    """Predictor of a network that takes only the cloud: `logits` [n, C]."""
     return lambda _, points, __: {"logits": network(points).float()}

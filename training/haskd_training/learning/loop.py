@@ -1,7 +1,7 @@
 """The one training loop: every network of this package is fitted by `fit`.
 
-Under torchrun several processes fit one network together: each step averages the gradients of a
-batch in each of them.
+Under torchrun several processes fit one network together: each step averages the gradients of one
+batch per process.
 """
 
 from __future__ import annotations
@@ -11,25 +11,34 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.loggers import TensorBoardLogger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from haskd_ros.errors import InputError
 from haskd_ros.native import load_kernels
-from haskd_training.core.progress import Progress
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.learning.batches import Batch, EpochSampler, SweepDataset, training_loader
 from haskd_training.learning.checkpoint import load_checkpoint, save_checkpoint
-from haskd_training.learning.processes import copy_buffers, leave_at_exit, processes_and_machines
+from haskd_training.learning.processes import (
+    broadcast_buffers,
+    destroy_group_at_exit,
+    mean_over_processes,
+    processes_and_machines,
+)
 
 log = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 Loss = Callable[[nn.Module, Batch, float], dict[str, Tensor]]
 """(network, batch, share of the steps done, 0..1) -> named terms; their sum is minimised."""
@@ -43,7 +52,7 @@ class LoopConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(24, ge=1)
-    batch_size: int = Field(1, ge=1, le=256, description="sweeps a step")
+    batch_size: int = Field(1, ge=1, le=256, description="sweeps per step")
     learning_rate: float = Field(
         4e-3, gt=0, allow_inf_nan=False, description="peak of the one-cycle schedule"
     )
@@ -52,7 +61,10 @@ class LoopConfig(BaseModel):
     )
     cycles: int = Field(5, ge=1, description="of a cyclic schedule")
     average: float = Field(
-        0.0, ge=0, lt=1, description="decay of a running mean of the weights; 0: none is kept"
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of the exponential moving average of the weights; 0: none",
     )
     weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
     warmup: float = Field(0.2, gt=0, lt=1, description="share of the steps before the peak")
@@ -68,7 +80,7 @@ class LoopConfig(BaseModel):
 
 @dataclass
 class History:
-    """What a run has been through; part of its checkpoint."""
+    """The course of a run so far; part of its checkpoint."""
 
     step: int = 0
     best_score: float | None = None
@@ -76,12 +88,33 @@ class History:
     seconds: float = 0.0
 
     def result(self) -> dict[str, Any]:
-        """What a finished run tells of it."""
+        """The part that goes into the result of a finished run."""
         return {
             "best_epoch": self.best_epoch,
             "validation_miou": self.best_score,
             "seconds": self.seconds,
         }
+
+
+@dataclass(frozen=True)
+class Callbacks(Generic[Network]):
+    """What `fit` calls besides the loss. Of several processes all call `validate`, each with its
+    own sweeps; only the first one calls the others.
+
+    Attributes:
+        save_best: called with the network after each epoch that is the best so far.
+        validate: a score after each epoch, higher is better; None: the last epoch is the best.
+        after_step: called with the network, the steps done and the steps in all.
+        save_average: called at the end with the moving average of the network that
+            `LoopConfig.average` asks for; None: no average is computed.
+        progress: counts steps.
+    """
+
+    save_best: Callable[[Network], None]
+    validate: Callable[[Network], float | None] | None = None
+    after_step: Callable[[Network, int, int], None] | None = None
+    save_average: Callable[[nn.Module], None] | None = None
+    progress: Progress = no_progress
 
 
 def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
@@ -114,82 +147,72 @@ def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
     )
     fabric.launch()
     if fabric.world_size > 1:
-        leave_at_exit()
+        destroy_group_at_exit()
     load_kernels()
     return fabric
 
 
 def fit(
     fabric: Fabric,
-    network: nn.Module,
+    network: Network,
+    *,
     dataset: SweepDataset,
     loss: Loss,
-    validate: Callable[[nn.Module], float] | None,
-    keep_best: Callable[[nn.Module], None],
+    callbacks: Callbacks[Network],
     config: LoopConfig,
     folder: Path,
-    progress: Progress,
-    after_step: Callable[[nn.Module, int, int], None] = lambda *_: None,
-    keep_average: Callable[[nn.Module], None] | None = None,
 ) -> History:
-    """Fit a network, or go on with a fit that was interrupted.
+    """Fit a network, or resume a fit that was interrupted.
 
     Args:
         fabric: from `make_fabric`.
-        network: fresh weights; they are overwritten where `folder` holds a checkpoint.
-        dataset: sweeps to learn from.
-        loss: terms to be minimised.
-        validate: a score after each epoch, higher is better; None: the last epoch is the best.
-        keep_best: called with the network after each epoch that is the best so far.
-        folder: takes the checkpoint and the curves; all processes see the same one.
-        after_step: called with the network, the steps done and the steps in all.
-        keep_average: called at the end with the running mean of the network that
-            `config.average` asks for; None: there is no use for one, and none is kept.
-
-    Of several processes all call `loss` and `validate`, each with batches of its own; the first
-    one alone calls `keep_best`, `keep_average`, `after_step` and `progress`.
+        network: with initial weights, which are overwritten where `folder` holds a checkpoint.
+        dataset: training sweeps.
+        loss: terms to be minimised; each process calls it with its own batches.
+        folder: for the checkpoint and the curves; the same for all processes.
 
     Raises:
-        InputError: the loss is no longer a number, a damaged checkpoint or one of another number of
+        InputError: the loss is not finite, a damaged checkpoint or one of another number of
             processes, or fewer sweeps than processes.
     """
     if len(dataset) < fabric.world_size:
         raise InputError(
-            f"{len(dataset)} sweeps to learn from are fewer than the {fabric.world_size} processes"
+            f"{len(dataset)} training sweeps are fewer than the {fabric.world_size} processes"
         )
-    averaged = config.average > 0 and keep_average is not None
-    if not fabric.is_global_zero:
-        keep_best = keep_average = after_step = progress = _do_nothing
+    progress = callbacks.progress if fabric.is_global_zero else no_progress
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
     sampler = EpochSampler(
-        len(dataset), config.batch_size, config.seed, fabric.global_rank, fabric.world_size
+        len(dataset),
+        config.batch_size,
+        seed=config.seed,
+        rank=fabric.global_rank,
+        processes=fabric.world_size,
     )
     steps = config.epochs * len(sampler)
     schedule = _schedule(optimizer, steps, config)
-    raw, plain = network, optimizer
-    network, optimizer = fabric.setup(network, optimizer)
+    wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
     average = None
-    if averaged:
-        decay = get_ema_multi_avg_fn(config.average)
-        average = AveragedModel(raw, multi_avg_fn=decay, use_buffers=True)
-    state_of = nn.ModuleList([raw] if average is None else [raw, average])
+    if config.average > 0 and callbacks.save_average is not None:
+        decay = get_ema_multi_avg_fn(config.average)  # type: ignore[no-untyped-call]  # torch's
+        average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
+    checkpointed = nn.ModuleList([network] if average is None else [network, average])
     history = History()
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
-        state = load_checkpoint(checkpoint, state_of, plain)
+        state = load_checkpoint(checkpoint, checkpointed, optimizer)
         schedule.load_state_dict(state["schedule"])
-        # The schedule writes into the optimizer only when it steps.
-        for group, rate in zip(plain.param_groups, schedule.get_last_lr()):
+        # The schedule sets the optimizer's rate only when it steps.
+        for group, rate in zip(optimizer.param_groups, schedule.get_last_lr()):
             group["lr"] = rate
         history = History(**state["history"])
         if (processes := state.get("processes", 1)) != fabric.world_size:
             raise InputError(
                 f"{folder} holds a run of {processes} processes, this one has "
-                f"{fabric.world_size}; go on with as many, or choose another folder"
+                f"{fabric.world_size}; resume with as many, or choose another folder"
             )
-        log.info("going on at step %d of %d", history.step, steps)
+        log.info("resuming at step %d of %d", history.step, steps)
     loader = training_loader(dataset, sampler, config.workers)
 
     def save() -> None:
@@ -200,82 +223,80 @@ def fit(
             "schedule": schedule.state_dict(),
             "processes": fabric.world_size,
         }
-        save_checkpoint(checkpoint, state_of, plain, state)
+        save_checkpoint(checkpoint, checkpointed, optimizer, state)
 
     for epoch in range(history.step // len(sampler), config.epochs):
-        sampler.set_place(epoch, history.step % len(sampler))
+        sampler.start_at(epoch, history.step % len(sampler))
         dataset.epoch = epoch
-        network.train()
+        wrapped.train()
         clock = time.perf_counter()
+        batch: Batch
         for batch in loader:
-            terms = loss(network, batch.to(fabric.device), history.step / steps)
-            # The same in every process, so that all of them stop where one can't go on.
-            means = fabric.all_reduce(torch.stack([term.detach() for term in terms.values()]))
+            terms = loss(wrapped, batch.to(fabric.device), history.step / steps)
+            # The same in every process, so that all of them stop where one diverges.
+            values = torch.stack([term.detach() for term in terms.values()])
+            means = mean_over_processes(values, fabric)
             value = means.sum().item()
             if not math.isfinite(value):
                 raise InputError(
                     f"training diverged: loss {value} at step {history.step}; "
                     f"lower learning_rate (now {config.learning_rate})"
                 )
-            optimizer.zero_grad()
-            fabric.backward(sum(terms.values()) + _zero(raw, fabric))
-            # An infinite gradient shows in the next loss, which says so in plain words.
+            wrapped_optimizer.zero_grad()
+            total = reduce(add, terms.values())
+            fabric.backward(total if fabric.world_size == 1 else total + _zero(network))
+            # An infinite gradient makes the next loss infinite, which is reported above.
             fabric.clip_gradients(
-                network, optimizer, max_norm=config.gradient_norm, error_if_nonfinite=False
+                wrapped, wrapped_optimizer, max_norm=config.gradient_norm, error_if_nonfinite=False
             )
-            optimizer.step()
+            wrapped_optimizer.step()
             schedule.step()
             history.step += 1
             if average is not None:
-                average.update_parameters(raw)
-            after_step(raw, history.step, steps)
+                average.update_parameters(network)
+            if callbacks.after_step is not None and fabric.is_global_zero:
+                callbacks.after_step(network, history.step, steps)
             now = time.perf_counter()
             history.seconds, clock = history.seconds + now - clock, now
-            values = {f"train/{name}": mean for name, mean in zip(terms, means.tolist())}
-            fabric.log_dict(
-                values | {"train/learning_rate": schedule.get_last_lr()[0]}, history.step
-            )
+            curves = {f"train/{name}": mean for name, mean in zip(terms, means.tolist())}
+            curves["train/learning_rate"] = schedule.get_last_lr()[0]
+            fabric.log_dict(curves, history.step)
             progress(history.step, steps, f"epoch {epoch + 1} loss {value:.3f}")
             within_epoch = history.step % len(sampler) != 0
             if within_epoch and history.step % config.save_every == 0:
                 save()
-        network.eval()
-        copy_buffers(raw, fabric)
-        score = None if validate is None else validate(raw)
+        wrapped.eval()
+        broadcast_buffers(network, fabric)
+        score = None if callbacks.validate is None else callbacks.validate(network)
         if score is not None:
             fabric.log("validation/score", score, history.step)
             progress(history.step, steps, f"epoch {epoch + 1} validation {100 * score:.1f} %")
         if score is None or history.best_score is None or score > history.best_score:
             history.best_score, history.best_epoch = score, epoch + 1
-            keep_best(raw)
+            if fabric.is_global_zero:
+                callbacks.save_best(network)
         history.seconds += time.perf_counter() - clock
         save()
-    if average is not None:
-        keep_average(average.module)
-    # From here on every process finds what the first one wrote.
+    if average is not None and callbacks.save_average is not None and fabric.is_global_zero:
+        callbacks.save_average(average.module)
+    # From here on every process can read what the first one wrote.
     fabric.barrier()
     return history
 
 
 def finish(fabric: Fabric, folder: RunFolder, result: dict[str, Any]) -> None:
-    """Mark the run of a fit as finished and drop its checkpoint; every process goes on once the
-    first one has."""
+    """Mark the run of a fit as finished and delete its checkpoint; all processes wait for the
+    first."""
     if fabric.is_global_zero:
         folder.finish(result)
         (folder.path / CHECKPOINT).unlink()
     fabric.barrier()
 
 
-def _do_nothing(*_: object) -> None:
-    pass
-
-
-def _zero(network: nn.Module, fabric: Fabric) -> Tensor | float:
+def _zero(network: nn.Module) -> Tensor:
     """0 with a gradient of 0 for every weight: several processes wait for each other's gradients
-    of all weights, also where one's batch has no use for some."""
-    if fabric.world_size == 1:
-        return 0.0
-    return 0.0 * sum(weight.sum() for weight in network.parameters() if weight.requires_grad)
+    of all weights, also where one's batch does not use some."""
+    return 0.0 * reduce(add, (x.sum() for x in network.parameters() if x.requires_grad))
 
 
 def _schedule(

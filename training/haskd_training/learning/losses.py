@@ -73,7 +73,7 @@ def _lovasz_slopes(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     classes = torch.nonzero(torch.bincount(labels[~unlabelled]))[:, 0].tolist()
     for class_id in classes:
         foreground = (labels == class_id).to(by_class.dtype)
-        # Unlabelled points come last, where they change no other point's share.
+        # Unlabelled points come last, where they change no other point's growth.
         errors = (foreground - by_class[class_id]).abs_().masked_fill_(unlabelled, -1)
         order, foreground = _worst_first(errors, foreground)
         growth = _jaccard_growth(foreground)
@@ -89,9 +89,9 @@ def _worst_first(errors: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
     if errors.device.type != "cpu":
         order = errors.argsort(descending=True)
         return order, foreground.index_select(0, order)
-    # numpy sorts whole numbers with vector instructions, ten times as fast as torch sorts floats.
-    # A positive float's bits, read as a whole number, are in its order, and a negative one's are
-    # below zero; beneath them goes what is to be known of the point afterwards.
+    # numpy sorts integers with vector instructions, ten times as fast as torch sorts floats. The
+    # bits of positive floats, read as integers, keep their order, and those of negative ones are
+    # below zero; the lower half of the key holds the point's index and whether it is foreground.
     keys = errors.float().numpy().view(np.int32).astype(np.int64)
     np.negative(keys, out=keys)
     keys <<= 32
@@ -113,8 +113,9 @@ def _jaccard_growth(foreground: Tensor) -> Tensor:
     """
     # Counts are exact in float32 up to 2^24.
     exact = foreground.dtype if len(foreground) < 1 << 24 else torch.float64
-    met = foreground.cumsum(0, dtype=exact)
-    intersection = met[-1] - met
-    union = torch.arange(1, len(met) + 1, dtype=exact, device=met.device).add_(intersection)
+    missed = foreground.cumsum(0, dtype=exact)
+    intersection = missed[-1] - missed
+    counts = torch.arange(1, len(missed) + 1, dtype=exact, device=missed.device)
+    union = counts.add_(intersection)
     growth = torch.where(foreground > 0, 1, intersection.div_(union - 1)).div_(union)
     return growth.to(foreground.dtype)

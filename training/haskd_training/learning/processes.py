@@ -1,6 +1,6 @@
 """Several processes that train one network, on one machine or on many.
 
-`torchrun` starts them and tells each its place in the environment; without it there is one process.
+`torchrun` starts them and sets each one's rank in the environment; without it there is one process.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import atexit
 import gc
 import os
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from haskd_ros.errors import InputError
 
@@ -25,7 +26,7 @@ def processes_and_machines() -> tuple[int, int]:
     """How many processes torchrun started on each machine, and on how many machines.
 
     Raises:
-        InputError: not equally many on each.
+        InputError: different numbers on different machines.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return 1, 1
@@ -38,40 +39,51 @@ def processes_and_machines() -> tuple[int, int]:
     return here, every // here
 
 
-def leave_at_exit() -> None:
-    """Have this process end its part in the group while Python is still whole.
+def destroy_group_at_exit() -> None:
+    """Destroy the process group at exit, before the interpreter is finalised.
 
-    Threads of gloo hold on to tensors for a moment after a collective operation is over, and for
-    as long as anything holds the group, the wrapped networks of past trainings among them. One
-    that lets go of a tensor while the interpreter is being taken down aborts the process
+    Threads of gloo hold references to tensors for a moment after a collective operation, and for as
+    long as anything references the group, such as the wrapped networks of past trainings. A thread
+    that releases a tensor while the interpreter is finalised aborts the process
     (pytorch/pytorch#179291).
     """
-    # Runs before the handlers that were registered earlier, Fabric's own among them.
-    atexit.register(_leave)
+    # Handlers run last in, first out: this one before Fabric's own.
+    atexit.register(_destroy_group)
 
 
-def _leave() -> None:
-    # What Python has not cleaned up yet would keep the group, and its threads, alive.
+def _destroy_group() -> None:
+    # Garbage in reference cycles would keep the group, and its threads, alive.
     gc.collect()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     gc.collect()
 
 
-def share(items: Sequence[Item], fabric: Fabric) -> Sequence[Item]:
-    """This process's part: every item is in exactly one part, so that nothing is counted twice."""
+def of_this_rank(items: Sequence[Item], fabric: Fabric) -> Sequence[Item]:
+    """The items of this process: every item belongs to exactly one."""
     return items[fabric.global_rank :: fabric.world_size]
 
 
-def add_up(counts: np.ndarray, fabric: Fabric) -> np.ndarray:
-    """The sum of all processes' counts, in each of them."""
-    total = fabric.all_reduce(torch.tensor(counts, device=fabric.device), reduce_op="sum")
-    return total.cpu().numpy()
+def sum_over_processes(counts: np.ndarray, fabric: Fabric) -> NDArray[np.int64]:
+    """The sum of all processes' counts (integers), in each of them."""
+    total = _all_reduce(torch.tensor(counts, device=fabric.device), fabric, "sum")
+    result: NDArray[np.int64] = total.cpu().numpy()
+    return result
 
 
-def copy_buffers(network: nn.Module, fabric: Fabric) -> None:
-    """Give every process the buffers of the first. Batch norm's running statistics differ, since
-    each process sees clouds of its own; the weights don't."""
+def mean_over_processes(values: Tensor, fabric: Fabric) -> Tensor:
+    """The mean of all processes' values, in each of them."""
+    return _all_reduce(values, fabric, "mean")
+
+
+def _all_reduce(values: Tensor, fabric: Fabric, operation: str) -> Tensor:
+    # Fabric also takes collections of tensors, and its type says no more than that.
+    return cast(Tensor, fabric.all_reduce(values, reduce_op=operation))
+
+
+def broadcast_buffers(network: nn.Module, fabric: Fabric) -> None:
+    """Give every process the buffers of the first. Batch norm's running statistics differ between
+    processes, since each has its own clouds; the weights don't."""
     if fabric.world_size > 1:
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)

@@ -1,18 +1,19 @@
-"""What finished networks say of recorded sweeps, kept on disk: a teacher or a snapshot looks at
-each sweep once, not once an epoch. That keeps the price of distillation near that of training.
+"""Outputs of trained networks on recorded sweeps, stored on disk: a teacher or a snapshot is run
+once on each sweep, not once per epoch, so that distillation costs little more than training.
 
 FOLDER/CACHE-SWEEP.safetensors   arrays of N rows each, float16, see `sweep_files`
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef, within_range
@@ -20,11 +21,11 @@ from haskd_training.learning.inference import SweepPredictor
 
 
 class RecordedOutputs:
-    """Recorded values of the points of sweeps.
+    """Stored outputs for the points of sweeps.
 
     Args:
-        folder: where they lie, or will.
-        split: of the sweeps.
+        folder: of their files; `record` creates it.
+        split: that the sweeps belong to.
     """
 
     def __init__(self, folder: Path, split: Split) -> None:
@@ -32,36 +33,41 @@ class RecordedOutputs:
         self._files = SweepFiles(folder, split.caches)
 
     def of(self, ref: SweepRef) -> dict[str, np.ndarray]:
-        """By name, [N, ...] float16 for all N points of a sweep; 0 beyond the range.
+        """Outputs by name, [N, ...] float16 for all N points of a sweep; 0 beyond the range.
 
         Raises:
             InputError: not recorded, or damaged.
         """
-        with self._files.open(ref) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return self._files.read(ref)
 
     def record(
         self,
         predictor: SweepPredictor,
         refs: Sequence[SweepRef],
+        *,
         max_range: float,
         device: torch.device,
-        progress: Callable[[int, int], None] = lambda *_: None,
+        progress: Progress = no_progress,
     ) -> RecordedOutputs:
-        """Look at every sweep that was not looked at yet; returns itself."""
+        """Run the predictor on every sweep without a file; returns itself.
+
+        Args:
+            max_range: m; points beyond are not predicted.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         for number, ref in enumerate(refs):
             if ref not in self._files:
                 points = self._split.sweep(ref).points
                 near = within_range(points, max_range)
                 with torch.inference_mode():
-                    values = predictor(ref, torch.from_numpy(points[near]).to(device), near)
-                self._files.write(ref, {k: _whole(v, near) for k, v in values.items()})
+                    outputs = predictor(ref, torch.from_numpy(points[near]).to(device), near)
+                arrays = {name: _for_all_points(x, near) for name, x in outputs.items()}
+                self._files.write(ref, arrays)
             progress(number + 1, len(refs))
         return self
 
 
-def _whole(values: Tensor, near: np.ndarray) -> np.ndarray:
+def _for_all_points(values: Tensor, near: np.ndarray) -> np.ndarray:
     """[n, ...] of the points within range -> [N, ...] float16 of all."""
     result = np.zeros((len(near), *values.shape[1:]), np.float16)
     result[near] = values.half().cpu().numpy()

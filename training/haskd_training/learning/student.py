@@ -1,4 +1,4 @@
-"""What every way of training the student shares: its network, its losses, its score."""
+"""The student's settings, network, losses and score, shared by all of its trainings."""
 
 from __future__ import annotations
 
@@ -14,53 +14,63 @@ from torch import Tensor, nn
 
 import haskd_ros
 from haskd_ros.model_file import Intensity, ModelMetadata
-from haskd_ros.models import SIZES, build, of_size
+from haskd_ros.models import build, of_size
 from haskd_training.data.splits import Split, SplitConfig
 from haskd_training.learning.augmentation import AugmentationConfig
 from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import LoopConfig
 from haskd_training.learning.losses import class_weights, cross_entropy, lovasz_softmax, soften
-from haskd_training.learning.processes import add_up, share
+from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.metrics.confusion import evaluate, mean_iou
+
+NetworkSize = Literal["S", "M", "R"]
+"""A key of `models.SIZES`."""
 
 
 class StudentConfig(BaseModel):
-    """What is trained, on what part of the data, and how."""
+    """The student's network, its split of the data, and its training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: Literal[tuple(SIZES)] = Field("S", description="network, see `models.SIZES`")
+    size: NetworkSize = Field("S", description="network, see `models.SIZES`")
     voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")
-    max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond get no label")
+    max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond are not labelled")
     intensity_required: bool = Field(
-        False, description="refuse clouds without intensity instead of filling in the mean"
+        False, description="reject clouds without intensity instead of filling in the mean"
     )
     lovasz: float = Field(
         1.0, ge=0, le=100, description="weight of the Lovasz loss beside cross-entropy"
     )
     snapshots: int = Field(
-        5, ge=1, le=50, description="checkpoints of the run on labels that are kept as experts"
+        5,
+        ge=1,
+        le=50,
+        description="models saved during the training on labels, as experts",
     )
     split: SplitConfig = SplitConfig()
     loop: LoopConfig = LoopConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
 
     def of_training(self) -> dict[str, Any]:
-        """In JSON values what a training depends on beside its split: all but the shares that the
-        split came of."""
+        """What a training depends on besides its split, in JSON values: all settings but the shares
+        that the split was made by."""
         return self.model_dump(mode="json", exclude={"split"})
 
     @model_validator(mode="after")
-    def _a_snapshot_a_cycle(self) -> StudentConfig:
+    def _one_snapshot_per_cycle(self) -> StudentConfig:
         if self.loop.schedule == "cyclic":
             self.check_cycles()
         return self
 
     def check_cycles(self) -> None:
-        """Whether a cyclic schedule leaves enough snapshots; ValueError if it doesn't."""
+        """Check that a cyclic schedule gives enough snapshots.
+
+        Raises:
+            ValueError: it doesn't.
+        """
         if self.snapshots > self.loop.cycles:
             raise ValueError(
-                f"a cyclic schedule leaves one snapshot a cycle: snapshots ({self.snapshots}) may "
+                f"a cyclic schedule gives one snapshot per cycle: snapshots ({self.snapshots}) may "
                 f"not exceed loop.cycles ({self.loop.cycles})"
             )
 
@@ -72,12 +82,12 @@ class StudentConfig(BaseModel):
 def make_network(
     split: Split, config: StudentConfig, attribution: str | None
 ) -> tuple[nn.Module, ModelMetadata]:
-    """Fresh weights, a function of `config.loop.seed` alone, and what will stand in the model
-    file's header."""
+    """A network with initial weights, a function of `config.loop.seed` alone, and the header of its
+    model file."""
     architecture, arguments = of_size(config.size, config.voxel_size, elevation_span(split))
     torch.manual_seed(config.loop.seed)
     network = build(architecture, classes=len(split.taxonomy), **arguments)
-    # The first cache is the sensor that the model is for: its scale and statistics count.
+    # The model is for the sensor of the first cache: it has its scale and statistics.
     sensor = split.caches[0]
     metadata = ModelMetadata(
         architecture=architecture,
@@ -95,8 +105,8 @@ def make_network(
             "haskd_ros": haskd_ros.__version__,
             "torch": torch.__version__,
             "machine": platform.machine(),
-            "recordings": sorted({split.row(ref).recording for ref in split.learned}),
-            "sweeps": len(split.learned),
+            "recordings": sorted({split.row(ref).recording for ref in split.train_and_unlabelled}),
+            "sweeps": len(split.train_and_unlabelled),
             "config": config.model_dump(mode="json"),
             "attribution": attribution,
         },
@@ -105,28 +115,28 @@ def make_network(
 
 
 def elevation_span(split: Split) -> tuple[float, float]:
-    """Lowest and highest elevation in degrees at which the training's sensors see anything: those
-    between which 98 % of the points lie, and a tenth more on either side."""
+    """Lowest and highest elevation in degrees of the training's sensors: the range that holds 98 %
+    of the points, extended by a tenth at either end."""
     spans = [
         split.caches[cache].statistics["elevation_deg"]
         for cache in {ref.cache for ref in split.train}
     ]
     low, high = min(span["min"] for span in spans), max(span["max"] for span in spans)
-    # A planar scanner's span is nothing.
+    # A planar scanner's span is zero.
     margin = max(0.1 * (high - low), 0.5)
     return max(low - margin, -90.0), min(high + margin, 90.0)
 
 
 def training_class_weights(split: Split) -> Tensor:
-    """[C] by the training sweeps' inverse root frequencies."""
+    """[C] inverse root frequencies of the training sweeps' classes."""
     return class_weights(torch.from_numpy(split.class_counts(split.train)))
 
 
 def supervised_loss(
     split: Split, config: StudentConfig
 ) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
-    """(logits [N, C], labels [N]) -> the terms that labels alone ask for: cross-entropy weighted by
-    the training sweeps' inverse root frequencies, and Lovasz."""
+    """(logits [N, C], labels [N]) -> the supervised loss terms: cross-entropy weighted by the
+    training sweeps' inverse root frequencies, and Lovasz."""
     weights = training_class_weights(split)
 
     def terms(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -142,22 +152,22 @@ def supervised_loss(
 def validator(
     split: Split, config: StudentConfig, fabric: Fabric
 ) -> Callable[[nn.Module], float] | None:
-    """mIoU, 0..1, of a network on the validation sweeps, of which each process takes its share;
-    None where there are none."""
+    """mIoU, 0..1, of a network on the validation sweeps, distributed over the processes; None where
+    there are none."""
     if not split.validation:
         return None
 
     def validate(network: nn.Module) -> float:
-        found = evaluate(
+        evaluation = evaluate(
             lambda points: predict(network, points, config.max_range, fabric.device),
-            (split.sweep(ref) for ref in share(split.validation, fabric)),
+            (split.sweep(ref) for ref in of_this_rank(split.validation, fabric)),
             split.taxonomy,
         )
-        return mean_iou(add_up(found.counts, fabric))
+        return mean_iou(sum_over_processes(evaluation.counts, fabric))
 
     return validate
 
 
 def stage_settings(split: Split, config: StudentConfig, **more: Any) -> dict[str, Any]:
-    """What a stage's result depends on, as `RunFolder` wants it."""
+    """What a stage's result depends on, for its `RunFolder`."""
     return {"config": config.of_training(), "split": split.fingerprint(), **more}

@@ -1,4 +1,5 @@
-"""Averages of a run's weights: the cheap bound that every distillation has to be compared with."""
+"""Averages of a run's weights: the cheap baseline that every distillation has to be compared
+with."""
 
 from __future__ import annotations
 
@@ -17,12 +18,12 @@ from haskd_training.learning.student import StudentConfig
 def average_snapshots(
     snapshots: Sequence[Path], split: Split, config: StudentConfig, out: Path, device: torch.device
 ) -> Path:
-    """The mean of the snapshots' weights as a model file (Izmailov et al., "Averaging Weights Leads
-    to Wider Optima", UAI 2018). Batch norm's statistics belong to no mean of weights: they are
-    taken anew over one epoch of the augmented training sweeps."""
+    """Write the mean of the snapshots' weights as a model file (Izmailov et al., "Averaging Weights
+    Leads to Wider Optima", UAI 2018). Batch norm's statistics are recomputed over one epoch of the
+    augmented training sweeps: their mean does not fit the mean weights."""
     loaded = [model_file.load(path) for path in snapshots]
     network, metadata = loaded[-1]
-    states = [one.state_dict() for one, _ in loaded]
+    states = [snapshot.state_dict() for snapshot, _ in loaded]
     network.load_state_dict(
         {
             name: torch.stack([state[name] for state in states]).mean(0)
@@ -41,7 +42,11 @@ def average_snapshots(
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches instead of a running one
     sweeps = SweepDataset(
-        split.caches, split.train, config.max_range, config.augmentation, config.loop.seed
+        split.caches,
+        split.train,
+        max_range=config.max_range,
+        augmentation=config.augmentation,
+        seed=config.loop.seed,
     )
     with torch.no_grad():
         for index in range(len(sweeps)):

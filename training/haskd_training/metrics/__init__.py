@@ -1,1 +1,1 @@
-"""Counts, what follows from them, and how sure it is."""
+"""Confusion counts, scores computed from them, and confidence intervals."""

@@ -1,11 +1,13 @@
-"""How good a model is: counts first, then pure functions of the counts."""
+"""Confusion counts of a model, and scores as pure functions of the counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.data.cache import Sweep
@@ -13,13 +15,13 @@ from haskd_training.data.cache import Sweep
 RANGES_M = ((0.0, 20.0), (20.0, 40.0), (40.0, float("inf")))
 
 
-def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> NDArray[np.int64]:
     """Points by true class (row) and predicted class (column).
 
     Args:
         true: [N] uint8; `UNLABELLED` points are left out.
-        predicted: [N] uint8; a point without a prediction counts in the extra last column: it is
-            missed, not left out.
+        predicted: [N] uint8; a point without a prediction counts in the extra last column, as a
+            false negative.
 
     Returns:
         [C, C + 1] int64.
@@ -31,13 +33,16 @@ def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarr
     return cells.reshape(classes, classes + 1)
 
 
-def iou(counts: np.ndarray) -> np.ndarray:
-    """[C] intersection over union from [C, C + 1] counts; NaN for a class that has no true point:
-    what is wrongly called by its name is counted where it was missed."""
-    hits = np.diag(counts).astype(np.float64)
+def iou(counts: np.ndarray) -> NDArray[np.float64]:
+    """[C] intersection over union from [C, C + 1] counts; NaN for a class without true points,
+    whose false positives already count as false negatives of other classes."""
+    true_positives = np.diag(counts).astype(np.float64)
     true = counts.sum(1)
-    union = true + counts.sum(0)[: len(counts)] - hits
-    return np.divide(hits, union, out=np.full(len(counts), np.nan), where=true > 0)
+    union = true + counts.sum(0)[: len(counts)] - true_positives
+    scores: NDArray[np.float64] = np.divide(
+        true_positives, union, out=np.full(len(counts), np.nan), where=true > 0
+    )
+    return scores
 
 
 def mean_iou(counts: np.ndarray) -> float:
@@ -47,7 +52,7 @@ def mean_iou(counts: np.ndarray) -> float:
 
 
 def accuracy(counts: np.ndarray) -> float:
-    """Share of the labelled points that are right; NaN without points."""
+    """Share of the labelled points whose class is predicted correctly; NaN without points."""
     return float(np.trace(counts) / counts.sum()) if counts.sum() else float("nan")
 
 
@@ -62,16 +67,17 @@ class Evaluation:
     """
 
     taxonomy: Taxonomy
-    by_range: np.ndarray
+    by_range: NDArray[np.int64]
     sweeps: int
 
     @property
-    def counts(self) -> np.ndarray:
+    def counts(self) -> NDArray[np.int64]:
         """[C, C + 1] over all distances."""
-        return self.by_range.sum(0)
+        total: NDArray[np.int64] = self.by_range.sum(0)
+        return total
 
-    def to_json(self) -> dict:
-        """Scores with names; a score that is not a number is null."""
+    def to_json(self) -> dict[str, Any]:
+        """Scores by name; a score that is not a number is null."""
         return {
             "sweeps": self.sweeps,
             "points": int(self.counts.sum()),
@@ -90,7 +96,7 @@ def range_name(span: tuple[float, float]) -> str:
     return f"{low:.0f}+" if np.isinf(high) else f"{low:.0f}-{high:.0f}"
 
 
-def _scores(counts: np.ndarray, taxonomy: Taxonomy) -> dict:
+def _scores(counts: np.ndarray, taxonomy: Taxonomy) -> dict[str, Any]:
     def number(value: float) -> float | None:
         return None if np.isnan(value) else float(value)
 
@@ -104,11 +110,11 @@ def _scores(counts: np.ndarray, taxonomy: Taxonomy) -> dict:
 def evaluate(
     predict: Callable[[np.ndarray], np.ndarray], sweeps: Iterable[Sweep], taxonomy: Taxonomy
 ) -> Evaluation:
-    """Count a model's hits and misses.
+    """Confusion counts of a model on labelled sweeps.
 
     Args:
         predict: points [N, 4] (intensity 0..1) -> class ids [N] uint8, 255 for none.
-        sweeps: with labels.
+        sweeps: labelled.
     """
     classes = len(taxonomy)
     by_range = np.zeros((len(RANGES_M), classes, classes + 1), np.int64)

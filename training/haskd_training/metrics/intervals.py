@@ -1,11 +1,13 @@
-"""How sure a difference between two rows of a table is: intervals over seeds and over sweeps."""
+"""Confidence intervals of the difference between two rows of a table, over seeds and sweeps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 LEVEL = 0.95
@@ -15,30 +17,31 @@ COMMON_SHARE = 0.001
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the interval that holds the true value at `LEVEL`; low and high are NaN where
-    there is nothing to tell them from."""
+    """A mean with its confidence interval at `LEVEL`; low and high are NaN where one run alone
+    gives no variance."""
 
     mean: float
     low: float
     high: float
 
     @property
-    def clear_of_zero(self) -> bool:
+    def excludes_zero(self) -> bool:
         """Both ends are on one side of zero."""
         return self.low > 0 or self.high < 0
 
 
-def common_classes(counts: np.ndarray, share: float = COMMON_SHARE) -> np.ndarray:
+def common_classes(counts: np.ndarray, share: float = COMMON_SHARE) -> NDArray[np.bool_]:
     """[C] bool: the classes with at least `share` of the labelled points.
 
     Args:
         counts: [C] labelled test points of each class.
     """
     counts = np.asarray(counts)
-    return (counts > 0) & (counts >= share * counts.sum())
+    common: NDArray[np.bool_] = (counts > 0) & (counts >= share * counts.sum())
+    return common
 
 
-def mean_iou_of(counts: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
+def mean_iou_of(counts: np.ndarray, classes: np.ndarray | None = None) -> NDArray[np.float64]:
     """mIoU [...] of confusions [..., C, C + 1] over those of `classes` (all by default) that have
     true points: `metrics.confusion.mean_iou` for many tables at once. NaN where none has.
 
@@ -46,14 +49,14 @@ def mean_iou_of(counts: np.ndarray, classes: np.ndarray | None = None) -> np.nda
         classes: [C] bool.
     """
     counts = np.asarray(counts)
-    return _mean(*_iou_parts(counts), _chosen(classes, counts.shape[-2]))
+    return _mean_iou(_iou_parts(counts), _chosen(classes, counts.shape[-2]))
 
 
 def paired_interval(differences: Sequence[float]) -> Interval:
     """Mean and Student's t interval of the differences of paired runs.
 
     Args:
-        differences: [n] one a seed. Of one alone there is no interval.
+        differences: [n], one per seed. One alone has no interval.
     """
     values = np.asarray(differences, np.float64)
     if len(values) < 2:
@@ -67,6 +70,7 @@ def paired_interval(differences: Sequence[float]) -> Interval:
 def seeds_and_sweeps_interval(
     row: np.ndarray,
     reference: np.ndarray,
+    *,
     classes: np.ndarray | None = None,
     block: int = 1,
     resamples: int = RESAMPLES,
@@ -74,23 +78,24 @@ def seeds_and_sweeps_interval(
 ) -> Interval:
     """Interval of the gain in mIoU of `row` over `reference`, over seeds and sweeps.
 
-    Two things make the mean gain vary: other seeds, of which few were trained, and other sweeps,
-    which are many. The variance of the first is that of the paired differences, s^2 / n, of the
-    second that of the bootstrap over sweeps, all seeds seeing the drawn ones, as all models were
-    tried on one test set. The interval is Student's t of their sum with Satterthwaite's degrees of
-    freedom ("An Approximate Distribution of Estimates of Variance Components", 1946), the
-    bootstrap's variance taken as known. Drawing seeds by the bootstrap as well would not do: of
-    three it finds two thirds of the variance, and the normal quantile in the place of t's.
+    The mean gain varies with the seeds, of which few were trained, and with the test sweeps, which
+    are many. The variance over seeds is that of the paired differences, s^2 / n, the variance over
+    sweeps that of the bootstrap, in which all seeds get the same resampled sweeps, as all models
+    share one test set. The interval is Student's t of their sum with Satterthwaite's degrees of
+    freedom ("An Approximate Distribution of Estimates of Variance Components", 1946), with the
+    bootstrap's variance treated as exact. Resampling the seeds by the bootstrap as well would be
+    too narrow: of three seeds it estimates two thirds of the variance, and uses the normal quantile
+    instead of Student's t.
 
     Args:
         row, reference: [seeds, sweeps, C, C + 1] counts of each test sweep, sweeps in time order.
-        classes: [C] bool, those that the mIoU is taken over; all by default.
-        block: so many sweeps in a row are drawn together: neighbours show nearly the same scene,
-            and drawn one by one they make the interval narrower than it is.
+        classes: [C] bool, those that the mIoU is averaged over; all by default.
+        block: consecutive sweeps that are resampled together: neighbours show nearly the same
+            scene, and resampled one by one they give too narrow an interval.
 
     Returns:
-        mean: the gain on the sweeps as they are, not that of the resamples. Of one seed alone
-            there is no interval.
+        mean: the gain on the original sweeps, not that of the resamples. One seed alone has no
+            interval.
 
     Raises:
         ValueError: shapes that differ, or counts of different points.
@@ -107,14 +112,16 @@ def seeds_and_sweeps_interval(
     mean, seeds = float(differences.mean()), len(differences)
     if seeds < 2:
         return Interval(mean, float("nan"), float("nan"))
-    sweep_weights = _draws(np.random.default_rng(seed), resamples, row.shape[1], block)
+    sweep_weights = _bootstrap_weights(np.random.default_rng(seed), resamples, row.shape[1], block)
 
-    def resampled(counts: np.ndarray) -> np.ndarray:
+    def resampled(counts: np.ndarray) -> NDArray[np.float64]:
         """[resamples] mIoU, mean over the seeds."""
         by_seed = [
-            _mean(*(sweep_weights @ part for part in _iou_parts(table)), chosen) for table in counts
+            _mean_iou(_IouParts(*(sweep_weights @ part for part in _iou_parts(table))), chosen)
+            for table in counts
         ]
-        return np.mean(by_seed, axis=0)
+        mean_over_seeds: NDArray[np.float64] = np.mean(by_seed, axis=0)
+        return mean_over_seeds
 
     over_seeds = float(differences.var(ddof=1)) / seeds
     over_sweeps = float(np.nanvar(resampled(row) - resampled(reference)))
@@ -124,30 +131,44 @@ def seeds_and_sweeps_interval(
     return Interval(mean, mean - margin, mean + margin)
 
 
-def _draws(generator: np.random.Generator, resamples: int, count: int, block: int) -> np.ndarray:
-    """[resamples, count] how often each of `count` things in a row is drawn, `count` in all: whole
-    blocks, which may run over the end and go on at the beginning."""
+def _bootstrap_weights(
+    generator: np.random.Generator, resamples: int, count: int, block: int
+) -> NDArray[np.float64]:
+    """[resamples, count] how often each of `count` consecutive items is drawn, `count` draws in
+    all, in blocks that wrap around at the end."""
     starts = generator.integers(count, size=(resamples, -(-count // block)))
-    places = (starts[..., None] + np.arange(block)).reshape(resamples, -1)[:, :count] % count
+    drawn = (starts[..., None] + np.arange(block)).reshape(resamples, -1)[:, :count] % count
     rows = np.arange(resamples)[:, None] * count
-    weights = np.bincount((rows + places).ravel(), minlength=resamples * count)
+    weights = np.bincount((rows + drawn).ravel(), minlength=resamples * count)
     return weights.reshape(resamples, count).astype(np.float64)
 
 
-def _chosen(classes: np.ndarray | None, count: int) -> np.ndarray:
+def _chosen(classes: np.ndarray | None, count: int) -> NDArray[np.bool_]:
     return np.ones(count, bool) if classes is None else np.asarray(classes, bool)
 
 
-def _iou_parts(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hits, true and called points, each [..., C], of confusions [..., C, C + 1]."""
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    return hits, counts.sum(-1), counts.sum(-2)[..., : hits.shape[-1]]
+class _IouParts(NamedTuple):
+    """Points by class, each [..., C]: predicted correctly, of that true class, predicted as it."""
+
+    true_positives: np.ndarray
+    true: np.ndarray
+    predicted: np.ndarray
 
 
-def _mean(hits: np.ndarray, true: np.ndarray, called: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def _iou_parts(counts: np.ndarray) -> _IouParts:
+    """Of confusions [..., C, C + 1]."""
+    true_positives = np.diagonal(counts, axis1=-2, axis2=-1)
+    predicted = counts.sum(-2)[..., : true_positives.shape[-1]]
+    return _IouParts(true_positives, counts.sum(-1), predicted)
+
+
+def _mean_iou(parts: _IouParts, chosen: np.ndarray) -> NDArray[np.float64]:
     """mIoU [...] over chosen classes with true points; see `metrics.confusion.iou`."""
-    counted = chosen & (true > 0)
-    union = np.where(counted, true + called - hits, 1)
+    counted = chosen & (parts.true > 0)
+    union = np.where(counted, parts.true + parts.predicted - parts.true_positives, 1)
     number = counted.sum(-1)
-    total = np.where(counted, hits / union, 0).sum(-1)
-    return np.divide(total, number, out=np.full(np.shape(number), np.nan), where=number > 0)
+    total = np.where(counted, parts.true_positives / union, 0).sum(-1)
+    mean: NDArray[np.float64] = np.divide(
+        total, number, out=np.full(np.shape(number), np.nan), where=number > 0
+    )
+    return mean

@@ -180,5 +180,5 @@ def _snapshot_targets(
 def _sweeps_with_images(split: Split, images_of_test: bool) -> list[SweepRef]:
     """Sweeps that images are selected for: those that are learned from, and those on which the
     teacher is compared."""
-    sweeps = list(dict.fromkeys(split.learned + split.calibration + split.validation))
+    sweeps = list(dict.fromkeys(split.train_and_unlabelled + split.calibration + split.validation))
     return sweeps + split.test if images_of_test else sweeps

@@ -70,7 +70,9 @@ def training_on_labels(
         "baseline",
         "training the snapshots in cycles" if cyclic else "training the student on labels alone",
         baseline_inputs(split, config, attribution),
-        lambda folder, progress: baseline(split, folder, config, attribution, progress),
+        lambda folder, progress: baseline(
+            split, folder, config, attribution=attribution, progress=progress
+        ),
         together=True,
     )
 
@@ -155,7 +157,7 @@ def teacher_outputs(
     """The teacher's outputs for the sweeps to learn from.
 
     Args:
-        split: its `learned` sweeps.
+        split: its `train_and_unlabelled` sweeps.
     """
 
     def run(folder: Path, progress: Progress) -> TeacherTargets:
@@ -196,7 +198,7 @@ def snapshot_outputs(
     """A snapshot's outputs for the sweeps to learn from.
 
     Args:
-        split: its `learned` sweeps.
+        split: its `train_and_unlabelled` sweeps.
     """
 
     def run(folder: Path, progress: Progress) -> RecordedOutputs:
@@ -299,7 +301,13 @@ def _recorded(
     progress: Progress,
 ) -> RecordedOutputs:
     recorded = RecordedOutputs(folder, split)
-    return recorded.record(predictor, split.learned, student.max_range, device, progress)
+    return recorded.record(
+        predictor,
+        split.train_and_unlabelled,
+        max_range=student.max_range,
+        device=device,
+        progress=progress,
+    )
 
 
 def _logits(outputs: Sequence[RecordedOutputs], ref: SweepRef, near: np.ndarray) -> Tensor:

@@ -1,20 +1,13 @@
-"""Camera models from CameraInfo, and the transform tree of a recording.
-
-Transforms are named `T_target_source`: [4, 4] float64, taking a point of frame `source` to frame
-`target`, in m.
-"""
+"""Camera models from CameraInfo."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from haskd_ros.errors import InputError
-
-_logger = logging.getLogger(__name__)
 
 # Coefficients by distortion model, in the order of CameraInfo.d.
 DISTORTION_COEFFICIENTS = {
@@ -26,7 +19,7 @@ _ALIASES = {"": "plumb_bob", "none": "plumb_bob", "fisheye": "equidistant"}
 
 
 class CalibrationError(InputError):
-    """A camera whose calibration can't be used; `str()` is a reason made for counting."""
+    """A camera whose calibration can't be used; `str()` is a reason to be counted."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +74,9 @@ def camera_model(info: Any, rectified: bool = False) -> CameraModel:
 
 
 def _coefficients(d: np.ndarray, model: str) -> np.ndarray:
-    wanted = DISTORTION_COEFFICIENTS[model]
-    if d[wanted:].any():
+    expected = DISTORTION_COEFFICIENTS[model]
+    if d[expected:].any():
         raise CalibrationError(
-            f"distortion model {model} has {wanted} coefficients, CameraInfo gives {len(d)}"
+            f"distortion model {model} has {expected} coefficients, CameraInfo gives {len(d)}"
         )
-    return np.pad(d[:wanted], (0, max(0, wanted - len(d))))
+    return np.pad(d[:expected], (0, max(0, expected - len(d))))

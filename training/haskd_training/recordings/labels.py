@@ -20,10 +20,10 @@ LABEL_MAPS = Path(__file__).with_name("label_maps")
 DEFAULT_FIELD = "label"
 
 STAMP_TOLERANCE_NS = 1_000_000
-"""A file's stamp may be rounded; two sweeps are at least ten times as far apart."""
+"""File names may hold rounded stamps; two sweeps are at least ten times as far apart."""
 
 _FIRST_STAMP = 10**12
-"""File names of smaller numbers count sweeps; 10^12 ns is a quarter of an hour after the epoch."""
+"""Smaller numbers in file names are sweep indices; 10^12 ns is 17 minutes after the epoch."""
 
 
 def load_label_map(name: str | Path) -> LabelMap:
@@ -55,7 +55,7 @@ class FieldLabels:
         self._field = label_map.field or DEFAULT_FIELD
 
     def identity(self) -> list[str]:
-        """What tells one source of labels from another."""
+        """What distinguishes this source of labels from another, for a cache's fingerprint."""
         return [self._field]
 
     def of(self, cloud: Any, index: int, stamp_ns: int) -> np.ndarray:
@@ -71,17 +71,17 @@ class FieldLabels:
                 f"the cloud has no label field {self._field!r}; its fields are {', '.join(present)}"
             )
         raw = read_points(cloud, [self._field])[self._field]
-        whole = raw.astype(np.int64)
-        if raw.dtype.kind == "f" and not np.array_equal(whole, raw):
+        ids = raw.astype(np.int64)
+        if raw.dtype.kind == "f" and not np.array_equal(ids, raw):
             raise InputError(f"label field {self._field!r} holds values that aren't whole numbers")
-        return self._map.apply(whole)
+        return self._map.apply(ids)
 
 
 class FolderLabels:
     """Labels from SemanticKITTI `.label` files: uint32 per point, class id in the lower 16 bits.
 
-    A file belongs to a sweep by its name: the sweep's stamp in ns, or its place in the recording
-    (000000.label is the first).
+    A file belongs to a sweep by its name: the sweep's stamp in ns, or its index in the
+    recording (000000.label is the first).
     """
 
     def __init__(self, label_map: LabelMap, folder: Path, recording: str) -> None:
@@ -101,7 +101,7 @@ class FolderLabels:
         self.by_stamp = self._keys[-1] >= _FIRST_STAMP
 
     def identity(self) -> list[str]:
-        """Name, size and time of change of every file."""
+        """Name, size and modification time of every file."""
         stats = ((file.name, file.stat()) for file in self.files.values())
         return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
 
@@ -124,8 +124,8 @@ class FolderLabels:
             raise InputError(f"{file}: {error}") from error
 
     def _nearest(self, stamp_ns: int) -> Path | None:
-        place = bisect_left(self._keys, stamp_ns)
-        key = min(self._keys[max(0, place - 1) : place + 1], key=lambda k: abs(k - stamp_ns))
+        after = bisect_left(self._keys, stamp_ns)
+        key = min(self._keys[max(0, after - 1) : after + 1], key=lambda k: abs(k - stamp_ns))
         return self.files[key] if abs(key - stamp_ns) <= STAMP_TOLERANCE_NS else None
 
 
@@ -140,22 +140,23 @@ class NoLabelSource:
 
 
 def check_folders(label_map: LabelMap, recordings: Sequence[str]) -> None:
-    """Whether every recording has labels of its own: files that are named by place fit any
-    recording, and would label each with those of one of them.
+    """Check that every recording has its own labels: files named by sweep index match any
+    recording, so that several would read the labels of one of them.
 
     Raises:
-        InputError: several recordings would take such files of one folder.
+        InputError: several recordings would read such files from one folder.
     """
     if label_map.folder is None:
         return
     folder = Path(label_map.folder)
-    own = [_own_folder(folder, name) for name in recordings]
-    for name, place in zip(recordings, own, strict=True):
-        if own.count(place) > 1 and not FolderLabels(label_map, folder, name).by_stamp:
+    label_folders = [_own_folder(folder, name) for name in recordings]
+    for name, label_folder in zip(recordings, label_folders, strict=True):
+        users = label_folders.count(label_folder)
+        if users > 1 and not FolderLabels(label_map, folder, name).by_stamp:
             raise InputError(
-                f"{own.count(place)} recordings would take their labels from {place}, whose files "
-                "are named by place, which tells the sweeps of one recording apart; give each "
-                f"recording a folder of its name, as {folder / name}, or name the files by stamp"
+                f"{users} recordings would read their labels from {label_folder}, whose files are "
+                "named by sweep index and so belong to one recording; give each recording a "
+                f"folder of its name, as {folder / name}, or name the files by stamp"
             )
 
 

@@ -1,4 +1,4 @@
-"""What a bag holds besides its clouds and images: topics, cameras and transforms."""
+"""Topics, cameras and transforms of a bag."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from haskd_training.recordings.readers.bag import (
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
 FIRST_CLOUDS = 10
-"""Clouds that are looked at to learn the unit of intensity."""
+"""Clouds that are read to determine the unit of intensity."""
 
 
 class CameraTopics(BaseModel):
@@ -40,7 +40,7 @@ class CameraTopics(BaseModel):
 
 
 class RecordingConfig(BaseModel):
-    """Where in a bag things are; what is None is found by message type."""
+    """Topics and frames of a bag; a topic that is None is determined by message type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     points_topic: str | None = Field(None, description="PointCloud2 topic")
@@ -53,7 +53,7 @@ class RecordingConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Camera:
+class RecordedCamera:
     """A camera of a recording. problem: why its images can't be used; model is None then."""
 
     name: str
@@ -65,7 +65,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Recording:
-    """What is known of a bag after a look at its first messages.
+    """Topics, cameras and transforms of a bag, from its first messages.
 
     name: unique among the recordings of a cache.
     tree: the transforms read so far.
@@ -80,7 +80,7 @@ class Recording:
     name: str
     points_topic: str
     lidar_frame: str
-    cameras: tuple[Camera, ...]
+    cameras: tuple[RecordedCamera, ...]
     tree: TransformTree
     tf_topics: tuple[str, ...]
     fixed_frame: str | None
@@ -95,9 +95,9 @@ class Recording:
     @cached_property
     def world_frame(self) -> str | None:
         """The fixed frame of poses: the configured one, or the root above the sensor if the sensor
-        moves against it; None where its motion isn't recorded. Known when `tree` is whole.
+        moves against it; None where its motion isn't recorded. Valid once `tree` is complete.
 
-        A root that the sensor is fixed to is the vehicle itself: nothing tells its motion then.
+        A root that the sensor is fixed to is the vehicle itself, whose motion isn't recorded then.
         """
         if self.fixed_frame is not None:
             return self.fixed_frame
@@ -108,8 +108,8 @@ class Recording:
             return None
 
 
-def scan(path: Path, name: str, config: RecordingConfig) -> Recording:
-    """Look for all that is needed to read a bag's clouds, images and transforms in one pass.
+def inspect_recording(path: Path, name: str, config: RecordingConfig) -> Recording:
+    """Collect what is needed to read a bag's clouds, images and transforms in one pass.
 
     Raises:
         InputError: no bag, a damaged one, no PointCloud2 topic, several and none configured, a
@@ -120,13 +120,14 @@ def scan(path: Path, name: str, config: RecordingConfig) -> Recording:
         lidar_frame, max_intensity = _first_clouds(bag, points_topic)
         cameras = list(_cameras(bag, config))
         frames = {camera.frame for camera in cameras if camera.model is not None}
-        frames |= {config.fixed_frame} - {None}
+        if config.fixed_frame is not None:
+            frames.add(config.fixed_frame)
 
-        def enough(tree: TransformTree) -> bool:
+        def all_connected(tree: TransformTree) -> bool:
             return all(tree.connects(frame, lidar_frame) for frame in frames)
 
-        tree, whole = transforms(bag, config, enough)
-        if whole:
+        tree, complete = transforms(bag, config, all_connected)
+        if complete:
             _check_fixed_frame(path, tree, config.fixed_frame)
             cameras = [_connected(camera, tree, lidar_frame) for camera in cameras]
         topics = [points_topic, *(camera.topic for camera in cameras)]
@@ -137,7 +138,7 @@ def scan(path: Path, name: str, config: RecordingConfig) -> Recording:
             lidar_frame=lidar_frame,
             cameras=tuple(cameras),
             tree=tree,
-            tf_topics=() if whole else tuple(bag.topics_of(*TF_MESSAGES)),
+            tf_topics=() if complete else tuple(bag.topics_of(*TF_MESSAGES)),
             fixed_frame=config.fixed_frame,
             max_intensity=max_intensity,
             messages=bag.count(topics),
@@ -145,20 +146,20 @@ def scan(path: Path, name: str, config: RecordingConfig) -> Recording:
 
 
 def transforms(
-    bag: Bag, config: RecordingConfig, enough: Callable[[TransformTree], bool] = lambda _: False
+    bag: Bag, config: RecordingConfig, stop: Callable[[TransformTree], bool] = lambda _: False
 ) -> tuple[TransformTree, bool]:
-    """What a recording tells of where its frames are, until that is enough, and whether it is all
-    that the recording tells."""
+    """The transforms of a recording, read until `stop` is true of them, and whether they are all
+    that it holds."""
     tree = TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
     for topic, message in bag.messages(bag.topics_of(*TF_MESSAGES)):
         add_transforms(tree, topic, message)
-        if enough(tree):
+        if stop(tree):
             return tree, False
     return tree, True
 
 
 def add_transforms(tree: TransformTree, topic: str, message: Any) -> None:
-    """Take over a message of one of a recording's TF topics."""
+    """Add a message of one of a recording's TF topics."""
     tree.add(message, static=topic.endswith("tf_static"))
 
 
@@ -176,7 +177,7 @@ def _first_clouds(bag: Bag, topic: str) -> tuple[str, float | None]:
         try:
             points, field = read_xyz_intensity(cloud)
         except CloudError:
-            continue  # counted with its reason when the cloud's turn comes
+            continue  # counted with its reason when the cloud is converted
         intensity = points[np.isfinite(points[:, 3]), 3]
         if field is not None and len(intensity):
             largest = max(largest or 0.0, float(intensity.max()))
@@ -191,26 +192,26 @@ def _check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) 
         )
 
 
-def _connected(camera: Camera, tree: TransformTree, lidar_frame: str) -> Camera:
-    """The camera, without its model where TF never tells where it is."""
+def _connected(camera: RecordedCamera, tree: TransformTree, lidar_frame: str) -> RecordedCamera:
+    """The camera, without its model where TF does not connect it to the LiDAR."""
     if camera.model is None or tree.connects(camera.frame, lidar_frame):
         return camera
     problem = f"TF does not connect {lidar_frame} to {camera.frame}"
     return replace(camera, model=None, problem=problem)
 
 
-def _cameras(bag: Bag, config: RecordingConfig) -> Iterator[Camera]:
-    infos = bag.topics_of(CAMERA_INFO)
+def _cameras(bag: Bag, config: RecordingConfig) -> Iterator[RecordedCamera]:
+    topics: dict[str, tuple[str, str | None]] = {}
     if config.cameras is None:
-        topics = _find_cameras(bag, infos)
+        topics = _camera_topics(bag)
     else:
-        topics = {name: (c.image, c.info) for name, c in config.cameras.items()}
-        for image, info in topics.values():
-            _check_topic(bag, image, IMAGE, COMPRESSED_IMAGE)
-            _check_topic(bag, info, CAMERA_INFO)
+        for name, configured in config.cameras.items():
+            _check_topic(bag, configured.image, IMAGE, COMPRESSED_IMAGE)
+            _check_topic(bag, configured.info, CAMERA_INFO)
+            topics[name] = configured.image, configured.info
     for name, (topic, info_topic) in sorted(topics.items()):
         if info_topic is None:
-            yield Camera(name, topic, problem="no CameraInfo")
+            yield RecordedCamera(name, topic, problem="no CameraInfo")
             continue
         # The calibration of a recording doesn't change: the first CameraInfo holds for all of it.
         _, info = next(bag.messages([info_topic]))
@@ -218,9 +219,9 @@ def _cameras(bag: Bag, config: RecordingConfig) -> Iterator[Camera]:
         try:
             model = camera_model(info, rectified)
         except CalibrationError as error:
-            yield Camera(name, topic, problem=str(error))
+            yield RecordedCamera(name, topic, problem=str(error))
             continue
-        yield Camera(name, topic, info.header.frame_id.lstrip("/"), model)
+        yield RecordedCamera(name, topic, info.header.frame_id.lstrip("/"), model)
 
 
 def _check_topic(bag: Bag, topic: str, *types: str) -> None:
@@ -232,9 +233,9 @@ def _check_topic(bag: Bag, topic: str, *types: str) -> None:
         )
 
 
-def _find_cameras(bag: Bag, infos: list[str]) -> dict[str, tuple[str, str | None]]:
-    """Image and CameraInfo topic by camera name, by ROS's convention: CameraInfo lies beside the
-    image (`/camera/front/image`, `/camera/front/camera_info`) or right under it.
+def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
+    """Image and CameraInfo topic by camera name, by ROS's convention: CameraInfo is in the image's
+    namespace (`/camera/front/image`, `/camera/front/camera_info`) or right under the image topic.
 
     Raises:
         InputError: one CameraInfo belongs to several images.
@@ -244,21 +245,22 @@ def _find_cameras(bag: Bag, infos: list[str]) -> dict[str, tuple[str, str | None
         for topic in bag.topics_of(IMAGE, COMPRESSED_IMAGE)
         if not topic.endswith(("/compressedDepth", "/theora"))
     ]
-    # Where an image is recorded twice the JPEG is taken: it goes into the cache as it is.
+    # Of an image that is recorded twice the JPEG is used: it goes into the cache as it is.
     by_base = {_base(topic): topic for topic in sorted(images, key=len)}
-    found: dict[str, tuple[str, str | None]] = {}
+    infos = bag.topics_of(CAMERA_INFO)
+    topics: dict[str, tuple[str, str | None]] = {}
     owner: dict[str, str] = {}
     for base, topic in by_base.items():
-        beside = (f"{base}/camera_info", f"{base.rsplit('/', 1)[0]}/camera_info")
-        info = next((name for name in beside if name in infos), None)
+        conventional = (f"{base}/camera_info", f"{base.rsplit('/', 1)[0]}/camera_info")
+        info = next((name for name in conventional if name in infos), None)
         if info is not None and owner.setdefault(info, topic) != topic:
             raise InputError(
                 f"{bag.path}: {owner[info]} and {topic} are images of one camera ({info}); "
                 "name one of them under cameras"
             )
         name = _camera_name(base)
-        found[base.strip("/").replace("/", "_") if name in found else name] = (topic, info)
-    return found
+        topics[base.strip("/").replace("/", "_") if name in topics else name] = (topic, info)
+    return topics
 
 
 def _base(topic: str) -> str:

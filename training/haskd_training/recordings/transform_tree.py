@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class NoTransform(LookupError):
-    """TF does not connect two frames at a time; `str()` is a reason made for counting."""
+    """TF does not connect two frames at a time; `str()` is a reason to be counted."""
 
 
 def transform_matrix(translation: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
@@ -53,8 +53,8 @@ class TransformTree:
         self._edges: dict[str, _Edge] = {}
 
     def add(self, message: Any, static: bool) -> None:
-        """Take over the transforms of a TFMessage; of a static one the last counts. A message that
-        is added again changes nothing."""
+        """Add the transforms of a TFMessage; of a static transform the last one counts. Adding a
+        message again changes nothing."""
         for stamped in message.transforms:
             # ROS 1's first tf wrote frames with a leading slash.
             parent = stamped.header.frame_id.lstrip("/")
@@ -83,7 +83,7 @@ class TransformTree:
         return {frame for child, edge in self._edges.items() for frame in (child, edge.parent)}
 
     def root(self, frame: str) -> str:
-        """The topmost frame above `frame`; itself where TF doesn't know it."""
+        """The topmost frame above `frame`; itself where it is not in TF."""
         return self._ancestors(frame)[-1]
 
     def moves(self, target: str, source: str) -> bool:
@@ -92,7 +92,7 @@ class TransformTree:
         return any(not self._edges[frame].static for frame in down + up)
 
     def connects(self, target: str, source: str) -> bool:
-        """Whether transforms lead from one frame to the other, whenever they hold."""
+        """Whether transforms lead from one frame to the other at any time."""
         try:
             self._path(target, source)
         except NoTransform:
@@ -105,16 +105,16 @@ class TransformTree:
         Raises:
             NoTransform: the frames aren't connected, or a sample is missing around that time.
         """
-        (transform,), (reason,) = self.lookups(target, source, [stamp_ns])
+        transforms, (reason,) = self.lookups(target, source, [stamp_ns])
         if reason is not None:
             raise NoTransform(reason)
-        return transform
+        return transforms.reshape(4, 4)
 
     def lookups(
         self, target: str, source: str, stamps_ns: Sequence[int]
     ) -> tuple[np.ndarray, list[str | None]]:
         """T_target_source [n, 4, 4] at n times, by linear interpolation and slerp of each sampled
-        transform, and for each why it is not one: a sample is missing around that time.
+        transform, and for each None or why it is not valid: no sample near that time.
 
         Raises:
             NoTransform: the frames aren't connected.
@@ -133,8 +133,8 @@ class TransformTree:
         product = np.broadcast_to(np.eye(4), (len(stamps), 4, 4))
         for frame in chain:
             edge = self._edges[frame]
-            poses, known = edge.at(stamps, self._tolerance_ns, self._max_gap_ns)
-            for k in np.flatnonzero(~known):
+            poses, valid = edge.at(stamps, self._tolerance_ns, self._max_gap_ns)
+            for k in np.flatnonzero(~valid):
                 reasons[k] = reasons[k] or f"no transform {edge.parent} -> {frame} at that time"
             product = poses @ product
         return product
@@ -195,15 +195,15 @@ class _Edge:
         between = (stamps_ns < stamps[after]) & (after > 0)
         before = np.where(between, after - 1, after)
         gap = stamps[after] - stamps[before]
-        known = np.where(
+        valid = np.where(
             between, gap <= max_gap_ns, np.abs(stamps[after] - stamps_ns) <= tolerance_ns
         )
         fraction = np.where(between, stamps_ns - stamps[before], 0) / np.maximum(gap, 1)
         fraction = fraction[:, None]
         start, end = (Rotation.from_quat(poses[k, 3:]) for k in (before, after))
         turn = Rotation.from_rotvec(fraction * (start.inv() * end).as_rotvec())
-        found = np.zeros((len(stamps_ns), 4, 4))
-        found[:, :3, :3] = (start * turn).as_matrix()
-        found[:, :3, 3] = (1 - fraction) * poses[before, :3] + fraction * poses[after, :3]
-        found[:, 3, 3] = 1
-        return found, known
+        transforms = np.zeros((len(stamps_ns), 4, 4))
+        transforms[:, :3, :3] = (start * turn).as_matrix()
+        transforms[:, :3, 3] = (1 - fraction) * poses[before, :3] + fraction * poses[after, :3]
+        transforms[:, 3, 3] = 1
+        return transforms, valid

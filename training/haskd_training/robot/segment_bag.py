@@ -28,6 +28,7 @@ from haskd_ros.node.output_clouds import (
 from haskd_ros.node.parameter_table import PARAMETERS, check, defaults
 from haskd_ros.segmenter import Segmenter
 from haskd_training.core.background import BackgroundCalls
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
     Bag,
@@ -81,7 +82,7 @@ def segment_bag(
     topic: str | None = None,
     device: str = "auto",
     changed: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> SegmentedBag:
     """Copy a recording, every message and topic of it, and add its labelled clouds, recorded at the
     time of the clouds they belong to.

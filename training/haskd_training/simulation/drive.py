@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from haskd_ros.errors import InputError
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.recordings.readers.bag import new_bag
 from haskd_training.simulation.bag_writer import START_NS, BagWriter
 from haskd_training.simulation.camera import Camera, make_cameras, render, sun_direction
@@ -67,11 +67,11 @@ def _times(first: float, rate: float, last: float) -> list[int]:
 def simulate(
     out: Path,
     config: SimulationConfig,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> None:
     """Drive through a town and record it: the bag `out` is there in the end, or nothing is.
 
-    progress: called with (sweeps and images written, all there will be) after each.
+    progress: called after each sweep and image that is written.
 
     Raises:
         InputError: `out` exists, its folder does not, or it can't be written; or the drive is too
@@ -123,5 +123,4 @@ def simulate(
                 else:
                     record_image(what - 2, cameras[what - 2], time_ns, index)
                 done += 1
-                if progress:
-                    progress(done, total)
+                progress(done, total)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
@@ -26,7 +26,7 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 TF_MESSAGES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 
-_BAG_VERSION = 9
+_BAG_VERSION: Literal[9] = 9
 
 STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
 
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Unusable(Exception):
-    """A message that can't be used; `str()` is a reason without numbers, made for counting."""
+    """A message that can't be used; `str()` is a reason to be counted, so it holds no numbers."""
 
 
 class Bag:
@@ -47,8 +47,8 @@ class Bag:
         self.path = path
         self._reader = reader
         # The definitions of the few messages read here are the same in every ROS 2 release (and
-        # in every ROS 1 release); a Humble sqlite3 bag carries none, and a foreign message type
-        # beside them may carry one that can't be parsed. So those of the bag are never needed.
+        # in every ROS 1 release). A Humble sqlite3 bag carries none, and another type's definition
+        # may be one that can't be parsed. So those of the bag are never needed.
         if isinstance(reader, Reader1):
             self._deserialize = ros1_types().deserialize_ros1
         else:
@@ -109,15 +109,15 @@ class Bag:
             return
         stream = self._reader.messages(connections)
         while True:
-            with _damage_named(self.path):
+            with _damage_as_input_error(self.path):
                 try:
-                    found = next(stream)
+                    message = next(stream)
                 except StopIteration:
                     return
-            yield found
+            yield message
 
     def _decode(self, connection: Connection, raw: bytes) -> Any:
-        with _damage_named(self.path):
+        with _damage_as_input_error(self.path):
             return self._deserialize(raw, connection.msgtype)
 
 
@@ -138,7 +138,7 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
     """
     path = Path(path)
     _check_is_bag(path)
-    with _damage_named(path):
+    with _damage_as_input_error(path):
         reader = Reader1(path) if path.suffix == ".bag" else Reader2(path)
         reader.open()
     try:
@@ -149,7 +149,7 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
 
 @contextmanager
 def new_bag(out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` that takes its place on success and is removed on failure.
+    """A temporary sibling of `out` that is renamed to it on success and removed on failure.
 
     Yields:
         The folder to make; it has the name of `out`, because the names of files in a bag have it.
@@ -178,7 +178,7 @@ def bag_writer(folder: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Wri
     """
     writer = Writer(folder, version=_BAG_VERSION, storage_plugin=storage)
     if storage == StoragePlugin.MCAP:
-        # MCAP compresses in its own chunks, which every reader undoes without being told.
+        # MCAP compresses in its own chunks, which every reader decompresses by default.
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     return writer
 
@@ -194,28 +194,28 @@ def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> st
     Raises:
         InputError: none, several and none configured, or the configured one isn't there.
     """
-    found = bag.topics_of(kind)
+    candidates = bag.topics_of(kind)
     short = kind.rsplit("/", 1)[-1]
-    listed = ", ".join(found) or "(none)"
+    listed = ", ".join(candidates) or "(none)"
     if configured is not None:
-        if configured not in found:
+        if configured not in candidates:
             raise InputError(
                 f"{bag.path}: topic {configured} not in bag; {short} topics there: {listed}"
             )
         return configured
-    if not found:
+    if not candidates:
         everything = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(bag.topics.items()))
         raise InputError(f"{bag.path}: no {short} in bag; topics there: {everything or '(none)'}")
-    if len(found) > 1:
+    if len(candidates) > 1:
         raise InputError(
             f"{bag.path}: several {short} topics: {listed}; name one of them as {option}"
         )
-    return found[0]
+    return candidates[0]
 
 
 def stamp_ns(message: Any) -> int:
     """The header's stamp in ns since the epoch."""
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
 
 
 def bag_files(path: Path) -> list[Path]:
@@ -247,11 +247,11 @@ def _check_is_bag(path: Path) -> None:
 
 
 @contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Whatever the reader raises becomes one InputError.
+def _damage_as_input_error(path: Path) -> Iterator[None]:
+    """Turn whatever the reader raises into one InputError.
 
     The readers check little before they parse: on a file that is cut off they raise any of a
-    dozen types, from sqlite's to `struct.error` and `AssertionError`. No code of ours runs in here.
+    dozen types, from sqlite's to `struct.error` and `AssertionError`. Only their code runs here.
     """
     try:
         yield
