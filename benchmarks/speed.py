@@ -42,10 +42,10 @@ from haskd_ros import model_file
 from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import SparseUNet, build, fold_batch_norm, of_size
-from haskd_ros.models.sparse_unet import Voxels, voxelise
+from haskd_ros.models.sparse_unet import VoxelizedBatch, voxelise
 from haskd_ros.native import dispatch, load_kernels
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter, classify
-from haskd_ros.sparse import Linear, TorchGeometry, group_by_key, locate, pool, spconv_backend
+from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter, classify_logits
+from haskd_ros.sparse import Linear, TorchGeometry, group_by_key, pool, spconv_backend, voxel_keys
 from haskd_ros.sparse.kernel_map import KernelMap
 from haskd_training.core.machine import machine
 from haskd_training.data.cache import Cache
@@ -72,16 +72,18 @@ class ProductsAlone(TorchGeometry):
         for level in range(levels):
             self._map(level)
 
-    def _multiply(self, x: object, layer: nn.Module, pairs: KernelMap, *_: object) -> torch.Tensor:
+    def _multiply(
+        self, x: object, layer: nn.Module, kernel_map: KernelMap, *_: object
+    ) -> torch.Tensor:
         outputs, inputs = layer.weight.shape[0], layer.weight.shape[-1]
         kernel = layer.weight.reshape(outputs, -1, inputs).permute(1, 2, 0)
-        sizes = [*pairs.sizes, pairs.outputs if pairs.identity_centre else 0]
+        sizes = [*kernel_map.sizes, kernel_map.output_rows if kernel_map.identity_centre else 0]
         rows = self.ready(max(sizes), inputs, kernel)
         results = self.ready(max(sizes), outputs, kernel)
         for size, weight in zip(sizes, [*kernel, kernel[len(kernel) // 2]]):
             if size:
                 torch.mm(rows[:size], weight, out=results[:size])
-        return self.ready(pairs.outputs, outputs, kernel)
+        return self.ready(kernel_map.output_rows, outputs, kernel)
 
     def ready(self, rows: int, columns: int, like: torch.Tensor) -> torch.Tensor:
         if (rows, columns) not in self._memory:
@@ -219,10 +221,10 @@ def stages(voxel_size: float, points: torch.Tensor) -> dict[str, Run]:
     segmenter = Segmenter(network, metadata, "cpu")
     raw = points.numpy().copy()
     raw[:, 3] *= metadata.intensity.scale
-    keys, offset = locate(points, None, voxel_size)
+    keys, offset = voxel_keys(points, None, voxel_size)
     unique, grouping = group_by_key(keys)
     geometry = TorchGeometry(unique)
-    voxels = Voxels(geometry, grouping, offset)
+    voxels = VoxelizedBatch(geometry, grouping, offset)
 
     def maps(geometry: TorchGeometry) -> None:
         for level in range(len(network.channels)):
@@ -234,18 +236,18 @@ def stages(voxel_size: float, points: torch.Tensor) -> dict[str, Run]:
     pooled = pool(encoded, grouping)
     logits = torch.rand(len(points), 11)
     steps = {
-        "choose points": lambda: segmenter._choose(raw, 0.0, 120.0),
-        "voxels": lambda: group_by_key(locate(points, None, voxel_size)[0]),
+        "choose points": lambda: segmenter._valid_points(raw, 0.0, 120.0),
+        "voxels": lambda: group_by_key(voxel_keys(points, None, voxel_size)[0]),
         "kernel maps": lambda: maps(TorchGeometry(unique)),
         "point-wise encoder": lambda: network._encode(points, offset),
         "mean a voxel": lambda: pool(encoded, grouping),
         "U-Net": lambda: network.unet(pooled, voxels),
-        "softmax, class, entropy": lambda: classify(logits, 1.0),
+        "softmax, class, entropy": lambda: classify_logits(logits, 1.0),
     }
 
     def as_in_the_network(step: Run) -> Run:
         def run() -> None:
-            with dispatch.own_threads(), segmenter._reduced():
+            with dispatch.own_threads(), segmenter._in_precision():
                 step()
 
         return run

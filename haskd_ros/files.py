@@ -12,16 +12,16 @@ TEMPORARY = ".partial"
 """Ending of a folder in which a file is being written."""
 
 
-def write_atomically(path: Path, octets: bytes) -> None:
-    """Write a file so that under its name there is all of it or nothing, whenever we are killed."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file: whenever the process is killed, all of it is there, or what was before."""
     with written_atomically(path) as temporary:
-        temporary.write_bytes(octets)
+        temporary.write_bytes(content)
 
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """The same for what writes files itself: yields the name to write to, in a folder of its own,
-    where temporary files of the writer's may lie too."""
+    """The same for writers that open the file themselves: yields the path to write to, in a folder
+    of its own, where the writer's temporary files may lie too."""
     folder = path.with_name(path.name + TEMPORARY)
     try:
         folder.mkdir(exist_ok=True)
@@ -34,7 +34,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import nn
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.models import build
+from haskd_ros.models import SegmentationNetwork, build
 from haskd_ros.native import load_kernels
 from haskd_ros.taxonomy import Taxonomy
 
@@ -53,7 +52,7 @@ class ModelMetadata:
     Attributes:
         architecture: key of `models.ARCHITECTURES`.
         arguments: of the architecture, without `classes`; voxel_size in m among them.
-        taxonomy: class names and colours; a class's place is its row of the scores.
+        taxonomy: class names and colours; a class's index is its column of the scores.
         intensity: input normalisation.
         max_range: m; points further from the sensor were not trained on and get no label.
         temperature: divides the logits before the softmax.
@@ -98,8 +97,8 @@ class ModelMetadata:
         """
         try:
             document = json.loads(text)
-            if (found := document.pop("format")) != FORMAT:
-                raise InputError(f"model format {found}, this version reads format {FORMAT}")
+            if (version := document.pop("format")) != FORMAT:
+                raise InputError(f"model format {version}, this version reads format {FORMAT}")
             document["taxonomy"] = Taxonomy.from_json(document["taxonomy"])
             document["intensity"] = Intensity(**document["intensity"])
             return cls(**document)
@@ -107,11 +106,11 @@ class ModelMetadata:
             raise InputError(f"model header not understood: {error!r}") from error
 
 
-def save(path: Path | str, network: nn.Module, metadata: ModelMetadata) -> None:
+def save(path: Path | str, network: SegmentationNetwork, metadata: ModelMetadata) -> None:
     """Write a model; what stood at `path` stays whole until the new file is complete.
 
     Raises:
-        InputError: the place can't be written.
+        InputError: the file can't be written.
     """
     path = Path(path)
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
@@ -122,7 +121,7 @@ def save(path: Path | str, network: nn.Module, metadata: ModelMetadata) -> None:
         raise InputError(f"model {path} can't be written: {error.strerror}") from error
 
 
-def load(path: Path | str) -> tuple[nn.Module, ModelMetadata]:
+def load(path: Path | str) -> tuple[SegmentationNetwork, ModelMetadata]:
     """Read a model onto the CPU, in eval mode, and load the compiled kernels that it uses there.
 
     Raises:
@@ -155,18 +154,18 @@ def load(path: Path | str) -> tuple[nn.Module, ModelMetadata]:
 
 
 def _check(
-    path: Path, found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
+    path: Path, weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
 ) -> None:
-    if different := sorted(found.keys() ^ wanted.keys()):
+    if different := sorted(weights.keys() ^ expected.keys()):
         raise ModelFileError(
             f"model {path}: weights don't fit the architecture: {len(different)} names differ, "
             f"the first is {different[0]}"
         )
-    for name, value in found.items():
-        if value.shape != wanted[name].shape:
+    for name, value in weights.items():
+        if value.shape != expected[name].shape:
             raise ModelFileError(
                 f"model {path}: weight {name} has shape {list(value.shape)}, "
-                f"the architecture wants {list(wanted[name].shape)}"
+                f"the architecture wants {list(expected[name].shape)}"
             )
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelFileError(f"model {path}: weight {name} is not finite")

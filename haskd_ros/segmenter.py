@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
-from haskd_ros.models import SparseUNet, fold_batch_norm
+from haskd_ros.models import SegmentationNetwork, SparseUNet, fold_batch_norm
 from haskd_ros.native import dispatch, kernels, load_kernels, voxel_kernels
 from haskd_ros.sparse import spconv_backend
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
@@ -38,9 +39,9 @@ class Segmentation:
         timings: ms of each stage.
     """
 
-    class_id: np.ndarray
-    probability: np.ndarray
-    entropy: np.ndarray
+    class_id: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+    entropy: NDArray[np.float32]
     timings: dict[str, float] = field(compare=False, default_factory=dict)
 
 
@@ -65,7 +66,7 @@ class Segmenter:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: SegmentationNetwork,
         metadata: ModelMetadata,
         device: str = "auto",
         precision: str = "auto",
@@ -115,19 +116,19 @@ class Segmenter:
         """
         started = time.perf_counter()
         farthest = min(max_range, self.metadata.max_range)
-        chosen, usable = self._choose(np.asarray(points, np.float32), min_range, farthest)
-        everything = len(chosen) == len(usable)
+        valid, mask = self._valid_points(np.asarray(points, np.float32), min_range, farthest)
+        all_valid = len(valid) == len(mask)
         prepared = time.perf_counter()
-        class_id, probability, entropy = self._infer(torch.from_numpy(chosen))
+        class_id, probability, entropy = self._infer(torch.from_numpy(valid))
         inferred = time.perf_counter()
-        if not everything:
-            class_id = _scatter(class_id, usable, UNLABELLED)
-            probability = _scatter(probability, usable, 0.0)
-            entropy = _scatter(entropy, usable, math.log(len(self.taxonomy)))
-        lost = np.isnan(probability)
-        if lost.any():
-            class_id[lost], probability[lost] = UNLABELLED, 0.0
-            entropy[lost] = math.log(len(self.taxonomy))
+        if not all_valid:
+            class_id = _scatter(class_id, mask, UNLABELLED)
+            probability = _scatter(probability, mask, 0.0)
+            entropy = _scatter(entropy, mask, math.log(len(self.taxonomy)))
+        invalid = np.isnan(probability)
+        if invalid.any():
+            class_id[invalid], probability[invalid] = UNLABELLED, 0.0
+            entropy[invalid] = math.log(len(self.taxonomy))
         finished = time.perf_counter()
         return Segmentation(
             class_id,
@@ -140,7 +141,7 @@ class Segmenter:
             },
         )
 
-    def _choose(
+    def _valid_points(
         self, points: np.ndarray, min_range: float, max_range: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Points that can be labelled [M, 4], intensity 0..1, and which of [N, 3 or 4] they are
@@ -164,18 +165,18 @@ class Segmenter:
             )
             squared = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
         # A NaN or an infinity shows in the square.
-        usable = (squared > 0) & np.isfinite(squared) & np.isfinite(scaled[:, 3])
-        usable &= (squared >= min_range**2) & (squared <= max_range**2)
-        return scaled[usable], usable
+        mask = (squared > 0) & np.isfinite(squared) & np.isfinite(scaled[:, 3])
+        mask &= (squared >= min_range**2) & (squared <= max_range**2)
+        return scaled[mask], mask
 
     @torch.inference_mode()
     def _infer(self, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        with self._reduced():
+        with self._in_precision():
             logits = self._network(points.to(self.device)).float()
-        class_id, probability, entropy = classify(logits, self.metadata.temperature)
+        class_id, probability, entropy = classify_logits(logits, self.metadata.temperature)
         return class_id.cpu().numpy(), probability.cpu().numpy(), entropy.cpu().numpy()
 
-    def _reduced(self) -> AbstractContextManager[None]:
+    def _in_precision(self) -> AbstractContextManager[None]:
         """Within it the network computes in its precision."""
         if self.precision == "fp32":
             return nullcontext()
@@ -184,8 +185,8 @@ class Segmenter:
         return torch.autocast(self.device.type, PRECISIONS[self.precision])
 
 
-def classify(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What softmax(logits / temperature) says.
+def classify_logits(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Class, probability and entropy of softmax(logits / temperature).
 
     Args:
         logits: [N, C].

@@ -22,13 +22,13 @@ class ClassInfo:
     """One class: its name, its colour (RGB, 0..255) and whether such things move by themselves."""
 
     name: str
-    color: tuple[int, int, int]
+    color: tuple[int, ...]
     movable: bool = False
 
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """The classes of a model or a data set; a class's id is its place in `classes`."""
+    """The classes of a model or a data set; a class's id is its index in `classes`."""
 
     classes: tuple[ClassInfo, ...]
 
@@ -144,11 +144,11 @@ class LabelMap:
         unknown = outside | (mapped == 0xFFFF)
         if unknown.any():
             values, counts = np.unique(raw[unknown], return_counts=True)
-            found = ", ".join(
+            listed = ", ".join(
                 f"{value} ({count} points)" for value, count in zip(values[:10], counts[:10])
             )
             raise InputError(
-                f"raw label ids that the label map does not name: {found}; "
+                f"raw label ids that the label map does not name: {listed}; "
                 "give them a class or list them under 'ignore'"
             )
         return mapped.astype(np.uint8)

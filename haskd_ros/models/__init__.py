@@ -1,6 +1,6 @@
 """Segmentation networks by name: points [N, 4] in, class scores [N, C] out.
 
-What training asks of every one of them beside that stands in `blocks.SegmentationNetwork`.
+What training needs of each of them beside that is in `network.SegmentationNetwork`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
-
 from haskd_ros.errors import InputError
 from haskd_ros.models.blocks import fold_batch_norm
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.models.range_view import RangeViewUNet
 from haskd_ros.models.sparse_unet import SparseUNet
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
     "sparse_unet": SparseUNet,
     "range_view": RangeViewUNet,
 }
@@ -46,7 +45,7 @@ def of_size(
     return architecture, arguments
 
 
-def build(architecture: str, **arguments: Any) -> nn.Module:
+def build(architecture: str, **arguments: Any) -> SegmentationNetwork:
     """A network with fresh weights.
 
     Args:
@@ -70,6 +69,7 @@ __all__ = [
     "ARCHITECTURES",
     "SIZES",
     "RangeViewUNet",
+    "SegmentationNetwork",
     "SparseUNet",
     "build",
     "fold_batch_norm",

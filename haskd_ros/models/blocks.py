@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from haskd_ros.sparse import Features, Finish, Finishing, Geometry, SubmanifoldConv, norm_rows
+from haskd_ros.models.network import SegmentationNetwork
+from haskd_ros.models.panorama import PixelConv
+from haskd_ros.sparse import (
+    Epilogue,
+    Features,
+    Geometry,
+    Linear,
+    SparseConvolution,
+    SubmanifoldConv,
+    norm_rows,
+)
 
-ToRows = Callable[[int, Tensor], Tensor]
-"""(level, values [N, D] of the points) -> [R, D], their sums over the level's R rows."""
-
-Fuse = Callable[[int, Tensor, ToRows], Tensor]
-"""(level, x [R, C], to_rows) -> [R, C]: takes part in a network at each of its levels. A row is a
-voxel of that level, or a pixel of a 2D network."""
-
-
-class SegmentationNetwork(nn.Module):
-    """Points in, class scores out: what inference, training and a teacher ask of every network.
-
-    A network has `classifier`, a linear layer, `channels` of its encoder's levels, finest first,
-    and `features`, what the classifier reads.
-    """
-
-    classifier: nn.Linear
-    channels: tuple[int, ...]
-
-    @property
-    def feature_width(self) -> int:
-        """Channels of `features`."""
-        return self.classifier.in_features
-
-    @property
-    def fusion_widths(self) -> tuple[int, ...]:
-        """Channels of the places where `fuse` is called, finest first."""
-        return self.channels
-
-    def fold(self) -> None:
-        """Have other layers do the work of a batch norm that is no `Normed`'s, where there is one;
-        every `Normed` is folded already."""
-
-    def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Class scores of every point.
-
-        Args:
-            points: [N, 4] float32, finite: x y z in m in the sensor frame, intensity 0..1.
-            batch: [N] int64 ascending cloud numbers from 0, or None for one cloud.
-
-        Returns:
-            [N, C] logits, point order kept.
-        """
-        return self.classifier(self.features(points, batch))
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -71,21 +39,33 @@ class Normed(nn.Module):
     """A convolution or linear layer without bias, batch norm, and ReLU.
 
     Once folded, the layer's own weight and bias do the norm's work: same result, fewer operations.
+
+    Args:
+        layer: its weight has an output channel a row.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: SparseConvolution | nn.Linear | PixelConv) -> None:
         super().__init__()
         self.layer = layer
-        self.norm: nn.Module = BatchNorm(layer.weight.shape[0])
+        self.norm: BatchNorm | nn.Identity = BatchNorm(layer.weight.shape[0])
 
-    def forward(self, x: Features, *where: object, added: Tensor | None = None) -> Tensor:
-        """The layer at `where`, its norm, the sum with `added` if there is one, ReLU."""
+    def forward(self, x: Features, *domain: object, residual: Tensor | None = None) -> Tensor:
+        """relu(norm(layer(x)) + residual).
+
+        Args:
+            domain: what the layer takes beside x: geometry and level, or panorama.
+            residual: [R, O] like the result; left out if None.
+        """
+        y: Tensor
         if not isinstance(self.norm, nn.Identity):
-            return norm_rows(self.layer(x, *where), self.norm, added, relu=True)
-        finish = Finish(added=added, relu=True)
-        if isinstance(self.layer, Finishing):
-            return self.layer(x, *where, finish=finish)
-        return finish(self.layer(x, *where))
+            y = self.layer(x, *domain)
+            return norm_rows(y, self.norm, residual, relu=True)
+        epilogue = Epilogue(addend=residual, relu=True)
+        if isinstance(self.layer, (SparseConvolution, Linear)):
+            y = self.layer(x, *domain, epilogue=epilogue)
+            return y
+        y = self.layer(x, *domain)
+        return epilogue(y)
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -93,21 +73,44 @@ class Normed(nn.Module):
         norm = self.norm
         if isinstance(norm, nn.Identity):
             return
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        mean, variance = running_moments(norm)
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
         shape = (-1,) + (1,) * (self.layer.weight.dim() - 1)
         self.layer.weight.copy_(self.layer.weight * scale.view(shape))
-        self.layer.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
+        self.layer.bias = nn.Parameter(norm.bias - mean * scale)
         self.norm = nn.Identity()
 
 
+def running_moments(norm: BatchNorm) -> tuple[Tensor, Tensor]:
+    """Running mean and variance [C].
+
+    Raises:
+        ValueError: the norm keeps none.
+    """
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError(f"{norm} keeps no running mean and variance")
+    return norm.running_mean, norm.running_var
+
+
 @torch.no_grad()
-def fold_scale(scale: nn.Module, layer: nn.Linear) -> nn.Identity:
-    """Have a linear layer with bias do the work of the norm before it, which learned no weights:
-    w' = w / sqrt(var + eps), b' = b - w' mean. Returns what stands in the norm's place."""
+def fold_scale(scale: BatchNorm | nn.Identity, reader: nn.Module) -> nn.Identity:
+    """Fold a norm without weights into the folded `Normed` linear layer that reads it:
+    w' = w / sqrt(var + eps), b' = b - w' mean.
+
+    Returns:
+        what replaces the norm.
+
+    Raises:
+        TypeError: another module reads it.
+    """
     if isinstance(scale, nn.Identity):
         return scale
-    layer.weight.copy_(layer.weight * torch.rsqrt(scale.running_var + scale.eps))
-    layer.bias.copy_(layer.bias - layer.weight @ scale.running_mean)
+    if not isinstance(reader, Normed) or not isinstance(reader.layer, nn.Linear):
+        raise TypeError(f"a norm can't be folded into {reader}")
+    layer = reader.layer
+    mean, variance = running_moments(scale)
+    layer.weight.copy_(layer.weight * torch.rsqrt(variance + scale.eps))
+    layer.bias.copy_(layer.bias - layer.weight @ mean)
     return nn.Identity()
 
 
@@ -120,13 +123,15 @@ class ResidualBlock(nn.Module):
         self.second = Normed(SubmanifoldConv(channels, channels, bias=False))
 
     def forward(self, x: Tensor, geometry: Geometry, level: int) -> Tensor:
-        return self.second(self.first(x, geometry, level), geometry, level, added=x)
+        y: Tensor = self.first(x, geometry, level)
+        y = self.second(y, geometry, level, residual=x)
+        return y
 
 
-def fold_batch_norm(network: nn.Module) -> nn.Module:
+def fold_batch_norm(network: Network) -> Network:
     """Fold every batch norm of a network into the layer beside it, in place; returns the network,
     in eval mode."""
-    # What stands within a module before the module itself.
+    # Modules before the module that holds them.
     for module in reversed(list(network.modules())):
         if isinstance(module, (Normed, SegmentationNetwork)):
             module.fold()

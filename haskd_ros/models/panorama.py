@@ -1,4 +1,4 @@
-"""The sensor's view as an image: which pixel shows which point.
+"""The range image of a sweep: which pixel shows which point.
 
 Spherical projection as in Milioto et al., "RangeNet++", IROS 2019.
 """
@@ -9,9 +9,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from haskd_ros.models.blocks import ToRows
+from haskd_ros.models.network import ToRows
 from haskd_ros.sparse import Grouping
 
 
@@ -31,12 +32,12 @@ class Panorama:
         """The same panorama with pixels of 2^level times the size."""
         return Panorama(self.clouds, self.rows >> level, self.columns >> level)
 
-    def number(self, finest: Tensor, level: int) -> Tensor:
-        """[N] pixel numbers of this panorama -> of the coarser pixels that hold them."""
+    def coarser_index(self, index: Tensor, level: int) -> Tensor:
+        """[N] pixels of this panorama -> the coarser pixels that hold them."""
         coarse = self.coarser(level)
-        line, column = finest // self.columns, finest % self.columns
+        row, column = index // self.columns, index % self.columns
         # Rows are a multiple of the coarse pixel's, so that no coarse pixel spans two images.
-        return (line >> level) * coarse.columns + (column >> level)
+        return (row >> level) * coarse.columns + (column >> level)
 
     def sum_blocks(self, x: Tensor, level: int) -> Tensor:
         """Sum over each coarser pixel: [R, C] -> [R_level, C]."""
@@ -52,6 +53,27 @@ class Panorama:
 def pixels_of(image: Tensor) -> Tensor:
     """[clouds, C, rows, columns] -> [R, C], the inverse of `Panorama.image`."""
     return image.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+class PixelConv(nn.Module):
+    """k x k convolution over panoramas: circular in azimuth, zeros above and below. Weight and bias
+    as of nn.Conv2d."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = True
+    ) -> None:
+        super().__init__()
+        fresh = nn.Conv2d(inputs, outputs, kernel, stride, bias=bias)
+        self.weight, self.bias = fresh.weight, fresh.bias
+        self.stride, self.margin = stride, kernel // 2 if stride == 1 else 0
+
+    def forward(self, x: Tensor, panorama: Panorama) -> Tensor:
+        """[R, I] pixels -> [R', O] pixels, R' = R / stride^2."""
+        image = panorama.image(x)
+        if self.margin:
+            image = torch.cat([image[..., -self.margin :], image, image[..., : self.margin]], 3)
+        padding = (self.margin, 0)
+        return pixels_of(F.conv2d(image, self.weight, self.bias, self.stride, padding=padding))
 
 
 def project(
@@ -88,43 +110,43 @@ class Pixels:
 
     Attributes:
         panorama: the R pixels.
-        number: [N] int64, each point's pixel.
-        occupied: [G] int64, ascending numbers of the pixels that hold a point.
-        grouping: the way from N points to G occupied pixels.
+        index: [N] int64, each point's pixel.
+        occupied: [G] int64, the pixels that hold a point, ascending.
+        grouping: of N points by G occupied pixels.
         offset: [N, 2] as of `project`.
     """
 
     panorama: Panorama
-    number: Tensor
+    index: Tensor
     occupied: Tensor
     grouping: Grouping
     offset: Tensor
 
-    def place(self, rows: Tensor) -> Tensor:
-        """Rows of the occupied pixels among all: [G, C] -> [R, C], 0 elsewhere."""
+    def scatter(self, rows: Tensor) -> Tensor:
+        """Rows of the occupied pixels to all pixels: [G, C] -> [R, C], 0 elsewhere."""
         empty = rows.new_zeros(len(self.panorama), rows.shape[1])
         return empty.index_copy(0, self.occupied, rows)
 
     def sum_to_level(self, level: int, values: Tensor) -> Tensor:
         """Sum of the points' values over each pixel of a level: [N, D] -> [R_level, D]."""
-        return self.panorama.sum_blocks(self.place(self.grouping.to_groups(values)), level)
+        return self.panorama.sum_blocks(self.scatter(self.grouping.sum(values)), level)
 
 
-def relief(
-    points: Tensor, number: Tensor, panorama: Panorama, levels: int, sum_to_level: ToRows
+def relative_depth(
+    points: Tensor, index: Tensor, panorama: Panorama, levels: int, sum_to_level: ToRows
 ) -> Tensor:
-    """How much further away than its surroundings a point is: log(1 + distance in m) less its mean
-    over the pixel of each level that the point is in, [N, levels].
+    """Log depth relative to the surroundings: log(1 + distance in m) less its mean over the pixel
+    of each level that the point is in, [N, levels].
 
     Args:
         points: [N, 4].
-        number: [N] pixels of the points.
+        index: [N] pixels of the points.
         sum_to_level: sums over the pixels of a level.
     """
-    depth = points[:, :3].norm(dim=1, keepdim=True).log1p()
+    depth: Tensor = points[:, :3].norm(dim=1, keepdim=True).log1p()
     counted = torch.cat([depth, torch.ones_like(depth)], 1)
     means = []
     for level in range(levels):
-        around = sum_to_level(level, counted)[panorama.number(number, level)]
+        around = sum_to_level(level, counted)[panorama.coarser_index(index, level)]
         means.append(around[:, :1] / around[:, 1:])
     return depth - torch.cat(means, 1)

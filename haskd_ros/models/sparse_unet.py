@@ -14,17 +14,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from haskd_ros.models.blocks import (
-    BatchNorm,
-    Fuse,
-    Normed,
-    ResidualBlock,
-    SegmentationNetwork,
-    fold_scale,
-)
+from haskd_ros.models.blocks import BatchNorm, Normed, ResidualBlock, fold_scale
+from haskd_ros.models.network import Fuse, SegmentationNetwork
 from haskd_ros.native import dispatch
 from haskd_ros.sparse import (
-    Finish,
+    Epilogue,
+    Features,
     Geometry,
     Grouping,
     InverseConv,
@@ -32,21 +27,21 @@ from haskd_ros.sparse import (
     StridedConv,
     SubmanifoldConv,
     group_by_key,
-    locate,
     make_geometry,
     pool,
+    voxel_keys,
 )
 
 POINT_FEATURES = 5
 
 
 @dataclass(frozen=True)
-class Voxels:
+class VoxelizedBatch:
     """A batch of clouds as the U-Net sees it.
 
     Attributes:
-        geometry: where the V voxels are, with the kernel maps.
-        grouping: the way from N points to V voxels.
+        geometry: of the V voxels, with the kernel maps.
+        grouping: of N points by V voxels.
         offset: [N, 3] from the voxel's centre to the point, in voxels, -0.5..0.5.
     """
 
@@ -67,6 +62,8 @@ class _SumOfChildren(nn.Module):
     """A strided convolution whose every tap is the identity: it adds up a voxel's children on any
     backend, whatever its order of rows."""
 
+    weight: Tensor
+
     def __init__(self, like: Tensor) -> None:
         super().__init__()
         width = like.shape[1]
@@ -76,7 +73,7 @@ class _SumOfChildren(nn.Module):
 
 def voxelise(
     points: Tensor, batch: Tensor | None, voxel_size: float, backend: str = "auto"
-) -> Voxels:
+) -> VoxelizedBatch:
     """Sort points into cubic voxels.
 
     Args:
@@ -85,9 +82,9 @@ def voxelise(
         voxel_size: edge in m.
         backend: of the sparse engine.
     """
-    keys, offset = locate(points, batch, voxel_size)
+    keys, offset = voxel_keys(points, batch, voxel_size)
     keys, grouping = group_by_key(keys)
-    return Voxels(make_geometry(keys, backend), grouping, offset)
+    return VoxelizedBatch(make_geometry(keys, backend), grouping, offset)
 
 
 class SparseUNet(SegmentationNetwork):
@@ -105,7 +102,7 @@ class SparseUNet(SegmentationNetwork):
         self.backend = "auto"
         width = channels[0]
         # Brings metres, fractions and intensities to one scale before anything is learned.
-        self.scale = BatchNorm(POINT_FEATURES, affine=False)
+        self.scale: BatchNorm | nn.Identity = BatchNorm(POINT_FEATURES, affine=False)
         self.point_encoder = nn.Sequential(
             Normed(Linear(POINT_FEATURES, 2 * width, bias=False)),
             Normed(Linear(2 * width, width, bias=False)),
@@ -132,7 +129,7 @@ class SparseUNet(SegmentationNetwork):
             return super().forward(points, batch)
 
     def fold(self) -> None:
-        self.scale = fold_scale(self.scale, self.point_encoder[0].layer)
+        self.scale = fold_scale(self.scale, self.point_encoder[0])
 
     def features(
         self, points: Tensor, batch: Tensor | None = None, fuse: Fuse | None = None
@@ -140,7 +137,7 @@ class SparseUNet(SegmentationNetwork):
         """What the classifier reads: [N, feature_width] of points as in `forward`.
 
         Args:
-            fuse: changes each encoder level's voxel features, for a network that sees more.
+            fuse: changes each encoder level's voxel features, for a network with image features.
         """
         if len(points) == 0:
             return points.new_zeros(0, self.feature_width)
@@ -149,18 +146,20 @@ class SparseUNet(SegmentationNetwork):
         x = self.unet(pool(point_features, voxels.grouping), voxels, fuse)
         # The sum of two linear maps is the linear map of both together; the voxels' half is
         # computed once a voxel instead of once a point.
-        of_voxels = Finish(added=self.voxel_head(x), grouping=voxels.grouping, relu=True)
-        return self.point_head(point_features, of_voxels)
+        epilogue = Epilogue(addend=self.voxel_head(x), grouping=voxels.grouping, relu=True)
+        features: Tensor = self.point_head(point_features, epilogue)
+        return features
 
     def _encode(self, points: Tensor, offset: Tensor) -> Tensor:
-        """What a point-wise network makes of a point [N, channels[0]]. It is told the offset in the
-        voxel (3), the height in m and the intensity 0..1."""
-        described = offset, points[:, 2:]
-        if isinstance(self.scale, nn.Identity):
-            return self.point_encoder(described)
-        return self.point_encoder(self.scale(torch.cat(described, 1)))
+        """Point features [N, channels[0]] from the offset in the voxel (3), the height in m and the
+        intensity 0..1."""
+        inputs = offset, points[:, 2:]
+        folded = isinstance(self.scale, nn.Identity)
+        scaled: Features = inputs if folded else self.scale(torch.cat(inputs, 1))
+        encoded: Tensor = self.point_encoder(scaled)
+        return encoded
 
-    def unet(self, x: Tensor, voxels: Voxels, fuse: Fuse | None = None) -> Tensor:
+    def unet(self, x: Tensor, voxels: VoxelizedBatch, fuse: Fuse | None = None) -> Tensor:
         """[V, channels[0]] -> [V, channels[0]] over the voxels of level 0."""
         geometry = voxels.geometry
         x = self.encoder[0](self.stem(x, geometry, 0), geometry, 0)

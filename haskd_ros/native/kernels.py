@@ -9,21 +9,26 @@ computes; results agree to rounding and are the same for any number of threads.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import MutableMapping
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from haskd_ros.native import dispatch
 from haskd_ros.native.arguments import (
     ConvolveArguments,
     NormBackwardArguments,
     WeightGradientArguments,
 )
-from haskd_ros.native.dispatch import in_bf16, thread_count
+from haskd_ros.native.dispatch import thread_count
 from haskd_ros.native.library import library
 
-# Weights of networks that infer, packed: the library and the version they were packed for.
-_packed = WeakIdKeyDictionary()
+# Packed weights of networks that infer, with the state they were packed in: library, version of the
+# values, whether in bfloat16.
+_packed: MutableMapping[Tensor, tuple[tuple[ctypes.CDLL, int, bool], Tensor]] = (
+    WeakIdKeyDictionary()
+)
 
 
 def convolve(
@@ -59,7 +64,7 @@ def convolve(
         addend: [V, O], or [G, O] with `addend_rows`.
         addend_rows: [V] int64, the row of the addend that each output row gets.
         relu: whether the ReLU is to be taken.
-        keep_packed: keep the weight as the kernel wants it for the next call, of bfloat16 where
+        keep_packed: keep the packed weight for the next call, of bfloat16 where
             `bf16` asks for that; not backward.
         backward: x is a gradient [U, O] of an output, the result that of an input [V, I].
         mirrored: take the taps from the last to the first.
@@ -69,8 +74,8 @@ def convolve(
     bias, addend, addend_rows = (
         None if t is None else t.contiguous() for t in (bias, addend, addend_rows)
     )
-    reduced = keep_packed and in_bf16()
-    packed = _packed_weight(weight, reduced) if keep_packed else None
+    in_bf16 = keep_packed and dispatch.in_bf16()
+    packed = _packed_weight(weight, in_bf16) if keep_packed else None
     arguments = ConvolveArguments(
         x=x.data_ptr(),
         x_rows=len(x),
@@ -92,7 +97,7 @@ def convolve(
         relu=relu,
         backward=backward,
         mirrored=mirrored,
-        bf16=reduced,
+        bf16=in_bf16,
         threads=thread_count(),
     )
     if x_tail is not None:
@@ -102,22 +107,21 @@ def convolve(
     return y
 
 
-def _packed_weight(weight: Tensor, reduced: bool) -> Tensor | None:
-    """The weight as haskd_convolve takes it, made once for each of its states; None where torch
-    does not tell those apart."""
+def _packed_weight(weight: Tensor, in_bf16: bool) -> Tensor | None:
+    """The weight as haskd_convolve takes it, packed once for each version of its values; None for
+    an inference tensor, which counts no versions."""
     if weight.is_inference():
         return None
-    state = library(), weight._version, reduced
-    known, packed = _packed.get(weight, (None, None))
-    if known != state:
-        outputs, inputs = weight.shape[0], weight.shape[-1]
-        shape = outputs, weight[0].numel() // inputs, inputs
-        size = library().haskd_pack_weight(weight.data_ptr(), *shape, reduced, None, 1)
-        packed = torch.empty(size, dtype=torch.float32)
-        library().haskd_pack_weight(
-            weight.data_ptr(), *shape, reduced, packed.data_ptr(), thread_count()
-        )
-        _packed[weight] = state, packed
+    state = library(), weight._version, in_bf16
+    kept = _packed.get(weight)
+    if kept is not None and kept[0] == state:
+        return kept[1]
+    outputs, inputs = weight.shape[0], weight.shape[-1]
+    shape = outputs, weight[0].numel() // inputs, inputs
+    pack = library().haskd_pack_weight
+    packed = torch.empty(pack(weight.data_ptr(), *shape, in_bf16, None, 1), dtype=torch.float32)
+    pack(weight.data_ptr(), *shape, in_bf16, packed.data_ptr(), thread_count())
+    _packed[weight] = state, packed
     return packed
 
 

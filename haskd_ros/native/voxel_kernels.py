@@ -1,5 +1,5 @@
-"""Compiled kernels over points and voxel keys, as functions of arrays and tensors; see `kernels`, of
-which the same holds."""
+"""Compiled kernels over points and voxel keys, as functions of arrays and tensors; see `kernels`,
+of which the same holds."""
 
 from __future__ import annotations
 

@@ -1,29 +1,38 @@
 """Sparse 3D convolution: one small interface, a plain torch backend and spconv behind it."""
 
+from haskd_ros.sparse.backends import BACKENDS, make_geometry
 from haskd_ros.sparse.convolution import Features
-from haskd_ros.sparse.finish import Finish
-from haskd_ros.sparse.geometry import BACKENDS, Geometry, TorchGeometry, make_geometry
-from haskd_ros.sparse.layers import Finishing, InverseConv, Linear, StridedConv, SubmanifoldConv
+from haskd_ros.sparse.epilogue import Epilogue
+from haskd_ros.sparse.geometry import Geometry
+from haskd_ros.sparse.grouping import Grouping, group_by_key, pool, unpool
+from haskd_ros.sparse.keys import pack, voxel_keys
+from haskd_ros.sparse.layers import (
+    InverseConv,
+    Linear,
+    SparseConvolution,
+    StridedConv,
+    SubmanifoldConv,
+)
 from haskd_ros.sparse.norm import norm_rows
-from haskd_ros.sparse.voxels import Grouping, group_by_key, locate, pack, pool, spread
+from haskd_ros.sparse.torch_backend import TorchGeometry
 
 __all__ = [
     "BACKENDS",
+    "Epilogue",
     "Features",
-    "Finish",
-    "Finishing",
     "Geometry",
     "Grouping",
     "InverseConv",
     "Linear",
+    "SparseConvolution",
     "StridedConv",
     "SubmanifoldConv",
     "TorchGeometry",
     "group_by_key",
-    "locate",
     "make_geometry",
     "norm_rows",
     "pack",
     "pool",
-    "spread",
+    "unpool",
+    "voxel_keys",
 ]

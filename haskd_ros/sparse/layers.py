@@ -1,36 +1,29 @@
-"""Sparse convolutions as modules. Features are [V, C] tensors; where they lie is the geometry's."""
+"""Sparse convolutions as modules. Features are [V, C] tensors; their voxels are the geometry's."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from haskd_ros.sparse.convolution import Features, multiply
-from haskd_ros.sparse.finish import NOTHING, Finish
+from haskd_ros.sparse.epilogue import NO_EPILOGUE, Epilogue
 from haskd_ros.sparse.geometry import Geometry
 
 
-class Finishing:
-    """A layer whose forward takes a `Finish`, which it does in the same pass where it can."""
-
-    bias: Tensor | None
-
-    def _with_bias(self, finish: Finish) -> Finish:
-        return finish if self.bias is None else replace(finish, bias=self.bias)
-
-
-class _SparseConvolution(Finishing, nn.Module):
+class SparseConvolution(nn.Module):
     """Weight [O, k, k, k, I] (spconv's layout, taps in x y z order) and an optional bias [O]."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
 
     def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, kernel, kernel, kernel, inputs))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        # He et al. 2015 for ReLU. Of a kernel's taps only some find a voxel: outdoors 3 x 3 x 3
-        # about 9, 2 x 2 x 2 about 2.
+        # He et al. 2015 for ReLU. Only some of a kernel's taps meet a voxel: outdoors about 9 of
+        # 3 x 3 x 3 and 2 of 2 x 2 x 2.
         fan_in = inputs * (9 if kernel == 3 else 2)
         nn.init.normal_(self.weight, std=math.sqrt(2 / fan_in))
 
@@ -39,49 +32,48 @@ class _SparseConvolution(Finishing, nn.Module):
         return f"{inputs}, {outputs}, kernel={kernel}, bias={self.bias is not None}"
 
 
-class SubmanifoldConv(_SparseConvolution):
+class SubmanifoldConv(SparseConvolution):
     """3 x 3 x 3 convolution onto the very voxels it reads (Graham et al., CVPR 2018)."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 3, bias)
 
     def forward(
-        self, x: Features, geometry: Geometry, level: int, finish: Finish = NOTHING
+        self, x: Features, geometry: Geometry, level: int, epilogue: Epilogue = NO_EPILOGUE
     ) -> Tensor:
         """[V, I] at `level` -> [V, O] at `level`."""
-        return geometry.submanifold(x, self, level, self._with_bias(finish))
+        return geometry.submanifold(x, self, level, epilogue.with_bias(self.bias))
 
 
-class StridedConv(_SparseConvolution):
+class StridedConv(SparseConvolution):
     """2 x 2 x 2 convolution with stride 2: onto every coarser voxel that holds a finer one."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 2, bias)
 
     def forward(
-        self, x: Tensor, geometry: Geometry, level: int, finish: Finish = NOTHING
+        self, x: Tensor, geometry: Geometry, level: int, epilogue: Epilogue = NO_EPILOGUE
     ) -> Tensor:
         """[V, I] at `level` -> [W, O] at `level + 1`."""
-        return geometry.down(x, self, level, self._with_bias(finish))
+        return geometry.down(x, self, level, epilogue.with_bias(self.bias))
 
 
-class InverseConv(_SparseConvolution):
-    """The way back of `StridedConv`: onto the finer voxels it came from."""
+class InverseConv(SparseConvolution):
+    """The inverse of `StridedConv`: onto the finer voxels that it read."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 2, bias)
 
     def forward(
-        self, x: Tensor, geometry: Geometry, level: int, finish: Finish = NOTHING
+        self, x: Tensor, geometry: Geometry, level: int, epilogue: Epilogue = NO_EPILOGUE
     ) -> Tensor:
         """[W, I] at `level + 1` -> [V, O] at `level`."""
-        return geometry.up(x, self, level, self._with_bias(finish))
+        return geometry.up(x, self, level, epilogue.with_bias(self.bias))
 
 
-class Linear(Finishing, nn.Linear):
-    """The same on every row of [R, I]: torch's own, and faster on a CPU where kernels could be
-    compiled."""
+class Linear(nn.Linear):
+    """A linear layer with an epilogue, by compiled kernels on a CPU where they are loaded."""
 
-    def forward(self, x: Features, finish: Finish = NOTHING) -> Tensor:
+    def forward(self, x: Features, epilogue: Epilogue = NO_EPILOGUE) -> Tensor:
         """[R, I] -> [R, O]."""
-        return multiply(x, self.weight, self._with_bias(finish))
+        return multiply(x, self.weight, epilogue.with_bias(self.bias))

@@ -1,4 +1,4 @@
-"""Batch norm over rows with what mostly follows it, a sum and a ReLU, in few passes."""
+"""Batch norm over rows with an optional addend and ReLU, in few passes."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from haskd_ros.native import dispatch, kernels
+from haskd_ros.sparse.autograd import Context, apply
 
 
 class _CompiledNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx,
+        ctx: Context,
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
         mean: Tensor,
         variance: Tensor,
         eps: float,
-        added: Tensor | None,
+        addend: Tensor | None,
         relu: bool,
     ) -> Tensor:
         inverse_std = torch.rsqrt(variance + eps)
         scale = inverse_std * weight
-        y = kernels.affine(x, scale, torch.addcmul(bias, mean, scale, value=-1), added, relu)
+        y = kernels.affine(x, scale, torch.addcmul(bias, mean, scale, value=-1), addend, relu)
         ctx.save_for_backward(x, weight, mean, inverse_std, y if relu else None)
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse_std, y = ctx.saved_tensors
         x_gradient, weight_gradient, bias_gradient, addend_gradient = kernels.norm_backward(
             gradient.contiguous(),
@@ -45,37 +46,46 @@ class _CompiledNorm(torch.autograd.Function):
 
 
 def norm_rows(
-    x: Tensor, norm: nn.Module, added: Tensor | None = None, relu: bool = False
+    x: Tensor, norm: nn.Module, addend: Tensor | None = None, relu: bool = False
 ) -> Tensor:
-    """relu(norm(x) + added) of rows x [R, C]; a norm in training also learns their mean and
+    """relu(norm(x) + addend) of rows x [R, C]; a norm in training also learns their mean and
     variance.
 
     Args:
         norm: batch norm with weight, bias and running moments.
-        added: [R, C], left out if None.
+        addend: [R, C], left out if None.
         relu: whether the ReLU is to be taken.
     """
-    if not _compiled(x, norm, added):
-        y = norm(x)
-        if added is not None:
-            y = y.add_(added)
+    if not (isinstance(norm, nn.BatchNorm1d) and _usable(x, norm, addend)):
+        y: Tensor = norm(x)
+        if addend is not None:
+            y = y.add_(addend)
         return torch.relu_(y) if relu else y
     x = x.contiguous()
-    with torch.no_grad():
-        mean, variance = kernels.moments(x)
+    mean, variance = _learn_moments(x, norm)
+    addend = None if addend is None else addend.contiguous()
+    return apply(_CompiledNorm, x, norm.weight, norm.bias, mean, variance, norm.eps, addend, relu)
+
+
+@torch.no_grad()
+def _learn_moments(x: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Mean and variance [C] of rows [R, C], of which the running ones take their share."""
+    mean, variance = kernels.moments(x)
+    unbiased = variance * (len(x) / (len(x) - 1))
+    for running, value in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+        if running is not None and norm.momentum is not None:
+            running.lerp_(value, norm.momentum)
+    if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (len(x) / (len(x) - 1)), norm.momentum)
-    added = None if added is None else added.contiguous()
-    return _CompiledNorm.apply(x, norm.weight, norm.bias, mean, variance, norm.eps, added, relu)
+    return mean, variance
 
 
-def _compiled(x: Tensor, norm: nn.Module, added: Tensor | None) -> bool:
-    """Whether the compiled kernels can do it: a norm that learns from more than one row. They don't
-    check shapes; what does not fit goes to torch, which says so."""
-    if not (norm.training and isinstance(norm, nn.BatchNorm1d) and norm.momentum is not None):
+def _usable(x: Tensor, norm: nn.BatchNorm1d, addend: Tensor | None) -> bool:
+    """Whether the compiled kernels can compute it: a norm that learns from more than one row, with
+    a fixed momentum. They check no shapes; what does not fit goes to torch, which raises."""
+    if not norm.training or norm.momentum is None:
         return False
     rows_fit = x.dim() == 2 and len(x) > 1 and x.shape[1] == norm.num_features
-    if added is None:
+    if addend is None:
         return rows_fit and dispatch.usable(x, norm.weight)
-    return rows_fit and added.shape == x.shape and dispatch.usable(x, added, norm.weight)
+    return rows_fit and addend.shape == x.shape and dispatch.usable(x, addend, norm.weight)

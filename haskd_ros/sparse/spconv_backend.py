@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import weakref
 from types import ModuleType
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from haskd_ros.sparse.convolution import Features
-from haskd_ros.sparse.finish import NOTHING, Finish
-from haskd_ros.sparse.voxels import BIAS, unpack
+from haskd_ros.sparse.epilogue import NO_EPILOGUE, Epilogue
+from haskd_ros.sparse.geometry import ConvolutionLayer
+from haskd_ros.sparse.keys import BIAS, unpack
 
 
 @functools.cache
@@ -40,10 +42,18 @@ def import_error() -> str:
 
 
 # spconv's module for each of our layers, holding the very same weight.
-_modules: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
+_modules: weakref.WeakKeyDictionary[ConvolutionLayer, nn.Module] = weakref.WeakKeyDictionary()
 
-# A U-Net has four or five levels; coordinates keep their place in every coarser voxel up to here.
+# A multiple of every stride of a U-Net, which has four or five levels.
 _ALIGNMENT = 1 << 8
+
+
+class SparseTensor(Protocol):
+    """What is used of spconv's SparseConvTensor."""
+
+    features: Tensor
+
+    def replace_feature(self, feature: Tensor) -> SparseTensor: ...
 
 
 class SpconvGeometry:
@@ -66,9 +76,11 @@ class SpconvGeometry:
         shape = [-(-size // _ALIGNMENT) * _ALIGNMENT for size in extent]
         batch_size = int(coordinates[-1, 0]) + 1 if len(keys) else 1
         empty = torch.zeros(len(keys), 1, device=keys.device)
-        self._levels = [spconv.SparseConvTensor(empty, coordinates, shape, batch_size)]
+        self._levels: list[SparseTensor] = [
+            spconv.SparseConvTensor(empty, coordinates, shape, batch_size)
+        ]
 
-    def _module(self, layer: nn.Module, kind: str, level: int) -> nn.Module:
+    def _module(self, layer: ConvolutionLayer, kind: str, level: int) -> nn.Module:
         module = _modules.get(layer)
         if module is None:
             outputs, inputs = layer.weight.shape[0], layer.weight.shape[-1]
@@ -97,22 +109,29 @@ class SpconvGeometry:
         module.train(layer.training)
         return module
 
-    def _run(self, x: Tensor, layer: nn.Module, kind: str, level: int, at: int) -> object:
-        tensor = self._levels[at].replace_feature(x)
-        return self._module(layer, kind, level)(tensor)
+    def _run(
+        self, x: Tensor, layer: ConvolutionLayer, kind: str, level: int, input_level: int
+    ) -> SparseTensor:
+        tensor = self._levels[input_level].replace_feature(x)
+        result: SparseTensor = self._module(layer, kind, level)(tensor)
+        return result
 
     def submanifold(
-        self, x: Features, layer: nn.Module, level: int, finish: Finish = NOTHING
+        self, x: Features, layer: ConvolutionLayer, level: int, epilogue: Epilogue = NO_EPILOGUE
     ) -> Tensor:
         if isinstance(x, tuple):
             x = torch.cat(x, 1)
-        return finish(self._run(x, layer, "submanifold", level, level).features)
+        return epilogue(self._run(x, layer, "submanifold", level, level).features)
 
-    def down(self, x: Tensor, layer: nn.Module, level: int, finish: Finish = NOTHING) -> Tensor:
+    def down(
+        self, x: Tensor, layer: ConvolutionLayer, level: int, epilogue: Epilogue = NO_EPILOGUE
+    ) -> Tensor:
         result = self._run(x, layer, "down", level, level)
         if len(self._levels) == level + 1:
             self._levels.append(result)
-        return finish(result.features)
+        return epilogue(result.features)
 
-    def up(self, x: Tensor, layer: nn.Module, level: int, finish: Finish = NOTHING) -> Tensor:
-        return finish(self._run(x, layer, "up", level, level + 1).features)
+    def up(
+        self, x: Tensor, layer: ConvolutionLayer, level: int, epilogue: Epilogue = NO_EPILOGUE
+    ) -> Tensor:
+        return epilogue(self._run(x, layer, "up", level, level + 1).features)

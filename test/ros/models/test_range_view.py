@@ -19,7 +19,7 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import build, fold_batch_norm, of_size
-from haskd_ros.models.panorama import Panorama, project, relief
+from haskd_ros.models.panorama import Panorama, project, relative_depth
 from haskd_ros.models.range_view import RangeViewUNet
 from haskd_ros.segmenter import Segmenter
 from haskd_training.data.splits import Split
@@ -172,7 +172,7 @@ def test_values_of_points_are_summed_over_the_pixels_of_a_level():
     assert sums == {0: fine, 1: coarse}
 
 
-def test_relief_is_what_a_point_lies_behind_its_surroundings():
+def test_relative_depth_is_what_a_point_lies_behind_its_surroundings():
     # Two clouds of 2 x 2 pixels: two points share pixel 0, one is in pixel 3; the last one is alone
     # in pixel 6, of the second cloud.
     panorama = Panorama(2, 2, 2)
@@ -186,7 +186,7 @@ def test_relief_is_what_a_point_lies_behind_its_surroundings():
 
     # Level 0: means 1.5, 1.5, 3, 5; level 1, all four pixels of a cloud: 2 and 5
     expected = torch.tensor([[-0.5, -1.0], [0.5, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    found = relief(points, number, panorama, 2, sum_to_level)
+    found = relative_depth(points, number, panorama, 2, sum_to_level)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 

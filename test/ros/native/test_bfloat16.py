@@ -13,7 +13,7 @@ from haskd_ros.models import build as build_network
 from haskd_ros.native import dispatch, library, load_kernels
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.sparse import InverseConv, Linear, StridedConv, SubmanifoldConv
-from haskd_ros.sparse.kernel_map import halve
+from haskd_ros.sparse.kernel_map import downsampling_map
 
 pytestmark = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
 KINDS = (SubmanifoldConv, StridedConv, InverseConv)
@@ -24,7 +24,7 @@ ALONE = keys_of([(0, 0, 0)])
 @torch.no_grad()
 def compare(kind, keys, inputs, outputs, beside=0):
     """With the same of rounded numbers in float64, which torch computes."""
-    rows = len(halve(keys).parents) if kind is InverseConv else len(keys)
+    rows = len(downsampling_map(keys).parents) if kind is InverseConv else len(keys)
     generator = torch.Generator().manual_seed(rows)
     x = torch.randn(rows, inputs, generator=generator)
     weight = torch.randn(kind(inputs, outputs).weight.shape, generator=generator)

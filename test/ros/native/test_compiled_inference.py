@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from kernel_checks import assert_equal_to_rounding, keys_of, street_like_keys
 
 from haskd_ros.native import dispatch, library, load_kernels
-from haskd_ros.segmenter import Segmenter, classify
+from haskd_ros.segmenter import Segmenter, classify_logits
 from haskd_ros.sparse import (
-    Finish,
+    Epilogue,
     Grouping,
     Linear,
     SubmanifoldConv,
     TorchGeometry,
     group_by_key,
-    locate,
     pool,
+    voxel_keys,
 )
 
 pytestmark = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
@@ -34,18 +34,18 @@ def grouping_of(rows: int, groups: int) -> Grouping:
 
 
 @torch.no_grad()
-def compare_finish(rows, width, bias, relu, added, groups):
+def compare_epilogue(rows, width, bias, relu, added, groups):
     generator = torch.Generator().manual_seed(rows + width)
     layer = Linear(7, width, bias=bias)
     x = torch.randn(rows, 7, generator=generator)
     grouping = grouping_of(rows, groups) if groups else None
     more = torch.randn(groups or rows, width, generator=generator) if added else None
-    found = layer(x, Finish(added=more, grouping=grouping, relu=relu))
+    found = layer(x, Epilogue(addend=more, grouping=grouping, relu=relu))
     wanted = x.double() @ layer.weight.double().t()
     if bias:
         wanted += layer.bias.double()
     if added:
-        wanted += more.double() if grouping is None else more.double()[grouping.group]
+        wanted += more.double() if grouping is None else more.double()[grouping.inverse]
     assert_equal_to_rounding([found], [wanted.relu() if relu else wanted], terms=1.0)
 
 
@@ -59,13 +59,13 @@ def compare_finish(rows, width, bias, relu, added, groups):
     groups=st.sampled_from([0, 1]),
 )
 def test_what_follows_a_layer_is_done_in_the_same_pass(rows, width, bias, relu, added, groups):
-    compare_finish(rows, width, bias, relu, added, groups)
+    compare_epilogue(rows, width, bias, relu, added, groups)
 
 
 def test_each_row_gets_what_is_added_to_its_group():
     # over many blocks of rows, and with ends of rows that fill no vector
-    compare_finish(30_000, 11, True, True, True, 500)
-    compare_finish(30_000, 32, False, True, True, 500)
+    compare_epilogue(30_000, 11, True, True, True, 500)
+    compare_epilogue(30_000, 32, False, True, True, 500)
 
 
 def test_a_relu_keeps_what_is_not_a_number():
@@ -73,25 +73,28 @@ def test_a_relu_keeps_what_is_not_a_number():
     with torch.no_grad():
         layer = Linear(1, 1, bias=False)
         layer.weight.fill_(1.0)
-        y = layer(x, Finish(relu=True))
+        y = layer(x, Epilogue(relu=True))
     assert y[0].isnan()
     assert y[1:].tolist() == [[0.0], [2.0]]
 
 
 @pytest.mark.parametrize(
-    "finish, complaint",
+    "epilogue, complaint",
     [
-        (Finish(bias=torch.zeros(3)), r"bias is \(3,\), not \(2,\)"),
-        (Finish(added=torch.zeros(4, 2)), r"added is \(4, 2\), not \(5, 2\)"),
-        (Finish(added=torch.zeros(5, 3)), r"added is \(5, 3\), not \(5, 2\)"),
-        (Finish(added=torch.zeros(3, 2), grouping=grouping_of(4, 3)), "4 rows are grouped, not 5"),
-        (Finish(added=torch.zeros(2, 2), grouping=grouping_of(5, 3)), r"not \(3, 2\)"),
+        (Epilogue(bias=torch.zeros(3)), r"bias is \(3,\), not \(2,\)"),
+        (Epilogue(addend=torch.zeros(4, 2)), r"addend is \(4, 2\), not \(5, 2\)"),
+        (Epilogue(addend=torch.zeros(5, 3)), r"addend is \(5, 3\), not \(5, 2\)"),
+        (
+            Epilogue(addend=torch.zeros(3, 2), grouping=grouping_of(4, 3)),
+            "4 rows are grouped, not 5",
+        ),
+        (Epilogue(addend=torch.zeros(2, 2), grouping=grouping_of(5, 3)), r"not \(3, 2\)"),
     ],
 )
-def test_what_does_not_fit_the_result_is_refused(finish, complaint):
+def test_what_does_not_fit_the_result_is_refused(epilogue, complaint):
     layer = Linear(3, 2, bias=False).requires_grad_(False)
     with pytest.raises(ValueError, match=complaint):
-        layer(torch.zeros(5, 3), finish)
+        layer(torch.zeros(5, 3), epilogue)
 
 
 @settings(max_examples=40)
@@ -140,9 +143,9 @@ coordinates = st.floats(-1000, 1000, width=32)
 def test_voxels_are_those_of_torch_bit_for_bit(points, voxel_size, batched):
     points = torch.tensor(points, dtype=torch.float32).view(-1, 4)
     batch = torch.arange(len(points)) // 3 if batched else None
-    found = locate(points, batch, voxel_size)
+    found = voxel_keys(points, batch, voxel_size)
     with dispatch.plain_torch():
-        wanted = locate(points, batch, voxel_size)
+        wanted = voxel_keys(points, batch, voxel_size)
     assert torch.equal(found[0], wanted[0])
     assert torch.equal(found[1], wanted[1])
 
@@ -152,11 +155,11 @@ def test_points_beyond_the_keys_are_refused_by_both():
     inside, outside = torch.tensor([[13106.9, 0, 0, 0]]), torch.tensor([[-13107.15, 0, 0, 0]])
     for context in (torch.no_grad, dispatch.plain_torch):
         with context():
-            locate(inside, None, 0.1)
+            voxel_keys(inside, None, 0.1)
             with pytest.raises(ValueError, match="voxel coordinate 131072"):
-                locate(outside, None, 0.1)
+                voxel_keys(outside, None, 0.1)
             with pytest.raises(ValueError, match="at most 512 clouds, not 513"):
-                locate(inside, torch.tensor([512]), 0.1)
+                voxel_keys(inside, torch.tensor([512]), 0.1)
 
 
 @given(
@@ -179,8 +182,8 @@ def test_compiled_pooling_is_the_one_of_torch(groups, width):
 def test_compiled_scores_are_those_of_torch(rows, classes, spread, temperature):
     generator = torch.Generator().manual_seed(rows)
     logits = spread * torch.randn(rows, classes, generator=generator)
-    found = classify(logits, temperature)
-    wanted = classify(logits.double(), temperature)
+    found = classify_logits(logits, temperature)
+    wanted = classify_logits(logits.double(), temperature)
     assert torch.equal(found[0], wanted[0])
     for one, other in zip(found[1:], wanted[1:]):
         torch.testing.assert_close(one.double(), other, rtol=3e-6, atol=3e-6 * max(1, spread))
@@ -189,7 +192,7 @@ def test_compiled_scores_are_those_of_torch(rows, classes, spread, temperature):
 def test_scores_by_hand():
     # e^0 : e^(-ln 3) = 3 : 1, entropy ln 4 - 3/4 ln 3; then one class alone; then a tie of two
     logits = torch.tensor([[0.0, -2 * math.log(3)], [5.0, -math.inf], [1.0, 1.0]])
-    class_id, probability, entropy = classify(logits, 2.0)
+    class_id, probability, entropy = classify_logits(logits, 2.0)
     assert class_id.tolist() == [0, 0, 0]
     assert probability.tolist() == pytest.approx([0.75, 1.0, 0.5], rel=1e-6)
     wanted = [math.log(4) - 0.75 * math.log(3), 0.0, math.log(2)]
@@ -201,7 +204,7 @@ def test_scores_by_hand():
 def test_scores_that_are_no_numbers_show_in_probability_and_entropy(bad, place):
     logits = torch.zeros(3, 3)
     logits[1, place] = bad
-    for found in (classify(logits, 1.0)[1:], classify(logits.double(), 1.0)[1:]):
+    for found in (classify_logits(logits, 1.0)[1:], classify_logits(logits.double(), 1.0)[1:]):
         for values in found:
             assert values.isnan().tolist() == [False, True, False]
 
@@ -230,18 +233,18 @@ def test_the_same_points_are_chosen_as_by_numpy(segmenter, rows, width, limits, 
         view = np.ndarray(points.shape, np.float32, buffer, 3, (22, 4))
         view[:] = points
         points = view
-    chosen, usable = segmenter._choose(points, *limits)
+    chosen, usable = segmenter._valid_points(points, *limits)
     with dispatch.plain_torch():
-        wanted, wanted_usable = segmenter._choose(points, *limits)
+        wanted, wanted_usable = segmenter._valid_points(points, *limits)
     np.testing.assert_array_equal(usable, wanted_usable)
     np.testing.assert_array_equal(chosen, wanted)
 
 
 def test_every_instruction_set_gives_the_same_results(instruction_set, monkeypatch):
     monkeypatch.setattr(library, "_loaded", instruction_set)
-    compare_finish(500, 11, True, True, True, 9)
+    compare_epilogue(500, 11, True, True, True, 9)
     logits = torch.randn(500, 11, generator=torch.Generator().manual_seed(0))
-    for one, other in zip(classify(logits, 1.5), classify(logits.double(), 1.5)):
+    for one, other in zip(classify_logits(logits, 1.5), classify_logits(logits.double(), 1.5)):
         torch.testing.assert_close(one.double(), other.double(), rtol=3e-6, atol=3e-6)
 
 

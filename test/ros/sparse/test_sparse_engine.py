@@ -19,9 +19,9 @@ from haskd_ros.sparse import (
     pack,
     pool,
     spconv_backend,
-    spread,
+    unpool,
 )
-from haskd_ros.sparse.voxels import BIAS, MAX_BATCH, unpack
+from haskd_ros.sparse.keys import BIAS, MAX_BATCH, unpack
 
 SIDE = 8
 
@@ -149,7 +149,7 @@ def test_a_coordinate_too_large_for_a_key_is_refused(beyond):
 
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
-def test_pooling_is_the_mean_of_each_group_and_spreading_its_way_back(groups):
+def test_pooling_is_the_mean_of_each_group_and_unpooling_its_way_back(groups):
     keys = torch.tensor(groups)
     unique, grouping = group_by_key(keys)
     assert unique.tolist() == sorted(set(groups))
@@ -157,9 +157,9 @@ def test_pooling_is_the_mean_of_each_group_and_spreading_its_way_back(groups):
     pooled = pool(x, grouping)
     for row, key in enumerate(unique.tolist()):
         torch.testing.assert_close(pooled[row], x[keys == key].mean(0))
-    spreaded = spread(pooled, grouping)
-    assert torch.equal(spreaded, pooled[torch.searchsorted(unique, keys)])
-    torch.autograd.gradcheck(lambda rows: spread(pool(rows, grouping), grouping), [x])
+    unpooled = unpool(pooled, grouping)
+    assert torch.equal(unpooled, pooled[torch.searchsorted(unique, keys)])
+    torch.autograd.gradcheck(lambda rows: unpool(pool(rows, grouping), grouping), [x])
 
 
 def test_a_voxel_of_many_points_does_not_overflow_half_precision():

@@ -14,7 +14,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import build
-from haskd_ros.models.blocks import ToRows
+from haskd_ros.models.network import ToRows
 
 _HEADER = "haskd_teacher"
 

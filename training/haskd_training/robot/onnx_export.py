@@ -23,7 +23,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.model_file import HEADER_KEY
 from haskd_ros.models import fold_batch_norm
-from haskd_ros.models.panorama import Panorama, project, relief
+from haskd_ros.models.panorama import Panorama, project, relative_depth
 from haskd_ros.models.range_view import RangeViewUNet
 
 # Pages of notes on their own optimisations.
@@ -78,7 +78,7 @@ class _AsGraph(nn.Module):
             return panorama.sum_blocks(summed(values), level)
 
         count = summed(torch.ones_like(points[:, :1])).clamp(min=1)
-        depth = relief(points, number, panorama, len(network.channels), sum_to_level)
+        depth = relative_depth(points, number, panorama, len(network.channels), sum_to_level)
         point_features = network.encode(points, offset, depth)
         x = network.unet(summed(point_features) / count, panorama)
         hidden = network.pixel_head(x)[number] + network.point_head(point_features)

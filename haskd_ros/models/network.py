@@ -1,0 +1,63 @@
+"""What inference, training and a teacher need of every segmentation network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+ToRows = Callable[[int, Tensor], Tensor]
+"""(level, values [N, D] of the points) -> [R, D], their sums over the level's R rows."""
+
+Fuse = Callable[[int, Tensor, ToRows], Tensor]
+"""(level, x [R, C], to_rows) -> [R, C]: takes part in a network at each of its levels. A row is a
+voxel of that level, or a pixel of a 2D network."""
+
+
+class SegmentationNetwork(nn.Module):
+    """Points in, class scores out.
+
+    Attributes:
+        classifier: the last layer, from `features` to class scores.
+        channels: of the encoder's levels, finest first.
+    """
+
+    classifier: nn.Linear
+    channels: tuple[int, ...]
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of `features`."""
+        return self.classifier.in_features
+
+    @property
+    def fusion_widths(self) -> tuple[int, ...]:
+        """Channels of the features that `fuse` gets, finest level first."""
+        return self.channels
+
+    def fold(self) -> None:
+        """Fold a batch norm that belongs to no `Normed` into the layer that reads it; every
+        `Normed` is folded already."""
+
+    def features(
+        self, points: Tensor, batch: Tensor | None = None, fuse: Fuse | None = None
+    ) -> Tensor:
+        """What the classifier reads: [N, feature_width] of points as in `forward`.
+
+        Args:
+            fuse: changes the features of each encoder level, for a network with image features.
+        """
+        raise NotImplementedError
+
+    def forward(self, points: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Class scores of every point.
+
+        Args:
+            points: [N, 4] float32, finite: x y z in m in the sensor frame, intensity 0..1.
+            batch: [N] int64 ascending cloud numbers from 0, or None for one cloud.
+
+        Returns:
+            [N, C] logits, point order kept.
+        """
+        scores: Tensor = self.classifier(self.features(points, batch))
+        return scores
