@@ -52,9 +52,9 @@ def test_the_parameter_file_is_the_table():
     assert not written
 
 
-def test_the_readme_has_the_table():
-    readme = (REPOSITORY / "README.md").read_text()
-    assert parameter_table.markdown_table() in readme, (
+def test_the_page_of_the_parameters_is_the_table():
+    page = (REPOSITORY / "docs" / "parameters.md").read_text()
+    assert parameter_table.markdown_table() in page, (
         "run python -m haskd_ros.node.parameter_table --markdown"
     )
 
