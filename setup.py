@@ -86,10 +86,13 @@ setup(
     extras_require={
         "training": TRAINING,
         "ros-wheels": ROS_WHEELS,
+        # The linters' versions stand here alone: `make lint`, the hooks and CI call what this
+        # installs.
         "test": [
             "codespell==2.4.3",
             "hypothesis",
             "mypy==2.4.1",
+            "pre-commit",
             "pytest",
             "ruff==0.17.6",
             "types-psutil",
