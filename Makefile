@@ -1,4 +1,5 @@
-# Two commands: `make demo` and `make test`. Both set up all they need, once.
+# Two commands: `make demo` and `make test`. Both set up all they need, once. `make lint` is the part
+# of `make test` that takes seconds.
 #   make demo BAG=path LABELS=path   the same with a recorded bag
 #   make demo SET="student.loop.epochs=2 ..."   with other settings
 
@@ -28,6 +29,8 @@ test: $(READY) lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
 
 $(READY): setup.py haskd_ros/__init__.py Makefile
 	$(if $(MISSING),$(APT) update && $(APT) install -y --no-install-recommends $(LIBRARIES))

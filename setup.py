@@ -61,8 +61,13 @@ setup(
             "data/*.xml",
             "native/*.cpp",
             "native/*.h",
+            "py.typed",
         ],
-        "haskd_training": ["recordings/label_maps/*.yaml", "reports/templates/*.j2"],
+        "haskd_training": [
+            "py.typed",
+            "recordings/label_maps/*.yaml",
+            "reports/templates/*.j2",
+        ],
     },
     # What the ROS 2 tools look for. `ros2 run` finds executables in lib/haskd_ros; pip puts no
     # console script there, so the node's is a file.
@@ -81,10 +86,13 @@ setup(
     extras_require={
         "training": TRAINING,
         "ros-wheels": ROS_WHEELS,
+        # The linters' versions stand here alone: `make lint`, the hooks and CI call what this
+        # installs.
         "test": [
             "codespell==2.4.3",
             "hypothesis",
             "mypy==2.4.1",
+            "pre-commit",
             "pytest",
             "ruff==0.17.6",
             "types-psutil",

@@ -52,9 +52,9 @@ def test_the_parameter_file_is_the_table():
     assert not written
 
 
-def test_the_readme_has_the_table():
-    readme = (REPOSITORY / "README.md").read_text()
-    assert parameter_table.markdown_table() in readme, (
+def test_the_page_of_the_parameters_is_the_table():
+    page = (REPOSITORY / "docs" / "parameters.md").read_text()
+    assert parameter_table.markdown_table() in page, (
         "run python -m haskd_ros.node.parameter_table --markdown"
     )
 
@@ -79,8 +79,15 @@ def test_package_xml_is_one_that_ros_recognises(distribution):
     assert package.findtext("version") == haskd_ros.__version__ == distribution["version"]
     assert package.findtext("license") == "Apache-2.0"
     assert package.findtext("export/build_type") == "ament_python"
-    needed = {element.text for element in package.findall("exec_depend")}
-    assert {"rclpy", "sensor_msgs", "std_msgs", "python3-numpy", "python3-yaml"} <= needed
+
+
+def test_both_halves_say_that_they_are_typed_and_package_what_they_need(distribution):
+    for name, folder in (("haskd_ros", "haskd_ros"), ("haskd_training", "training/haskd_training")):
+        patterns = distribution["package_data"][name]
+        assert "py.typed" in patterns
+        packaged = {path for pattern in patterns for path in (REPOSITORY / folder).glob(pattern)}
+        there = {path for path in (REPOSITORY / folder).rglob("*") if path.is_file()}
+        assert packaged == {path for path in there if path.suffix not in (".py", ".pyc")}
 
 
 def test_every_file_that_is_to_be_installed_is_there(distribution):

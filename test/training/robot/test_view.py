@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib.image
 import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_training.commands.app import app
 from haskd_training.robot.view import frames_of_bag, frames_of_cache, model_table
@@ -71,3 +74,15 @@ def test_a_model_tells_of_itself(tiny_model):
     text = console.export_text()
     for part in ("road, car, building", "voxels of 0.5 m", "255 stands for a full return"):
         assert part in text
+
+
+def test_a_model_tells_by_which_version_it_was_trained(tiny_model, tiny_metadata, tmp_path):
+    network, _ = model_file.load(tiny_model)
+    metadata = replace(tiny_metadata, provenance={"haskd_ros": "0.1.0", "trained": "2026-11-29"})
+    model_file.save(tmp_path / "trained.safetensors", network, metadata)
+    console = Console(record=True, width=120)
+    console.print(model_table(tmp_path / "trained.safetensors"))
+    lines = console.export_text().splitlines()
+    assert [line.strip("│ ").split() for line in lines if "haskd_ros" in line] == [
+        ["haskd_ros", "│", "0.1.0"]
+    ]

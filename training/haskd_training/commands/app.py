@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
+import haskd_ros
 from haskd_ros.errors import InputError
 from haskd_training.commands import deploy, prepare, train
 from haskd_training.core.progress import console
@@ -16,7 +15,6 @@ from haskd_training.core.progress import console
 app = typer.Typer(
     help="From recorded camera and LiDAR bags to a segmentation network for a robot.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (
@@ -36,8 +34,24 @@ for command in (
     app.command()(command)
 
 
-def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2."""
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"haskd_ros {haskd_ros.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_a_command(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    # Not for --help, --version and completion: it takes a third of their time to import.
+    from rich.logging import RichHandler
+
     logging.basicConfig(
         level=logging.INFO,
         format="%(message)s",
@@ -45,8 +59,12 @@ def main() -> None:
     )
     # A line for each file of curves that it reads to the end.
     logging.getLogger("tensorboard").setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2."""
     try:
-        app()
+        app(prog_name="haskd")
     except InputError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a folder without permission
@@ -54,5 +72,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
+    from rich.console import Console
+
     Console(stderr=True).print(f"error: {message}", style="red", markup=False, soft_wrap=True)
     raise SystemExit(2)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markdown import Markdown
 
 from haskd_training.commands.options import (
     LABEL_MAP,
@@ -96,6 +95,8 @@ def ablate(
     set_: Assignments = None,
 ) -> None:
     """What each part of the method is worth: every row of the table on every seed."""
+    from rich.markdown import Markdown
+
     from haskd_training.core.settings import load_settings
     from haskd_training.data.cache import Cache
     from haskd_training.data.splits import make_split

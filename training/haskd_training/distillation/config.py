@@ -32,7 +32,9 @@ class DistillationConfig(BaseModel):
         description="lambda_H; at 0.5 short trainings lose by it, see docs/results/distillation.md",
     )
     snapshots_weight: float = Field(0.1, ge=0, le=100, description="lambda_A")
-    temperature: float = Field(2.0, gt=0, le=100)
+    temperature: float = Field(
+        2.0, gt=0, le=100, description="of the softmax of teacher, experts and student"
+    )
     feature_weight: float = Field(
         0.5, ge=0, le=100, description="of the angle between features; 0 leaves features alone"
     )

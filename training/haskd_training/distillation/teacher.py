@@ -64,7 +64,7 @@ class TeacherConfig(BaseModel):
         "fresh", description="weights that the trunk starts from"
     )
     size: NetworkSize | None = Field(
-        None, description="network of the trunk, see `models.SIZES`; none: the student's"
+        None, description="network of the trunk, as student.size; null: the student's"
     )
     width: int = Field(32, ge=1, le=1024, description="channels of the image branch")
     camera_dropout: float = Field(

@@ -78,7 +78,9 @@ class AblationConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2), min_length=1, description="each row is trained once on each"
+    )
     rows: dict[str, Overrides] = Field(
         ROWS,
         description="all rows by name: stage -> setting -> value, beats `method`; those with "

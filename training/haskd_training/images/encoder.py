@@ -45,7 +45,8 @@ class EncoderConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: str = Field(
-        "imagenet", description="imagenet (packaged), scratch, or a file, see `ImageEncoder`"
+        "imagenet",
+        description="imagenet (packaged), scratch (random), or a file of its weights",
     )
     reduction: int = Field(1, ge=1, le=8, description="px averaged along each side of an image")
     channels: int = Field(

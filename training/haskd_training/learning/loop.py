@@ -51,7 +51,7 @@ class LoopConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(24, ge=1)
+    epochs: int = Field(24, ge=1, description="passes over the training sweeps")
     batch_size: int = Field(1, ge=1, le=256, description="sweeps per step")
     learning_rate: float = Field(
         4e-3, gt=0, allow_inf_nan=False, description="peak of the one-cycle schedule"
@@ -66,11 +66,13 @@ class LoopConfig(BaseModel):
         lt=1,
         description="decay of the exponential moving average of the weights; 0: none",
     )
-    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False, description="of AdamW")
     warmup: float = Field(0.2, gt=0, lt=1, description="share of the steps before the peak")
     gradient_norm: float = Field(10.0, gt=0, description="gradients are clipped to this norm")
     seed: int = Field(0, ge=0, description="of weights, order and augmentation")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a GPU if there is one"
+    )
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU that has it; on CPUs it pays with AMX only"
     )

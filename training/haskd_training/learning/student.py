@@ -32,7 +32,7 @@ class StudentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: NetworkSize = Field("S", description="network, see `models.SIZES`")
+    size: NetworkSize = Field("S", description="network: S, M (larger) or R (2D range view)")
     voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")
     max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond are not labelled")
     intensity_required: bool = Field(

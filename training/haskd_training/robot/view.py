@@ -230,6 +230,6 @@ def _facts(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
         yield "points a sweep", f"{points['p5']:,.0f} to {points['p95']:,.0f}"
     if span := sensor.get("elevation_deg"):
         yield "elevation", f"{span['min']:.0f} to {span['max']:.0f} degrees"
-    for name in ("trained", "recordings", "sweeps", "attribution"):
+    for name in ("trained", "haskd_ros", "recordings", "sweeps", "attribution"):
         if value := metadata.provenance.get(name):
             yield name, ", ".join(value) if isinstance(value, list) else str(value)
