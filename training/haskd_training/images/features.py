@@ -315,7 +315,8 @@ def _load_network(path: Path, config: EncoderConfig) -> PixelFeatures:
 
 def _spread(count: int, most: int) -> list[int]:
     """At most `most` of 0 .. count - 1, evenly."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+    spread = np.linspace(0, count - 1, min(count, most)).round().astype(int)
+    return [int(number) for number in np.unique(spread)]
 
 
 def _device() -> torch.device:
@@ -326,6 +327,6 @@ def _bf16_pays(device: torch.device) -> bool:
     """Whether convolutions in bfloat16 are faster: about 2.5 times on a CPU that has the
     instructions, slower on one that has not."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
