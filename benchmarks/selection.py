@@ -83,11 +83,11 @@ def main() -> None:
             lambda sweep=sweep, predicted=predicted: filter_images(
                 cache,
                 sweep,
-                predicted,
-                segmenter.taxonomy,
-                config,
-                qualities,
-                np.random.default_rng(0),
+                predicted=predicted,
+                taxonomy=segmenter.taxonomy,
+                config=config,
+                image_quality=qualities,
+                generator=np.random.default_rng(0),
             ),
         )
         points.append(len(cloud))

@@ -37,8 +37,8 @@ from haskd_training.distillation.teacher import (
 )
 from haskd_training.images.candidates import SelectionConfig
 from haskd_training.images.encoder import EncoderConfig
-from haskd_training.images.features import Dropout, ImageFeatures, image_features
-from haskd_training.images.point_views import PointView, to_arrays
+from haskd_training.images.features import ImageDropout, ImageFeatures, image_features
+from haskd_training.images.point_views import PointView, views_to_arrays
 from haskd_training.images.selection import Selection, select
 from haskd_training.images.visibility import image_quality
 from haskd_training.learning.baseline import baseline
@@ -233,7 +233,7 @@ def test_features_of_a_sweep_that_was_left_out_are_refused(features):
 @settings(max_examples=5)
 @given(st.integers(0, 1000))
 def test_which_sweeps_lose_their_cameras_is_up_to_the_generator_alone(features, seed):
-    extras = with_images(features, Dropout(sweeps=0.3))
+    extras = with_images(features, ImageDropout(sweeps=0.3))
     first, again, other_sweep = (
         [
             extras(SweepRef(0, sweep), np.random.default_rng((seed, number)))["seen"].any()
@@ -257,22 +257,24 @@ def two_views(tmp_path, split) -> ImageFeatures:
     ]
     count, seen = np.array([5], np.int32), np.arange(4, dtype=np.int32)
     known = {"points": count, "seen": seen, "features": np.ones((4, 2), np.float16)}
-    features.files.write(SweepRef(0, 0), known | to_arrays(views))
+    features.files.write(SweepRef(0, 0), known | views_to_arrays(views))
     return features
 
 
 def test_a_point_is_kept_back_with_the_last_of_its_images(two_views):
-    def shown(dropout: Dropout, draws: int = 400) -> Counter[tuple[int, ...]]:
+    def shown(dropout: ImageDropout, draws: int = 400) -> Counter[tuple[int, ...]]:
         generator, place = np.random.default_rng(0), SweepRef(0, 0)
         seen = two_views.seen(place)
-        found = (two_views.still_seen(place, seen, dropout, generator) for _ in range(draws))
+        found = (
+            two_views.seen_after_dropout(place, seen, dropout, generator) for _ in range(draws)
+        )
         return Counter(tuple(np.flatnonzero(seen).tolist()) for seen in found)
 
-    assert set(shown(Dropout())) == {(0, 1, 2, 3)}
-    assert set(shown(Dropout(sweeps=1.0))) == set(shown(Dropout(images=1.0))) == {()}
+    assert set(shown(ImageDropout())) == {(0, 1, 2, 3)}
+    assert set(shown(ImageDropout(sweeps=1.0))) == set(shown(ImageDropout(images=1.0))) == {()}
     # Of 400 sweeps half are shown none; of the others, image by image: 0.7 x 0.7 both, 0.7 x 0.3
     # either, 0.3 x 0.3 none. Four standard deviations of the largest are 40.
-    found = shown(Dropout(sweeps=0.5, images=0.3))
+    found = shown(ImageDropout(sweeps=0.5, images=0.3))
     expected = {(0, 1, 2, 3): 98, (0, 1, 2): 42, (2, 3): 42, (): 218}
     assert set(found) == set(expected)
     assert all(abs(found[seen] - count) <= 40 for seen, count in expected.items())

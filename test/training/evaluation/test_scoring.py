@@ -25,7 +25,7 @@ from haskd_training.evaluation.student_cost import compare_costs, same_network
 from haskd_training.evaluation.temperature import BINS, reliability
 
 CPU = torch.device("cpu")
-PLACES = [SweepRef(0, 0), SweepRef(0, 2)]
+REFS = [SweepRef(0, 0), SweepRef(0, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +47,25 @@ def model(split, tmp_path_factory, tiny_metadata):
 
 
 def test_counts_sweep_by_sweep_add_up_to_the_evaluation(split, model):
-    counts = sweep_confusions(class_predictor(model, CPU), split, PLACES)
+    counts = sweep_confusions(class_predictor(model, CPU), split, REFS)
     assert counts.shape == (2, 2, 3)
     assert counts.sum((1, 2)).tolist() == [600, 600]
-    whole = evaluate_sweeps(model, split, PLACES, CPU)
+    whole = evaluate_sweeps(model, split, REFS, CPU)
     np.testing.assert_array_equal(counts.sum(0), whole.counts)
     # What lies beyond the model's 9 m is missed, not left out
-    near = [np.linalg.norm(split.sweep(p).points[:, :3], axis=1) <= 9 for p in PLACES]
+    near = [np.linalg.norm(split.sweep(p).points[:, :3], axis=1) <= 9 for p in REFS]
     assert counts[:, :, 2].sum() == sum((~mask).sum() for mask in near) > 0
 
 
 def test_corrupted_clouds_are_the_same_for_every_predictor(split):
     seen = []
 
-    def predict(place, sweep):
+    def predict(ref, sweep):
         seen.append(sweep.points)
         return np.zeros(len(sweep.points), np.uint8)
 
     for _ in range(2):
-        counts = sweep_confusions(predict, split, PLACES, "10 % of the points")
+        counts = sweep_confusions(predict, split, REFS, corruption="10 % of the points")
     # 10 % of 600 points
     assert counts.sum((1, 2)).tolist() == [60, 60]
     np.testing.assert_array_equal(seen[0], seen[2])
@@ -73,12 +73,12 @@ def test_corrupted_clouds_are_the_same_for_every_predictor(split):
 
 
 def test_the_probabilities_that_are_judged_are_those_of_the_robot(split, model):
-    before, after = reliabilities(model, split, PLACES, CPU)
+    before, after = reliabilities(model, split, REFS, CPU)
     network, metadata = model_file.load(model)
     for found, temperature in ((before, 1.0), (after, 2.0)):
         probability, correct = [], []
-        for place in PLACES:
-            sweep = split.sweep(place)
+        for ref in REFS:
+            sweep = split.sweep(ref)
             near = np.linalg.norm(sweep.points[:, :3], axis=1) <= metadata.max_range
             with torch.no_grad():
                 logits = network(torch.from_numpy(sweep.points[near]))
@@ -93,8 +93,8 @@ def test_the_probabilities_that_are_judged_are_those_of_the_robot(split, model):
 def test_points_without_a_label_have_no_say_in_reliability(split, model):
     cache = split.caches[0].without_labels(split.taxonomy)
     hidden = replace(split, caches=[cache])
-    assert (hidden.sweep(PLACES[0]).label == UNLABELLED).all()
-    before, _ = reliabilities(model, hidden, PLACES, CPU)
+    assert (hidden.sweep(REFS[0]).label == UNLABELLED).all()
+    before, _ = reliabilities(model, hidden, REFS, CPU)
     assert before.count.sum() == 0 and np.isnan(before.error)
 
 
@@ -129,7 +129,7 @@ def test_models_are_alike_only_with_equal_tensors_and_arguments(model, tmp_path)
 
 
 def test_costs_are_those_of_the_files(split, model):
-    clouds = [split.sweep(place).points for place in PLACES]
+    clouds = [split.sweep(ref).points for ref in REFS]
     costs = compare_costs({"one": model, "the same": model}, clouds, CPU, turns=3)
     assert list(costs) == ["one", "the same"]
     network, _ = model_file.load(model)

@@ -64,7 +64,7 @@ def test_logits_that_are_always_wrong_have_the_largest_temperature():
     assert found == pytest.approx(RANGE[1], rel=1e-3)
 
 
-def test_no_labelled_point_is_said():
+def test_no_labelled_point_is_an_error():
     with pytest.raises(InputError, match="no labelled point"):
         fit_temperature(np.zeros((2, 3)), np.array([255, 255], np.uint8))
 

@@ -162,5 +162,5 @@ def test_colours_stay_at_full_resolution(encoder):
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValidationError, match="less than or equal to 512"):
         EncoderConfig(channels=513)
-    with pytest.raises(ValidationError, match="scratch know nothing: they need frozen false"):
+    with pytest.raises(ValidationError, match="scratch are random: they need frozen false"):
         EncoderConfig(weights="scratch")

@@ -18,10 +18,10 @@ def test_greedy_is_worked_out_by_hand() -> None:
     weights = np.array([1.0, 1.0, 2.0])
     quality = np.array([[0.5, 0.5, 0.5], [0.0, 0.0, 0.9], [1.0, 0.0, 0.0]])
     # Worth 2.0, 1.8 and 1.0 of 4. After the first: 0.4 * 2 = 0.8 and 0.5; after both: 0.5.
-    picks = greedy(weights, quality, most=2)
+    picks = greedy(weights, quality, max_count=2)
     assert picks.chosen == [0, 1]
     assert picks.gains == pytest.approx([0.5, 0.2])
-    assert picks.left == pytest.approx([0, 0, 0.125])
+    assert picks.remaining_gains == pytest.approx([0, 0, 0.125])
     assert picks.stop == "K reached"
     assert gains_in_order(weights, quality) == pytest.approx([0.5, 0.2, 0.125])
 
@@ -29,11 +29,11 @@ def test_greedy_is_worked_out_by_hand() -> None:
 def test_greedy_stops_when_an_image_adds_too_little() -> None:
     weights, quality = np.ones(10), np.eye(2, 10) * [[1.0], [0.5]]
     # The second shows a tenth of the weight half as well as can be: 5 %.
-    assert greedy(weights, quality, 2, min_gain=0.05).chosen == [0, 1]
-    picks = greedy(weights, quality, 2, min_gain=0.051)
+    assert greedy(weights, quality, max_count=2, min_gain=0.05).chosen == [0, 1]
+    picks = greedy(weights, quality, max_count=2, min_gain=0.051)
     assert (picks.chosen, picks.stop) == ([0], "gain too small")
-    assert greedy(weights, np.zeros((2, 10)), 2).chosen == []
-    assert greedy(weights, np.zeros((0, 10)), 2).stop == "gain too small"
+    assert greedy(weights, np.zeros((2, 10)), max_count=2).chosen == []
+    assert greedy(weights, np.zeros((0, 10)), max_count=2).stop == "gain too small"
 
 
 def test_greedy_stops_when_enough_of_what_can_be_seen_is_seen() -> None:
@@ -41,8 +41,8 @@ def test_greedy_stops_when_enough_of_what_can_be_seen_is_seen() -> None:
     weights = np.ones(10)
     quality = np.zeros((2, 10))
     quality[0, :4] = quality[1, 4] = 1
-    assert greedy(weights, quality, 2, enough=0.81).chosen == [0, 1]
-    picks = greedy(weights, quality, 2, enough=0.8)
+    assert greedy(weights, quality, max_count=2, target_coverage=0.81).chosen == [0, 1]
+    picks = greedy(weights, quality, max_count=2, target_coverage=0.8)
     assert (picks.chosen, picks.stop) == ([0], "enough covered")
 
 
@@ -68,7 +68,7 @@ def worth(weights: np.ndarray, quality: np.ndarray, chosen: Any) -> float:
 @given(problems())
 def test_greedy_reaches_the_share_of_the_optimum_that_submodularity_promises(problem: Any) -> None:
     weights, quality, most = problem
-    picks = greedy(weights, quality, most)
+    picks = greedy(weights, quality, max_count=most)
     best = max(
         worth(weights, quality, chosen)
         for size in range(min(most, len(quality)) + 1)
@@ -80,9 +80,9 @@ def test_greedy_reaches_the_share_of_the_optimum_that_submodularity_promises(pro
 
 
 @given(problems(), st.floats(0, 0.3), st.floats(0.3, 1))
-def test_greedy_keeps_its_limits(problem: Any, min_gain: float, enough: float) -> None:
+def test_greedy_keeps_its_limits(problem: Any, min_gain: float, target: float) -> None:
     weights, quality, most = problem
-    picks = greedy(weights, quality, most, min_gain, enough)
+    picks = greedy(weights, quality, max_count=most, min_gain=min_gain, target_coverage=target)
     assert len(picks.chosen) == len(set(picks.chosen)) <= most
     assert all(gain >= min_gain and gain > 0 for gain in picks.gains)
     # Submodular: nothing gains more later than something else did before.
@@ -95,10 +95,13 @@ def test_the_order_of_the_candidates_makes_no_difference(seed: int, most: int, r
     weights, quality = generator.random(20), generator.random((7, 20))
     order = list(range(7))
     random.shuffle(order)
-    picks, shuffled = greedy(weights, quality, most), greedy(weights, quality[order], most)
+    picks, shuffled = (
+        greedy(weights, quality, max_count=most),
+        greedy(weights, quality[order], max_count=most),
+    )
     assert [order[pick] for pick in shuffled.chosen] == picks.chosen
     assert shuffled.gains == picks.gains
-    assert shuffled.left.tolist() == picks.left[order].tolist()
+    assert shuffled.remaining_gains.tolist() == picks.remaining_gains[order].tolist()
 
 
 @given(
@@ -116,6 +119,6 @@ def test_with_weights_and_qualities_of_one_it_is_plain_greedy_coverage(
             break
         expected.append(news.index(max(news)))
         covered |= shown[expected[-1]]
-    picks = greedy(np.ones(8), quality, most)
+    picks = greedy(np.ones(8), quality, max_count=most)
     assert picks.chosen == expected
     assert sum(picks.gains) == pytest.approx(len(covered) / 8)

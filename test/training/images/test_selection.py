@@ -28,7 +28,7 @@ from haskd_training.data.cache import Cache, Sweep
 from haskd_training.data.prepare import PrepareConfig, prepare
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.images.candidates import CandidateImage, SelectionConfig, near_duplicates
-from haskd_training.images.filtering import filter_images, voxelise
+from haskd_training.images.filtering import filter_images, weighted_voxels
 from haskd_training.images.selection import Selection, select
 from haskd_training.reports.contact_sheets import by_rank, contact_sheets, seen_share, table
 from recorded_bags import Scene, write_bag
@@ -52,7 +52,7 @@ def test_voxels_are_worth_more_where_the_cloud_alone_is_in_doubt() -> None:
         np.ones(4, np.float32),
         np.array([math.log(2), 0, 0, math.log(2)], np.float32),
     )
-    voxels = voxelise(sweep, predicted, TAXONOMY, size=1.0)
+    voxels = weighted_voxels(sweep, predicted, TAXONOMY, size=1.0)
     assert voxels.centroids == pytest.approx(np.array([[0.2, 0.1, 0.1], [1.2, 0.1, 0.1]]))
     assert voxels.times == pytest.approx([-0.03, 0])
     assert voxels.counts.tolist() == [2, 1]
@@ -66,7 +66,7 @@ def test_voxels_are_worth_more_where_the_cloud_alone_is_in_doubt() -> None:
 def test_a_sweep_without_any_point_in_range_has_no_voxels() -> None:
     sweep = Sweep(np.ones((2, 4), np.float32), np.zeros(2, np.float32), np.zeros(2), 0, "drive")
     beyond = Segmentation(np.full(2, 255, np.uint8), np.zeros(2), np.ones(2, np.float32))
-    voxels = voxelise(sweep, beyond, TAXONOMY, size=1.0)
+    voxels = weighted_voxels(sweep, beyond, TAXONOMY, size=1.0)
     assert voxels.centroids.shape == (0, 3)
     assert voxels.share(np.zeros(0, bool)) == 0
 
@@ -102,11 +102,11 @@ def outcome(
     records = filter_images(
         cache,
         SWEEP,
-        predicted,
-        taxonomy,
-        config,
-        lambda image: (quality or {}).get(image, 1.0),
-        np.random.default_rng(0),
+        predicted=predicted,
+        taxonomy=taxonomy,
+        config=config,
+        image_quality=lambda image: (quality or {}).get(image, 1.0),
+        generator=np.random.default_rng(0),
     )
     assert len({record.image for record in records}) == len(records)
     return {record.image: record for record in records}
@@ -176,7 +176,7 @@ def test_a_camera_without_an_image_in_the_window_is_reported(drive: Cache) -> No
 
 
 def test_images_that_show_too_little_are_rejected(drive: Cache) -> None:
-    records = outcome(drive, CONFIG.model_copy(update={"min_seen": 1.0}))
+    records = outcome(drive, CONFIG.model_copy(update={"min_visible_share": 1.0}))
     assert {record.reason for record in records.values()} == {"too few points seen"}
     assert all(0 < record.seen < 1 for record in records.values())
     assert chosen(records) == []
@@ -184,7 +184,7 @@ def test_images_that_show_too_little_are_rejected(drive: Cache) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "reason"),
-    [({"min_gain": 0.9}, "gain too small"), ({"enough": 0.01}, "enough covered")],
+    [({"min_gain": 0.9}, "gain too small"), ({"target_coverage": 0.01}, "enough covered")],
 )
 def test_the_reason_to_stop_is_everyones_who_is_left(
     drive: Cache, limit: dict[str, float], reason: str

@@ -61,9 +61,15 @@ def look(
     points = np.array(points, np.float64)
     moves = np.full(len(points), movable)
     (view,) = views(
-        cache_of(image), 0, points, [0], moves, config or VisibilityConfig(), lambda _: 0.8,
+        cache_of(image),
+        0,
+        points=points,
+        images=[0],
+        movable=moves,
+        config=config or VisibilityConfig(),
+        image_quality=lambda _: 0.8,
         **arguments,
-    )  # fmt: skip
+    )
     return view
 
 

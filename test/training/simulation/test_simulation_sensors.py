@@ -11,7 +11,7 @@ from haskd_training.simulation import SimulationConfig, simulate
 from haskd_training.simulation.bag_writer import START_NS
 from haskd_training.simulation.camera import make_camera, render
 from haskd_training.simulation.drive import make_world
-from haskd_training.simulation.lidar import BEAM_ELEVATIONS_DEG, make_firings, scan
+from haskd_training.simulation.lidar import BEAM_ELEVATIONS_DEG, make_firings, simulate_sweep
 from haskd_training.simulation.materials import CLASS_NAMES
 
 
@@ -70,7 +70,9 @@ def test_beams_lie_at_the_elevations_of_the_named_sensor(drive: Recording):
 def test_every_named_sensor_sees_with_all_its_beams(lidar, beams, lowest, highest, world):
     config = SimulationConfig(lidar=lidar, azimuth_steps=300)
     firings = make_firings(config)
-    points = scan(world.scene, world.ego, firings, 3.0, config, np.random.default_rng(0))
+    points = simulate_sweep(
+        world.scene, world.ego, firings, stamp=3.0, config=config, rng=np.random.default_rng(0)
+    )
     table = BEAM_ELEVATIONS_DEG[lidar]
     assert (len(table), table[0], table[-1]) == (beams, lowest, highest)
     assert (np.diff(table) > 0).all()
@@ -148,11 +150,19 @@ def test_labels_agree_with_what_the_camera_sees(drive: Recording, world):
     agree, total = np.zeros(11), np.zeros(11)
     for _, image in drive.messages["/camera/front_left/image/compressed"][::3]:
         image_ns = nanoseconds(image.header.stamp)
-        picture = render(world.scene, world.ego, camera, (image_ns - START_NS) * 1e-9, world.sun,
-                         0.0, np.random.default_rng(0))  # fmt: skip
+        time = (image_ns - START_NS) * 1e-9
+        rendered = render(
+            world.scene,
+            world.ego,
+            camera,
+            time=time,
+            sun=world.sun,
+            image_noise=0.0,
+            rng=np.random.default_rng(0),
+        )
         decoded = cv2.imdecode(image.data, cv2.IMREAD_COLOR)[..., ::-1]
         # The recorded image is the one that was rendered, but for noise (2) and JPEG.
-        assert np.abs(decoded.astype(float) - picture.image).mean() < 8.0
+        assert np.abs(decoded.astype(float) - rendered.image).mean() < 8.0
 
         cloud = min(
             (message for _, message in drive.messages["/lidar/points"]),
@@ -172,8 +182,8 @@ def test_labels_agree_with_what_the_camera_sees(drive: Recording, world):
         u, v = np.round(pixels[:, 0]).astype(int).T
         label = points["label"][ahead] - 1
         # Away from edges: where all of 3 x 3 pixels are of one class.
-        least = cv2.erode(picture.class_image, np.ones((3, 3)))
-        most = cv2.dilate(picture.class_image, np.ones((3, 3)))
+        least = cv2.erode(rendered.class_image, np.ones((3, 3)))
+        most = cv2.dilate(rendered.class_image, np.ones((3, 3)))
         inside = (u >= 2) & (v >= 2) & (u < 318) & (v < 178)
         u, v, label = u[inside], v[inside], label[inside]
         plain = (least[v, u] == most[v, u]) & np.isin(label, static_classes)
@@ -228,10 +238,16 @@ def test_range_noise_and_lost_returns_can_be_turned_off(world):
     config = SimulationConfig(azimuth_steps=300, range_noise_m=0.0, drop_rate=0.0)
     firings = make_firings(config)
     clouds = [
-        scan(world.scene, world.ego, firings, 1.0, config.model_copy(update=change),
-             np.random.default_rng(5))
+        simulate_sweep(
+            world.scene,
+            world.ego,
+            firings,
+            stamp=1.0,
+            config=config.model_copy(update=change),
+            rng=np.random.default_rng(5),
+        )
         for change in ({}, {"range_noise_m": 0.05}, {"drop_rate": 0.5})
-    ]  # fmt: skip
+    ]
     exact, noisy, sparse = clouds
     ranges = [np.linalg.norm([c["x"], c["y"], c["z"]], axis=0) for c in (exact, noisy)]
     assert np.std(ranges[1] - ranges[0]) == pytest.approx(0.05, rel=0.05)

@@ -13,7 +13,7 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import FusionTeacher
 from haskd_training.images.encoder import PixelFeatures
-from haskd_training.images.features import ALL_SHOWN, Dropout, ImageFeatures, mean_over_views
+from haskd_training.images.features import NO_DROPOUT, ImageDropout, ImageFeatures, mean_over_views
 from haskd_training.learning.batches import Extras
 from haskd_training.learning.inference import SweepPredictor
 
@@ -70,7 +70,7 @@ class LearningTeacher(nn.Module):
         return rgb, [x[0] for x in self.pixel_features.encoder(rgb[None])]
 
 
-def with_pixels(stored: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras:
+def with_pixels(stored: ImageFeatures, dropout: ImageDropout = NO_DROPOUT) -> Extras:
     """What a `LearningTeacher` gets beside each point, under the names of its arguments.
 
     Args:
@@ -79,7 +79,7 @@ def with_pixels(stored: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras:
     numbers = {ref: number for number, ref in enumerate(stored.sweeps)}
 
     def extras(ref: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        seen = stored.still_seen(ref, stored.seen(ref), dropout, generator)
+        seen = stored.seen_after_dropout(ref, stored.seen(ref), dropout, generator)
         return {
             "sweep": np.full(len(seen), numbers[ref]),
             "row": np.arange(len(seen)),

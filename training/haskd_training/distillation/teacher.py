@@ -29,9 +29,9 @@ from haskd_training.distillation.learning_teacher import (
     with_pixels,
 )
 from haskd_training.images.features import (
-    ALL_SHOWN,
     ENCODER,
-    Dropout,
+    NO_DROPOUT,
+    ImageDropout,
     ImageFeatures,
     learned_features,
     save_network,
@@ -79,8 +79,8 @@ class TeacherConfig(BaseModel):
     )
 
     @property
-    def dropout(self) -> Dropout:
-        return Dropout(self.camera_dropout, self.image_dropout)
+    def dropout(self) -> ImageDropout:
+        return ImageDropout(self.camera_dropout, self.image_dropout)
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def train_teacher(
     return TeacherResult(out / TEACHER, features, **result)
 
 
-def with_images(features: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras:
+def with_images(features: ImageFeatures, dropout: ImageDropout = NO_DROPOUT) -> Extras:
     """What images tell of each point, under the names of `FusionTeacher.forward`'s arguments.
 
     Args:
@@ -237,7 +237,7 @@ def with_images(features: ImageFeatures, dropout: Dropout = ALL_SHOWN) -> Extras
 
     def extras(ref: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
         found, seen = features.of(ref)
-        seen = features.still_seen(ref, seen, dropout, generator)
+        seen = features.seen_after_dropout(ref, seen, dropout, generator)
         return {"image_features": found, "seen": seen}
 
     return extras

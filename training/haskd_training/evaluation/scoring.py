@@ -23,11 +23,11 @@ from haskd_training.learning.inference import label_as_robot, predict
 from haskd_training.metrics.confusion import Evaluation, confusion, evaluate
 
 ClassPredictor = Callable[[SweepRef, Sweep], np.ndarray]
-"""(place, sweep of N points) -> class ids [N] uint8, 255 for none."""
+"""(reference, sweep of N points) -> class ids [N] uint8, 255 for none."""
 
 
 def class_predictor(model: Path, device: torch.device) -> ClassPredictor:
-    """What a model file says, to its own range.
+    """Predictor of a model file, within its range.
 
     Raises:
         ModelFileError: not a model.
@@ -41,6 +41,7 @@ def sweep_confusions(
     predictor: ClassPredictor,
     split: Split,
     refs: Sequence[SweepRef],
+    *,
     corruption: str | None = None,
     progress: Progress = no_progress,
 ) -> np.ndarray:
@@ -103,26 +104,27 @@ def reliabilities(
     network, metadata = model_file.load(model)
     calibrated = Segmenter(network, metadata, str(device))
     raw = Segmenter(model_file.load(model)[0], replace(metadata, temperature=1.0), str(device))
-    found: tuple[list[Reliability], list[Reliability]] = ([], [])
+    by_temperature: tuple[list[Reliability], list[Reliability]] = ([], [])
     for number, ref in enumerate(refs, 1):
         sweep = split.sweep(ref)
-        for segmenter, parts in zip((raw, calibrated), found):
+        for segmenter, parts in zip((raw, calibrated), by_temperature):
             predicted = label_as_robot(segmenter, sweep.points)
             counted = (sweep.label != UNLABELLED) & (predicted.class_id != UNLABELLED)
             correct = predicted.class_id[counted] == sweep.label[counted]
             parts.append(reliability(predicted.probability[counted], correct))
         progress(number, len(refs))
-    return pooled(found[0]), pooled(found[1])
+    return pooled(by_temperature[0]), pooled(by_temperature[1])
 
 
 def pooled(parts: Sequence[Reliability]) -> Reliability:
-    """Of all predictions that the parts were made from."""
+    """The reliability of all predictions of the parts together."""
     counts = np.array([part.count for part in parts]).reshape(-1, BINS)
     total = counts.sum(0)
 
     def mean(values: Sequence[np.ndarray]) -> np.ndarray:
         weighted = np.where(counts > 0, np.reshape(values, counts.shape) * counts, 0).sum(0)
-        return np.divide(weighted, total, out=np.full(BINS, np.nan), where=total > 0)
+        means: np.ndarray = np.divide(weighted, total, out=np.full(BINS, np.nan), where=total > 0)
+        return means
 
     return Reliability(
         total,

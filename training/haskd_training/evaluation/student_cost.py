@@ -1,4 +1,4 @@
-"""What a model costs a robot, beside another one: their tensors, their files, their latency."""
+"""Cost of models on a robot, compared: their tensors, files and latency."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from haskd_ros import model_file
 from haskd_ros.segmenter import Segmenter
 
 WARM_UP = 2
-"""Turns that are not counted."""
+"""Runs that are not counted."""
 
 
 @dataclass(frozen=True)
 class StudentCost:
-    """What one model costs.
+    """Cost of one model.
 
     Attributes:
-        file_bytes: of the model file; headers differ, since they tell how the model was trained.
+        file_bytes: of the model file; headers differ, since they hold how the model was trained.
         tensor_bytes: of the weights alone.
         latency_ms: lower quartile, median and upper quartile for one cloud, points in to labels
             out.
@@ -78,11 +78,13 @@ def compare_costs(
             started = time.perf_counter()
             segmenter(points)
             spent[name].append(1e3 * (time.perf_counter() - started))
-    return {
-        name: StudentCost(
+    costs = {}
+    for name, path in models.items():
+        lower, median, upper = np.percentile(spent[name][WARM_UP:], (25, 50, 75))
+        weights = model_file.load(path)[0].state_dict().values()
+        costs[name] = StudentCost(
             path.stat().st_size,
-            sum(value.nbytes for value in model_file.load(path)[0].state_dict().values()),
-            tuple(map(float, np.percentile(spent[name][WARM_UP:], (25, 50, 75)))),
+            sum(value.nbytes for value in weights),
+            (float(lower), float(median), float(upper)),
         )
-        for name, path in models.items()
-    }
+    return costs

@@ -24,12 +24,12 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef, within_range
 
 RANGE = (0.05, 20.0)
-"""Temperatures that are searched: a model that errs on no point has its optimum at 0."""
+"""Temperatures that are searched: a model without errors has its optimum at 0."""
 
 BINS = 15
 
 POINTS_PER_SWEEP = 5_000
-"""Neighbouring points tell nearly the same; more of them don't make the temperature better."""
+"""Neighbouring points are nearly redundant; more of them don't improve the temperature."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What `calibrate` found. The errors are those of the points that the temperature was fitted
-    to; an honest figure comes from other sweeps.
+class TemperatureCalibration:
+    """Result of `calibrate`. The errors are on the points that the temperature was fitted to; an
+    unbiased figure needs other sweeps.
 
     Attributes:
         points: labelled points that were used.
@@ -98,10 +98,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         scale = np.exp(-log_temperature)
         return float(np.mean(logsumexp(scale * logits, axis=1) - scale * true))
 
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         cross_entropy, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-5}
     )
-    return float(np.exp(found.x))
+    return float(np.exp(minimum.x))
 
 
 def reliability(probability: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
@@ -111,13 +111,13 @@ def reliability(probability: np.ndarray, correct: np.ndarray, bins: int = BINS) 
         probability: [N] 0..1, of the predicted class.
         correct: [N] bool.
     """
-    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    count = np.bincount(place, minlength=bins)
+    bin_index = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    count = np.bincount(bin_index, minlength=bins)
     empty = np.where(count > 0, count, np.nan)
     return Reliability(
         count,
-        np.bincount(place, probability, bins) / empty,
-        np.bincount(place, correct, bins) / empty,
+        np.bincount(bin_index, probability, bins) / empty,
+        np.bincount(bin_index, correct, bins) / empty,
     )
 
 
@@ -159,8 +159,8 @@ def gather_logits(
             chosen = generator.choice(chosen, points_per_sweep, replace=False)
         if not len(chosen):
             continue
-        found = network(torch.from_numpy(points).to(device)).float()
-        logits.append(found[torch.from_numpy(chosen).to(device)].cpu().numpy())
+        scores = network(torch.from_numpy(points).to(device)).float()
+        logits.append(scores[torch.from_numpy(chosen).to(device)].cpu().numpy())
         labels.append(label[chosen])
     if not labels:
         raise InputError(f"none of {len(sweeps)} sweeps has a labelled point within {max_range} m")
@@ -173,7 +173,7 @@ def calibrate(
     sweeps: Sequence[SweepRef],
     device: torch.device | str = "cpu",
     seed: int = 0,
-) -> Calibration:
+) -> TemperatureCalibration:
     """Fit the temperature of a model file and write it into the file, with the mean entropy that
     the node compares its own with; the weights stay as they are.
 
@@ -189,7 +189,7 @@ def calibrate(
     temperature = fit_temperature(logits, labels)
     sensor = metadata.sensor | {"entropy": _mean_entropy(logits, temperature)}
     model_file.save(model, network, replace(metadata, temperature=temperature, sensor=sensor))
-    return Calibration(
+    return TemperatureCalibration(
         temperature, len(labels), _error(logits, labels, 1.0), _error(logits, labels, temperature)
     )
 

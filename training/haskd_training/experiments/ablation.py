@@ -323,5 +323,7 @@ def _counts(
     for condition in conditions:
         with steps(f"scoring {title}, {condition}") as progress:
             corruption = None if condition == RECORDED else condition
-            found[condition] = sweep_confusions(predictor, split, split.test, corruption, progress)
+            found[condition] = sweep_confusions(
+                predictor, split, split.test, corruption=corruption, progress=progress
+            )
     return found

@@ -26,7 +26,7 @@ from haskd_training.data.prepare import PrepareConfig, check_labels, prepare
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
-from haskd_training.evaluation.temperature import Calibration, calibrate
+from haskd_training.evaluation.temperature import TemperatureCalibration, calibrate
 from haskd_training.learning.loop import make_fabric
 from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
 from haskd_training.pipeline.config import MethodConfig, check
@@ -65,7 +65,7 @@ class RunResult:
     split: Split
     baseline: Evaluation
     student: Evaluation
-    calibration: Calibration
+    calibration: TemperatureCalibration
 
 
 def run(

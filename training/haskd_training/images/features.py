@@ -1,4 +1,4 @@
-"""Image features of points: what the chosen images show of a sweep, computed once and kept.
+"""Image features of points from the chosen images of a sweep, computed once and stored.
 
 FOLDER/CACHE-SWEEP.safetensors   which points are seen, where, and their features as float16, see
                                  `sweep_files`
@@ -28,19 +28,24 @@ from haskd_training.data.splits import Split
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.images.encoder import EncoderConfig, PixelFeatures
-from haskd_training.images.point_views import PointView, ViewFinder, from_arrays, to_arrays
+from haskd_training.images.point_views import (
+    PointView,
+    ViewFinder,
+    views_from_arrays,
+    views_to_arrays,
+)
 from haskd_training.images.selection import Selection
 
 ENCODER = "encoder.safetensors"
 
-MAPS_KEPT = 64
-"""Images whose feature maps are held for the sweeps that follow: 7 MB each at 960 x 540 px."""
+CACHED_MAPS = 64
+"""Images whose feature maps are cached for the next sweeps: 7 MB each at 960 x 540 px."""
 
 FIT_IMAGES, FIT_POINTS = 48, 1500
-"""What the principal components are found from: images, and points of each."""
+"""Images, and points of each, that the principal components are computed from."""
 
 Encode = Callable[[int], tuple[Tensor, list[Tensor]]]
-"""Place of an image in its cache -> RGB [3, H, W] 0..255 and its maps, each [C_s, H_s, W_s]."""
+"""Index of an image in its cache -> RGB [3, H, W] 0..255 and its maps, each [C_s, H_s, W_s]."""
 
 
 def mean_over_views(
@@ -67,35 +72,35 @@ def mean_over_views(
             for x in (view.rows, view.pixels, view.share)
         )
         rows = row_of_point[rows.long()]
-        wanted = torch.nonzero(rows >= 0)[:, 0]
-        found = network(*encode(view.image), pixels[wanted]) * share[wanted, None]
-        total = total.index_add(0, rows[wanted], found)
+        used = torch.nonzero(rows >= 0)[:, 0]
+        features = network(*encode(view.image), pixels[used]) * share[used, None]
+        total = total.index_add(0, rows[used], features)
     return total
 
 
-class Dropout(NamedTuple):
-    """What a teacher in training is not shown, so that it is sound without it too.
+class ImageDropout(NamedTuple):
+    """Dropout of images in the teacher's training, so that it also works without them.
 
     Attributes:
-        sweeps: share of the sweeps that are shown without any image.
-        images: share of the images that are kept back, each by itself, from the other sweeps.
+        sweeps: share of the sweeps that get no image.
+        images: share of the images, each on its own, that are dropped from the other sweeps.
     """
 
     sweeps: float = 0.0
     images: float = 0.0
 
 
-ALL_SHOWN = Dropout()
+NO_DROPOUT = ImageDropout()
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Image features of some sweeps, read as they are asked for.
+    """Image features of some sweeps, read on demand.
 
     Attributes:
-        files: one a sweep.
+        files: one per sweep.
         sweeps: that have features.
-        identity: what they were made from, in JSON values; the same whatever the sweeps.
+        identity: their inputs, in JSON values, independent of the sweeps.
     """
 
     files: SweepFiles
@@ -113,7 +118,7 @@ class ImageFeatures:
 
     @property
     def width(self) -> int:
-        """Features a point."""
+        """Features per point."""
         return self.config.width
 
     def of(self, ref: SweepRef) -> tuple[np.ndarray, np.ndarray]:
@@ -122,9 +127,9 @@ class ImageFeatures:
         Raises:
             InputError: there are none of this sweep, or its file is damaged.
         """
-        count, rows, found = self._read(ref, "points", "seen", "features")
+        count, rows, stored = self._read(ref, "points", "seen", "features")
         features, seen = np.zeros((count[0], self.width), np.float16), np.zeros(count[0], bool)
-        features[rows], seen[rows] = found, True
+        features[rows], seen[rows] = stored, True
         return features, seen
 
     def seen(self, ref: SweepRef) -> np.ndarray:
@@ -134,26 +139,25 @@ class ImageFeatures:
         seen[rows] = True
         return seen
 
-    def still_seen(
-        self, ref: SweepRef, seen: np.ndarray, dropout: Dropout, generator: np.random.Generator
+    def seen_after_dropout(
+        self, ref: SweepRef, seen: np.ndarray, dropout: ImageDropout, generator: np.random.Generator
     ) -> np.ndarray:
-        """[N] bool, the points `seen` of a sweep less what only images show that `generator` keeps
-        back. A point that another image shows as well keeps its mean over both: it was computed
-        once."""
+        """[N] bool, the points `seen` of a sweep without those that only dropped images show. A
+        point that another image shows as well keeps the mean over both, which was computed once."""
         if generator.random() < dropout.sweeps:
             return np.zeros_like(seen)
         if not dropout.images:
             return seen
-        kept = np.zeros_like(seen)
+        still_seen = np.zeros_like(seen)
         for view in self.views(ref):
             if generator.random() >= dropout.images:
-                kept[view.rows] = True
-        return kept
+                still_seen[view.rows] = True
+        return still_seen
 
     def views(self, ref: SweepRef) -> list[PointView]:
-        """Where the images show the points; errors as of `of`."""
+        """Views of the points in the images; errors as of `of`."""
         names = ("images", "counts", "rows", "pixels", "shares")
-        return from_arrays(dict(zip(names, self._read(ref, *names))))
+        return views_from_arrays(dict(zip(names, self._read(ref, *names))))
 
     @property
     def missing(self) -> list[SweepRef]:
@@ -192,12 +196,13 @@ def image_features(
     once.
 
     Args:
-        split: what the sweeps count in; the principal components are fitted on its training sweeps.
+        split: that the sweeps belong to; the principal components are fitted on its training
+            sweeps.
         sweeps: that images were selected for, the training sweeps among them.
         out: new, empty, or of an earlier run with the same training sweeps and settings.
 
     Raises:
-        InputError: weights that can't be read, a sweep without a selection, no point seen in any
+        InputError: weights that can't be read, a sweep without a selection, no point visible in any
             training sweep, or a folder that holds something else.
     """
     identity = feature_inputs(split, selection, config)
@@ -221,10 +226,10 @@ def learned_features(
     split: Split,
     progress: Progress = no_progress,
 ) -> ImageFeatures:
-    """The features of the same sweeps and images with an encoder that has learned.
+    """The features of the same sweeps and images with a trained encoder.
 
     Args:
-        stored: made before it learned; tells where images show points.
+        stored: of the encoder before its training; holds the views of the points.
         weights: of `save_network`.
         out: new, empty, or of an earlier run with the same weights.
         split: as it was for `stored`.
@@ -248,56 +253,56 @@ def _write(
     features: ImageFeatures,
     missing: Sequence[SweepRef],
     split: Split,
-    find: Callable[[SweepRef], Sequence[PointView]],
+    views_of: Callable[[SweepRef], Sequence[PointView]],
     progress: Progress,
 ) -> None:
-    """Make and keep the features of sweeps.
+    """Compute and store the features of sweeps.
 
     Args:
-        find: where images show a sweep's points.
+        views_of: a sweep's views in its images.
     """
     device = _device()
     network = features.network().to(device).eval()
-    encoded = functools.lru_cache(MAPS_KEPT)(functools.partial(_encode, network, split.caches))
+    encoded = functools.lru_cache(CACHED_MAPS)(functools.partial(_encode, network, split.caches))
     for number, ref in enumerate(missing, 1):
-        found, count = find(ref), split.row(ref).points
-        among = np.zeros(count, bool)
-        for view in found:
-            among[view.rows] = True
-        seen = np.flatnonzero(among)
+        point_views, count = views_of(ref), split.row(ref).points
+        is_seen = np.zeros(count, bool)
+        for view in point_views:
+            is_seen[view.rows] = True
+        seen = np.flatnonzero(is_seen)
         row_of_point = torch.full((count,), -1, device=device)
         row_of_point[torch.from_numpy(seen).to(device)] = torch.arange(len(seen), device=device)
         with torch.inference_mode():
             of_points = mean_over_views(
-                network, functools.partial(encoded, ref.cache), found, row_of_point, len(seen)
+                network, functools.partial(encoded, ref.cache), point_views, row_of_point, len(seen)
             )
         arrays = {
             "points": np.array([count], np.int32),
             "seen": seen.astype(np.int32),
             "features": of_points.half().cpu().numpy(),
         }
-        features.files.write(ref, arrays | to_arrays(found))
+        features.files.write(ref, arrays | views_to_arrays(point_views))
         progress(number, len(missing), f"sweep {ref.sweep} of cache {ref.cache}")
 
 
 @torch.inference_mode()
-def _sample(network: PixelFeatures, split: Split, find: ViewFinder) -> Tensor:
+def _sample(network: PixelFeatures, split: Split, views_of: ViewFinder) -> Tensor:
     """[n, sum of C_s] of the encoder's own features at pixels of points, from images spread evenly
     over the training sweeps; the same for the same sweeps."""
     generator = np.random.default_rng(0)
-    found = []
+    sampled = []
     for number in _spread(len(split.train), FIT_IMAGES):
         ref = split.train[number]
-        if not (seen := find(ref)):
+        if not (point_views := views_of(ref)):
             continue
-        view = seen[number % len(seen)]
-        some = generator.choice(len(view.rows), min(FIT_POINTS, len(view.rows)), replace=False)
+        view = point_views[number % len(point_views)]
+        chosen = generator.choice(len(view.rows), min(FIT_POINTS, len(view.rows)), replace=False)
         _, maps = _encode(network, split.caches, ref.cache, view.image)
-        pixels = torch.from_numpy(view.pixels[some]).to(maps[0].device)
-        found.append(network.encoder.sample(maps, pixels))
-    if not found:
-        raise InputError("not one point of the training sweeps is seen by a chosen image")
-    return torch.cat(found)
+        pixels = torch.from_numpy(view.pixels[chosen]).to(maps[0].device)
+        sampled.append(network.encoder.sample(maps, pixels))
+    if not sampled:
+        raise InputError("no point of the training sweeps is visible in a chosen image")
+    return torch.cat(sampled)
 
 
 @torch.inference_mode()
@@ -313,7 +318,7 @@ def _encode(
 
 
 def _load_network(path: Path, config: EncoderConfig) -> PixelFeatures:
-    # Whatever the encoder started from, the file holds all of it.
+    # The file holds all weights, whatever the encoder was initialised from.
     network = PixelFeatures(config.model_copy(update={"weights": "scratch"}))
     network.load_state_dict(load_file(path))
     return network
@@ -321,7 +326,8 @@ def _load_network(path: Path, config: EncoderConfig) -> PixelFeatures:
 
 def _spread(count: int, most: int) -> list[int]:
     """At most `most` of 0 .. count - 1, evenly."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+    spread = np.linspace(0, count - 1, min(count, most)).round().astype(int)
+    return [int(number) for number in np.unique(spread)]
 
 
 def _device() -> torch.device:
@@ -332,6 +338,6 @@ def _bf16_pays(device: torch.device) -> bool:
     """Whether convolutions in bfloat16 are faster: about 2.5 times on a CPU that has the
     instructions, slower on one that has not."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+        return bool(torch.cuda.is_bf16_supported())
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

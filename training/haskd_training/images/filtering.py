@@ -1,8 +1,9 @@
-"""Information-oriented filtering: the few images of a sequence that teach most about one sweep.
+"""Information-oriented filtering: the few images of a sequence that are most informative about one
+sweep.
 
-Of the candidates greedy chooses those that together show the most, where voxels whose class the
-cloud alone leaves open are worth more. Never a label. The abstract of Wu, Hou et al., arXiv
-2606.25278, gives the idea; the rules and formulas are this project's own reading of it.
+Of the candidates the greedy algorithm chooses those that together show the most, where voxels whose
+class is uncertain from the cloud alone weigh more. Labels are not used. The abstract of Wu, Hou et
+al., arXiv 2606.25278, gives the idea; the rules and formulas are this project's own reading of it.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from haskd_training.images.candidates import (
     SelectionConfig,
     Strategy,
     near_duplicates,
-    offered,
+    usable_images,
 )
 from haskd_training.images.facility_location import gains_in_order, greedy
 from haskd_training.images.visibility import View, views
 
-VIEWS_COUNT = ("iof", "coverage_entropy", "coverage")
-"""Strategies that choose by what the images show."""
+COVERAGE_STRATEGIES = ("iof", "coverage_entropy", "coverage")
+"""Strategies that choose images by the voxels that they show."""
 
 
 @dataclass(frozen=True)
-class Voxels:
-    """What is to be shown of a sweep: V voxels.
+class WeightedVoxels:
+    """The V voxels of a sweep that images are to show, and their weights.
 
     Attributes:
         centroids: [V, 3] float32, m in the sensor frame.
@@ -56,9 +57,11 @@ class Voxels:
         return float(self.counts[shown].sum() / max(self.counts.sum(), 1))
 
 
-def voxelise(sweep: Sweep, predicted: Segmentation, taxonomy: Taxonomy, size: float) -> Voxels:
-    """Voxels of the points that have a predicted class: those beyond the model's range are not
-    learned from."""
+def weighted_voxels(
+    sweep: Sweep, predicted: Segmentation, taxonomy: Taxonomy, size: float
+) -> WeightedVoxels:
+    """Voxels of `size` m of the points that have a predicted class: training does not use those
+    beyond the model's range."""
     classified = predicted.class_id != UNLABELLED
     movable = np.array([info.movable for info in taxonomy.classes])
     rows = np.column_stack(
@@ -71,7 +74,7 @@ def voxelise(sweep: Sweep, predicted: Segmentation, taxonomy: Taxonomy, size: fl
     ).astype(np.float32)
     _, grouping = group_by_key(pack(torch.from_numpy(np.floor(rows[:, :3] / size)).int()))
     means = pool(torch.from_numpy(rows), grouping).numpy()
-    return Voxels(
+    return WeightedVoxels(
         centroids=means[:, :3],
         times=means[:, 3],
         counts=grouping.counts.numpy(),
@@ -83,19 +86,20 @@ def voxelise(sweep: Sweep, predicted: Segmentation, taxonomy: Taxonomy, size: fl
 def filter_images(
     cache: Cache,
     sweep: int,
+    *,
     predicted: Segmentation,
     taxonomy: Taxonomy,
     config: SelectionConfig,
     image_quality: Callable[[int], float],
     generator: np.random.Generator,
 ) -> list[CandidateImage]:
-    """Choose the images that teach about a sweep.
+    """Choose the images for a sweep.
 
     Args:
-        cache, sweep: where the sweep is.
-        predicted: what the baseline makes of the sweep's points.
+        cache, sweep: the cache and the sweep's index in it.
+        predicted: the baseline's segmentation of the sweep's points.
         taxonomy: of the baseline.
-        image_quality: of an image by its place, 0..1; see `visibility.image_qualities`.
+        image_quality: of an image by its index, 0..1; see `visibility.image_qualities`.
         generator: of strategy random.
 
     Returns:
@@ -103,25 +107,32 @@ def filter_images(
         order of the images in the cache makes no difference.
     """
     recorded = cache.sweep(sweep)
-    voxels = voxelise(recorded, predicted, taxonomy, config.voxel_size)
-    usable, others = offered(cache, sweep, config)
+    voxels = weighted_voxels(recorded, predicted, taxonomy, config.voxel_size)
+    usable, rejected = usable_images(cache, sweep, config)
 
     def view_images(images: Sequence[int]) -> dict[int, View]:
-        found = views(
-            cache, sweep, voxels.centroids, images, voxels.movable, config.visibility,
-            image_quality, voxels.times, occluders=recorded.points,
-        )  # fmt: skip
-        return {view.image: view for view in found}
+        of_images = views(
+            cache,
+            sweep,
+            points=voxels.centroids,
+            images=images,
+            movable=voxels.movable,
+            config=config.visibility,
+            image_quality=image_quality,
+            times=voxels.times,
+            occluders=recorded.points,
+        )
+        return {view.image: view for view in of_images}
 
-    if config.strategy in VIEWS_COUNT:
-        gains, seen, passed_over = _informed(
+    if config.strategy in COVERAGE_STRATEGIES:
+        gains, seen, not_chosen = _choose_by_coverage(
             cache, usable, voxels, view_images, config, image_quality
         )
     else:
-        images = _uninformed(cache, list(usable), config, generator)
+        images = _choose_unfiltered(cache, list(usable), config, generator)
         seen = view_images(images)
         gains = dict(zip(images, gains_in_order(*_objective("iof", voxels, seen.values()))))
-        passed_over = [CandidateImage(j, usable[j], "K reached") for j in usable if j not in gains]
+        not_chosen = [CandidateImage(j, usable[j], "K reached") for j in usable if j not in gains]
 
     chosen = []
     shown = np.zeros(len(voxels.counts), bool)
@@ -130,26 +141,26 @@ def filter_images(
         shown |= visible
         shares = voxels.share(visible), voxels.share(shown)
         chosen.append(CandidateImage(image, usable[image], "chosen", rank, gain, *shares))
-    return chosen + sorted(others + passed_over, key=lambda other: abs(other.dt_s))
+    return chosen + sorted(rejected + not_chosen, key=lambda other: abs(other.dt_s))
 
 
-def _informed(
+def _choose_by_coverage(
     cache: Cache,
     usable: Mapping[int, float],
-    voxels: Voxels,
+    voxels: WeightedVoxels,
     view_images: Callable[[Sequence[int]], dict[int, View]],
     config: SelectionConfig,
     image_quality: Callable[[int], float],
 ) -> tuple[dict[int, float], dict[int, View], list[CandidateImage]]:
-    """Reject, then choose by what the images show.
+    """Reject, then choose by the voxels that the images show.
 
     Args:
         usable: s from the sweep by image, nearest first.
 
     Returns:
         gains: by image in order of rank.
-        seen: the views of the images that were looked at.
-        passed_over: the usable images that were not chosen.
+        seen: the views of the images that are no near-duplicates.
+        not_chosen: the usable images that were not chosen.
     """
 
     def worth(image: int) -> float:
@@ -157,31 +168,39 @@ def _informed(
 
     best_first = sorted(usable, key=worth, reverse=True)
     duplicates = near_duplicates(cache, best_first, config.min_move_m, config.min_turn_deg)
-    passed_over = [
+    not_chosen = [
         CandidateImage(image, usable[image], "near-duplicate", duplicate_of=original)
         for image, original in duplicates.items()
     ]
     seen = view_images([image for image in usable if image not in duplicates])
     share = {image: voxels.share(view.quality > 0) for image, view in seen.items()}
-    left = [image for image in seen if share[image] > 0 and share[image] >= config.min_seen]
-    passed_over += [
+    left = [
+        image for image in seen if share[image] > 0 and share[image] >= config.min_visible_share
+    ]
+    not_chosen += [
         CandidateImage(image, usable[image], "too few points seen", seen=share[image])
         for image in seen
         if image not in left
     ]
     weights, quality = _objective(config.strategy, voxels, [seen[image] for image in left])
-    picks = greedy(weights, quality, config.images, config.min_gain, config.enough)
+    picks = greedy(
+        weights,
+        quality,
+        max_count=config.images,
+        min_gain=config.min_gain,
+        target_coverage=config.target_coverage,
+    )
     gains = {left[pick]: gain for pick, gain in zip(picks.chosen, picks.gains)}
-    passed_over += [
+    not_chosen += [
         CandidateImage(image, usable[image], picks.stop, gain=float(gain), seen=share[image])
-        for image, gain in zip(left, picks.left)
+        for image, gain in zip(left, picks.remaining_gains)
         if image not in gains
     ]
-    return gains, seen, passed_over
+    return gains, seen, not_chosen
 
 
 def _objective(
-    strategy: Strategy, voxels: Voxels, seen: Collection[View]
+    strategy: Strategy, voxels: WeightedVoxels, seen: Collection[View]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights w [V] and qualities q [F, V] of the facility-location objective."""
     quality = np.array([view.quality for view in seen]).reshape(-1, len(voxels.weights))
@@ -191,16 +210,16 @@ def _objective(
     return (np.ones_like(voxels.weights) if strategy == "coverage" else voxels.weights), visible
 
 
-def _uninformed(
+def _choose_unfiltered(
     cache: Cache, usable: list[int], config: SelectionConfig, generator: np.random.Generator
 ) -> list[int]:
-    """At most K of the images, nearest in time first, without looking at what they show."""
+    """At most K of the images, nearest in time first, whatever they show."""
     count = len(usable)
     most = min(config.images, count)
     if config.strategy == "nearest":
         return usable[:most]
     if config.strategy == "random":
-        return [usable[place] for place in generator.permutation(count)[:most]]
+        return [usable[index] for index in generator.permutation(count)[:most]]
     if config.strategy == "stride":
         in_time = sorted(
             usable, key=lambda image: (cache.images[image].stamp_ns, cache.images[image].camera)

@@ -1,7 +1,7 @@
-"""`haskd select`: the images that teach about each sweep, chosen once and kept with the reasons.
+"""`haskd select`: the images for each sweep, chosen once and stored with the reasons.
 
-OUT/CACHE-SWEEP.safetensors   the baseline's classes of the sweep's points; in the header what
-                              became of each candidate image, see `sweep_files`
+OUT/CACHE-SWEEP.safetensors   the baseline's classes of the sweep's points; in the header its
+                              candidate images, see `sweep_files`
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _CANDIDATES = "haskd_candidates"
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen for some sweeps, read as it is asked for.
+    """The images chosen for some sweeps, read on demand.
 
     Attributes:
-        files: one a sweep.
+        files: one per sweep.
         sweeps: that images were chosen for.
-        identity: what it was made from, in JSON values; the same whatever the sweeps.
-        reasons: candidates over all sweeps by what became of them.
+        identity: its inputs, in JSON values, independent of the sweeps.
+        reasons: number of candidates over all sweeps by reason.
     """
 
     files: SweepFiles
@@ -57,7 +57,7 @@ class Selection:
 
     @property
     def config(self) -> SelectionConfig:
-        """What it was asked for."""
+        """The settings of the selection."""
         return SelectionConfig.model_validate(self.identity["config"])
 
     def records(self, ref: SweepRef) -> list[CandidateImage]:
@@ -70,7 +70,7 @@ class Selection:
         return [CandidateImage(**record) for record in records]
 
     def chosen(self, ref: SweepRef) -> list[int]:
-        """Places in `cache.images` of the chosen images, best first; errors as of `records`."""
+        """Indices in `cache.images` of the chosen images, best first; errors as of `records`."""
         return [record.image for record in self.records(ref) if record.reason == "chosen"]
 
     def predicted(self, ref: SweepRef) -> np.ndarray:
@@ -92,12 +92,12 @@ def select(
     config: SelectionConfig,
     progress: Progress = no_progress,
 ) -> Selection:
-    """Choose images for every sweep that none were chosen for in this folder yet.
+    """Choose images for every sweep that has none in this folder yet.
 
     Args:
-        caches: open; a `SweepRef` counts in them.
-        model: the baseline's model file: it says what the cloud alone leaves open and what may
-            move. Labels are not read.
+        caches: open; `SweepRef.cache` is an index of them.
+        model: the baseline's model file, for its uncertainty and for which points may move. Labels
+            are not read.
         out: new, empty, or of an earlier run with the same model and settings.
 
     Raises:
@@ -119,19 +119,21 @@ def select(
             records = filter_images(
                 cache,
                 ref.sweep,
-                predicted,
-                segmenter.taxonomy,
-                config,
-                qualities[ref.cache],
-                np.random.default_rng([config.seed, *cache.fingerprint.encode(), ref.sweep]),
+                predicted=predicted,
+                taxonomy=segmenter.taxonomy,
+                config=config,
+                image_quality=qualities[ref.cache],
+                generator=np.random.default_rng(
+                    [config.seed, *cache.fingerprint.encode(), ref.sweep]
+                ),
             )
             header = {_CANDIDATES: json.dumps([asdict(record) for record in records])}
             files.write(ref, {_CLASSES: predicted.class_id}, header)
-        found = Counter(record.reason for record in selection.records(ref))
-        reasons.update(found)
-        progress(number, len(sweeps), f"{found['chosen']} of {found.total()} images")
+        of_sweep = Counter(record.reason for record in selection.records(ref))
+        reasons.update(of_sweep)
+        progress(number, len(sweeps), f"{of_sweep['chosen']} of {of_sweep.total()} images")
     if not reasons["chosen"]:
-        log.warning("not one image was chosen for any of %d sweeps: %s", len(sweeps), dict(reasons))
+        log.warning("no image was chosen for any of %d sweeps: %s", len(sweeps), dict(reasons))
     return selection
 
 

@@ -17,7 +17,7 @@ from haskd_training.recordings.camera_model import CameraModel
 
 
 class VisibilityConfig(BaseModel):
-    """When a point counts as seen, and what its view is worth."""
+    """When a point counts as visible, and the quality of its view."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,9 +46,9 @@ class View:
     """What one image shows of P points.
 
     Attributes:
-        image: its place in `cache.images`.
+        image: its index in `cache.images`.
         pixels: [P, 2] float32, u to the right and v down; NaN outside the field of view.
-        quality: [P] float32, 0..1, what the view of the point is worth; 0 where it is not visible.
+        quality: [P] float32, 0..1, of the view of the point; 0 where it is not visible.
     """
 
     image: int
@@ -59,6 +59,7 @@ class View:
 def views(
     cache: Cache,
     sweep: int,
+    *,
     points: np.ndarray,
     images: Sequence[int],
     movable: np.ndarray,
@@ -67,31 +68,31 @@ def views(
     times: np.ndarray | None = None,
     occluders: np.ndarray | None = None,
 ) -> list[View]:
-    """Look at points through images.
+    """The views that images have of points.
 
     `q_f(v) = visible * image quality * min(1, near_m / distance) * exp(-|dt| / scale)`, this
     project's own reading of the abstract of arXiv 2606.25278. Only what the sweep itself measured
-    can hide a point: what drove into the picture at another time is not known of, which is one
-    reason for a view to lose with |dt|.
+    can hide a point: an object that entered the image at another time is unknown, which is one
+    reason for the quality to fall with |dt|.
 
     Args:
         cache, sweep: the sweep whose frame and stamp the points have.
         points: [P, >= 3], x y z in m in the sensor frame first.
-        images: places in `cache.images`.
+        images: indices in `cache.images`.
         movable: [P] bool, whether a point lies on a thing that may move.
-        image_quality: of an image by its place, 0..1; see `image_qualities`.
+        image_quality: of an image by its index, 0..1; see `image_qualities`.
         times: [P] s relative to the sweep's stamp, when each point was measured (`Sweep.time`): a
             spinning sensor passes a camera's field of view up to a turn before the stamp, and the
             image of that moment is the one that shows moving things where they were measured.
             None: all at the stamp.
-        occluders: [M, >= 3], what hides points from a camera: the whole cloud, where `points` are
-            only some of it. None: `points`.
+        occluders: [M, >= 3], points that may hide others from a camera: the full cloud, where
+            `points` are only a part of it. None: `points`.
 
     Returns:
         One view an image, in the order of `images`.
     """
     count = len(points)
-    # One projection of both: what it costs to prepare counts more than the points.
+    # One projection of both: its fixed cost exceeds that of the points.
     columns = _columns(
         points if occluders is None else np.vstack([points[:, :3], occluders[:, :3]])
     )
@@ -100,16 +101,18 @@ def views(
     for image in images:
         row = cache.images[image]
         camera, t_camera_lidar = row.camera_model, cache.t_camera_lidar(image, sweep)
-        projected, there = _project_within(_field_of_view(camera), columns, t_camera_lidar, camera)
-        own = np.searchsorted(there, count)
-        seen, there = _part(projected, slice(own)), there[:own]
+        projected, indices = _project_within(
+            _field_of_view(camera), columns, t_camera_lidar, camera
+        )
+        own = np.searchsorted(indices, count)
+        seen, indices = _part(projected, slice(own)), indices[:own]
         surface = seen if occluders is None else _part(projected, slice(own, None))
         visible = _within_border(seen, camera, config.border_px)
         visible &= ~_hidden(seen, surface, camera, config)
         pixels = np.full((count, 2), np.nan, np.float32)
-        pixels[there] = seen.pixels
+        pixels[indices] = seen.pixels
 
-        shown = there[visible]
+        shown = indices[visible]
         camera_centre = -t_camera_lidar[:3, :3].T @ t_camera_lidar[:3, 3]
         distance = np.linalg.norm(columns[:, shown].T - camera_centre, axis=1)
         dt = (row.stamp_ns - cache.sweeps[sweep].stamp_ns) / 1e9 - measured[shown]
@@ -117,14 +120,14 @@ def views(
         quality[shown] = (
             image_quality(image)
             * np.minimum(1.0, config.near_m / np.maximum(distance, MIN_DEPTH))
-            * _freshness(dt, movable[shown], config)
+            * _time_factor(dt, movable[shown], config)
         )
         result.append(View(image, pixels, quality))
     return result
 
 
 def image_qualities(cache: Cache) -> Callable[[int], float]:
-    """`image_quality` of a cache's images by place, each computed once."""
+    """`image_quality` of a cache's images by index, each computed once."""
     return functools.cache(lambda image: image_quality(cache.image(image)))
 
 
@@ -142,7 +145,7 @@ def image_quality(image: np.ndarray) -> float:
     """Sharpness and exposure in one number, 0..1, whatever the image shows.
 
     Sharpness: the share of the grey values' variation that a blur takes away, after Crete et al.,
-    "The blur effect" (SPIE 2007): what is blurred already has little left to lose. Of the two
+    "The blur effect" (SPIE 2007): an image that is blurred already loses little. Of the two
     directions the blurrier one counts. Exposure: the share of the pixels that are neither too dark
     nor too bright to show anything.
 
@@ -157,9 +160,9 @@ def image_quality(image: np.ndarray) -> float:
         lost[axis] = np.maximum(variation - _variation(cv2.blur(grey, kernel), axis), 0).sum()
     if not varied.any():
         return 0.0
-    # A direction in which next to nothing varies can't tell.
-    telling = varied > MIN_VARIATION * varied.max()
-    sharpness = (lost[telling] / varied[telling]).min()
+    # A direction of almost no variation says nothing about sharpness.
+    informative = varied > MIN_VARIATION * varied.max()
+    sharpness = (lost[informative] / varied[informative]).min()
     exposure = np.mean((grey >= DARK) & (grey <= BRIGHT))
     return float(np.clip((sharpness - BLURRED) / (SHARP - BLURRED), 0, 1) * exposure)
 
@@ -177,14 +180,14 @@ def _project_within(
     limits: np.ndarray, columns: np.ndarray, t_camera_lidar: np.ndarray, camera: CameraModel
 ) -> tuple[Projection, np.ndarray]:
     """Projection of those of the points [3, N] that lie within the limits of `_field_of_view`, and
-    their places [n]. One image of several shows little of a cloud: the exact projection of all of
-    it would take most of the time."""
+    their indices [n]. Each image shows a small part of a cloud: the exact projection of all of it
+    would take most of the time."""
     T = t_camera_lidar.astype(np.float32)
     x, y, z = T[:3, :3] @ columns + T[:3, 3:]
     left, right, top, bottom = limits
     maybe = (z > MIN_DEPTH) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
-    there = np.flatnonzero(maybe)
-    return project(columns[:, there].T, t_camera_lidar, camera), there
+    indices = np.flatnonzero(maybe)
+    return project(columns[:, indices].T, t_camera_lidar, camera), indices
 
 
 NO_LIMIT = 1e6
@@ -206,7 +209,7 @@ def _field_of_view(camera: CameraModel) -> np.ndarray:
 def _limits(
     K: tuple[float, ...], distortion_model: str, D: tuple[float, ...], size: tuple[int, int]
 ) -> np.ndarray:
-    """`_field_of_view` of a `CameraModel`'s values: the same few cameras take all the images."""
+    """`_field_of_view` of a `CameraModel`'s values: cached, since a few cameras take all images."""
     camera = CameraModel(np.reshape(K, (3, 3)), distortion_model, np.array(D), *size)
     step = math.radians(3.0)
     angles = step * np.arange(-29, 30)
@@ -265,7 +268,7 @@ def _cells(projection: Projection, cell: int) -> tuple[np.ndarray, np.ndarray]:
     return row, column
 
 
-def _freshness(dt: np.ndarray, movable: np.ndarray, config: VisibilityConfig) -> np.ndarray:
+def _time_factor(dt: np.ndarray, movable: np.ndarray, config: VisibilityConfig) -> np.ndarray:
     """[n] 0..1: exp(-|dt| / scale) of points that were measured `dt` s before the image."""
     apart = np.abs(dt)
     moved = np.where(apart <= config.movable_dt_s, np.exp(-apart / config.movable_s), 0.0)

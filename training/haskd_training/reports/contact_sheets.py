@@ -123,12 +123,12 @@ def _sheet(cache: Cache, selection: Selection, ref: SweepRef) -> np.ndarray:
     seen = views(
         cache,
         ref.sweep,
-        sweep.points,
-        [record.image for record in chosen],
-        movable[np.minimum(class_id, len(cache.taxonomy))],
-        selection.config.visibility,
-        lambda _: 1.0,
-        sweep.time,
+        points=sweep.points,
+        images=[record.image for record in chosen],
+        movable=movable[np.minimum(class_id, len(cache.taxonomy))],
+        config=selection.config.visibility,
+        image_quality=lambda _: 1.0,
+        times=sweep.time,
     )
     colors = cache.taxonomy.color_table()[class_id]
     above = [

@@ -17,7 +17,7 @@ from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.scoring import class_predictor
 from haskd_training.evaluation.student_cost import same_network
-from haskd_training.evaluation.temperature import Calibration, Reliability
+from haskd_training.evaluation.temperature import Reliability, TemperatureCalibration
 from haskd_training.metrics.confusion import (
     RANGES_M,
     Evaluation,
@@ -65,7 +65,7 @@ class RunFindings:
     refs: Sequence[SweepRef]
     baseline: Evaluation
     student: Evaluation
-    calibration: Calibration
+    calibration: TemperatureCalibration
     uncalibrated: Reliability
     calibrated: Reliability
     model: Path

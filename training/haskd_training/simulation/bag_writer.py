@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
 from rosbags.interfaces import (
+    Connection,
     Qos,
     QosDurability,
     QosHistory,
@@ -21,7 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from haskd_ros.clouds.pointcloud import create_cloud
 from haskd_training.recordings.readers.bag import bag_writer
-from haskd_training.simulation.camera import Camera
+from haskd_training.simulation.camera import SimulatedCamera
 
 START_NS = 1_700_000_000_000_000_000
 """Stamp of the drive's first moment: fixed, so that the same seed gives the same bytes."""
@@ -49,12 +51,12 @@ _VECTOR = _TYPES.types["geometry_msgs/msg/Vector3"]
 _QUATERNION = _TYPES.types["geometry_msgs/msg/Quaternion"]
 
 
-def _stamped(time_ns: int, frame: str):
+def _stamped(time_ns: int, frame: str) -> Any:
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
     return _HEADER(_TIME(seconds, nanoseconds), frame)
 
 
-def _transform(time_ns: int, parent: str, child: str, T_parent_child: np.ndarray):
+def _transform(time_ns: int, parent: str, child: str, T_parent_child: np.ndarray) -> Any:
     quaternion = Rotation.from_matrix(T_parent_child[:3, :3]).as_quat()
     return _TRANSFORM_STAMPED(
         _stamped(time_ns, parent),
@@ -69,14 +71,14 @@ def _transform(time_ns: int, parent: str, child: str, T_parent_child: np.ndarray
 class BagWriter:
     """Writes the messages of one drive; a context manager."""
 
-    def __init__(self, folder: Path, storage: str, cameras: tuple[Camera, ...]) -> None:
+    def __init__(self, folder: Path, storage: str, cameras: tuple[SimulatedCamera, ...]) -> None:
         """folder: must not exist. storage: `mcap` or `sqlite3`."""
         self._writer = bag_writer(folder, StoragePlugin[storage.upper()])
         self._cameras = cameras
+        self._connections: dict[str, Connection] = {}
 
     def __enter__(self) -> BagWriter:
         self._writer.open()
-        self._connections = {}
         self._connect("/tf_static", _TF, (_LATCHED,))
         self._connect("/tf", _TF)
         self._connect("/lidar/points", _CLOUD)
@@ -93,17 +95,17 @@ class BagWriter:
     ) -> None:
         self._writer.__exit__(kind, error, trace)
 
-    def _connect(self, topic: str, message_type: type, qos: tuple[Qos, ...] = ()) -> None:
+    def _connect(self, topic: str, message_type: Any, qos: tuple[Qos, ...] = ()) -> None:
         self._connections[topic] = self._writer.add_connection(
             topic, message_type.__msgtype__, typestore=_TYPES, offered_qos_profiles=qos
         )
 
-    def _write(self, topic: str, time_ns: int, message: object) -> None:
+    def _write(self, topic: str, time_ns: int, message: Any) -> None:
         data = _TYPES.serialize_cdr(message, message.__msgtype__)
         self._writer.write(self._connections[topic], time_ns, data)
 
     def static_transforms(self, time_ns: int, T_base_lidar: np.ndarray) -> None:
-        """Where the sensors sit on the vehicle."""
+        """Poses of the sensors on the vehicle."""
         transforms = [_transform(time_ns, _BASE, _LIDAR, T_base_lidar)]
         for camera in self._cameras:
             frame = f"camera_{camera.name}_optical"
@@ -111,7 +113,7 @@ class BagWriter:
         self._write("/tf_static", time_ns, _TF(transforms))
 
     def pose(self, time_ns: int, x: float, y: float, yaw: float) -> None:
-        """Where the vehicle is: `map` to `base_link`."""
+        """Pose of the vehicle: `map` to `base_link`."""
         T_map_base = np.eye(4)
         T_map_base[:3, :3] = Rotation.from_euler("z", yaw).as_matrix()
         T_map_base[:2, 3] = x, y
@@ -123,7 +125,7 @@ class BagWriter:
         message = create_cloud(header, points, _CLOUD, _FIELD, is_dense=True)
         self._write("/lidar/points", time_ns, message)
 
-    def image(self, time_ns: int, camera: Camera, image: np.ndarray) -> None:
+    def image(self, time_ns: int, camera: SimulatedCamera, image: np.ndarray) -> None:
         """One image, [H, W, 3] uint8 RGB, as JPEG, with its calibration."""
         header = _stamped(time_ns, f"camera_{camera.name}_optical")
         projection = np.column_stack([camera.K, np.zeros(3)])

@@ -36,7 +36,7 @@ _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
 @dataclass(frozen=True)
-class Camera:
+class SimulatedCamera:
     """A calibrated camera on the vehicle.
 
     K: [3, 3] float64, px; pixel centres at whole numbers. distortion: [5] float64, plumb_bob (k1
@@ -63,7 +63,7 @@ class RenderedImage:
     class_image: np.ndarray
 
 
-def make_camera(name: CameraName, width: int, height: int) -> Camera:
+def make_camera(name: CameraName, width: int, height: int) -> SimulatedCamera:
     """A camera with a 90 degree horizontal field and a little distortion."""
     focal = width / 2 / np.tan(np.deg2rad(_HORIZONTAL_FIELD_DEG / 2))
     K = np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]])
@@ -82,7 +82,7 @@ def make_camera(name: CameraName, width: int, height: int) -> Camera:
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     directions = (rays @ T_base_camera[:3, :3].T).astype(np.float32)
     sky = _HAZE + np.sqrt(np.maximum(directions[:, 2:], 0)) * (_ZENITH - _HAZE)
-    return Camera(name, width, height, K, distortion, T_base_camera, directions, sky)
+    return SimulatedCamera(name, width, height, K, distortion, T_base_camera, directions, sky)
 
 
 def _undistort(distorted: np.ndarray, distortion: np.ndarray) -> np.ndarray:
@@ -117,7 +117,8 @@ def sun_direction(rng: np.random.Generator) -> np.ndarray:
 def render(
     scene: Scene,
     ego: Trajectory,
-    camera: Camera,
+    camera: SimulatedCamera,
+    *,
     time: float,
     sun: np.ndarray,
     image_noise: float,
@@ -129,7 +130,9 @@ def render(
     """
     x, y, yaw = ego.at(time)
     directions = turn_left(camera.directions, yaw)
-    origin = turn_left(camera.T_base_camera[None, :3, 3], yaw)[0] + np.float32([x, y, 0.0])
+    origin = turn_left(camera.T_base_camera[None, :3, 3], yaw)[0] + np.array(
+        [x, y, 0.0], np.float32
+    )
     hits = scene.cast(np.broadcast_to(origin, directions.shape), directions, time)
 
     rows = np.flatnonzero(hits.triangle >= 0)
@@ -164,7 +167,7 @@ def render(
     )
 
 
-def make_cameras(config: SimulationConfig) -> tuple[Camera, ...]:
+def make_cameras(config: SimulationConfig) -> tuple[SimulatedCamera, ...]:
     """The configured cameras."""
     return tuple(
         make_camera(name, config.image_width, config.image_height) for name in config.cameras

@@ -11,9 +11,9 @@ from haskd_ros.errors import InputError
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.recordings.readers.bag import new_bag
 from haskd_training.simulation.bag_writer import START_NS, BagWriter
-from haskd_training.simulation.camera import Camera, make_cameras, render, sun_direction
+from haskd_training.simulation.camera import SimulatedCamera, make_cameras, render, sun_direction
 from haskd_training.simulation.config import SimulationConfig
-from haskd_training.simulation.lidar import MOUNT, make_firings, scan
+from haskd_training.simulation.lidar import MOUNT, make_firings, simulate_sweep
 from haskd_training.simulation.materials import make_atlas
 from haskd_training.simulation.scene import Scene
 from haskd_training.simulation.town import build_town
@@ -21,11 +21,11 @@ from haskd_training.simulation.traffic import EGO_SPEED, Trajectory, simulate_tr
 
 _TF_RATE_HZ = 50.0
 _TF_PHASE_S = -0.007
-"""Poses come at times of their own: whoever wants one at a sweep's stamp has to interpolate."""
+"""Poses have stamps of their own: one at a sweep's stamp has to be interpolated."""
 
 
 class World(NamedTuple):
-    """Everything there is before the first sensor looks. sun: [3] unit vector to the sun."""
+    """What the sensors measure. sun: [3] unit vector to the sun."""
 
     scene: Scene
     ego: Trajectory
@@ -99,13 +99,25 @@ def simulate(
 
         def record_sweep(time_ns: int, index: int) -> None:
             rng = np.random.default_rng([config.seed, _STREAMS.lidar, index])
-            points = scan(scene, ego, firings, time_ns * 1e-9, config, rng)
+            points = simulate_sweep(
+                scene, ego, firings, stamp=time_ns * 1e-9, config=config, rng=rng
+            )
             bag.cloud(START_NS + time_ns, points)
 
-        def record_image(camera_index: int, camera: Camera, time_ns: int, index: int) -> None:
+        def record_image(
+            camera_index: int, camera: SimulatedCamera, time_ns: int, index: int
+        ) -> None:
             rng = np.random.default_rng([config.seed, _STREAMS.camera, camera_index, index])
-            picture = render(scene, ego, camera, time_ns * 1e-9, sun, config.image_noise, rng)
-            bag.image(START_NS + time_ns, camera, picture.image)
+            rendered = render(
+                scene,
+                ego,
+                camera,
+                time=time_ns * 1e-9,
+                sun=sun,
+                image_noise=config.image_noise,
+                rng=rng,
+            )
+            bag.image(START_NS + time_ns, camera, rendered.image)
 
         poses = _times(_TF_PHASE_S, _TF_RATE_HZ, config.duration_s + 2 / _TF_RATE_HZ)
         events = [(time, 0, index) for index, time in enumerate(poses)]
@@ -114,13 +126,13 @@ def simulate(
             events += [(time, 2 + camera, index) for index, time in enumerate(images)]
         with BagWriter(folder, config.storage, cameras) as bag:
             bag.static_transforms(START_NS + poses[0], T_base_lidar)
-            for time_ns, what, index in sorted(events):
-                if what == 0:
+            for time_ns, stream, index in sorted(events):
+                if stream == 0:
                     record_pose(time_ns, index)
                     continue
-                if what == 1:
+                if stream == 1:
                     record_sweep(time_ns, index)
                 else:
-                    record_image(what - 2, cameras[what - 2], time_ns, index)
+                    record_image(stream - 2, cameras[stream - 2], time_ns, index)
                 done += 1
                 progress(done, total)

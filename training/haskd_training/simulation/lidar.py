@@ -83,10 +83,11 @@ def make_firings(config: SimulationConfig) -> Firings:
     )
 
 
-def scan(
+def simulate_sweep(
     scene: Scene,
     ego: Trajectory,
     firings: Firings,
+    *,
     stamp: float,
     config: SimulationConfig,
     rng: np.random.Generator,
@@ -99,7 +100,9 @@ def scan(
     times = stamp + firings.time
     pose = ego.at(times)
     mount = np.broadcast_to(MOUNT, (len(times), 3))
-    origins = turn_left(mount, pose[:, 2]) + pose.astype(np.float32) * np.float32([1, 1, 0])
+    origins = turn_left(mount, pose[:, 2]) + pose.astype(np.float32) * np.array(
+        [1, 1, 0], np.float32
+    )
     directions = turn_left(firings.directions, pose[:, 2])
     moved = (EGO_SPEED + _FASTEST_M_S) / config.lidar_rate_hz
     hits = scene.cast(origins, directions, times, moved)

@@ -118,12 +118,12 @@ def _garden(rng: np.random.Generator, width: float, depth: float) -> list[Mesh]:
 def _park(rng: np.random.Generator, width: float) -> list[Mesh]:
     parts = [_boundary(rng, width - 2.5).placed(y=0.45)] if rng.random() < 0.7 else []
     for _ in range(rng.integers(2, 6)):
-        place = (rng.uniform(-0.45, 0.45) * width, rng.uniform(2.0, 16.0))
-        parts.append(street_objects.tree(rng).placed(*place))
+        position = (rng.uniform(-0.45, 0.45) * width, rng.uniform(2.0, 16.0))
+        parts.append(street_objects.tree(rng).placed(*position))
     for _ in range(rng.integers(1, 5)):
-        place = (rng.uniform(-0.45, 0.45) * width, rng.uniform(1.5, 10.0))
+        position = (rng.uniform(-0.45, 0.45) * width, rng.uniform(1.5, 10.0))
         thing = (street_objects.bush, street_objects.boulder)[rng.integers(2)](rng)
-        parts.append(thing.placed(*place, yaw=rng.uniform(0, 6)))
+        parts.append(thing.placed(*position, yaw=rng.uniform(0, 6)))
     return parts
 
 

@@ -11,7 +11,7 @@ CLASS_NAMES = (
     "road", "road_marking", "sidewalk", "building", "vegetation", "car", "large_vehicle",
     "two_wheeler", "person", "traffic_object", "other_static",
 )  # fmt: skip
-"""The simulation's classes; a class id is the place in this tuple, a raw label is that plus one."""
+"""The simulation's classes; a class id is the index in this tuple, a raw label is that plus one."""
 
 (
     ROAD, ROAD_MARKING, SIDEWALK, BUILDING, VEGETATION, CAR, LARGE_VEHICLE,
@@ -68,13 +68,15 @@ def _noise(rng: np.random.Generator, cell: int) -> np.ndarray:
     coarse = np.tile(rng.normal(size=(cells, cells)), (3, 3)).astype(np.float32)
     fine = cv2.resize(coarse, (3 * TEXTURE_SIZE,) * 2, interpolation=cv2.INTER_CUBIC)
     fine = fine[TEXTURE_SIZE : 2 * TEXTURE_SIZE, TEXTURE_SIZE : 2 * TEXTURE_SIZE]
-    return (fine - fine.mean()) / fine.std()
+    normalised: np.ndarray = (fine - fine.mean()) / fine.std()
+    return normalised
 
 
 def _plain(rng: np.random.Generator, name: str) -> np.ndarray:
     _, color, reflectivity, fine, blotches = _PLAIN[name]
     factor = 1.0 + fine * _noise(rng, 1) + blotches * _noise(rng, 16)
-    return np.clip(factor, 0.15, 2.0)[..., None] * np.array([*color, reflectivity])
+    texture: np.ndarray = np.clip(factor, 0.15, 2.0)[..., None] * np.array([*color, reflectivity])
+    return texture
 
 
 def _joints(texture: np.ndarray, rows: int, columns: int, shade: float, bond: bool) -> None:
@@ -90,7 +92,7 @@ def _windows(
     wall: np.ndarray, left: float, right: float, bottom: float, top: float, frame: float
 ) -> np.ndarray:
     """`wall` with one framed window; the edges are fractions of the tile, bottom to top."""
-    texture = wall.copy()
+    texture: np.ndarray = wall.copy()
 
     def fill(x0: float, x1: float, y0: float, y1: float, value: np.ndarray) -> None:
         a, b, c, d = (round(edge * TEXTURE_SIZE) for edge in (x0, x1, y0, y1))
@@ -150,7 +152,8 @@ class TextureAtlas:
         column = np.floor(u * scale).astype(np.int32) & (size - 1)
         row = np.floor(v * scale).astype(np.int32) & (size - 1)
         index = self.first[material, level] + row * size + column
-        return self.texels.take(index).view(np.uint8).reshape(-1, 4)
+        sampled: np.ndarray = self.texels.take(index).view(np.uint8).reshape(-1, 4)
+        return sampled
 
 
 def make_atlas(rng: np.random.Generator) -> TextureAtlas:

@@ -1,4 +1,4 @@
-"""Triangle meshes that know, per triangle, what they are made of and which class they belong to."""
+"""Triangle meshes with a material and a class per triangle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+Vector = Sequence[float] | np.ndarray
+"""Three numbers, such as a point in m or an RGB colour."""
+
+WHITE = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ class Mesh:
         a, b, c = (self.vertices[self.triangles[:, corner]] for corner in range(3))
         normal = np.cross(b - a, c - a)
         length = np.linalg.norm(normal, axis=1, keepdims=True)
-        return (normal / np.maximum(length, 1e-12)).astype(np.float32)
+        unit: np.ndarray = (normal / np.maximum(length, 1e-12)).astype(np.float32)
+        return unit
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
@@ -59,17 +66,19 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def from_arrays(
-    vertices: np.ndarray,
-    triangles: np.ndarray,
+    vertices: ArrayLike,
+    triangles: ArrayLike,
     material: int,
     label: int,
-    tint: Sequence[float] | np.ndarray = (1.0, 1.0, 1.0),
+    tint: Vector = WHITE,
 ) -> Mesh:
-    """A mesh of one material and class; `tint` is one RGB colour or one per triangle, [T, 3]."""
-    count = len(triangles)
+    """A mesh of vertices [V, 3] and triangles [T, 3] with one material and class; `tint` is one RGB
+    colour or one per triangle, [T, 3]."""
+    faces = np.asarray(triangles, np.uint32)
+    count = len(faces)
     return Mesh(
         np.asarray(vertices, np.float32),
-        np.asarray(triangles, np.uint32),
+        faces,
         np.full(count, material, np.uint8),
         np.full(count, label, np.uint8),
         np.array(np.broadcast_to(np.asarray(tint, np.float32), (count, 3))),
@@ -77,17 +86,17 @@ def from_arrays(
     )
 
 
-def quad(corners: np.ndarray, material: int, label: int, tint=(1.0, 1.0, 1.0)) -> Mesh:
+def quad(corners: np.ndarray, material: int, label: int, tint: Vector = WHITE) -> Mesh:
     """One flat quadrilateral; corners: [4, 3] in order."""
     return from_arrays(corners, np.array([[0, 1, 2], [0, 2, 3]]), material, label, tint)
 
 
 def box(
-    size: Sequence[float],
-    centre: Sequence[float],
+    size: Vector,
+    centre: Vector,
     material: int,
     label: int,
-    tint=(1.0, 1.0, 1.0),
+    tint: Vector = WHITE,
     top: Sequence[float] = (1.0, 1.0, 0.0),
 ) -> Mesh:
     """A box of `size` (x, y, z) in m about `centre`.
@@ -109,25 +118,25 @@ def box(
 
 
 def tube(
-    start: Sequence[float],
-    end: Sequence[float],
+    start: Vector,
+    end: Vector,
     radius: float | tuple[float, float],
     material: int,
     label: int,
-    tint=(1.0, 1.0, 1.0),
+    tint: Vector = WHITE,
     sides: int = 8,
 ) -> Mesh:
     """A closed cylinder or cone frustum between two points; radius: one, or (at start, at end)."""
-    start, end = np.asarray(start, float), np.asarray(end, float)
-    axis = (end - start) / np.linalg.norm(end - start)
+    a, b = np.asarray(start, float), np.asarray(end, float)
+    axis = (b - a) / np.linalg.norm(b - a)
     helper = np.array([1.0, 0.0, 0.0]) if abs(axis[2]) > 0.7 else np.array([0.0, 0.0, 1.0])
     side = np.cross(axis, helper)
     side /= np.linalg.norm(side)
     up = np.cross(axis, side)
-    radii = (radius, radius) if np.isscalar(radius) else radius
+    radii = radius if isinstance(radius, tuple) else (radius, radius)
     angle = np.arange(sides) * 2 * np.pi / sides
     ring = np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * up
-    vertices = np.concatenate([start + radii[0] * ring, end + radii[1] * ring, [start, end]])
+    vertices = np.concatenate([a + radii[0] * ring, b + radii[1] * ring, [a, b]])
     i = np.arange(sides)
     j = (i + 1) % sides
     low, high = np.full(sides, 2 * sides), np.full(sides, 2 * sides + 1)
@@ -143,11 +152,11 @@ def tube(
 
 
 def ellipsoid(
-    radii: Sequence[float],
-    centre: Sequence[float],
+    radii: Vector,
+    centre: Vector,
     material: int,
     label: int,
-    tint=(1.0, 1.0, 1.0),
+    tint: Vector = WHITE,
     segments: int = 10,
 ) -> Mesh:
     """An ellipsoid with the half axes `radii`, in `segments` x `segments`/2 facets."""
@@ -174,13 +183,13 @@ def ellipsoid(
 
 def leaves(
     rng: np.random.Generator,
-    radii: Sequence[float],
-    centre: Sequence[float],
+    radii: Vector,
+    centre: Vector,
     count: int,
     size: float,
     material: int,
     label: int,
-    tint: Sequence[float],
+    tint: Vector,
 ) -> Mesh:
     """`count` randomly turned triangles of about `size` m, scattered through an ellipsoid.
 

@@ -5,6 +5,7 @@ All stand on the ground at the origin of their own frame: x forward, y left, z u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,14 +37,14 @@ _CLOTH_COLORS = (
 _LIGHT, _TAIL = (1.0, 1.0, 0.92), (0.75, 0.07, 0.05)
 
 
-def _pick(rng: np.random.Generator, colors: tuple) -> np.ndarray:
-    return np.array(colors[rng.integers(len(colors))]) * rng.uniform(0.9, 1.05)
+def _pick(rng: np.random.Generator, colors: Sequence[Sequence[float]]) -> np.ndarray:
+    return np.array(colors[int(rng.integers(len(colors)))]) * rng.uniform(0.9, 1.05)
 
 
-def _wheels(places: list[tuple[float, float]], radius: float, width: float, label: int) -> Mesh:
+def _wheels(hubs: list[tuple[float, float]], radius: float, width: float, label: int) -> Mesh:
     """Wheels with hubs at (x, y) of their outer faces."""
     parts = []
-    for x, y in places:
+    for x, y in hubs:
         inner = y - np.sign(y) * width
         parts.append(tube((x, inner, radius), (x, y, radius), radius, RUBBER, label, sides=12))
         hub = y + np.sign(y) * 0.01
@@ -97,8 +98,8 @@ def car(rng: np.random.Generator) -> Mesh:
         )  # fmt: skip
     for end in (-1, 1):
         parts.append(box((0.03, 0.52, 0.11), (end * (half + 0.01), 0, 0.5), REFLECTOR, CAR))
-    places = [(x, side * width / 2) for x in (0.30 * length, -0.30 * length) for side in (-1, 1)]
-    parts.append(_wheels(places, radius, 0.22, CAR))
+    hubs = [(x, side * width / 2) for x in (0.30 * length, -0.30 * length) for side in (-1, 1)]
+    parts.append(_wheels(hubs, radius, 0.22, CAR))
     return merge(parts)
 
 
@@ -124,10 +125,10 @@ def truck(rng: np.random.Generator) -> Mesh:
         parts.append(
             box((0.06, 0.35, 0.2), (half + 0.03, side * 0.85, 0.9), PLASTIC, LARGE_VEHICLE, _LIGHT)
         )
-    places = [
+    hubs = [
         (x, side * width / 2) for x in (half - 1.2, -half + 1.3, -half + 2.5) for side in (-1, 1)
     ]
-    parts.append(_wheels(places, 0.48, 0.3, LARGE_VEHICLE))
+    parts.append(_wheels(hubs, 0.48, 0.3, LARGE_VEHICLE))
     return merge(parts)
 
 
@@ -147,8 +148,8 @@ def bus(rng: np.random.Generator) -> Mesh:
     ]  # fmt: skip
     for x in np.arange(-half + 0.05, half, 1.45):
         parts.append(box((0.14, width, 1.3), (x, 0, 1.92), PAINT, LARGE_VEHICLE, color))
-    places = [(x, side * width / 2) for x in (half - 2.6, -half + 3.0) for side in (-1, 1)]
-    parts.append(_wheels(places, 0.48, 0.3, LARGE_VEHICLE))
+    hubs = [(x, side * width / 2) for x in (half - 2.6, -half + 3.0) for side in (-1, 1)]
+    parts.append(_wheels(hubs, 0.48, 0.3, LARGE_VEHICLE))
     return merge(parts)
 
 

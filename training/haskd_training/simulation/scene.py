@@ -19,7 +19,7 @@ _TIMETABLE_STEP_S = 0.5
 
 @dataclass(frozen=True)
 class Hits:
-    """What N rays met first.
+    """First hits of N rays.
 
     distance: [N] float32, m, inf where nothing. triangle: [N] int32, row of the scene's triangle
     tables, -1 where nothing. normal: [N, 3] float32, map frame, turned towards the ray's origin.
@@ -48,8 +48,8 @@ def _cast(
 ) -> tuple[np.ndarray, np.ndarray]:
     """First hit of N rays: distance [N] float32 (inf: none) and triangle [N] int64."""
     rays = np.concatenate([origins, directions], axis=1, dtype=np.float32)
-    answer = caster.cast_rays(o3d.core.Tensor.from_numpy(rays))
-    return answer["t_hit"].numpy(), answer["primitive_ids"].numpy().astype(np.int64)
+    result = caster.cast_rays(o3d.core.Tensor.from_numpy(rays))
+    return result["t_hit"].numpy(), result["primitive_ids"].numpy().astype(np.int64)
 
 
 def _timetable(traffic: Traffic) -> np.ndarray:
@@ -61,7 +61,8 @@ def _timetable(traffic: Traffic) -> np.ndarray:
 def _dot(columns: tuple[np.ndarray, ...], vector: np.ndarray) -> np.ndarray:
     """Scalar products of N vectors, given as columns, with one vector: faster than BLAS for 3."""
     x, y, z = (np.float32(value) for value in vector)
-    return columns[0] * x + columns[1] * y + columns[2] * z
+    products: np.ndarray = columns[0] * x + columns[1] * y + columns[2] * z
+    return products
 
 
 def _columns(vectors: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -79,8 +80,8 @@ class Scene:
     """The town and its traffic, ready for rays.
 
     What stands is one mesh, in one acceleration structure. What moves is cast in its own frame:
-    the rays that may meet it are taken there, each with the pose of its own time, so that nothing
-    is ever rebuilt and motion within a sweep is exact.
+    the rays that may hit it are transformed there, each with the pose of its own time, so that
+    nothing is ever rebuilt and motion within a sweep is exact.
 
     label: [T] uint8, material: [T] uint8, tint: [T, 3] float32, shift: [T] float32 are the tables
     that `Hits.triangle` points into.
@@ -130,9 +131,9 @@ class Scene:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Points and vectors [N, 3] of the map in the actor's frame, each at its own time."""
         pose = actor.trajectory.at(times)
-        place = pose.copy()
-        place[..., 2] = actor.trajectory.z
-        return turn_left(points - place, -pose[..., 2]), turn_left(vectors, -pose[..., 2])
+        position = pose.copy()
+        position[..., 2] = actor.trajectory.z
+        return turn_left(points - position, -pose[..., 2]), turn_left(vectors, -pose[..., 2])
 
     def cast(
         self,
@@ -141,7 +142,7 @@ class Scene:
         times: np.ndarray | float,
         moved: float = 0.0,
     ) -> Hits:
-        """What the rays meet first.
+        """First hits of rays.
 
         origins, directions: [N, 3] float32, map frame, m, unit directions; the origins lie close
         together. times: s, one for all or [N]. moved: m, how far anything or the origin moves over
@@ -171,7 +172,7 @@ class Scene:
             rows = rows[distance[rows] > away - reach]
             if not len(rows):
                 continue
-            at = times if np.isscalar(times) else times[rows]
+            at = times[rows] if isinstance(times, np.ndarray) else times
             start, way = self._to_actor(actor, at, origins[rows], directions[rows])
             near, primitive = _cast(self._shapes[actor.shape], start, way)
             closer = near < distance[rows]
@@ -181,7 +182,7 @@ class Scene:
             texture_point[rows] = start + near[:, None] * way
             local = self._normals[triangle[rows]]
             texture_normal[rows] = local
-            yaw = actor.trajectory.at(at if np.isscalar(at) else at[closer])[..., 2]
+            yaw = actor.trajectory.at(at[closer] if isinstance(at, np.ndarray) else at)[..., 2]
             normal[rows] = turn_left(local, yaw)
 
         facing = np.einsum("ij,ij->i", normal, directions)
@@ -210,7 +211,7 @@ class Scene:
         shadow too.
         """
         rays = np.concatenate([points, np.broadcast_to(sun, points.shape)], 1, dtype=np.float32)
-        shadow = self._town.test_occlusions(o3d.core.Tensor.from_numpy(rays)).numpy()
+        shadow: np.ndarray = self._town.test_occlusions(o3d.core.Tensor.from_numpy(rays)).numpy()
         # Seen along the sun's rays, a shadow lies right behind what casts it.
         across = np.cross(sun, [0.0, 0.0, 1.0])
         axes = np.stack([across / np.linalg.norm(across), np.cross(sun, across)]).astype(np.float32)

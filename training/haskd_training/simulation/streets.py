@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ from haskd_training.simulation.materials import (
     SIDEWALK,
     VEGETATION,
 )
-from haskd_training.simulation.mesh import Mesh, from_arrays
+from haskd_training.simulation.mesh import WHITE, Mesh, Vector, from_arrays
 
 LANE_M, BICYCLE_LANE_M, PARKING_M = 3.3, 1.5, 2.2
 KERB_M = 0.12
@@ -32,7 +31,7 @@ SIDE_STREET_Z = -0.004
 _PAINT_Z, _VERGE_Z, _YARD_Z, _COUNTRY_Z = 0.004, 0.10, 0.08, -0.05
 
 
-_WHITE, _YELLOW = (1.0, 1.0, 1.0), (0.95, 0.72, 0.18)
+_YELLOW = (0.95, 0.72, 0.18)
 
 
 class Path:
@@ -115,12 +114,12 @@ def strip(
     z: float | tuple[float, float],
     material: int,
     label: int,
-    tint: Sequence[float] = _WHITE,
+    tint: Vector = WHITE,
 ) -> Mesh:
     """A band that follows a path between two offsets; z: its height, or that of either edge."""
     count = max(2, int(np.ceil((along[1] - along[0]) / 2.0)) + 1)
     s = np.linspace(*along, count)
-    heights = (z, z) if np.isscalar(z) else z
+    heights = z if isinstance(z, tuple) else (z, z)
     edges = []
     for offset, height in zip(across, heights):
         at = path.at(s, offset)
@@ -135,8 +134,10 @@ def strip(
 def surfaces(street: Street, yard: float) -> list[Mesh]:
     """Roadway, kerbs, verges, sidewalks, and `yard` m of grass behind them."""
     path = street.path
-    whole = (0.0, path.length)
-    meshes = [strip(path, whole, (-street.kerb, street.kerb), street.surface_z, ASPHALT, ROAD)]
+    full_length = (0.0, path.length)
+    meshes = [
+        strip(path, full_length, (-street.kerb, street.kerb), street.surface_z, ASPHALT, ROAD)
+    ]
     for along in street.between_crossings():
         for side in (-1.0, 1.0):
             kerb, inner = side * street.kerb, side * (street.kerb + 0.15)
@@ -154,7 +155,12 @@ def surfaces(street: Street, yard: float) -> list[Mesh]:
 
 
 def _line(
-    path: Path, along: tuple[float, float], offset: float, width: float, z: float, tint=_WHITE
+    path: Path,
+    along: tuple[float, float],
+    offset: float,
+    width: float,
+    z: float,
+    tint: Vector = WHITE,
 ) -> Mesh:
     across = (offset - width / 2, offset + width / 2)
     return strip(path, along, across, z, MARKING, ROAD_MARKING, tint)

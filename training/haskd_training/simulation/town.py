@@ -50,7 +50,8 @@ def _main_path(rng: np.random.Generator, length: float) -> tuple[Path, list[floa
     of east: so neither the street nor a side street ever meets another part of itself.
     """
     step, heading, position = 0.5, rng.uniform(-0.4, 0.4), np.zeros(2)
-    points, crossings, travelled = [position], [], 0.0
+    points, travelled = [position], 0.0
+    crossings: list[float] = []
 
     def advance(distance: float, turn: float) -> None:
         nonlocal heading, position, travelled
@@ -128,7 +129,7 @@ def _parked(rng: np.random.Generator, street: Street) -> list[Mesh]:
 def _things(
     rng: np.random.Generator, street: Street, kind: str
 ) -> list[tuple[Mesh, float, float, float]]:
-    """One thing or group on the sidewalk: mesh, step along the street, distance from the centre
+    """One object or group on the sidewalk: mesh, step along the street, distance from the centre
     line (m) and yaw (0: as if the traffic beside it came along +x and the road lay at +y)."""
     verge, back = street.kerb + street.verge / 2 + 0.1, street.lot_edge - 0.5
     if kind == "sign":

@@ -7,6 +7,7 @@ red lights. So the ego vehicle stands still at times, and nobody drives through 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,13 +97,13 @@ class _Lane:
         self.lengths, self.s = self.lengths[kept], self.s[kept]
         self.desired, self.speed = self.desired[kept], self.speed[kept]
 
-    def insert(self, place: int, s: float, length: float) -> None:
-        """Put a standing vehicle without a shape on the lane, as number `place` from the front."""
-        self.shapes.insert(place, _NO_SHAPE)
-        self.lengths = np.insert(self.lengths, place, length)
-        self.s = np.insert(self.s, place, s)
-        self.desired = np.insert(self.desired, place, 0.0)
-        self.speed = np.insert(self.speed, place, 0.0)
+    def insert(self, index: int, s: float, length: float) -> None:
+        """Put a standing vehicle without a shape on the lane, as number `index` from the front."""
+        self.shapes.insert(index, _NO_SHAPE)
+        self.lengths = np.insert(self.lengths, index, length)
+        self.s = np.insert(self.s, index, s)
+        self.desired = np.insert(self.desired, index, 0.0)
+        self.speed = np.insert(self.speed, index, 0.0)
 
     def advance(self, red: list[bool]) -> None:
         """One step of the Intelligent Driver Model, with red lights as standing leaders."""
@@ -123,23 +124,22 @@ class _Lane:
     def _follow(self, ahead: np.ndarray, leader_speed: np.ndarray | float) -> np.ndarray:
         gap = np.maximum(ahead - self.s - self.lengths / 2, 0.1)
         closing = self.speed * (self.speed - leader_speed) / (2 * np.sqrt(_ACCELERATION * _BRAKING))
-        wanted = _STANDING_GAP_M + np.maximum(0.0, self.speed * _HEADWAY_S + closing)
+        desired_gap = _STANDING_GAP_M + np.maximum(0.0, self.speed * _HEADWAY_S + closing)
         free = 1.0 - (self.speed / np.maximum(self.desired, 0.1)) ** 4
-        acceleration = np.maximum(_ACCELERATION * (free - (wanted / gap) ** 2), -8.0)
+        acceleration = np.maximum(_ACCELERATION * (free - (desired_gap / gap) ** 2), -8.0)
         return np.where(self.desired > 0, acceleration, -8.0)
 
-    def trajectory(self, vehicle: int) -> Trajectory | None:
-        """Where vehicle `vehicle` was while it was on the lane; None: too short to be seen."""
+    def trajectory(self, vehicle: int) -> Trajectory:
+        """Where vehicle `vehicle` was while it was on the lane; of a vehicle that starts at the
+        lane's end it has no sample, or one."""
         s = np.array([step[vehicle] for step in self.history])
         count = int(np.searchsorted(s, self.path.length))
-        if count < 2:
-            return None
         return Trajectory(np.arange(count) * _STEP_S, self.path.at(s[:count]))
 
 
 def _fleet(rng: np.random.Generator) -> tuple[list[Mesh], dict[str, range]]:
     """The shapes of all who move, and which of them are of which kind."""
-    makers = {
+    makers: dict[str, list[Callable[..., Mesh]]] = {
         "vehicle": [road_users.car] * 12 + [road_users.truck] * 2 + [road_users.bus],
         "two_wheeler": [road_users.bicycle] * 4 + [road_users.motorcycle] * 2,
         "person": [road_users.person] * 10,
@@ -158,6 +158,7 @@ def _fleet(rng: np.random.Generator) -> tuple[list[Mesh], dict[str, range]]:
 def _lane(
     rng: np.random.Generator,
     street: Street,
+    *,
     offset: float,
     spacing: tuple[float, float],
     speed: tuple[float, float],
@@ -183,15 +184,17 @@ def _lane(
 
 
 def _insert_ego(lane: _Lane) -> int:
-    """Put the ego vehicle at `START_M`, with room before and behind it; returns its place."""
+    """Put the ego vehicle at `START_M`, with room before and behind it; returns its index."""
     start = START_M
     lane.keep(np.abs(lane.s - start) > 16.0)
-    place = int(np.sum(lane.s > start))
-    lane.insert(place, start, _EGO_LENGTH_M)
-    return place
+    index = int(np.sum(lane.s > start))
+    lane.insert(index, start, _EGO_LENGTH_M)
+    return index
 
 
-def _run(lanes: list[_Lane], ego_lane: _Lane, ego: int, crossings: int, duration: float):
+def _run(
+    lanes: list[_Lane], ego_lane: _Lane, ego: int, *, crossings: int, duration: float
+) -> dict[int, float]:
     """Advance all lanes; returns when the main street's red lights came on, by crossing.
 
     Every light but the first turns red as the ego vehicle comes near.
@@ -257,38 +260,68 @@ def simulate_traffic(rng: np.random.Generator, town: Town, duration: float) -> T
     shapes, kinds = _fleet(rng)
     main, count = town.main, len(town.main.crossings)
     lanes = []
-    for lane in range(main.lanes):
+    for number in range(main.lanes):
         for side in (-1.0, 1.0):
-            offset = side * (lane + 0.5) * LANE_M
+            offset = side * (number + 0.5) * LANE_M
             spacing = (22.0, 75.0) if side > 0 else (40.0, 110.0)
-            lanes.append(_lane(rng, main, offset, spacing, (8.0, 11.0), shapes, kinds["vehicle"],
-                               True, list(range(count))))  # fmt: skip
+            lanes.append(
+                _lane(
+                    rng,
+                    main,
+                    offset=offset,
+                    spacing=spacing,
+                    speed=(8.0, 11.0),
+                    shapes=shapes,
+                    kind=kinds["vehicle"],
+                    main=True,
+                    crossings=list(range(count)),
+                )
+            )
     ego_lane = lanes[2 * (main.lanes - 1)]
     for side in (-1.0, 1.0):
         offset = side * (main.parking_edge - (0.75 if main.bicycle_lane else 0.25))
-        lanes.append(_lane(rng, main, offset, (15.0, 60.0), (4.0, 6.5), shapes,
-                           kinds["two_wheeler"], True, list(range(count))))  # fmt: skip
+        lanes.append(
+            _lane(
+                rng,
+                main,
+                offset=offset,
+                spacing=(15.0, 60.0),
+                speed=(4.0, 6.5),
+                shapes=shapes,
+                kind=kinds["two_wheeler"],
+                main=True,
+                crossings=list(range(count)),
+            )
+        )
     for crossing, street in enumerate(town.side_streets):
         for side in (-1.0, 1.0):
-            lane = _lane(rng, street, side * 0.5 * LANE_M, (12.0, 40.0), (6.0, 8.0), shapes,
-                         kinds["vehicle"], False, [crossing])  # fmt: skip
+            lane = _lane(
+                rng,
+                street,
+                offset=side * 0.5 * LANE_M,
+                spacing=(12.0, 40.0),
+                speed=(6.0, 8.0),
+                shapes=shapes,
+                kind=kinds["vehicle"],
+                main=False,
+                crossings=[crossing],
+            )
             # Those beyond the crossing at the start have left.
             lane.keep(lane.s < SIDE_STREET_M - stop_line_at(street) - 4.0)
             lanes.append(lane)
 
     ego = _insert_ego(ego_lane)
-    red_since = _run(lanes, ego_lane, ego, count, duration)
+    red_since = _run(lanes, ego_lane, ego, crossings=count, duration=duration)
 
     actors = []
     for lane in lanes:
         for vehicle, shape in enumerate(lane.shapes):
             trajectory = lane.trajectory(vehicle)
-            if shape != _NO_SHAPE and trajectory is not None:
+            if shape != _NO_SHAPE and len(trajectory.times) > 1:
                 actors.append(Actor(shape, trajectory))
     times = np.arange(0.0, duration + 0.5, 0.2)
     for street in (main, *town.side_streets):
         actors += _strollers(rng, street, times, kinds["person"])
     for crossing, red in sorted(red_since.items()):
         actors += _crossing_people(rng, main, main.crossings[crossing], red, kinds["person"])
-    ego_trajectory = ego_lane.trajectory(ego)
-    return Traffic(ego_trajectory, tuple(shapes), tuple(actors))
+    return Traffic(ego_lane.trajectory(ego), tuple(shapes), tuple(actors))
