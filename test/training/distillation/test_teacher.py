@@ -30,7 +30,7 @@ from haskd_training.distillation.fusion import (
 from haskd_training.distillation.learning_teacher import LearningTeacher, with_pixels
 from haskd_training.distillation.teacher import (
     TeacherConfig,
-    count,
+    seen_and_unseen_confusion,
     teacher_predictor,
     train_teacher,
     with_images,
@@ -396,7 +396,7 @@ def test_an_encoder_from_scratch_learns_with_the_teacher(split, selection, alone
     place = split.calibration[0]
     assert not np.allclose(after.of(place)[0][:, :8], before.of(place)[0][:, :8], atol=0.1)
     teacher, _ = load_teacher(found.teacher)
-    counts = count(
+    counts = seen_and_unseen_confusion(
         teacher_predictor(teacher, after),
         split,
         split.calibration,

@@ -1,6 +1,7 @@
-"""Training the student once more, from the same weights and in the same order as the baseline, with
-what the teacher (IHD) and the snapshots (ASD) know beside the labels. The student is not changed by
-it: its model file has the same tensors, and it needs no image and no ensemble.
+"""Training the student once more, from the same initial weights and in the same order as the
+baseline, with distillation from the teacher (IHD) and the snapshots (ASD) beside the labels. The
+network is not changed by it: its model file has the same tensors, and it needs no image and no
+ensemble.
 
 `L = CE + Lovasz + r(t) (lambda_H L_IHD + lambda_A L_ASD)`: this project's own reading of the
 abstract of Wu, Hou et al., arXiv 2606.25278.
@@ -16,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from haskd_ros import model_file
+from haskd_ros.models import SegmentationNetwork
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
@@ -48,15 +50,17 @@ from haskd_training.metrics.confusion import evaluate, iou
 
 
 class DistillationStudent(nn.Module):
-    """The student while it is taught.
+    """The student in distillation.
 
     Args:
-        student: what will be kept.
+        student: the network that is saved.
         feature_width: of the teacher's features; 0: features are not compared.
         classes: number of classes C.
     """
 
-    def __init__(self, student: nn.Module, feature_width: int, classes: int) -> None:
+    iou: Tensor
+
+    def __init__(self, student: SegmentationNetwork, feature_width: int, classes: int) -> None:
         super().__init__()
         self.student = student
         width = student.feature_width
@@ -65,13 +69,14 @@ class DistillationStudent(nn.Module):
             if feature_width
             else None
         )
-        # How good the student was when last measured; nothing is known before.
+        # [C] of the last validation, NaN before the first.
         self.register_buffer("iou", torch.full((classes,), torch.nan))
 
     def forward(self, points: Tensor, cloud: Tensor) -> tuple[Tensor, Tensor]:
         """Features [N, student.feature_width] and logits [N, C]."""
         features = self.student.features(points, cloud)
-        return features, self.student.classifier(features)
+        logits: Tensor = self.student.classifier(features)
+        return features, logits
 
 
 def distil_inputs(
@@ -106,13 +111,13 @@ def distil(
     attribution: str | None = None,
     progress: Progress = no_progress,
 ) -> TrainingResult:
-    """Train the student on labels and on what was recorded of its teachers.
+    """Train the student on labels and on recorded outputs of teacher and snapshots.
 
     Args:
-        split: who learns from what; unlabelled sweeps are learned from as well.
+        split: roles of the sweeps; the unlabelled ones are trained on as well.
         out: folder of the run: new, or of an earlier run with the same data and settings.
         student: the very settings of the baseline.
-        config: who teaches what.
+        config: what the student is distilled from.
         teacher, snapshots: recorded for `split.train_and_unlabelled`; None where `config` names
             none.
         attribution: whom the data's licence wants credited; goes into the model file.
@@ -126,17 +131,16 @@ def distil(
         folder = RunFolder(out, inputs)
         if (found := folder.result()) is not None:
             return TrainingResult(out / MODEL, **found)
-        learned_from = split if config.unlabelled else split.labelled()
-        network, metadata = make_network(learned_from, student, attribution)
+        trained_on = split if config.unlabelled else split.labelled()
+        network, metadata = make_network(trained_on, student, attribution)
         folder.claim()
     metadata.provenance["distillation"] = inputs["distillation"] | {"sources": inputs["sources"]}
-    compared = teacher is not None and compares_features(config)
-    learner = DistillationStudent(
-        network, teacher.feature_width if compared else 0, len(split.taxonomy)
-    )
+    width = 0 if teacher is None or not compares_features(config) else teacher.feature_width
+    learner = DistillationStudent(network, width, len(split.taxonomy))
+    expert_iou = None if snapshots is None else snapshots.expert_iou
     dataset = SweepDataset(
         split.caches,
-        learned_from.train_and_unlabelled,
+        trained_on.train_and_unlabelled,
         max_range=student.max_range,
         augmentation=student.augmentation,
         seed=student.loop.seed,
@@ -149,7 +153,7 @@ def distil(
 
     def loss(model: nn.Module, batch: Batch, done: float) -> dict[str, Tensor]:
         targets, labels = batch_targets(batch.extras, config), batch.labels
-        if config.pseudo_labels and learned_from.unlabelled:
+        if config.pseudo_labels and trained_on.unlabelled:
             labels = pseudo_labels(labels, batch.cloud, targets, config)
         features, logits = (x.float() for x in model(batch.points, batch.cloud))
         terms = supervised(logits, labels)
@@ -166,10 +170,8 @@ def distil(
                 config=config,
             )
             terms["teacher"] = ramp_weight * config.teacher_weight * term
-        if targets.snapshots is not None:
-            experts = expert_weights(
-                snapshots.expert_iou.to(logits.device), learner.iou, config.expert_gap
-            )
+        if targets.snapshots is not None and expert_iou is not None:
+            experts = expert_weights(expert_iou.to(logits.device), learner.iou, config.expert_gap)
             distilled_share["snapshots"] = experts.mean()
             term = snapshot_term(log_student, targets.snapshots, experts, config.temperature)
             terms["snapshots"] = ramp_weight * config.snapshots_weight * term
@@ -177,12 +179,12 @@ def distil(
 
     validate = validator(split, student, fabric)
 
-    def measure(model: nn.Module) -> float | None:
+    def measure(model: DistillationStudent) -> float | None:
         if config.snapshots in ("adept", "random"):
             model.iou.copy_(_calibration_iou(model.student, split, student, fabric))
         return None if validate is None else validate(model.student)
 
-    def log_distilled_share(_: nn.Module, step: int, __: int) -> None:
+    def log_distilled_share(_: DistillationStudent, step: int, __: int) -> None:
         fabric.log_dict(
             {
                 f"distilled_share/{source}": share.item()

@@ -14,7 +14,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.models import build
-from haskd_ros.models.network import ToRows
+from haskd_ros.models.network import SegmentationNetwork, ToRows
 
 _HEADER = "haskd_teacher"
 
@@ -39,8 +39,10 @@ class GatedFusion(nn.Module):
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
         """x [R, width], image [R, image_width] -> [R, width]."""
-        added, gate = self.image(image).chunk(2, dim=1)
-        return x + torch.sigmoid(gate + self.gate(x)) * added
+        projected: Tensor = self.image(image)
+        added, gate = projected.chunk(2, dim=1)
+        gated: Tensor = torch.sigmoid(gate + self.gate(x)) * added
+        return x + gated
 
 
 class FusionTeacher(nn.Module):
@@ -57,7 +59,7 @@ class FusionTeacher(nn.Module):
         width: channels of the image branch.
     """
 
-    def __init__(self, trunk: nn.Module, image_width: int, width: int) -> None:
+    def __init__(self, trunk: SegmentationNetwork, image_width: int, width: int) -> None:
         super().__init__()
         self.trunk, self.image_width, self.width = trunk, image_width, width
         # Layer norm: a sweep whose cameras are dropped leaves no rows to take statistics from.
@@ -78,7 +80,8 @@ class FusionTeacher(nn.Module):
         self, points: Tensor, batch: Tensor | None, image_features: Tensor, seen: Tensor
     ) -> Tensor:
         """Class scores [N, C]; arguments as of `features`."""
-        return self.trunk.classifier(self.features(points, batch, image_features, seen))
+        scores: Tensor = self.trunk.classifier(self.features(points, batch, image_features, seen))
+        return scores
 
     def features(
         self, points: Tensor, batch: Tensor | None, image_features: Tensor, seen: Tensor
@@ -92,15 +95,17 @@ class FusionTeacher(nn.Module):
             seen: [N] bool, whether an image shows the point.
         """
         rows = torch.nonzero(seen)[:, 0]
-        found = self.image_branch(image_features[rows].to(points.dtype))
-        image = found.new_zeros(len(points), self.width).index_copy(0, rows, found)
+        seen_features: Tensor = self.image_branch(image_features[rows].to(points.dtype))
+        image = seen_features.new_zeros(len(points), self.width).index_copy(0, rows, seen_features)
         with_count = torch.cat([image, seen[:, None].to(image.dtype)], 1)
 
         def fuse(level: int, x: Tensor, to_rows: ToRows) -> Tensor:
             summed = to_rows(level, with_count)
-            return self.levels[level](x, summed[:, :-1] / summed[:, -1:].clamp(min=1))
+            fused: Tensor = self.levels[level](x, summed[:, :-1] / summed[:, -1:].clamp(min=1))
+            return fused
 
-        return self.points(self.trunk.features(points, batch, fuse), image)
+        fused: Tensor = self.points(self.trunk.features(points, batch, fuse), image)
+        return fused
 
 
 def save_teacher(path: Path, teacher: FusionTeacher, metadata: ModelMetadata) -> None:

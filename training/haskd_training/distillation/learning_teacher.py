@@ -1,4 +1,4 @@
-"""A teacher whose image encoder learns with it, instead of looking features up."""
+"""A teacher whose image encoder is trained with it, instead of reading stored features."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class LearningTeacher(nn.Module):
     Args:
         teacher: fuses features.
         pixel_features: makes them.
-        stored: tells where images show a sweep's points.
-        caches: hold the images.
+        stored: where images see a sweep's points.
+        caches: with the images.
     """
 
     def __init__(
@@ -46,23 +46,25 @@ class LearningTeacher(nn.Module):
 
         Args:
             points, batch, seen: as of `FusionTeacher.features`.
-            sweep: [N] int64, place of each point's sweep in `stored.sweeps`.
+            sweep: [N] int64, index of each point's sweep in `stored.sweeps`.
             row: [N] int64, the point's row in its sweep.
         """
         features = points.new_zeros(len(points), self.teacher.image_width)
         for number in torch.unique(sweep[seen]).tolist():
             ref = self._stored.sweeps[number]
-            mine = torch.nonzero(sweep == number)[:, 0]
-            whole = self._caches[ref.cache].sweeps[ref.sweep].points
-            places = mine.new_full((whole,), -1).index_copy(0, row[mine], mine)
+            in_batch = torch.nonzero(sweep == number)[:, 0]
+            points_of_sweep = self._caches[ref.cache].sweeps[ref.sweep].points
+            row_of_point = in_batch.new_full((points_of_sweep,), -1)
+            row_of_point.index_copy_(0, row[in_batch], in_batch)
             features = features + mean_over_views(
                 self.pixel_features,
                 partial(self._encode, ref.cache),
                 self._stored.views(ref),
-                places,
+                row_of_point,
                 len(points),
             )
-        return self.teacher(points, batch, features, seen)
+        scores: Tensor = self.teacher(points, batch, features, seen)
+        return scores
 
     def _encode(self, cache: int, image: int) -> tuple[Tensor, list[Tensor]]:
         device = self.pixel_features.reduce.weight.device

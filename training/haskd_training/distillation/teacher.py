@@ -138,7 +138,7 @@ def train_teacher(
     goes on; a finished one returns its result.
 
     Args:
-        split: who learns from what.
+        split: roles of the sweeps.
         features: of its training, calibration and validation sweeps; those of others are made anew
             where the encoder learns.
         baseline: model file of the student trained on labels alone, to be compared with and, if
@@ -151,7 +151,7 @@ def train_teacher(
             from, or a training that diverged.
     """
 
-    def read_by_it() -> ImageFeatures:
+    def features_of_teacher() -> ImageFeatures:
         if features.config.frozen:
             return features
         return learned_features(features, out / ENCODER, out / LEARNED, split, progress)
@@ -163,16 +163,17 @@ def train_teacher(
     with fabric.rank_zero_first():
         folder = RunFolder(out, inputs)
         if (found := folder.result()) is not None:
-            return TeacherResult(out / TEACHER, read_by_it(), **found)
+            return TeacherResult(out / TEACHER, features_of_teacher(), **found)
         trunk, metadata = make_network(split, student, None)
         if config.init == "baseline":
             _start_from(trunk, alone, baseline)
         folder.claim()
-    network: nn.Module = FusionTeacher(trunk, features.width, config.width)
-    extras, predictor_of = with_images(features, config.dropout), teacher_predictor
+    teacher = FusionTeacher(trunk, features.width, config.width)
+    network: FusionTeacher | LearningTeacher = teacher
+    extras = with_images(features, config.dropout)
     if not features.config.frozen:
-        network = LearningTeacher(network, features.network(), features, split.caches)
-        extras, predictor_of = with_pixels(features, config.dropout), learning_predictor
+        network = LearningTeacher(teacher, features.network(), features, split.caches)
+        extras = with_pixels(features, config.dropout)
     dataset = SweepDataset(
         split.caches,
         split.train,
@@ -189,13 +190,20 @@ def train_teacher(
 
     def measure(predictor: SweepPredictor, refs: Sequence[SweepRef]) -> np.ndarray:
         mine = of_this_rank(refs, fabric)
-        found = count(predictor, split, mine, features, student.max_range, fabric.device)
-        return sum_over_processes(found, fabric)
+        confusions = seen_and_unseen_confusion(
+            predictor, split, mine, features, student.max_range, fabric.device
+        )
+        return sum_over_processes(confusions, fabric)
 
-    def validate(model: nn.Module) -> float:
-        return mean_iou(measure(predictor_of(model, features), split.validation).sum(0))
+    def validate(model: FusionTeacher | LearningTeacher) -> float:
+        predictor = (
+            learning_predictor(model, features)
+            if isinstance(model, LearningTeacher)
+            else teacher_predictor(model, features)
+        )
+        return mean_iou(measure(predictor, split.validation).sum(0))
 
-    def save(model: nn.Module) -> None:
+    def save(model: FusionTeacher | LearningTeacher) -> None:
         if isinstance(model, LearningTeacher):
             save_network(out / ENCODER, model.pixel_features)
             model = model.teacher
@@ -216,7 +224,7 @@ def train_teacher(
     )
     best, _ = load_teacher(out / TEACHER)
     with fabric.rank_zero_first():
-        features = read_by_it()
+        features = features_of_teacher()
     result = history.result() | {
         "comparison": _compare(
             measure(network_predictor(alone.to(fabric.device)), split.calibration),
@@ -229,10 +237,10 @@ def train_teacher(
 
 
 def with_images(features: ImageFeatures, dropout: ImageDropout = NO_DROPOUT) -> Extras:
-    """What images tell of each point, under the names of `FusionTeacher.forward`'s arguments.
+    """Image features of each point, under the names of `FusionTeacher.forward`'s arguments.
 
     Args:
-        dropout: which images are kept back, is up to the data set's generator alone.
+        dropout: drawn by the data set's generator alone.
     """
 
     def extras(ref: SweepRef, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -249,14 +257,16 @@ def teacher_predictor(network: FusionTeacher, features: ImageFeatures) -> SweepP
 
     @torch.inference_mode()
     def predictor(ref: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
-        found, seen = (torch.from_numpy(x[near]).to(points.device) for x in features.of(ref))
-        hidden = network.features(points, None, found, seen)
+        image_features, seen = (
+            torch.from_numpy(x[near]).to(points.device) for x in features.of(ref)
+        )
+        hidden = network.features(points, None, image_features, seen)
         return {"logits": network.trunk.classifier(hidden), "features": hidden, "seen": seen}
 
     return predictor
 
 
-def count(
+def seen_and_unseen_confusion(
     predictor: SweepPredictor,
     split: Split,
     refs: Sequence[SweepRef],
@@ -281,7 +291,7 @@ def _compare(baseline: np.ndarray, teacher: np.ndarray, taxonomy: Taxonomy) -> d
     then.
 
     Args:
-        baseline, teacher: of `count`, on the same sweeps.
+        baseline, teacher: of `seen_and_unseen_confusion`, on the same sweeps.
     """
     unseen, seen = baseline.sum((1, 2))
     result: dict[str, Any] = {"points": int(unseen + seen), "seen_points": int(seen)}

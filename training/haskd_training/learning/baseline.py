@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from haskd_ros import model_file
+from haskd_ros.models import SegmentationNetwork
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
@@ -103,7 +104,7 @@ def baseline(
     def loss(model: nn.Module, batch: Batch, _: float) -> dict[str, Tensor]:
         return supervised(model(batch.points, batch.cloud).float(), batch.labels)
 
-    def save_snapshot(model: nn.Module, step: int, steps: int) -> None:
+    def save_snapshot(model: SegmentationNetwork, step: int, steps: int) -> None:
         # In a run of few steps several snapshots may be due at once.
         for number, moment in enumerate(snapshot_steps(steps, config)):
             if moment == step:

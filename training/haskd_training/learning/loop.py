@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -115,7 +115,7 @@ class Callbacks(Generic[Network]):
     save_best: Callable[[Network], None]
     validate: Callable[[Network], float | None] | None = None
     after_step: Callable[[Network, int, int], None] | None = None
-    save_average: Callable[[nn.Module], None] | None = None
+    save_average: Callable[[Network], None] | None = None
     progress: Progress = no_progress
 
 
@@ -280,7 +280,8 @@ def fit(
         history.seconds += time.perf_counter() - clock
         save()
     if average is not None and callbacks.save_average is not None and fabric.is_global_zero:
-        callbacks.save_average(average.module)
+        # A deep copy of `network`; torch's types only know that it is a module.
+        callbacks.save_average(cast(Network, average.module))
     # From here on every process can read what the first one wrote.
     fabric.barrier()
     return history

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import haskd_ros
 from haskd_ros.model_file import Intensity, ModelMetadata
-from haskd_ros.models import build, of_size
+from haskd_ros.models import SegmentationNetwork, build, of_size
 from haskd_training.data.splits import Split, SplitConfig
 from haskd_training.learning.augmentation import AugmentationConfig
 from haskd_training.learning.inference import predict
@@ -81,7 +81,7 @@ class StudentConfig(BaseModel):
 
 def make_network(
     split: Split, config: StudentConfig, attribution: str | None
-) -> tuple[nn.Module, ModelMetadata]:
+) -> tuple[SegmentationNetwork, ModelMetadata]:
     """A network with initial weights, a function of `config.loop.seed` alone, and the header of its
     model file."""
     architecture, arguments = of_size(config.size, config.voxel_size, elevation_span(split))

@@ -82,7 +82,8 @@ class _AsGraph(nn.Module):
         point_features = network.encode(points, offset, depth)
         x = network.unet(summed(point_features) / count, panorama)
         hidden = network.pixel_head(x)[number] + network.point_head(point_features)
-        return network.classifier(torch.relu(hidden))
+        logits: Tensor = network.classifier(torch.relu(hidden))
+        return logits
 
 
 def export_onnx(model: Path, out: Path) -> OnnxExport:
@@ -127,6 +128,8 @@ def export_onnx(model: Path, out: Path) -> OnnxExport:
             dynamic_shapes={"points": {0: torch.export.Dim("N")}},
             verbose=False,
         )
+    if program is None:
+        raise TypeError("torch.onnx.export returned no program")
     document = program.model_proto
     # The exporter notes the exporting machine's source lines at every node.
     for node in document.graph.node:

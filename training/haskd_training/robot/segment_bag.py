@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -216,11 +216,14 @@ def _add_copies(writer: Writer, connections: Sequence[Connection]) -> dict[int, 
 def _description(connection: Connection) -> dict[str, Any]:
     """How a topic is added to another bag: as it was, with the definition that the bag has of its
     type, or with that of Humble where it has none."""
+    extension = connection.ext
+    if not isinstance(extension, ConnectionExtRosbag2):
+        raise TypeError(f"{connection.topic} is a topic of a ROS 1 bag")
     described = {
         "topic": connection.topic,
         "msgtype": connection.msgtype,
-        "serialization_format": connection.ext.serialization_format,
-        "offered_qos_profiles": connection.ext.offered_qos_profiles,
+        "serialization_format": extension.serialization_format,
+        "offered_qos_profiles": extension.offered_qos_profiles,
     }
     if connection.msgdef.format == MessageDefinitionFormat.NONE:
         if connection.msgtype in _TYPES.types:

@@ -53,7 +53,7 @@ class Frames:
 
 
 def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
-    """Sweeps with their labels, and what a model says of them where one is given.
+    """Sweeps with their labels, and with the predictions of a model where one is given.
 
     Raises:
         InputError: no cache, no model, neither labels nor a model, or classes that differ.
@@ -66,7 +66,7 @@ def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
     def frame(number: int) -> LabelledFrame:
         sweep, row = cache.sweep(number), cache.sweeps[number]
         labellings = []
-        if segmenter is not None:
+        if segmenter is not None and model is not None:
             labellings.append((model.name, label_as_robot(segmenter, sweep.points).class_id))
         if any(row.class_counts) or not labellings:
             labellings.append(("truth", sweep.label))
@@ -141,11 +141,11 @@ def write_picture(frames: Frames, number: int, path: Path) -> None:
     plots.segmentation(shown.points, shown.labellings, frames.taxonomy, path)
 
 
-def show(frames: Frames, number: int, say: Callable[[str], None]) -> None:
+def show(frames: Frames, number: int, log: Callable[[str], None]) -> None:
     """A window that goes through the clouds by key, see `KEYS`.
 
     Args:
-        say: told which cloud and labelling is shown.
+        log: called with the title of the cloud and labelling that is shown.
 
     Raises:
         InputError: there is no such cloud, or no window can be opened.
@@ -164,7 +164,7 @@ def show(frames: Frames, number: int, say: Callable[[str], None]) -> None:
         title, labels = shown.labellings[shown_at["labelling"] % len(shown.labellings)]
         cloud.points = o3d.utility.Vector3dVector(shown.points[:, :3].astype(np.float64))
         cloud.colors = o3d.utility.Vector3dVector(colors[labels])
-        say(f"{shown.name}: {title}")
+        log(f"{shown.name}: {title}")
 
     def turn(name: str, by: int) -> Callable[[Any], bool]:
         def pressed(_: Any) -> bool:
@@ -188,7 +188,7 @@ def show(frames: Frames, number: int, say: Callable[[str], None]) -> None:
     view.set_zoom(0.1)
     for key, name, by in (("N", "number", 1), ("P", "number", -1), (" ", "labelling", 1)):
         window.register_key_callback(ord(key), turn(name, by))
-    say(KEYS)
+    log(KEYS)
     window.run()
     window.destroy_window()
 
