@@ -74,7 +74,7 @@ def view(
     topic: CloudTopic = None,
     device: Device = "auto",
 ) -> None:
-    """Look at labelled clouds; of a model file, at what it tells of itself."""
+    """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
     from haskd_training.robot import view as viewer
 

@@ -115,8 +115,8 @@ def ablate(
     }  # fmt: skip
     shares = held_back(settings.method.student.split, **whole)
     opened = [Cache.open(path) for path in caches]
-    silent = [Cache.open(path) for path in unlabelled or ()]
-    split = make_split(opened, shares, **whole, unlabelled=silent)
+    unlabelled_caches = [Cache.open(path) for path in unlabelled or ()]
+    split = make_split(opened, shares, **whole, unlabelled=unlabelled_caches)
     scores = work(split, out, settings, step)
     with step("measuring the students"):
         summary = ablation_table.summarise(scores, split, settings)

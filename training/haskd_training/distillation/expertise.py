@@ -3,7 +3,7 @@
 Snapshots as experts, each in the classes where it is adept, are the idea of Wu, Hou et al.
 (arXiv 2606.25278), whose abstract alone was at hand. The rule by which an expert is chosen is this
 project's own: the best lower bound of the lead in IoU over the last snapshot, under resampling of
-whole calibration scans; where nobody's lead is sure, the mean of all snapshots speaks.
+whole calibration scans; where no snapshot's lead is sure, the mean of all is the expert.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ClassExpertise:
         iou: of each snapshot over all calibration scans.
         mean, deviation: of that IoU over the resamples.
         iou_of_mean: of the snapshots' mean prediction.
-        expert: number of the snapshot that teaches the class; None: the mean of all does.
+        expert: number of the snapshot that is the class's expert; None: the mean of all is.
         reason: why.
     """
 
@@ -64,13 +64,13 @@ class ClassExpertise:
 
     @property
     def expert_iou(self) -> float:
-        """IoU of whoever teaches the class."""
+        """IoU of the class's expert."""
         return self.iou_of_mean if self.expert is None else self.iou[self.expert]
 
 
 @dataclass(frozen=True)
 class ExpertiseTable:
-    """Who teaches what.
+    """The expert of each class.
 
     Attributes:
         snapshots: K names, oldest first.
@@ -82,7 +82,7 @@ class ExpertiseTable:
 
     @property
     def experts(self) -> tuple[int | None, ...]:
-        """[C] snapshot that teaches each class; None for the mean of all."""
+        """[C] each class's expert; None for the mean of all."""
         return tuple(row.expert for row in self.classes)
 
     def expert_iou(self) -> Tensor:
@@ -91,13 +91,13 @@ class ExpertiseTable:
 
     def owners(self, unlabelled: bool = False) -> list[int]:
         """The snapshots that must be loaded: those that own a class, or all of them where the mean
-        is asked for: by a class without an expert, or by unlabelled points."""
+        is needed: for a class without an expert, or for unlabelled points."""
         if unlabelled or None in self.experts:
             return list(range(len(self.snapshots)))
         return sorted({expert for expert in self.experts if expert is not None})
 
     def with_random_experts(self, seed: int) -> ExpertiseTable:
-        """Every class taught by a snapshot drawn at random: what is the choice itself worth?"""
+        """The same with experts drawn at random, to measure what the choice itself is worth."""
         drawn = np.random.default_rng(seed).integers(len(self.snapshots), size=len(self.classes))
         rows = (
             replace(row, expert=int(expert), reason=f"drawn at random, seed {seed}")
@@ -146,7 +146,7 @@ class ExpertiseTable:
         ]
 
     def choice_rows(self) -> list[list[str]]:
-        """By class: its name, who teaches it, and why."""
+        """By class: its name, its expert, and why."""
         return [
             [
                 row.name,

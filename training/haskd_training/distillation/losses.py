@@ -52,7 +52,7 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def vanilla_distillation(log_student: Tensor, log_teacher: Tensor, temperature: float) -> Tensor:
-    """Mean divergence over all points, whatever the teacher knows of them: the distillation that
+    """Mean divergence over all points, however good the teacher is there: the distillation that
     the others are compared with.
 
     Args:
@@ -79,10 +79,10 @@ def information_weights(
     floor: float = 0.2,
     by_class: Tensor | None = None,
 ) -> Tensor:
-    """How much the teacher's word on each point counts in IHD: more where it knows more than the
+    """Weight of each point in IHD: larger where the teacher is more confident than the
     student, w = a m g (floor + (1 - floor) relu(c_teacher - c_student)).
 
-    m: the point is seen by an image; g: the teacher is right, or, where nobody knows, confident; a:
+    m: the point is seen by an image; g: the teacher is right, or, without a label, confident; a:
     the weight of the class that the teacher sees there.
 
     Args:
@@ -94,13 +94,13 @@ def information_weights(
         by_class: [C] a, as `losses.class_weights` gives it to the labels; None: 1 for all.
 
     Returns:
-        [N] at least 0. The share of points above 0 tells how much there is to distil.
+        [N] at least 0. The share of points above 0 is how much there is to distil.
     """
-    knows = confidence(log_teacher)
+    teacher_confidence = confidence(log_teacher)
     unlabelled = labels == UNLABELLED
-    trusted = torch.where(unlabelled, knows >= threshold, _right(log_teacher, labels))
-    more = (knows - confidence(log_student)).relu_()
-    weights = (floor + (1 - floor) * more) * (seen & trusted)
+    trusted = torch.where(unlabelled, teacher_confidence >= threshold, _right(log_teacher, labels))
+    lead = (teacher_confidence - confidence(log_student)).relu_()
+    weights = (floor + (1 - floor) * lead) * (seen & trusted)
     return weights if by_class is None else weights * by_class[log_teacher.argmax(1)]
 
 
@@ -137,13 +137,13 @@ def information_distillation(
 
 
 def expert_weights(expert_iou: Tensor, student_iou: Tensor, gap: float = 0.7) -> Tensor:
-    """How loud the expert of each class speaks, e_c = clip((A - IoU_student) / (gap A), 0, 1): an
-    expert falls silent once the student has caught up.
+    """Weight of each class's expert, e_c = clip((A - IoU_student) / (gap A), 0, 1): 0 once the
+    student has caught up.
 
     Args:
         expert_iou: [C] A of each class's expert, 0..1; NaN where it was never measured.
         student_iou: [C] of the student on the same sweeps; NaN where it was never measured.
-        gap: share of A by which a student must lag behind to be taught with full weight.
+        gap: share of A by which the student must be worse for full weight.
 
     Returns:
         [C] in 0..1: 1 where nothing was measured, 0 where the expert itself scores 0.
@@ -163,14 +163,14 @@ def adept_distillation(
     """L_ASD = mean_c e_c mean_{i of c, expert right} T^2 KL(p_expert || p_student), over the
     classes c that have such points.
 
-    Not divided by the sum of e_c: the loss would then be as loud as ever when all experts have
-    nearly fallen silent.
+    Not divided by the sum of e_c: the loss would then stay as large as ever when all experts have
+    almost no weight left.
 
     Args:
         log_student: [N, C] at temperature T.
         log_expert: [N, C] at temperature T, each point's from the expert of its class.
-        classes: [N] int64 class that chose the expert (the label, or what the snapshots say of an
-            unlabelled point), 255 for none.
+        classes: [N] int64 class that chose the expert (the label, or the prediction of the
+            snapshots for an unlabelled point), 255 for none.
         experts: [C] e_c from `expert_weights`.
     """
     values = divergence(log_student, log_expert, temperature)
@@ -190,8 +190,8 @@ def _by_class(classes: Tensor, valid: Tensor, experts: Tensor) -> Tensor:
 def adept_channel_distillation(
     log_student: Tensor, expert_probability: Tensor, experts: Tensor, temperature: float
 ) -> Tensor:
-    """ASD by channel instead of by point: the expert of class c teaches channel c on all points,
-    right or wrong, labelled or not. IoU punishes a class's false positives too, which routing by
+    """ASD by channel instead of by point: channel c is distilled from the expert of class c on all
+    points, right or wrong, labelled or not. IoU punishes a class's false positives too, which routing by
     label never shows the student.
 
     L = mean_c e_c mean_i T^2 KL(Bernoulli(expert's p_i,c) || Bernoulli(student's p_i,c))

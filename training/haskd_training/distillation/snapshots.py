@@ -1,4 +1,4 @@
-"""Snapshots at work: their scores, how good they are, and whose word a point gets.
+"""Snapshots as experts: their logits, their scores, and which expert each point is routed to.
 
 Adept snapshot distillation is the idea of Wu, Hou et al. (arXiv 2606.25278), whose abstract alone
 was at hand; how points are routed to experts is this project's own reading of it.
@@ -105,7 +105,7 @@ def find_experts(
     table = expertise(counts, of_mean, names, split.taxonomy.names, config)
     if all(expert is None for expert in table.experts):
         log.warning(
-            "no snapshot is known to be adept at any class, the mean of all teaches: see the "
+            "no snapshot is an expert of any class, the mean of all is used: see the "
             "expertise table for why (%d calibration sweeps; split.calibration, "
             "expertise.min_scans=%d)",
             len(places),
@@ -124,18 +124,18 @@ def route(
 ) -> tuple[Tensor, Tensor]:
     """Give every point the scores of its class's expert.
 
-    The class is the label; on an unlabelled point it is what the mean of all snapshots says, if
-    that is confident and all of them are at hand.
+    The class is the label; on an unlabelled point it is the prediction of the mean of all
+    snapshots, if that is confident and all of them are loaded.
 
     Args:
-        table: who teaches what.
+        table: the experts.
         loaded: numbers of L snapshots, at least `table.owners()`.
         logits: [L, N, C] of those.
         labels: [N] int64, 255 unlabelled.
         threshold: least `confidence` of the mean on an unlabelled point.
 
     Returns:
-        [N, C] logits, 0 where nobody speaks, and [N] int64 classes, 255 there: what
+        [N, C] logits, 0 where there is no expert, and [N] int64 classes, 255 there: what
         `adept_distillation` takes.
 
     Raises:
@@ -163,7 +163,7 @@ def channel_probabilities(
     """Each class's probability as its expert sees it, for `adept_channel_distillation`.
 
     Args:
-        table: who teaches what.
+        table: the experts.
         loaded: numbers of L snapshots, at least `table.owners()`.
         logits: [L, N, C] of those.
 

@@ -1,8 +1,8 @@
 """`haskd ablate`: what each part of the method is worth.
 
-Every row is the same student with the same initial weights, data order and number of steps, taught
-by somebody else; rows of one seed are paired. Beside them stand bounds that the student's price
-does not buy: the teacher with its images, averages of the weights, the ensemble of the snapshots.
+Every row is the same student with the same initial weights, data order and number of steps,
+distilled from other sources; rows of one seed are paired. Beside them are bounds that cost more
+than the student: the teacher with its images, averages of the weights, the ensemble of snapshots.
 
 OUT/stages/   of all rows, see `stage_folders`; what rows have in common is done once
 OUT/scores/ROW-SEED-DIGEST.safetensors   [S, C, C + 1] counts on each test sweep, as recorded and
@@ -96,7 +96,7 @@ class Scores:
 def ablate(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict[str, Scores]:
     """Train and score every row on every seed; what an earlier call finished is not done again.
 
-    The test sweeps are looked at once a row, at the very end of its training.
+    The test sweeps are scored once per row, at the very end of its training.
 
     Args:
         split: who learns from what; with test sweeps.
@@ -118,7 +118,7 @@ class RowRun:
     """One row on one seed, not yet done.
 
     Attributes:
-        runner: of its stages; knows their costs once they have run.
+        runner: of its stages; has their costs once they have run.
         split, config: of the row.
         predictor: runs the stages that it needs, and returns what is to be scored.
         model: runs them, and returns the model file; None for what is none.

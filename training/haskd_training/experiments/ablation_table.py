@@ -310,7 +310,7 @@ def _student_lines(student: Mapping[str, Any]) -> list[str]:
             else "THE MODELS DIFFER in architecture or tensors. "
         )
         + "Measured in turn, model by model on the same clouds; the files' headers differ, since "
-        "they tell how each was trained.",
+        "they hold how each was trained.",
         "",
         "| student | ms a cloud, median | quartiles | tensors, bytes | file, bytes |",
         "| --- | --- | --- | --- | --- |",

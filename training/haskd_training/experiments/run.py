@@ -40,7 +40,7 @@ PICTURES = "pictures"
 
 
 class RunConfig(MethodConfig):
-    """All that `haskd run` can be told."""
+    """All settings of `haskd run`."""
 
     prepare: PrepareConfig = PrepareConfig()
 
@@ -53,7 +53,7 @@ class RunResult:
         model: what the robot loads.
         report: the page to read.
         caches: one a bag, in the order in which they were given.
-        split: who learned from what.
+        split: roles of the sweeps.
         baseline, student: scores on the test sweeps (on the validation sweeps where no test
             sweeps were held back).
         calibration: of the model's probabilities.
@@ -84,8 +84,9 @@ def run(
         bags: labelled recordings with camera and LiDAR.
         out: folder of the run; under torchrun one that all machines share.
         labels: label map of `bags` and `test`: a file, or the name of one that ships.
-        unlabelled: recordings without labels that teacher and snapshots explain to the student.
-        test: recordings that nothing but the final score looks at; then nothing of `bags` is held
+        unlabelled: recordings without labels, for which the student is distilled from teacher and
+            snapshots.
+        test: recordings for the final score alone; then nothing of `bags` is held
             back for it.
         attribution: whom the data's licence wants credited; goes into the model file.
 
@@ -174,8 +175,8 @@ def _cells(before: float, after: float) -> list[str]:
 
 
 def held_back(config: SplitConfig, **whole: Sequence[Any]) -> SplitConfig:
-    """What is held back of the recordings to be learned from: nothing for a role that whole ones
-    serve.
+    """Shares that are held back of the training recordings: 0 for a role that has recordings of its
+    own.
 
     Args:
         whole: role -> recordings that serve nothing else.

@@ -34,7 +34,7 @@ class MethodConfig(BaseModel):
 
 
 def check(split: Split, config: MethodConfig) -> None:
-    """Whether the data can serve what the configuration asks for.
+    """Check that the data is enough for the configuration.
 
     Raises:
         InputError: it can't.

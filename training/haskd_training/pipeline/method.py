@@ -31,7 +31,7 @@ class TaughtTeacher:
 @dataclass(frozen=True)
 class SnapshotPool:
     """The run on labels whose snapshots are distilled, and which of them is the expert of which
-    class; None where the snapshots are not told apart (their mean, or the last one)."""
+    class; None where there are no experts (the mean of the snapshots, or the last one)."""
 
     run: TrainingResult
     experts: ExpertiseTable | None
@@ -178,7 +178,7 @@ def _snapshot_targets(
 
 
 def _sweeps_with_images(split: Split, images_of_test: bool) -> list[SweepRef]:
-    """Sweeps that images are selected for: those that are learned from, and those on which the
+    """Sweeps that images are selected for: those that are trained on, and those on which the
     teacher is compared."""
     sweeps = list(dict.fromkeys(split.train_and_unlabelled + split.calibration + split.validation))
     return sweeps + split.test if images_of_test else sweeps

@@ -67,7 +67,7 @@ class StageCost(NamedTuple):
 
 
 class StageRunner:
-    """Runs stages under one root, and knows what they cost.
+    """Runs stages under one root, and keeps their costs.
 
     Args:
         root: parent of the stages' folders.

@@ -19,7 +19,7 @@ Cell = str | int | float | None
 _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 
 _NUMBER = re.compile(r"[+\-−±]?\d|–$")  # noqa: RUF001 the signs as typeset
-"""What a text that reads as a number begins with; a dash stands for a missing one."""
+"""How a cell begins that is a number; a dash is a missing one."""
 
 _MISSING = "–"  # noqa: RUF001
 
@@ -83,7 +83,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it, in this order.
+    """A heading and its text, tables and pictures, in this order.
 
     Attributes:
         text: paragraphs, parted by empty lines.

@@ -55,7 +55,7 @@ class RunFindings:
         calibration: the temperature that was fitted.
         uncalibrated, calibrated: the student's probabilities on `refs`, at temperature 1 and at
             the fitted one.
-        model: the model file that is handed out.
+        model: the model file for the robot.
         device: to predict on.
         processes: that trained together.
     """

@@ -34,8 +34,8 @@ def scalars(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def draw_curves(folder: Path, path: Path) -> None:
-    """Draw a run's loss terms, where it was validated its score, and where it was taught how much
-    of its teachers it is taught.
+    """Draw a run's loss terms, its validation score if there is one, and its distilled share if it
+    was distilled.
 
     Args:
         folder: with the run's TensorBoard files.

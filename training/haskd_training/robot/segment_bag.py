@@ -150,7 +150,7 @@ def parse(assignments: Sequence[str]) -> dict[str, Any]:
     """Node parameters from `name=value`, the value as in YAML.
 
     Raises:
-        InputError: no such parameter, one that says nothing about labels, or a value of another
+        InputError: no such parameter, one that does not concern labels, or a value of another
             type.
     """
     found: dict[str, Any] = {}

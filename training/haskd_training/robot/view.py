@@ -200,7 +200,7 @@ def _frame(frames: Frames, number: int) -> LabelledFrame:
 
 
 def model_table(path: Path) -> Table:
-    """What a model file tells of its model.
+    """What a model file holds beside the weights.
 
     Raises:
         ModelFileError: not a model.
