@@ -98,25 +98,28 @@ class DistillationConfig(BaseModel):
         description="unlabelled sweeps enter the losses on labels too, with the classes that the "
         "teacher, or without one the snapshots, are sure of",
     )
-    trusted_confidence: float = Field(
+    teacher_confidence_threshold: float = Field(
         0.7,
         ge=0,
         le=1,
-        description="of a teacher on unlabelled points: at temperature 1 where pseudo_labels names "
-        "their class, which IHD then takes for the label, otherwise at that of distillation",
+        description="of the teacher on unlabelled points: at temperature 1 for pseudo_labels, "
+        "which IHD then uses as labels, otherwise at that of distillation",
     )
-    trusted_snapshots: float = Field(
-        0.9, ge=0, le=1, description="confidence of the snapshots' mean on unlabelled points"
+    snapshots_confidence_threshold: float = Field(
+        0.9, ge=0, le=1, description="of the snapshots' mean on unlabelled points"
     )
-    information_floor: float = Field(
-        0.2, ge=0, le=1, description="weight of a point on which the teacher knows no more"
+    min_information_weight: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="IHD: weight of a point where the student is as confident as the teacher",
     )
     balance: Literal["classes", "points"] = Field(
         "classes",
         description="IHD: classes count by their inverse root frequency, as in the cross-entropy; "
         "or every point counts alike",
     )
-    expert_gap: float = Field(
+    expert_iou_gap: float = Field(
         0.7, gt=0, le=1, description="share of the expert's IoU by which a student must lag behind "
         "to be taught with full weight"
     )  # fmt: skip
@@ -243,7 +246,7 @@ def distil(
             terms["teacher"] = ramp_weight * config.teacher_weight * taught
         if snapshots is not None:
             expert_iou = snapshots.expert_iou.to(logits.device)
-            experts = expert_weights(expert_iou, learner.iou, config.expert_gap)
+            experts = expert_weights(expert_iou, learner.iou, config.expert_iou_gap)
             distilled_share["snapshots"] = experts.mean()
             taught = _snapshot_loss(log_student, batch, experts, config)
             terms["snapshots"] = ramp_weight * config.snapshots_weight * taught
@@ -302,13 +305,13 @@ def with_pseudo_labels(batch: Batch, config: DistillationConfig) -> Batch:
     if not without.any():
         return batch
     if "teacher" in targets:
-        classes = _sure_of(targets["teacher"], config.trusted_confidence)
+        classes = _sure_of(targets["teacher"], config.teacher_confidence_threshold)
         if config.teacher == "information":
             classes = torch.where(targets["seen"] > 0, classes, UNLABELLED)
     elif "classes" in targets:
         classes = targets["classes"].long()
     elif "logits" in targets:
-        classes = _sure_of(targets["logits"], config.trusted_snapshots)
+        classes = _sure_of(targets["logits"], config.snapshots_confidence_threshold)
     else:
         return batch
     return replace(batch, labels=torch.where(without, classes, batch.labels))
@@ -338,8 +341,8 @@ def _teacher_loss(
         log_teacher,
         batch.labels,
         batch.extras["seen"] > 0,
-        config.trusted_confidence,
-        config.information_floor,
+        config.teacher_confidence_threshold,
+        config.min_information_weight,
         None if by_class is None else by_class.to(log_student.device),
     )
     gap = None

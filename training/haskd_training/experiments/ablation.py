@@ -240,7 +240,7 @@ def _bounds(stages: Callable[[str], Stages]) -> dict[str, Run]:
         made = stages(name)
         runs[name] = Run(made, partial(predictor, made), lambda: None)
     config = made.config
-    if not config.student.loop.average:
+    if not config.student.loop.ema_decay:
         del runs["EMA of the weights"]
     if config.distillation.teacher != "none":
         runs["teacher (with images)"] = _of_teacher(stages("teacher (with images)"))

@@ -241,13 +241,15 @@ class Stages:
             labels = torch.full((len(points),), UNLABELLED)
             if ref not in unlabelled:
                 labels = torch.from_numpy(self.split.sweep(ref).label[near]).long()
-            routed, classes = route(table, numbers, logits, labels, config.trusted_snapshots)
+            routed, classes = route(
+                table, numbers, logits, labels, config.snapshots_confidence_threshold
+            )
             return {"logits": routed, "classes": classes}
 
         # Points without a label hear somebody only where all snapshots are at hand.
         how = [table.to_json(), numbers, config.routing]
         outputs = self._said_together(
-            [*how, config.temperature, config.trusted_snapshots], predictor
+            [*how, config.temperature, config.snapshots_confidence_threshold], predictor
         )
         return SnapshotTargets(outputs, table.expert_iou())
 
