@@ -17,7 +17,7 @@ DRIVE = SimulationConfig(
 # that alone
 STUDENT = [
     "voxel_size=1", "snapshots=2", "loop.epochs=1", "loop.device=cpu", "split.calibration=0.2",
-    "split.validation=0.1", "split.test=0.2", "split.explain_held_back=false",
+    "split.validation=0.1", "split.test=0.2", "split.distil_held_out=false",
 ]  # fmt: skip
 METHOD = [
     *(f"student.{setting}" for setting in STUDENT), "selection.window_s=0.3",

@@ -42,7 +42,7 @@ STUDENT = load_settings(
     [
         "voxel_size=1", "snapshots=1", "loop.epochs=2", "loop.device=cpu", "max_range=12",
         "split.calibration=0.2", "split.validation=0.2", "split.test=0",
-        "split.explain_held_back=false",
+        "split.distil_held_out=false",
     ],
 )  # fmt: skip
 

@@ -153,7 +153,7 @@ def test_snapshots_may_come_from_a_run_in_cycles_beside_the_baseline(scores, spl
 
 def test_the_rows_of_the_table_are_all_trained_and_all_different(drive_cache, tmp_path):
     config = settings(
-        "method.student.split.explain_held_back=true", "method.expertise.min_scans=1",
+        "method.student.split.distil_held_out=true", "method.expertise.min_scans=1",
         "method.selection.images=2", "corrupted=[]",
         rows=DEFAULT_ROWS,
     )  # fmt: skip
@@ -167,7 +167,7 @@ def test_the_rows_of_the_table_are_all_trained_and_all_different(drive_cache, tm
 
 def test_bounds_stand_beside_the_rows(split, out, scores):
     config = settings(
-        "bounds=true", "corrupted=[]", "method.student.loop.average=0.9",
+        "bounds=true", "corrupted=[]", "method.student.loop.ema_decay=0.9",
         "method.distillation.snapshots=none", rows={},
     )  # fmt: skip
     found = ablate(split, out, config, quiet)
@@ -230,7 +230,7 @@ def test_rows_that_learn_from_unlabelled_sweeps_stand_beside_labels_with_as_many
     # 10 sweeps to learn from, 4 + 2 held back: 2 epochs of all 16 are 32 steps, which on 10 sweeps
     # takes 4 epochs
     config = settings(
-        "method.student.split.explain_held_back=true", f"method.student.loop.epochs={of_student}",
+        "method.student.split.distil_held_out=true", f"method.student.loop.epochs={of_student}",
         f"method.distillation.epochs={of_distillation}",
         "corrupted=[]", "method.distillation.snapshots=none",
         rows={METHOD + TOO: {"distillation": {"teacher": "none", "unlabelled": True}}},
@@ -253,7 +253,7 @@ def test_a_teacher_who_is_always_right_bounds_what_unlabelled_sweeps_can_bring(
     drive_cache, tmp_path
 ):
     config = settings(
-        "method.student.split.explain_held_back=true", "bounds=true", "corrupted=[]",
+        "method.student.split.distil_held_out=true", "bounds=true", "corrupted=[]",
         "method.distillation.teacher=none", rows={},
     )  # fmt: skip
     cache = Cache.open(drive_cache)

@@ -132,7 +132,7 @@ def test_a_changed_setting_redoes_what_depends_on_it(result, out, drive):
     redone = stages(out) - before - louder
     assert kinds(redone) == ["features", "selection", "student", "teacher", "teacher-outputs"]
     # On whom else the teachers explain nothing that they learn themselves
-    more = settings("student.split.explain_held_back=true")
+    more = settings("student.split.distil_held_out=true")
     run([drive], out, "simulation", more, quiet, attribution="Nobody, CC0")
     assert kinds(stages(out) - before - louder - redone) == ["student"]
 
@@ -181,7 +181,7 @@ def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):
 
 def test_labels_of_sweeps_that_serve_as_unlabelled_are_hidden(drive_cache, tmp_path):
     labelled, other = Cache.open(drive_cache), Cache.open(street_cache(tmp_path, sweeps=3))
-    split = make_split([labelled], SplitConfig(explain_held_back=False), unlabelled=[other])
+    split = make_split([labelled], SplitConfig(distil_held_out=False), unlabelled=[other])
     assert len(split.unlabelled) == 3
     assert all((split.sweep(place).label == UNLABELLED).all() for place in split.unlabelled)
     assert split.class_counts(split.unlabelled).tolist() == [0] * len(labelled.taxonomy)

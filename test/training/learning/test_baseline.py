@@ -131,7 +131,7 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(cache, tmp_path):
 
 
 def test_the_split_is_made_of_blocks_in_time(cache):
-    config = SplitConfig(calibration=0.1, validation=0.2, test=0.3, explain_held_back=False)
+    config = SplitConfig(calibration=0.1, validation=0.2, test=0.3, distil_held_out=False)
     split = make_split([Cache.open(cache)], config)
     assert [ref.sweep for ref in split.train] == [0, 1, 2, 3]
     assert [ref.sweep for ref in split.calibration] == [4]
@@ -178,7 +178,7 @@ def test_snapshots_are_spread_over_the_last_half_and_the_last_is_the_end():
 
 
 def test_a_run_leaves_snapshots_behind_and_the_last_is_its_last_epoch(cache, tmp_path):
-    run = baseline([cache], tmp_path / "run", settings("loop.epochs=2", "loop.average=0.9"))
+    run = baseline([cache], tmp_path / "run", settings("loop.epochs=2", "loop.ema_decay=0.9"))
     snapshots = [load_file(snapshot_path(tmp_path / "run", k)) for k in range(5)]
     # Nothing is held back for validation: the kept epoch is the last
     last = load_file(run.model)

@@ -14,6 +14,18 @@ from haskd_ros.errors import InputError
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
+RENAMED = {
+    "distillation.expert_gap": "distillation.expert_iou_gap",
+    "distillation.information_floor": "distillation.min_information_weight",
+    "distillation.trusted_confidence": "distillation.teacher_confidence_threshold",
+    "distillation.trusted_snapshots": "distillation.snapshots_confidence_threshold",
+    "loop.average": "loop.ema_decay",
+    "selection.enough": "selection.target_coverage",
+    "selection.min_seen": "selection.min_visible_share",
+    "split.explain_held_back": "split.distil_held_out",
+}
+"""New name by old name of settings; other settings may lead to both, as `student.` does."""
+
 
 def load_settings(
     model: type[Settings], file: Path | None = None, assignments: Sequence[str] = ()
@@ -41,7 +53,7 @@ def load_settings(
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise InputError(_explain(model, error)) from error
+        raise InputError(explain(model, error)) from error
 
 
 def _assign(document: dict[str, Any], assignment: str) -> None:
@@ -60,13 +72,21 @@ def _assign(document: dict[str, Any], assignment: str) -> None:
         raise InputError(f"setting {path}: {value!r} is not a YAML value") from error
 
 
-def _explain(model: type[BaseModel], error: ValidationError) -> str:
-    """The first problem in one line; for an unknown key with the allowed ones."""
+def explain(model: type[BaseModel], error: ValidationError) -> str:
+    """The first problem in one line; for an unknown key with its new name or the allowed ones.
+
+    Args:
+        model: that was validated.
+    """
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
-    line = f"setting {'.'.join(path)}: {problem['msg'].lower()}"
+    name = ".".join(path)
+    line = f"setting {name}: {problem['msg'].lower()}"
     if problem["type"] != "extra_forbidden":
         return f"{line}, found {problem['input']!r}"
+    for old, new in RENAMED.items():
+        if f".{name}".endswith(f".{old}"):
+            return f"setting {name} is called {name.removesuffix(old)}{new} now"
     parent: Any = model
     for part in path[:-1]:
         parent = _value_type(parent, part)

@@ -35,10 +35,9 @@ class SplitConfig(BaseModel):
         0.1, ge=0, lt=1, description="share to choose the best epoch; 0: the last epoch is used"
     )
     test: float = Field(0.1, ge=0, lt=1, description="share that training never reads")
-    explain_held_back: bool = Field(
+    distil_held_out: bool = Field(
         True,
-        description="calibration and validation sweeps join the unlabelled ones: the teacher "
-        "explains them to the student, who never reads their labels",
+        description="distil on the calibration and validation sweeps too, without their labels",
     )
 
 
@@ -158,7 +157,7 @@ def make_split(
                 if role == "unlabelled" or any(row.class_counts)
             ]
             number += 1
-    if config.explain_held_back:
+    if config.distil_held_out:
         roles["unlabelled"] += roles["calibration"] + roles["validation"]
     if not roles["train"]:
         raise InputError(
@@ -167,7 +166,7 @@ def make_split(
         )
     hidden = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
     split = Split([*caches, *calibration, *validation, *test, *hidden], **roles)
-    _check_no_sweep_twice(split, config.explain_held_back)
+    _check_no_sweep_twice(split, config.distil_held_out)
     return split
 
 

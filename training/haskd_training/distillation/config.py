@@ -53,17 +53,17 @@ class DistillationConfig(BaseModel):
         description="unlabelled sweeps enter the supervised losses too, with the confident "
         "predictions of the teacher, or of the snapshots where there is none, as labels",
     )
-    trusted_confidence: float = Field(
+    teacher_confidence_threshold: float = Field(
         0.7,
         ge=0,
         le=1,
         description="least confidence of the teacher on unlabelled points: at temperature 1 for "
         "pseudo_labels, which IHD then takes for labels, otherwise at that of distillation",
     )
-    trusted_snapshots: float = Field(
+    snapshots_confidence_threshold: float = Field(
         0.9, ge=0, le=1, description="least confidence of the snapshots' mean on unlabelled points"
     )
-    information_floor: float = Field(
+    min_information_weight: float = Field(
         0.2,
         ge=0,
         le=1,
@@ -74,7 +74,7 @@ class DistillationConfig(BaseModel):
         description="IHD: classes count by their inverse root frequency, as in the cross-entropy; "
         "or every point counts alike",
     )
-    expert_gap: float = Field(
+    expert_iou_gap: float = Field(
         0.7, gt=0, le=1, description="share of the expert's IoU by which the student must be worse "
         "for the expert's full weight"
     )  # fmt: skip

@@ -171,7 +171,9 @@ def distil(
             )
             terms["teacher"] = ramp_weight * config.teacher_weight * term
         if targets.snapshots is not None and expert_iou is not None:
-            experts = expert_weights(expert_iou.to(logits.device), learner.iou, config.expert_gap)
+            experts = expert_weights(
+                expert_iou.to(logits.device), learner.iou, config.expert_iou_gap
+            )
             distilled_share["snapshots"] = experts.mean()
             term = snapshot_term(log_student, targets.snapshots, experts, config.temperature)
             terms["snapshots"] = ramp_weight * config.snapshots_weight * term

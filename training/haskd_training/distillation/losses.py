@@ -191,8 +191,8 @@ def adept_channel_distillation(
     log_student: Tensor, expert_probability: Tensor, experts: Tensor, temperature: float
 ) -> Tensor:
     """ASD by channel instead of by point: channel c is distilled from the expert of class c on all
-    points, right or wrong, labelled or not. IoU punishes a class's false positives too, which routing by
-    label never shows the student.
+    points, right or wrong, labelled or not. IoU punishes a class's false positives too, which
+    routing by label never shows the student.
 
     L = mean_c e_c mean_i T^2 KL(Bernoulli(expert's p_i,c) || Bernoulli(student's p_i,c))
 

@@ -159,13 +159,15 @@ def pseudo_labels(
     if not unlabelled.any():
         return labels
     if (teacher := targets.teacher) is not None:
-        classes = _confident_classes(teacher.logits, config.trusted_confidence)
+        classes = _confident_classes(teacher.logits, config.teacher_confidence_threshold)
         if config.teacher == "information":
             classes = torch.where(teacher.seen, classes, UNLABELLED)
     elif isinstance(targets.snapshots, RoutedBatch):
         classes = targets.snapshots.classes
     elif isinstance(targets.snapshots, PlainBatch):
-        classes = _confident_classes(targets.snapshots.logits, config.trusted_snapshots)
+        classes = _confident_classes(
+            targets.snapshots.logits, config.snapshots_confidence_threshold
+        )
     else:
         return labels
     return torch.where(unlabelled, classes, labels)

@@ -54,8 +54,8 @@ def teacher_term(
         log_teacher,
         labels,
         teacher.seen,
-        config.trusted_confidence,
-        config.information_floor,
+        config.teacher_confidence_threshold,
+        config.min_information_weight,
         None if class_weights is None else class_weights.to(log_student.device),
     )
     gap = None

@@ -244,7 +244,7 @@ def _bounds(config: MethodConfig) -> dict[str, Callable[[RowRun], ClassPredictor
         "SWA of the snapshots": _averaged,
         "ensemble of the snapshots": _ensemble,
     }
-    if config.student.loop.average:
+    if config.student.loop.ema_decay:
         bounds["EMA of the weights"] = _running_average
     if config.distillation.teacher != "none":
         bounds["teacher (with images)"] = _teacher

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from haskd_ros.errors import InputError
+from haskd_training.core.settings import explain
 from haskd_training.images.candidates import Strategy
 from haskd_training.pipeline.config import MethodConfig
 
@@ -134,9 +135,7 @@ def row_settings(method: MethodConfig, name: str, overrides: Overrides, seed: in
     try:
         return MethodConfig.model_validate(settings)
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise InputError(f"row {name!r}, setting {place}: {problem['msg'].lower()}") from error
+        raise InputError(f"row {name!r}, {explain(MethodConfig, error)}") from error
 
 
 def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def baseline(
 
     An interrupted run resumes from its last checkpoint; a finished one returns its result. The
     folder also gets `snapshots/snapshot-K.safetensors`, models from the course of the training, and
-    `average.safetensors` if `loop.average` is set.
+    `average.safetensors` if `loop.ema_decay` is set.
 
     Args:
         split: the sweeps of each role.

@@ -60,7 +60,7 @@ class LoopConfig(BaseModel):
         "one_cycle", description="cyclic: the rate falls to 0 and rises again, `cycles` times"
     )
     cycles: int = Field(5, ge=1, description="of a cyclic schedule")
-    average: float = Field(
+    ema_decay: float = Field(
         0.0,
         ge=0,
         lt=1,
@@ -108,7 +108,7 @@ class Callbacks(Generic[Network]):
         validate: a score after each epoch, higher is better; None: the last epoch is the best.
         after_step: called with the network, the steps done and the steps in all.
         save_average: called at the end with the moving average of the network that
-            `LoopConfig.average` asks for; None: no average is computed.
+            `LoopConfig.ema_decay` asks for; None: no average is computed.
         progress: counts steps.
     """
 
@@ -196,8 +196,8 @@ def fit(
     schedule = _schedule(optimizer, steps, config)
     wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
     average = None
-    if config.average > 0 and callbacks.save_average is not None:
-        decay = get_ema_multi_avg_fn(config.average)  # type: ignore[no-untyped-call]  # torch's
+    if config.ema_decay > 0 and callbacks.save_average is not None:
+        decay = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]  # torch's
         average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
     checkpointed = nn.ModuleList([network] if average is None else [network, average])
     history = History()

@@ -255,7 +255,9 @@ def expert_outputs(
         labels = torch.full((len(points),), UNLABELLED)
         if ref not in unlabelled:
             labels = torch.from_numpy(split.sweep(ref).label[near]).long()
-        routed, classes = route(table, numbers, logits, labels, config.trusted_snapshots)
+        routed, classes = route(
+            table, numbers, logits, labels, config.snapshots_confidence_threshold
+        )
         return {"logits": routed, "classes": classes}
 
     def run(folder: Path, progress: Progress) -> SnapshotTargets:
@@ -267,7 +269,7 @@ def expert_outputs(
         "outputs": [one.folder.name for one in outputs],
         "routing": config.routing,
         "temperature": config.temperature,
-        "trusted_snapshots": config.trusted_snapshots,
+        "snapshots_confidence_threshold": config.snapshots_confidence_threshold,
     }
     return Stage("expert-outputs", "routing points to experts", inputs, run)
 
