@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
 import yaml
@@ -32,7 +31,7 @@ RESULTS = sorted((DOCS / "results").glob("*.md"))
 """Records of what was measured: their commands stay as they were run, at the state of the code of
 that time. Only their links are checked."""
 
-HASKD: click.Group = typer.main.get_command(app)  # type: ignore[assignment]
+HASKD = typer.main.get_command(app)
 
 NOT_RUN = "not run by the tests"
 """Stands between the heading and the end of a block that nothing runs."""
@@ -152,10 +151,7 @@ def parse(block: Block, arguments: list[str]) -> None:
     """By the real command line, settings included."""
     name, *rest = arguments
     assert name in HASKD.commands, f"{block.page.name}: haskd {name} does not exist"
-    try:
-        context = HASKD.commands[name].make_context(name, rest)
-    except click.UsageError as error:
-        pytest.fail(f"{block.page.name}: haskd {shlex.join(arguments)}: {error.format_message()}")
+    context = HASKD.commands[name].make_context(name, rest)
     assignments = context.params.get("set_") or ()
     if name in settings_page.COMMANDS:
         load_settings(settings_page.COMMANDS[name], None, assignments)
