@@ -6,9 +6,18 @@ import platform
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
+from hypothesis import strategies as st
 
-from haskd_ros.sparse import StridedConv, SubmanifoldConv, TorchGeometry, pack
+from haskd_ros.native import load_kernels
+from haskd_ros.sparse import InverseConv, StridedConv, SubmanifoldConv, TorchGeometry, pack
+from haskd_ros.sparse.kernel_map import downsampling_map
+
+needs_kernels = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
+
+channels = st.integers(1, 40)
+voxels = st.lists(st.tuples(*[st.integers(-4, 4)] * 3), max_size=60, unique=True)
 
 
 def keys_of(coordinates) -> torch.Tensor:
@@ -23,21 +32,29 @@ def street_like_keys(points: int) -> torch.Tensor:
     return pack(torch.cat([xy, height], 1).unique(dim=0)).sort().values
 
 
+def random_operands(kind, keys, inputs: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features and weight of a convolution of this kind; the same ones for as many rows."""
+    rows = len(downsampling_map(keys).parents) if kind is InverseConv else len(keys)
+    generator = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, inputs, generator=generator)
+    return x, torch.randn(kind(inputs, outputs).weight.shape, generator=generator)
+
+
 def convolve(kind, keys, x, weight):
-    """What a convolution of this kind does with features x, or two of them side by side."""
+    """The convolution of this kind of features x, or of two tensors of channels."""
     layer, geometry = SimpleNamespace(weight=weight), TorchGeometry(keys)
     if kind is SubmanifoldConv:
         return geometry.submanifold(x, layer, 0)
     return geometry.down(x, layer, 0) if kind is StridedConv else geometry.up(x, layer, 0)
 
 
-def assert_equal_to_rounding(found, wanted, terms: float = 1e-3):
+def assert_equal_to_rounding(actual, expected, terms: float = 1e-3):
     """Equal but for float32's rounding.
 
     Args:
         terms: magnitude of what was added up: a sum that cancels out has the rounding of its terms.
     """
-    for one, other in zip(found, wanted, strict=True):
+    for one, other in zip(actual, expected, strict=True):
         scale = float(other.detach().abs().max()) if other.numel() else 0.0
         torch.testing.assert_close(
             one.double(), other.double(), rtol=0, atol=3e-6 * max(scale, terms)

@@ -1,4 +1,4 @@
-"""Convolutions whose products are of bfloat16, and who takes them."""
+"""Convolutions whose products are of bfloat16, and when they are used."""
 
 import math
 
@@ -6,33 +6,36 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import assert_equal_to_rounding, convolve, keys_of, street_like_keys
+from kernel_checks import (
+    assert_equal_to_rounding,
+    channels,
+    convolve,
+    keys_of,
+    needs_kernels,
+    random_operands,
+    street_like_keys,
+)
 
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import build as build_network
-from haskd_ros.native import dispatch, library, load_kernels
+from haskd_ros.native import dispatch, library
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.sparse import InverseConv, Linear, StridedConv, SubmanifoldConv
-from haskd_ros.sparse.kernel_map import downsampling_map
 
-pytestmark = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
+pytestmark = needs_kernels
 KINDS = (SubmanifoldConv, StridedConv, InverseConv)
-channels = st.integers(1, 40)
 ALONE = keys_of([(0, 0, 0)])
 
 
 @torch.no_grad()
-def compare(kind, keys, inputs, outputs, beside=0):
-    """With the same of rounded numbers in float64, which torch computes."""
-    rows = len(downsampling_map(keys).parents) if kind is InverseConv else len(keys)
-    generator = torch.Generator().manual_seed(rows)
-    x = torch.randn(rows, inputs, generator=generator)
-    weight = torch.randn(kind(inputs, outputs).weight.shape, generator=generator)
-    given_x = (x[:, :-beside], x[:, -beside:]) if beside else x
+def compare(kind, keys, inputs, outputs, tail=0):
+    """With torch's float64 convolution of rounded numbers."""
+    x, weight = random_operands(kind, keys, inputs, outputs)
+    parts = (x[:, :-tail], x[:, -tail:]) if tail else x
     with dispatch.bf16():
-        found = convolve(kind, keys, given_x, weight)
-    wanted = convolve(kind, keys, x.bfloat16().double(), weight.bfloat16().double())
-    assert_equal_to_rounding([found], [wanted], terms=1.0)
+        actual = convolve(kind, keys, parts, weight)
+    expected = convolve(kind, keys, x.bfloat16().double(), weight.bfloat16().double())
+    assert_equal_to_rounding([actual], [expected], terms=1.0)
 
 
 @settings(max_examples=60)
@@ -41,9 +44,9 @@ def test_products_are_those_of_rounded_numbers(kind, inputs, outputs):
     compare(kind, street_like_keys(300), inputs, outputs)
 
 
-@pytest.mark.parametrize("inputs, outputs, beside", [(64, 130, 0), (96, 48, 48), (33, 16, 8)])
-def test_over_many_blocks_and_from_two_tensors(inputs, outputs, beside):
-    compare(SubmanifoldConv, street_like_keys(12_000), inputs, outputs, beside)
+@pytest.mark.parametrize("inputs, outputs, tail", [(64, 130, 0), (96, 48, 48), (33, 16, 8)])
+def test_over_many_blocks_and_from_two_tensors(inputs, outputs, tail):
+    compare(SubmanifoldConv, street_like_keys(12_000), inputs, outputs, tail)
 
 
 def test_every_instruction_set_rounds_alike(instruction_set, monkeypatch):
@@ -104,9 +107,9 @@ def test_a_sparse_network_takes_it_by_itself_where_it_pays(tiny_model, monkeypat
     def taken(precision="auto") -> str:
         return Segmenter.load(tiny_model, device="cpu", precision=precision).precision
 
-    for pays, wanted in ((True, "bf16"), (False, "fp32")):
+    for pays, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(dispatch, "bf16_is_faster", lambda pays=pays: pays)
-        assert taken() == wanted
+        assert taken() == expected
     assert taken("bf16") == "bf16"
 
 

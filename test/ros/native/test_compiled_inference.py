@@ -1,4 +1,4 @@
-"""The compiled kernels that inference alone takes, against plain torch and numpy."""
+"""The compiled kernels that inference alone uses, against plain torch and numpy."""
 
 import math
 
@@ -7,9 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import assert_equal_to_rounding, keys_of, street_like_keys
+from kernel_checks import (
+    assert_equal_to_rounding,
+    channels,
+    keys_of,
+    needs_kernels,
+    street_like_keys,
+)
 
-from haskd_ros.native import dispatch, library, load_kernels
+from haskd_ros.native import dispatch, library
 from haskd_ros.segmenter import Segmenter, classify_logits
 from haskd_ros.sparse import (
     Epilogue,
@@ -22,8 +28,7 @@ from haskd_ros.sparse import (
     voxel_keys,
 )
 
-pytestmark = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
-channels = st.integers(1, 40)
+pytestmark = needs_kernels
 
 
 def grouping_of(rows: int, groups: int) -> Grouping:
@@ -34,19 +39,19 @@ def grouping_of(rows: int, groups: int) -> Grouping:
 
 
 @torch.no_grad()
-def compare_epilogue(rows, width, bias, relu, added, groups):
+def compare_epilogue(rows, width, bias, relu, with_addend, groups):
     generator = torch.Generator().manual_seed(rows + width)
     layer = Linear(7, width, bias=bias)
     x = torch.randn(rows, 7, generator=generator)
     grouping = grouping_of(rows, groups) if groups else None
-    more = torch.randn(groups or rows, width, generator=generator) if added else None
-    found = layer(x, Epilogue(addend=more, grouping=grouping, relu=relu))
-    wanted = x.double() @ layer.weight.double().t()
+    addend = torch.randn(groups or rows, width, generator=generator) if with_addend else None
+    actual = layer(x, Epilogue(addend=addend, grouping=grouping, relu=relu))
+    expected = x.double() @ layer.weight.double().t()
     if bias:
-        wanted += layer.bias.double()
-    if added:
-        wanted += more.double() if grouping is None else more.double()[grouping.inverse]
-    assert_equal_to_rounding([found], [wanted.relu() if relu else wanted], terms=1.0)
+        expected += layer.bias.double()
+    if with_addend:
+        expected += addend.double() if grouping is None else addend.double()[grouping.inverse]
+    assert_equal_to_rounding([actual], [expected.relu() if relu else expected], terms=1.0)
 
 
 @settings(max_examples=60)
@@ -55,14 +60,16 @@ def compare_epilogue(rows, width, bias, relu, added, groups):
     width=channels,
     bias=st.booleans(),
     relu=st.booleans(),
-    added=st.booleans(),
+    with_addend=st.booleans(),
     groups=st.sampled_from([0, 1]),
 )
-def test_what_follows_a_layer_is_done_in_the_same_pass(rows, width, bias, relu, added, groups):
-    compare_epilogue(rows, width, bias, relu, added, groups)
+def test_the_epilogue_of_a_layer_is_computed_in_the_same_pass(
+    rows, width, bias, relu, with_addend, groups
+):
+    compare_epilogue(rows, width, bias, relu, with_addend, groups)
 
 
-def test_each_row_gets_what_is_added_to_its_group():
+def test_each_row_gets_the_addend_of_its_group():
     # over many blocks of rows, and with ends of rows that fill no vector
     compare_epilogue(30_000, 11, True, True, True, 500)
     compare_epilogue(30_000, 32, False, True, True, 500)
@@ -103,10 +110,10 @@ def test_two_tensors_side_by_side_are_convolved_as_one(left, right, outputs):
     keys = street_like_keys(300)
     layer = SubmanifoldConv(left + right, outputs).requires_grad_(False)
     x, y = torch.randn(len(keys), left), torch.randn(len(keys), right)
-    found = layer((x, y), TorchGeometry(keys), 0)
+    actual = layer((x, y), TorchGeometry(keys), 0)
     with dispatch.plain_torch():
-        wanted = layer.double()(torch.cat([x, y], 1).double(), TorchGeometry(keys), 0)
-    assert_equal_to_rounding([found], [wanted], terms=1.0)
+        expected = layer.double()(torch.cat([x, y], 1).double(), TorchGeometry(keys), 0)
+    assert_equal_to_rounding([actual], [expected], terms=1.0)
 
 
 def test_a_weight_that_changes_is_packed_anew():
@@ -143,11 +150,11 @@ coordinates = st.floats(-1000, 1000, width=32)
 def test_voxels_are_those_of_torch_bit_for_bit(points, voxel_size, batched):
     points = torch.tensor(points, dtype=torch.float32).view(-1, 4)
     batch = torch.arange(len(points)) // 3 if batched else None
-    found = voxel_keys(points, batch, voxel_size)
+    actual = voxel_keys(points, batch, voxel_size)
     with dispatch.plain_torch():
-        wanted = voxel_keys(points, batch, voxel_size)
-    assert torch.equal(found[0], wanted[0])
-    assert torch.equal(found[1], wanted[1])
+        expected = voxel_keys(points, batch, voxel_size)
+    assert torch.equal(actual[0], expected[0])
+    assert torch.equal(actual[1], expected[1])
 
 
 def test_points_beyond_the_keys_are_refused_by_both():
@@ -182,10 +189,10 @@ def test_compiled_pooling_is_the_one_of_torch(groups, width):
 def test_compiled_scores_are_those_of_torch(rows, classes, spread, temperature):
     generator = torch.Generator().manual_seed(rows)
     logits = spread * torch.randn(rows, classes, generator=generator)
-    found = classify_logits(logits, temperature)
-    wanted = classify_logits(logits.double(), temperature)
-    assert torch.equal(found[0], wanted[0])
-    for one, other in zip(found[1:], wanted[1:]):
+    actual = classify_logits(logits, temperature)
+    expected = classify_logits(logits.double(), temperature)
+    assert torch.equal(actual[0], expected[0])
+    for one, other in zip(actual[1:], expected[1:]):
         torch.testing.assert_close(one.double(), other, rtol=3e-6, atol=3e-6 * max(1, spread))
 
 
@@ -195,8 +202,8 @@ def test_scores_by_hand():
     class_id, probability, entropy = classify_logits(logits, 2.0)
     assert class_id.tolist() == [0, 0, 0]
     assert probability.tolist() == pytest.approx([0.75, 1.0, 0.5], rel=1e-6)
-    wanted = [math.log(4) - 0.75 * math.log(3), 0.0, math.log(2)]
-    assert entropy.tolist() == pytest.approx(wanted, abs=1e-6)
+    expected = [math.log(4) - 0.75 * math.log(3), 0.0, math.log(2)]
+    assert entropy.tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -204,8 +211,8 @@ def test_scores_by_hand():
 def test_scores_that_are_no_numbers_show_in_probability_and_entropy(bad, place):
     logits = torch.zeros(3, 3)
     logits[1, place] = bad
-    for found in (classify_logits(logits, 1.0)[1:], classify_logits(logits.double(), 1.0)[1:]):
-        for values in found:
+    for actual in (classify_logits(logits, 1.0)[1:], classify_logits(logits.double(), 1.0)[1:]):
+        for values in actual:
             assert values.isnan().tolist() == [False, True, False]
 
 
@@ -225,7 +232,7 @@ def segmenter(tiny_model):
     limits=st.sampled_from([(0.0, math.inf), (2.0, 90.0)]),
     apart=st.booleans(),
 )
-def test_the_same_points_are_chosen_as_by_numpy(segmenter, rows, width, limits, apart):
+def test_the_same_points_are_valid_as_by_numpy(segmenter, rows, width, limits, apart):
     points = np.array(rows, np.float32).reshape(-1, 4)[:, :width]
     if apart:
         # As in a message: rows that begin at any byte, 22 bytes apart.
@@ -233,11 +240,11 @@ def test_the_same_points_are_chosen_as_by_numpy(segmenter, rows, width, limits, 
         view = np.ndarray(points.shape, np.float32, buffer, 3, (22, 4))
         view[:] = points
         points = view
-    chosen, usable = segmenter._valid_points(points, *limits)
+    valid, mask = segmenter._valid_points(points, *limits)
     with dispatch.plain_torch():
-        wanted, wanted_usable = segmenter._valid_points(points, *limits)
-    np.testing.assert_array_equal(usable, wanted_usable)
-    np.testing.assert_array_equal(chosen, wanted)
+        expected, expected_mask = segmenter._valid_points(points, *limits)
+    np.testing.assert_array_equal(mask, expected_mask)
+    np.testing.assert_array_equal(valid, expected)
 
 
 def test_every_instruction_set_gives_the_same_results(instruction_set, monkeypatch):

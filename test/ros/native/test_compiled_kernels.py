@@ -1,4 +1,4 @@
-"""The compiled kernels against plain torch: values, gradients, and how they come to be built."""
+"""The compiled kernels against plain torch: values and gradients."""
 
 import functools
 
@@ -6,12 +6,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import assert_equal_to_rounding, convolve, keys_of, street_like_keys
+from kernel_checks import (
+    assert_equal_to_rounding,
+    channels,
+    convolve,
+    keys_of,
+    needs_kernels,
+    random_operands,
+    street_like_keys,
+    voxels,
+)
 from torch.nn import functional as F
 
 from haskd_ros.models import SparseUNet, fold_batch_norm
 from haskd_ros.models.blocks import BatchNorm
-from haskd_ros.native import dispatch, kernels, library, load_kernels
+from haskd_ros.native import dispatch, kernels, library
 from haskd_ros.sparse import (
     InverseConv,
     Linear,
@@ -23,10 +32,6 @@ from haskd_ros.sparse import (
 )
 from haskd_ros.sparse.kernel_map import downsampling_map, submanifold_map
 
-needs_kernels = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
-voxels = st.lists(st.tuples(*[st.integers(-4, 4)] * 3), max_size=60, unique=True)
-channels = st.integers(1, 40)
-
 
 def results(run, *inputs: torch.Tensor) -> list[torch.Tensor]:
     """The result of `run` and the gradients of `inputs` for a fixed upstream gradient."""
@@ -37,17 +42,14 @@ def results(run, *inputs: torch.Tensor) -> list[torch.Tensor]:
 
 
 def compare_convolution(kind, keys, inputs, outputs):
-    rows = len(downsampling_map(keys).parents) if kind is InverseConv else len(keys)
-    generator = torch.Generator().manual_seed(rows)
-    x = torch.randn(rows, inputs, generator=generator)
-    weight = torch.randn(kind(inputs, outputs).weight.shape, generator=generator)
+    x, weight = random_operands(kind, keys, inputs, outputs)
 
     def run(x, weight):
         return convolve(kind, keys, x, weight)
 
     # float64 takes the torch path
-    wanted = results(run, x.double(), weight.double())
-    assert_equal_to_rounding(results(run, x, weight), wanted, terms=1.0)
+    expected = results(run, x.double(), weight.double())
+    assert_equal_to_rounding(results(run, x, weight), expected, terms=1.0)
 
 
 @needs_kernels
@@ -71,13 +73,13 @@ def test_compiled_convolution_is_the_one_of_torch_over_many_blocks(kind, inputs,
 def test_compiled_linear_layer_is_the_one_of_torch(rows, inputs, outputs):
     layer = Linear(inputs, outputs)
     x = torch.randn(rows, inputs)
-    found = results(lambda x, w, b: F.linear(x, w, b), x.double(), *layer.double().parameters())
+    expected = results(lambda x, w, b: F.linear(x, w, b), x.double(), *layer.double().parameters())
     layer.float()
 
     def run(x, weight, bias):
         return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, x)
 
-    assert_equal_to_rounding(results(run, x, *layer.parameters()), found, terms=1.0)
+    assert_equal_to_rounding(results(run, x, *layer.parameters()), expected, terms=1.0)
 
 
 @needs_kernels
@@ -103,32 +105,32 @@ def test_features_of_another_shape_are_refused(rows, width):
     rows=st.sampled_from([2, 3, 255, 256, 257, 1500]),
     width=channels,
     relu=st.booleans(),
-    add=st.booleans(),
+    with_addend=st.booleans(),
 )
-def test_compiled_norm_is_the_one_of_torch(rows, width, relu, add):
+def test_compiled_norm_is_the_one_of_torch(rows, width, relu, with_addend):
     generator = torch.Generator().manual_seed(rows + width)
     x = 3 * torch.randn(rows, width, generator=generator) + 2
     weight, bias = torch.randn(2, width, generator=generator)
-    added = torch.randn(rows, width, generator=generator)
+    addend = torch.randn(rows, width, generator=generator)
 
     def norm_of(dtype):
         norm = BatchNorm(width).to(dtype).train()
         del norm.weight, norm.bias
 
-        def run(x, weight, bias, *added):
+        def run(x, weight, bias, *addend):
             norm.weight, norm.bias = weight, bias
-            return norm_rows(x, norm, *added, relu=relu)
+            return norm_rows(x, norm, *addend, relu=relu)
 
         return norm, run
 
-    inputs = [x, weight, bias, *([added] if add else [])]
+    inputs = [x, weight, bias, *([addend] if with_addend else [])]
     compiled, run = norm_of(torch.float32)
-    found = results(run, *inputs)
+    actual = results(run, *inputs)
     reference, run = norm_of(torch.float64)
-    wanted = results(run, *[one.double() for one in inputs])
+    expected = results(run, *[one.double() for one in inputs])
     # Two rows of nearly the same value have a variance that float32 knows to few digits only.
     if rows > 3:
-        assert_equal_to_rounding(found, wanted, terms=1.0)
+        assert_equal_to_rounding(actual, expected, terms=1.0)
     assert_equal_to_rounding(
         [compiled.running_mean, compiled.running_var],
         [reference.running_mean, reference.running_var],
@@ -159,10 +161,10 @@ def test_what_is_not_a_number_stays_visible():
 @given(coordinates=voxels)
 def test_compiled_kernel_maps_are_those_of_torch(coordinates):
     keys = keys_of(coordinates)
-    found = submanifold_map(keys), downsampling_map(keys).down(), downsampling_map(keys).up()
+    actual = submanifold_map(keys), downsampling_map(keys).down(), downsampling_map(keys).up()
     with dispatch.plain_torch():
-        wanted = submanifold_map(keys), downsampling_map(keys).down(), downsampling_map(keys).up()
-    for one, other in zip(found, wanted):
+        expected = submanifold_map(keys), downsampling_map(keys).down(), downsampling_map(keys).up()
+    for one, other in zip(actual, expected):
         assert torch.equal(one.sources, other.sources)
         assert torch.equal(one.targets, other.targets)
         assert (one.sizes, one.output_rows) == (other.sizes, other.output_rows)
@@ -186,13 +188,13 @@ def test_compiled_kernel_maps_are_those_of_torch(coordinates):
 )
 def test_compiled_grouping_is_that_of_torch(values):
     keys = torch.tensor(values, dtype=torch.int64)
-    unique, found = group_by_key(keys)
+    unique, actual = group_by_key(keys)
     with dispatch.plain_torch():
-        wanted_unique, wanted = group_by_key(keys)
-    assert torch.equal(unique, wanted_unique)
-    assert found.order.tolist() == keys.numpy().argsort(kind="stable").tolist()
-    assert torch.equal(found.starts, wanted.starts)
-    assert torch.equal(found.inverse, wanted.inverse)
+        expected_unique, expected = group_by_key(keys)
+    assert torch.equal(unique, expected_unique)
+    assert actual.order.tolist() == keys.numpy().argsort(kind="stable").tolist()
+    assert torch.equal(actual.starts, expected.starts)
+    assert torch.equal(actual.inverse, expected.inverse)
 
 
 @needs_kernels
@@ -206,14 +208,14 @@ def test_any_number_of_threads_gives_the_same_bits():
 
     before = torch.get_num_threads()
     try:
-        found = []
+        actual = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(results(run, x, weight))
+            actual.append(results(run, x, weight))
     finally:
         torch.set_num_threads(before)
-    for one in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(one, found[0]))
+    for one in actual[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(one, actual[0]))
 
 
 @needs_kernels
@@ -243,10 +245,10 @@ def test_a_whole_network_learns_and_predicts_what_it_does_on_torch():
             predicted = fold_batch_norm(network)(points)
         return [logits.detach(), predicted, *gradients]
 
-    found = run()
+    actual = run()
     with dispatch.plain_torch():
-        wanted = run()
-    for one, other in zip(found, wanted, strict=True):
+        expected = run()
+    for one, other in zip(actual, expected, strict=True):
         # Rounding grows through a dozen layers.
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
 

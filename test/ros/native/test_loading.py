@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from kernel_checks import needs_kernels
 
 from haskd_ros import model_file
 from haskd_ros.native import arguments, build, dispatch, library, load_kernels
@@ -15,8 +16,6 @@ from haskd_ros.native.arguments import ConvolveArguments
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.sparse import Linear
 from haskd_training.learning.loop import LoopConfig, make_fabric
-
-needs_kernels = pytest.mark.skipif(not load_kernels(), reason="no compiled kernels on this machine")
 
 
 @pytest.fixture
