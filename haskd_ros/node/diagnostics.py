@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.windows import Window
 from haskd_ros.node.worker import FrameCounts
 from haskd_ros.segmenter import Segmentation
@@ -194,7 +194,7 @@ class Health:
         topic: str,
         counts: FrameCounts,
         trained_entropy: float | None,
-        values: Mapping[str, Any],
+        parameters: Parameters,
     ) -> list[Status]:
         """Of an active node.
 
@@ -202,10 +202,10 @@ class Health:
             time_s, now_ns: as of `arrived`.
             topic: clouds are waited for on.
             trained_entropy: of the model's calibration, nats; None: not known.
-            values: the parameters that may change at any time, by name.
+            parameters: of the node.
         """
         for window in (self._arrivals, self._latency, self._unlabelled, self._entropy):
-            window.seconds = values["diagnostics.window"]
+            window.seconds = parameters.diagnostics_window
         rejected = counts.rejected_by_reason()
         lately, self._rejected = rejected - self._rejected, rejected
         lost, self._lost = counts.lost - self._lost, counts.lost
@@ -214,11 +214,11 @@ class Health:
                 self.silence_s(now_ns),
                 self._arrivals.rate(time_s),
                 topic,
-                values["diagnostics.silence_warn"],
-                values["diagnostics.silence_error"],
+                parameters.diagnostics_silence_warn,
+                parameters.diagnostics_silence_error,
                 lost,
             ),
-            latency_status(self._latency.values(time_s), values["diagnostics.max_latency"]),
+            latency_status(self._latency.values(time_s), parameters.diagnostics_max_latency),
             frames_status(counts.as_dict(), lately),
             labels_status(
                 self._unlabelled.values(time_s), self._entropy.values(time_s), trained_entropy

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from haskd_ros.clouds.class_rules import ClassRules
-from haskd_ros.clouds.crop import inside_box, is_open
+from haskd_ros.clouds.crop import inside_box, is_unbounded
 from haskd_ros.clouds.pointcloud import CloudError, came_back, read_xyz_intensity
+from haskd_ros.node.parameters import Parameters
 from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 
@@ -44,15 +45,15 @@ class LabelledCloud:
 def label_cloud(
     cloud: Any,
     segmenter: Segmenter,
-    values: Mapping[str, Any],
+    parameters: Parameters,
     to_box: Callable[[], np.ndarray | None] = lambda: None,
 ) -> LabelledCloud:
     """Label the points of a cloud.
 
     Args:
         cloud: a PointCloud2 of any layout, see `read_xyz_intensity`.
-        segmenter: the model at work.
-        values: by name the parameters that may change at any time.
+        segmenter: of the model.
+        parameters: of the node; those that are read-only have no effect here.
         to_box: gives the transform [4, 4] from the cloud's frame to that of the crop box, None
             where they are the same; called where there is a box.
 
@@ -62,33 +63,37 @@ def label_cloud(
             raises.
     """
     started = time.perf_counter()
-    rules = ClassRules.of(values, segmenter.taxonomy)
+    rules = ClassRules.of(
+        segmenter.taxonomy,
+        class_remap=parameters.class_remap,
+        filter_classes=parameters.filter_classes,
+    )
     points, intensity = read_xyz_intensity(cloud)
-    if (least := values["min_points"]) and (valid := int(came_back(points).sum())) < least:
+    if (least := parameters.min_points) and (valid := int(came_back(points).sum())) < least:
         raise CloudError(
             "fewer than min_points",
             f"cloud: {valid} valid points of {len(points)}, min_points is {least}",
         )
     shown = points if intensity else points[:, :3]
-    if len(points) and not is_open(values):
+    if len(points) and not is_unbounded(parameters.crop_min, parameters.crop_max):
         inside = inside_box(
-            points, np.array(values["crop.min"]), np.array(values["crop.max"]), to_box()
+            points, np.array(parameters.crop_min), np.array(parameters.crop_max), to_box()
         )
         shown = np.where(inside[:, None], shown, np.float32(math.nan))
     decoded = time.perf_counter()
-    result = _segment(segmenter, shown, values, rules)
+    result = _segment(segmenter, shown, parameters, rules)
     return LabelledCloud(
         points, intensity is not None, result, rules.kept, 1e3 * (decoded - started)
     )
 
 
 def _segment(
-    segmenter: Segmenter, points: np.ndarray, values: Mapping[str, Any], rules: ClassRules
+    segmenter: Segmenter, points: np.ndarray, parameters: Parameters, rules: ClassRules
 ) -> Segmentation:
     if not len(points):
         nothing = np.empty(0, np.float32)
         return Segmentation(np.empty(0, np.uint8), nothing, nothing)
-    result = segmenter(points, min_range=values["range.min"], max_range=values["range.max"])
+    result = segmenter(points, min_range=parameters.range_min, max_range=parameters.range_max)
     class_id = rules.published[result.class_id]
-    class_id[result.probability < values["min_probability"]] = UNLABELLED
+    class_id[result.probability < parameters.min_probability] = UNLABELLED
     return Segmentation(class_id, result.probability, result.entropy, result.timings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,13 @@ from haskd_ros.clouds.class_rules import ClassRules
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
-from haskd_ros.node import diagnostics, parameters
+from haskd_ros.node import diagnostics
 from haskd_ros.node.dds import PROFILE, profile_variable
+from haskd_ros.node.declared_parameters import DeclaredParameters
 from haskd_ros.node.inputs import InputSubscription
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.outputs import OutputPublishers, diagnostic_array
+from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.transforms import Transforms
 from haskd_ros.node.windows import RateLimit
 from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, answer
@@ -70,10 +72,10 @@ class SegmentNode(LifecycleNode):
         self._run_worker = run_worker
         self._transforms = Transforms(self)
         self._segmenter: Segmenter | None = None
-        parameters.declare(self, self._check)
+        self._declared_parameters = DeclaredParameters(self, self._check, self._on_parameters)
         self.finalized = False
         self._counts = FrameCounts()
-        self._health = diagnostics.Health(self.get_parameter("diagnostics.window").value)
+        self._health = diagnostics.Health(self._declared_parameters.current.diagnostics_window)
         self._limit = RateLimit()
         self._last_log: dict[str, float] = {}
         self._sensor_checked = -SENSOR_CHECK_PERIOD_S
@@ -86,7 +88,7 @@ class SegmentNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # By a clock that goes on when the node's own stands still: silence is what is to be told.
         self._report_timer = self.create_timer(
-            self.get_parameter("diagnostics.period").value,
+            self._declared_parameters.current.diagnostics_period,
             self._report,
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
@@ -174,7 +176,7 @@ class SegmentNode(LifecycleNode):
 
     @property
     def _model_path(self) -> Path:
-        given = self.get_parameter("model").value
+        given = self._declared_parameters.current.model
         return Path(given).expanduser() if given else DEFAULT_MODEL
 
     def _load(self) -> Segmenter:
@@ -184,15 +186,15 @@ class SegmentNode(LifecycleNode):
             InputError: no model, a device that is not there, or parameters that name classes which
                 the model lacks.
         """
-        values = parameters.values_of(self)
+        parameters = self._declared_parameters.current
         segmenter = Segmenter.load(
             self._model_path,
-            device=values["device"],
-            precision=values["precision"],
-            threads=values["threads"],
+            device=parameters.device,
+            precision=parameters.precision,
+            threads=parameters.threads,
         )
-        ClassRules.of(values, segmenter.taxonomy)
-        self._transforms.check(values)
+        _check_classes(parameters, segmenter)
+        self._transforms.check(parameters)
         self._model_digest = hashlib.sha256(self._model_path.read_bytes()).hexdigest()[:12]
         return segmenter
 
@@ -211,7 +213,7 @@ class SegmentNode(LifecycleNode):
         self._warm(self._segmenter)
 
     def _warm(self, segmenter: Segmenter) -> None:
-        count = self.get_parameter("warmup_points").value
+        count = self._declared_parameters.current.warmup_points
         points = np.random.default_rng(0).normal(0, (20, 20, 1, 1), (count, 4))
         segmenter(points.astype(np.float32))
 
@@ -244,11 +246,14 @@ class SegmentNode(LifecycleNode):
                 self._outputs.describe(self._segmenter.taxonomy)
         return response
 
-    def _check(self, values: Mapping[str, Any]) -> None:
+    def _check(self, parameters: Parameters) -> None:
         """Refuse parameters that the model or the installation can't serve."""
         if self._segmenter is not None:
-            ClassRules.of(values, self._segmenter.taxonomy)
-        self._transforms.check(values)
+            _check_classes(parameters, self._segmenter)
+        self._transforms.check(parameters)
+
+    def _on_parameters(self, parameters: Parameters) -> None:
+        self._report_timer.timer_period_ns = int(1e9 * parameters.diagnostics_period)
 
     def _warn_of_qos(self, message: str) -> Callable[[Any], None]:
         def warn(event: Any) -> None:
@@ -263,7 +268,7 @@ class SegmentNode(LifecycleNode):
         now = time.perf_counter()
         self._counts.add(received=1)
         self._health.arrived(now, self.get_clock().now().nanoseconds)
-        if self._limit.allows(now, self.get_parameter("max_rate").value):
+        if self._limit.allows(now, self._declared_parameters.current.max_rate):
             self._worker.put(Arrival(cloud, now))
         else:
             self._counts.add(limited=1)
@@ -293,14 +298,15 @@ class SegmentNode(LifecycleNode):
 
     def _label(self, arrival: Arrival, watched: set[str]) -> None:
         cloud = arrival.cloud
-        values = parameters.settable_values(self)
-        found = label_cloud(cloud, self._segmenter, values, partial(self._to_box, cloud, values))
+        parameters = self._declared_parameters.current
+        to_box = partial(self._to_box, cloud, parameters)
+        found = label_cloud(cloud, self._segmenter, parameters, to_box)
         if not found.has_intensity and len(found.points):
             self.get_logger().info(
                 "clouds have no intensity; the mean of the training clouds stands in", once=True
             )
         segmented = time.perf_counter()
-        kept = partial(found.filtered, values["filter.min_probability"])
+        kept = partial(found.filtered, parameters.filter_min_probability)
         self._outputs.publish(cloud, found.points, found.result, kept, watched)
         published = time.perf_counter()
 
@@ -322,8 +328,8 @@ class SegmentNode(LifecycleNode):
             self._sensor_checked = published
             self._compare_sensor(found)
 
-    def _to_box(self, cloud: PointCloud2, values: Mapping[str, Any]) -> np.ndarray | None:
-        frame = values["crop.frame"]
+    def _to_box(self, cloud: PointCloud2, parameters: Parameters) -> np.ndarray | None:
+        frame = parameters.crop_frame
         if not frame or frame == cloud.header.frame_id:
             return None
         return self._transforms.matrix(frame, cloud.header.frame_id, cloud.header.stamp)
@@ -352,8 +358,6 @@ class SegmentNode(LifecycleNode):
 
     def _report(self) -> None:
         """Tell /diagnostics how the node is."""
-        values = parameters.settable_values(self)
-        self._report_timer.timer_period_ns = int(1e9 * values["diagnostics.period"])
         statuses = [self._model_status()]
         if self._worker is not None:
             statuses += self._health.statuses(
@@ -362,7 +366,7 @@ class SegmentNode(LifecycleNode):
                 self._input.topic,
                 self._counts,
                 self._segmenter.metadata.sensor.get("entropy"),
-                values,
+                self._declared_parameters.current,
             )
         self._diagnostics.publish(
             diagnostic_array(
@@ -389,6 +393,15 @@ class SegmentNode(LifecycleNode):
         return diagnostics.Status(
             "model", diagnostics.OK, f"{self._model_path.name} on {self._segmenter.device}", values
         )
+
+
+def _check_classes(parameters: Parameters, segmenter: Segmenter) -> None:
+    """Refuse classes that the model doesn't have."""
+    ClassRules.of(
+        segmenter.taxonomy,
+        class_remap=parameters.class_remap,
+        filter_classes=parameters.filter_classes,
+    )
 
 
 def _said(error: BaseException) -> str:

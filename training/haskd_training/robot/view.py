@@ -16,7 +16,7 @@ from haskd_ros.clouds.pointcloud import came_back
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.node.labelling import label_cloud
-from haskd_ros.node.parameter_table import defaults
+from haskd_ros.node.parameters import DEFAULTS
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.data.cache import INDEX, Cache
@@ -88,7 +88,7 @@ def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Fr
     clouds = _CloudsOfBag(path, topic)
 
     def frame(number: int) -> LabelledFrame:
-        found = label_cloud(clouds[number], segmenter, defaults())
+        found = label_cloud(clouds[number], segmenter, DEFAULTS)
         came = came_back(found.points)
         labelling = (model.name, found.result.class_id[came])
         return LabelledFrame(f"{path.name}, cloud {number}", found.points[came], [labelling])
