@@ -21,11 +21,11 @@ class ClassRules:
 
     Attributes:
         published: [256] uint8, the class that a point of a class is published as.
-        kept: [256] bool, whether the filtered cloud keeps points published as a class.
+        in_filtered: [256] bool, whether the filtered cloud keeps points published as a class.
     """
 
     published: np.ndarray
-    kept: np.ndarray
+    in_filtered: np.ndarray
 
     @classmethod
     def of(
@@ -53,13 +53,13 @@ class ClassRules:
             seen.add(source)
             to = UNLABELLED if target == NO_CLASS else _id("class_remap", target, taxonomy)
             published[_id("class_remap", source, taxonomy)] = to
-        wanted = [name for name in filter_classes if name]
-        kept = np.zeros(256, bool)
-        if wanted:
-            kept[[_id("filter.classes", name.strip(), taxonomy) for name in wanted]] = True
+        names = [name for name in filter_classes if name]
+        in_filtered = np.zeros(256, bool)
+        if names:
+            in_filtered[[_id("filter.classes", name.strip(), taxonomy) for name in names]] = True
         else:
-            kept[: len(taxonomy)] = True
-        return cls(published, kept)
+            in_filtered[: len(taxonomy)] = True
+        return cls(published, in_filtered)
 
 
 def _id(parameter: str, name: str, taxonomy: Taxonomy) -> int:

@@ -112,6 +112,10 @@ class Robot:
         self.wait(lambda: self._points.get_subscription_count() > 0)
         self._points.publish(cloud)
 
+    def send_now(self, cloud: PointCloud2) -> None:
+        """On the topic of `publish_on`, whether somebody subscribes to it or not."""
+        self._points.publish(cloud)
+
     def label(self, cloud: PointCloud2, topic: str = "output/segmentation") -> PointCloud2:
         """The node's answer to a cloud; asked again where best effort was not enough."""
         cloud.header.stamp = self.node.get_clock().now().to_msg()

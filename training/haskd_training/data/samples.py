@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from haskd_ros.clouds.pointcloud import CloudError, came_back, read_points, read_xyz_intensity
+from haskd_ros.clouds.pointcloud import CloudError, read_points, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_training.data.cache import ImageRow, SweepRow
 from haskd_training.recordings.image_codec import jpeg_of
@@ -66,7 +66,7 @@ def sweep_sample(
 
 def kept_points(points: np.ndarray) -> np.ndarray:
     """[N] bool: the points [N, 4] of a cloud that a cache keeps."""
-    return came_back(points) & np.isfinite(points[:, 3])
+    return valid_returns(points) & np.isfinite(points[:, 3])
 
 
 def image_sample(

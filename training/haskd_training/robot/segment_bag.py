@@ -17,14 +17,14 @@ from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.clouds.crop import is_unbounded
-from haskd_ros.clouds.pointcloud import CloudError, create_cloud
-from haskd_ros.errors import InputError
-from haskd_ros.node.labelling import label_cloud
-from haskd_ros.node.output_clouds import (
+from haskd_ros.clouds.output_clouds import (
     packed_color_table,
     segmentation_points,
     visualization_points,
 )
+from haskd_ros.clouds.pointcloud import CloudError, create_cloud
+from haskd_ros.errors import InputError
+from haskd_ros.node.labelling import label_cloud
 from haskd_ros.node.parameters import (
     DEFAULTS,
     PARAMETERS,
@@ -113,7 +113,7 @@ def segment_bag(
     with open_bag(bag) as recording, new_bag(out) as folder:
         topic = _topic(recording, topic)
         clouds = recording.count([topic])
-        to_box = _to_box(recording, parameters)
+        crop_transform = _crop_transform(recording, parameters)
         # Compressing what is written takes as long as labelling it.
         with bag_writer(folder) as writer, BackgroundCalls(_CALLS_BEHIND) as writes:
             copies = _add_copies(writer, recording.connections)
@@ -128,7 +128,9 @@ def segment_bag(
                     continue
                 cloud = decode()
                 try:
-                    found = label_cloud(cloud, segmenter, parameters, partial(to_box, cloud))
+                    found = label_cloud(
+                        cloud, segmenter, parameters, partial(crop_transform, cloud)
+                    )
                 except CloudError as error:
                     rejected[error.reason] += 1
                 else:
@@ -191,7 +193,7 @@ def _topic(recording: Bag, topic: str | None) -> str:
     return choose_topic(recording, POINT_CLOUD, topic, "--topic")
 
 
-def _to_box(recording: Bag, parameters: Parameters) -> Callable[[Any], np.ndarray | None]:
+def _crop_transform(recording: Bag, parameters: Parameters) -> Callable[[Any], np.ndarray | None]:
     """What finds, for a cloud, the transform to the frame of the crop box in the recording's TF."""
     frame = parameters.crop_frame
     if not frame or is_unbounded(parameters.crop_min, parameters.crop_max):

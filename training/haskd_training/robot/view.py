@@ -12,7 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from haskd_ros import model_file
-from haskd_ros.clouds.pointcloud import came_back
+from haskd_ros.clouds.pointcloud import valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.node.labelling import label_cloud
@@ -89,7 +89,7 @@ def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Fr
 
     def frame(number: int) -> LabelledFrame:
         found = label_cloud(clouds[number], segmenter, DEFAULTS)
-        came = came_back(found.points)
+        came = valid_returns(found.points)
         labelling = (model.name, found.result.class_id[came])
         return LabelledFrame(f"{path.name}, cloud {number}", found.points[came], [labelling])
 
