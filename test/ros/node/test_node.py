@@ -156,7 +156,7 @@ def test_under_overload_the_newest_cloud_wins_and_the_counts_add_up(
         time.sleep(0.005)
     second_robot.label(cloud)
     assert node.end() == 0
-    counts = node.counts
+    counts = second_robot.final_counts()
     assert (
         counts["received"]
         == counts["labelled"] + counts["replaced by a newer one"] + counts["that nobody watched"]

@@ -25,7 +25,7 @@ from haskd_training.experiments.run import RunConfig, RunResult, run
 from haskd_training.metrics.confusion import Evaluation, evaluate
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag, stamp_ns
 from haskd_training.reports import plots
-from haskd_training.robot.node_client import RecordedCloud, Replay, replay
+from haskd_training.robot.replay import RecordedCloud, Replay, replay
 from haskd_training.simulation import SimulationConfig, simulate
 
 log = logging.getLogger(__name__)
