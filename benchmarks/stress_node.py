@@ -11,6 +11,7 @@ import itertools
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from stress import Traffic, operate, traffic
 
 from haskd_ros.node.dds import profile_environment
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
-from haskd_training.robot.node_client import RecordedCloud
+from haskd_training.robot.replay import RecordedCloud
 
 
 def main() -> None:
@@ -56,29 +57,29 @@ class Bench:
         self._folder, self._clouds, self._rate_hz = folder, clouds, rate_hz
 
     @contextmanager
-    def _flow(self, rate_hz: float, *places: str):
-        """A robot, running nodes and traffic to each of them; at the end they are told of."""
+    def _flow(self, rate_hz: float, *namespaces: str):
+        """A robot, running nodes and traffic to each of them; printed at the end."""
         with ExitStack() as stack:
             robot = Robot(DOMAIN)
             stack.callback(robot.close)
-            nodes = [NodeProcess(self._folder, DOMAIN, namespace=place) for place in places]
+            nodes = [NodeProcess(self._folder, DOMAIN, namespace=name) for name in namespaces]
             for node in nodes:
                 node.wait_for_log("active")
-            flows = [
-                stack.enter_context(traffic(robot, self._clouds, rate_hz, f"{place}/segment"))
-                for place in places
-            ]
-            yield robot, nodes, flows
-        for node, flow in zip(nodes, flows, strict=True):
-            assert node.end() == 0, node.log
-            self._tell(node, flow)
+            with ExitStack() as traffics:
+                flows = [
+                    traffics.enter_context(traffic(robot, self._clouds, rate_hz, f"{name}/segment"))
+                    for name in namespaces
+                ]
+                yield robot, nodes, flows
+            for name, node, flow in zip(namespaces, nodes, flows, strict=True):
+                assert node.end() == 0, node.log
+                self._print(robot.final_counts(f"{name}/segment"), flow)
 
-    def _tell(self, node: NodeProcess, flow: Traffic) -> None:
+    def _print(self, counts: Mapping[str, int], flow: Traffic) -> None:
         stamps = flow.stamps()
-        counts = node.counts
-        doubled = len(stamps) - len(set(stamps))
-        print(f"  sent {len(flow.sent)}, answers {len(stamps)}, doubled {doubled}, ", end="")
-        print(f"labelled and not come {counts['labelled'] - len(stamps)}")
+        duplicates = len(stamps) - len(set(stamps))
+        print(f"  sent {len(flow.sent)}, replies {len(stamps)}, duplicates {duplicates}, ", end="")
+        print(f"labelled but not received {counts['labelled'] - len(stamps)}")
         print("  node:", ", ".join(f"{number} {what}" for what, number in counts.items() if number))
         p50, p95, p99, most = np.percentile(flow.latencies_ms(), [50, 95, 99, 100])
         print(f"  ms: p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}, max {most:.0f}", flush=True)
@@ -86,9 +87,9 @@ class Bench:
     def reloads_and_life_cycles(self, rounds: int) -> None:
         print(f"{rounds} times: parameter, reload, deactivate, cleanup, configure, activate")
         with self._flow(self._rate_hz, "") as (robot, (node,), _):
-            found = operate(robot, node, rounds)
+            usages = operate(robot, node, rounds)
         for name in ("memory_mib", "threads"):
-            values = [getattr(each, name) for each in found]
+            values = [getattr(each, name) for each in usages]
             tenth = max(1, rounds // 10)
             shown = [np.median(values[start : start + tenth]) for start in range(0, rounds, tenth)]
             print(f"  {name}, median of each tenth:", " ".join(f"{value:.0f}" for value in shown))
@@ -101,24 +102,24 @@ class Bench:
                 for _ in range(10):
                     flow.send()
                 last.append(max(flow.sent))
-                flow.go_on(2.0)
-        came = [when - flow.sent[stamp] for stamp, when in flow.answers if stamp in last]
-        print(f"  the last of a burst came back {len(came)} times, ", end="")
-        print(f"ms: median {1e3 * np.median(came):.0f}, max {1e3 * max(came):.0f}")
+                flow.run_for(2.0)
+        seconds = [when - flow.sent[stamp] for stamp, when in flow.replies if stamp in last]
+        print(f"  the last of a burst was labelled {len(seconds)} times, ", end="")
+        print(f"ms: median {1e3 * np.median(seconds):.0f}, max {1e3 * max(seconds):.0f}")
 
     def a_subscriber_that_comes_and_goes(self, number: int) -> None:
         print(f"a subscriber that comes and goes {number} times, a second each")
         with self._flow(self._rate_hz, "") as (_, _, (flow,)):
             for _ in range(number):
-                flow.go_on(1.0)
-                flow.look_away()
-                flow.go_on(1.0)
-                flow.listen()
+                flow.run_for(1.0)
+                flow.unsubscribe()
+                flow.run_for(1.0)
+                flow.subscribe()
 
     def two_nodes(self, seconds: float) -> None:
         print(f"two nodes in two namespaces, {self._rate_hz:g} Hz each")
         with self._flow(self._rate_hz, "/front", "/rear") as (_, _, (flow, _)):
-            flow.go_on(seconds)
+            flow.run_for(seconds)
 
 
 if __name__ == "__main__":

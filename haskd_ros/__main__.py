@@ -39,7 +39,7 @@ def main(args: list[str] | None = None) -> int:
     # Not a SimpleQueue: a signal at the end of its timeout makes that one wait for ever.
     loops: Queue[Callable[[], None]] = Queue()
     try:
-        node = SegmentNode(run_worker=loops.put)
+        node = SegmentNode(run_in_thread=loops.put)
     except (InputError, ParameterException) as error:
         rclpy.logging.get_logger("segment").fatal(str(error))
         rclpy.shutdown()
@@ -68,7 +68,7 @@ def _spin(node: SegmentNode, signalled: list[int]) -> None:
     executor.add_node(node)
     try:
         if (
-            node.get_parameter("autostart").value
+            node.parameters.autostart
             and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
         ):
             node.trigger_activate()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
 from haskd_ros.errors import InputError
@@ -128,20 +129,37 @@ def load(path: Path | str) -> tuple[SegmentationNetwork, ModelMetadata]:
         ModelFileError: no such file, not a model of this package, truncated, damaged, of another
             format, or weights that don't fit the architecture; one line that names the file.
     """
+    return decode(read(path), path)
+
+
+def read(path: Path | str) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelFileError: no such file, or it can't be read.
+    """
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"model {path}: no such file")
     try:
-        # Read whole, not mapped: a file that is overwritten later must not change a live model.
-        with safe_open(path, framework="pt") as file:
-            header: Mapping[str, str] = file.metadata() or {}
-            if HEADER_KEY not in header:
-                raise ModelFileError(f"model {path}: a safetensors file, but not of haskd_ros")
-            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ModelFileError(f"model {path}: damaged or no model file ({error})") from error
+        return path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"model {path} can't be read: {error}") from error
+
+
+def decode(content: bytes, path: Path | str) -> tuple[SegmentationNetwork, ModelMetadata]:
+    """A model from the bytes of its file; as `load`.
+
+    Args:
+        path: where they were read from, for messages.
+    """
+    try:
+        weights = from_bytes(content)
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that torch doesn't have
+        raise ModelFileError(f"model {path}: damaged or no model file ({error})") from error
+    header = _header(content)
+    if HEADER_KEY not in header:
+        raise ModelFileError(f"model {path}: a safetensors file, but not of haskd_ros")
     try:
         metadata = ModelMetadata.from_json(header[HEADER_KEY])
         network = build(metadata.architecture, classes=len(metadata.taxonomy), **metadata.arguments)
@@ -153,8 +171,15 @@ def load(path: Path | str) -> tuple[SegmentationNetwork, ModelMetadata]:
     return network.eval(), metadata
 
 
+def _header(content: bytes) -> Mapping[str, str]:
+    """The metadata of a safetensors file: JSON behind its length, 64 bits, little-endian."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] | None = json.loads(content[8 : 8 + length]).get("__metadata__")
+    return metadata or {}
+
+
 def _check(
-    path: Path, weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+    path: Path | str, weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
 ) -> None:
     if different := sorted(weights.keys() ^ expected.keys()):
         raise ModelFileError(

@@ -1,11 +1,10 @@
-"""What the node's parameters ask of the classes: which become others, which the filtered cloud
-keeps."""
+"""What the node's parameters do to the classes: which are published as another one, which the
+filtered cloud keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -22,19 +21,22 @@ class ClassRules:
 
     Attributes:
         published: [256] uint8, the class that a point of a class is published as.
-        kept: [256] bool, whether the filtered cloud keeps points published as a class.
+        in_filtered: [256] bool, whether the filtered cloud keeps points published as a class.
     """
 
     published: np.ndarray
-    kept: np.ndarray
+    in_filtered: np.ndarray
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], taxonomy: Taxonomy) -> ClassRules:
+    def of(
+        cls, taxonomy: Taxonomy, *, class_remap: Iterable[str], filter_classes: Iterable[str]
+    ) -> ClassRules:
         """
         Args:
-            values: the parameters `class_remap` and `filter.classes` by name; empty entries don't
-                count.
             taxonomy: of the model.
+            class_remap: each as from:to.
+            filter_classes: names of the classes that the filtered cloud keeps; without any it keeps
+                all. Empty entries of both don't count.
 
         Raises:
             InputError: a class that the model does not have, a remap that is no `from:to`, or one
@@ -42,7 +44,7 @@ class ClassRules:
         """
         published = np.arange(256, dtype=np.uint8)
         seen: set[str] = set()
-        for entry in filter(None, values["class_remap"]):
+        for entry in filter(None, class_remap):
             source, colon, target = (part.strip() for part in entry.partition(":"))
             if not colon:
                 raise InputError(f"parameter class_remap: {entry!r} is not of the form from:to")
@@ -51,13 +53,13 @@ class ClassRules:
             seen.add(source)
             to = UNLABELLED if target == NO_CLASS else _id("class_remap", target, taxonomy)
             published[_id("class_remap", source, taxonomy)] = to
-        wanted: Sequence[str] = [name for name in values["filter.classes"] if name]
-        kept = np.zeros(256, bool)
-        if wanted:
-            kept[[_id("filter.classes", name.strip(), taxonomy) for name in wanted]] = True
+        names = [name for name in filter_classes if name]
+        in_filtered = np.zeros(256, bool)
+        if names:
+            in_filtered[[_id("filter.classes", name.strip(), taxonomy) for name in names]] = True
         else:
-            kept[: len(taxonomy)] = True
-        return cls(published, kept)
+            in_filtered[: len(taxonomy)] = True
+        return cls(published, in_filtered)
 
 
 def _id(parameter: str, name: str, taxonomy: Taxonomy) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,6 @@ def matrix_of(transform: Any) -> np.ndarray:
     return matrix
 
 
-def is_open(values: Mapping[str, Any]) -> bool:
-    """Whether the parameters `crop.min` and `crop.max` leave nothing outside."""
-    return bool(np.isneginf(values["crop.min"]).all() and np.isposinf(values["crop.max"]).all())
+def is_unbounded(low: Sequence[float], high: Sequence[float]) -> bool:
+    """Whether a box with these corners, [3] in m each, leaves nothing outside."""
+    return bool(np.isneginf(low).all() and np.isposinf(high).all())

@@ -172,9 +172,9 @@ def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
     return flat, intensity
 
 
-def came_back(points: np.ndarray) -> np.ndarray:
-    """[N] bool: the points [N, >= 3] that stand for a return: x y z finite, and not in the sensor's
-    origin, where drivers of organised clouds put the returns that did not come."""
+def valid_returns(points: np.ndarray) -> np.ndarray:
+    """[N] bool: which points [N, >= 3] are returns: x y z finite, and not in the sensor's origin,
+    where drivers of organised clouds put missing returns."""
     # Column by column: numpy is slow along rows of three.
     x, y, z = points[:, :3].T
     finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)

@@ -1,16 +1,17 @@
-"""What the node tells of itself on /diagnostics. No ROS."""
+"""What the node reports about itself on /diagnostics. No ROS."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from haskd_ros.node.windows import Window
+from haskd_ros.node.loaded_model import LoadedModel
+from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.worker import FrameCounts
 from haskd_ros.segmenter import Segmentation
 from haskd_ros.taxonomy import UNLABELLED
@@ -29,16 +30,48 @@ class Status:
     values: Mapping[str, str] = field(default_factory=dict)
 
 
+def model_status(
+    model: LoadedModel | None, *, active: bool, finalized: bool, configure_error: str | None
+) -> Status:
+    """Which model labels, and the state of the node's life cycle.
+
+    Args:
+        model: None where the node is not configured.
+        active: whether the node receives clouds.
+        finalized: whether it has ended.
+        configure_error: of the last attempt to configure it, where that failed.
+    """
+    if model is None:
+        state = {"state": "finalized" if finalized else "unconfigured"}
+        if configure_error is not None:
+            return Status("model", ERROR, f"can't configure: {configure_error}", state)
+        return Status("model", WARN, "not configured: no model loaded", state)
+    segmenter = model.segmenter
+    values = {
+        "path": str(model.path),
+        "sha256": model.digest,
+        "device": str(segmenter.device),
+        "engine": segmenter.engine,
+        "precision": segmenter.precision,
+        "classes": ", ".join(model.taxonomy.names),
+        "state": "active" if active else "inactive",
+    }
+    if not active:
+        return Status("model", WARN, "loaded, not active", values)
+    return Status("model", OK, f"{model.path.name} on {segmenter.device}", values)
+
+
 def input_status(
     silence_s: float | None, rate_hz: float, topic: str, warn_s: float, error_s: float, lost: int
 ) -> Status:
-    """Are clouds coming?
+    """Whether clouds are received.
 
     Args:
-        silence_s: s since the newest cloud came, by the node's clock; None before the first.
-        rate_hz: of the clouds that came lately.
+        silence_s: since the newest cloud was received, by the node's clock; None before the
+            first.
+        rate_hz: of the clouds received recently.
         warn_s, error_s: silence that is worth a warning, and an error.
-        lost: clouds lost on the way since the last report.
+        lost: clouds that the middleware lost since the last report.
     """
     values = {"topic": topic, "rate (Hz)": f"{rate_hz:.2f}"}
     if silence_s is None:
@@ -56,7 +89,7 @@ def input_status(
 
 
 def latency_status(milliseconds: np.ndarray, limit_ms: float) -> Status:
-    """Message in to message out of the labelled clouds of late.
+    """Message in to message out of the clouds labelled recently.
 
     Args:
         milliseconds: [n].
@@ -66,21 +99,21 @@ def latency_status(milliseconds: np.ndarray, limit_ms: float) -> Status:
         return Status("latency", OK, "no cloud was labelled lately")
     p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
     values = {"p50 (ms)": p50, "p95 (ms)": p95, "p99 (ms)": p99, "max (ms)": milliseconds.max()}
-    shown = {name: f"{value:.1f}" for name, value in values.items()} | {
+    texts = {name: f"{value:.1f}" for name, value in values.items()} | {
         "clouds": str(len(milliseconds)),
         "limit of p95 (ms)": f"{limit_ms:.1f}" if limit_ms else "none",
     }
     if limit_ms and p95 > limit_ms:
         message = f"p95 {p95:.0f} ms is above the limit of {limit_ms:.0f} ms"
-        return Status("latency", WARN, message, shown)
-    return Status("latency", OK, f"p95 {p95:.0f} ms", shown)
+        return Status("latency", WARN, message, texts)
+    return Status("latency", OK, f"p95 {p95:.0f} ms", texts)
 
 
 def frames_status(counts: Mapping[str, int], rejected_lately: Mapping[str, int]) -> Status:
-    """What became of the clouds.
+    """How many clouds were labelled, and how many were not and why.
 
     Args:
-        counts: since the start, by what became of them.
+        counts: since the start, see `FrameCounts.as_dict`.
         rejected_lately: by reason, since the last report.
     """
     values = {name: str(count) for name, count in counts.items()}
@@ -93,10 +126,10 @@ def frames_status(counts: Mapping[str, int], rejected_lately: Mapping[str, int])
 def labels_status(
     unlabelled: np.ndarray, entropy: np.ndarray, trained_entropy: float | None
 ) -> Status:
-    """Do the labels look like those of the training?
+    """Whether the labels look like those of the training.
 
     Args:
-        unlabelled: [n] share of the points without a label, of each labelled cloud of late.
+        unlabelled: [n] share of the points without a label, of each cloud labelled recently.
         entropy: [n] their mean entropy over the labelled points, nats; NaN where there is none.
         trained_entropy: on clouds like the training's, held back from it; None: not known.
     """
@@ -124,10 +157,10 @@ def labels_status(
 
 
 def sensor_status(mismatches: Sequence[str] | None) -> Status:
-    """Do the clouds look like those of the training?
+    """Whether the clouds look like those of the training.
 
     Args:
-        mismatches: in plain words; None: no cloud was compared yet.
+        mismatches: one message each; None: no cloud was compared yet.
     """
     if mismatches is None:
         return Status("sensor", OK, "no cloud was compared with the training's yet")
@@ -137,40 +170,83 @@ def sensor_status(mismatches: Sequence[str] | None) -> Status:
     return Status("sensor", OK, "like the clouds the model was trained on")
 
 
-class Health:
-    """What happened to the node lately, and the statuses that follow from it. Callbacks and the
-    worker note what they do; a timer asks.
+class Window:
+    """Values of the last seconds; safe to use from several threads.
+
+    Args:
+        seconds: how long a value counts.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._lock = threading.Lock()
+        self._entries: deque[tuple[float, float]] = deque()
+
+    def add(self, time: float, value: float = 0.0) -> None:
+        """Note a value.
+
+        Args:
+            time: s, of a clock that never goes back.
+        """
+        with self._lock:
+            self._entries.append((time, value))
+            self._forget(time)
+
+    def values(self, time: float) -> np.ndarray:
+        """[n] values that still count at `time`, oldest first."""
+        with self._lock:
+            self._forget(time)
+            return np.array([value for _, value in self._entries])
+
+    def rate(self, time: float) -> float:
+        """Values a second: their number less one over the time between the first and the last, 0
+        for fewer than two."""
+        with self._lock:
+            self._forget(time)
+            if len(self._entries) < 2:
+                return 0.0
+            span = self._entries[-1][0] - self._entries[0][0]
+            return (len(self._entries) - 1) / span if span > 0 else 0.0
+
+    def _forget(self, time: float) -> None:
+        while self._entries and self._entries[0][0] < time - self.seconds:
+            self._entries.popleft()
+
+
+class DiagnosticsMonitor:
+    """What has happened to the clouds recently, and the statuses that follow from it. The pipeline
+    notes what it does; a timer takes the statuses.
 
     Args:
         window_s: over which rates and percentiles are taken.
     """
 
     def __init__(self, window_s: float) -> None:
-        self._arrivals = Window(window_s)
+        self._received = Window(window_s)
         self._latency = Window(window_s)
         self._unlabelled = Window(window_s)
         self._entropy = Window(window_s)
         self._newest_ns: int | None = None
         self._rejected: Counter[str] = Counter()
         self._lost = 0
-        self.mismatches: Sequence[str] | None = None
+        self.sensor_mismatches: Sequence[str] | None = None
 
-    def activated(self) -> None:
-        """Forget the clouds and the sensor of an earlier time."""
-        self._newest_ns = self.mismatches = None
+    def restart(self) -> None:
+        """Forget the age of the newest cloud and the comparison with the training."""
+        self._newest_ns = self.sensor_mismatches = None
 
-    def arrived(self, time_s: float, now_ns: int) -> None:
-        """A cloud came.
+    def cloud_received(self, time_s: float, now_ns: int) -> None:
+        """Note a cloud.
 
         Args:
             time_s: of a clock that never goes back.
             now_ns: by the node's clock, which may.
         """
-        self._arrivals.add(time_s)
+        self._received.add(time_s)
         self._newest_ns = now_ns
 
-    def labelled(self, time_s: float, total_ms: float, result: Segmentation) -> None:
-        """A cloud was labelled and published, message in to message out in `total_ms`."""
+    def cloud_labelled(self, time_s: float, total_ms: float, result: Segmentation) -> None:
+        """Note a cloud that was labelled and published, message in to message out in `total_ms`."""
         self._latency.add(time_s, total_ms)
         if not len(result.class_id):
             return
@@ -180,8 +256,8 @@ class Health:
         self._entropy.add(time_s, entropy)
 
     def silence_s(self, now_ns: int) -> float | None:
-        """s since the newest cloud came; None before the first. A clock that has jumped back, as
-        when a bag starts again, starts the silence anew."""
+        """s since the newest cloud was received; None before the first. A clock that has jumped
+        back, as when a bag starts again, starts the silence anew."""
         if self._newest_ns is None:
             return None
         self._newest_ns = min(self._newest_ns, now_ns)
@@ -194,34 +270,34 @@ class Health:
         topic: str,
         counts: FrameCounts,
         trained_entropy: float | None,
-        values: Mapping[str, Any],
+        parameters: Parameters,
     ) -> list[Status]:
         """Of an active node.
 
         Args:
-            time_s, now_ns: as of `arrived`.
-            topic: clouds are waited for on.
+            time_s, now_ns: as of `cloud_received`.
+            topic: on which clouds are received.
             trained_entropy: of the model's calibration, nats; None: not known.
-            values: the parameters that may change at any time, by name.
+            parameters: of the node.
         """
-        for window in (self._arrivals, self._latency, self._unlabelled, self._entropy):
-            window.seconds = values["diagnostics.window"]
+        for window in (self._received, self._latency, self._unlabelled, self._entropy):
+            window.seconds = parameters.diagnostics_window
         rejected = counts.rejected_by_reason()
         lately, self._rejected = rejected - self._rejected, rejected
         lost, self._lost = counts.lost - self._lost, counts.lost
         return [
             input_status(
                 self.silence_s(now_ns),
-                self._arrivals.rate(time_s),
+                self._received.rate(time_s),
                 topic,
-                values["diagnostics.silence_warn"],
-                values["diagnostics.silence_error"],
+                parameters.diagnostics_silence_warn,
+                parameters.diagnostics_silence_error,
                 lost,
             ),
-            latency_status(self._latency.values(time_s), values["diagnostics.max_latency"]),
+            latency_status(self._latency.values(time_s), parameters.diagnostics_max_latency),
             frames_status(counts.as_dict(), lately),
             labels_status(
                 self._unlabelled.values(time_s), self._entropy.values(time_s), trained_entropy
             ),
-            sensor_status(self.mismatches),
+            sensor_status(self.sensor_mismatches),
         ]

@@ -81,7 +81,7 @@ class InputSubscription:
         self._last_number = number
         # Several publishers number their clouds each for itself.
         if None not in (number, last) and number > last + 1 and self._is_only_one():
-            self._counts.add(missed=number - last - 1)
+            self._counts.add(never_received=number - last - 1)
         self._on_cloud(cloud)
 
     def _is_only_one(self) -> bool:

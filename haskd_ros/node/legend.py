@@ -1,21 +1,25 @@
-"""What tells people and programs which class id is which."""
+"""Which class id is which: for people the legend, for programs vision_msgs/LabelInfo."""
 
 from __future__ import annotations
 
 import importlib
+import time
 from typing import Any
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from haskd_ros.clouds.output_clouds import packed_color_table
 from haskd_ros.taxonomy import Taxonomy
 
+LEGEND_PERIOD_S = 0.5
+"""RViz drops its markers when it is reset, and does not get a latched message a second time."""
 LINE_M = 1.5
-"""From one line of the legend to the next, upwards and forwards: no line hides another one, whether
-it is looked at from behind the sensor or from above."""
+"""From one line of the legend to the next, upwards and forwards: seen from behind the sensor or
+from above, no line hides another one."""
 
-PLACE_M = (-5.0, 24.0)
+POSITION_M = (-5.0, 24.0)
 """x and y of the lowest line in the cloud's frame, to the left of the sensor: all lines lie within
 the view of the shipped RViz configuration."""
 
@@ -38,8 +42,8 @@ def legend(taxonomy: Taxonomy, frame: str) -> MarkerArray:
             text=info.name,
         )
         up = LINE_M * (len(taxonomy) - 1 - class_id)
-        marker.pose.position.x = PLACE_M[0] + up
-        marker.pose.position.y = PLACE_M[1]
+        marker.pose.position.x = POSITION_M[0] + up
+        marker.pose.position.y = POSITION_M[1]
         marker.pose.position.z = up
         marker.pose.orientation.w = 1.0
         marker.scale.z = 1.2
@@ -47,6 +51,37 @@ def legend(taxonomy: Taxonomy, frame: str) -> MarkerArray:
         marker.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
         markers.append(marker)
     return MarkerArray(markers=markers)
+
+
+class ClassDescription:
+    """What is published about the classes of one model.
+
+    Attributes:
+        taxonomy: of the model.
+        packed_colors: [256] uint32, 0x00RRGGBB by class id.
+    """
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self.taxonomy = taxonomy
+        self.packed_colors = packed_color_table(taxonomy.color_table())
+        self._frame: str | None = None
+        self._legend = MarkerArray()
+        self._due = 0.0
+
+    def legend_if_due(self, frame: str) -> MarkerArray | None:
+        """The legend where it is to be published with this cloud: every `LEGEND_PERIOD_S`, and at
+        once in another frame.
+
+        Args:
+            frame: of the cloud.
+        """
+        now = time.monotonic()
+        if frame != self._frame:
+            self._frame, self._legend = frame, legend(self.taxonomy, frame)
+        elif now < self._due:
+            return None
+        self._due = now + LEGEND_PERIOD_S
+        return self._legend
 
 
 def label_info_type() -> type | None:

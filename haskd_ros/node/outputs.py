@@ -1,8 +1,7 @@
-"""The node's topics: who watches them, and what a labelled cloud becomes on each."""
+"""The node's publishers: which have subscribers, and what each publishes of a labelled cloud."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,15 +17,14 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Float32, Header
 from visualization_msgs.msg import MarkerArray
 
-from haskd_ros.clouds.pointcloud import create_cloud, select_points
-from haskd_ros.node.diagnostics import Status
-from haskd_ros.node.legend import label_info, label_info_type, legend
-from haskd_ros.node.output_clouds import (
-    packed_color_table,
+from haskd_ros.clouds.output_clouds import (
     segmentation_points,
     visualization_points,
 )
-from haskd_ros.segmenter import Segmentation
+from haskd_ros.clouds.pointcloud import create_cloud, select_points
+from haskd_ros.node.diagnostics import Status
+from haskd_ros.node.labelling import LabelledCloud
+from haskd_ros.node.legend import ClassDescription, label_info, label_info_type
 from haskd_ros.taxonomy import Taxonomy
 
 SEGMENTATION, VISUALIZATION, FILTERED = (
@@ -35,8 +33,6 @@ SEGMENTATION, VISUALIZATION, FILTERED = (
     "output/filtered",
 )
 LEGEND, LABEL_INFO = "output/legend", "output/label_info"
-LEGEND_PERIOD_S = 0.5
-"""RViz forgets its markers when it is reset, and asks for no latched message again."""
 STAGES = ("preprocess", "inference", "postprocess", "total", "latency")
 
 
@@ -45,8 +41,8 @@ class OutputPublishers:
 
     Args:
         node: that publishes.
-        warn_of_qos: makes the callback for a subscriber that asks for more than is offered, from a
-            message with a place for the `{policy}`.
+        warn_of_qos: makes the callback for a subscriber with incompatible QoS, from a message with
+            a gap for the `{policy}`.
     """
 
     def __init__(
@@ -73,7 +69,7 @@ class OutputPublishers:
                 ),
                 event_callbacks=PublisherEventCallbacks(
                     incompatible_qos=warn_of_qos(
-                        f"a subscriber of ~/{name} asks for more than this node offers; "
+                        f"a subscriber of ~/{name} requests more than this node offers; "
                         "subscribe with another {policy}"
                     )
                 ),
@@ -81,8 +77,7 @@ class OutputPublishers:
             for name, message_type in (types | latched).items()
         }
         self._per_cloud = tuple(types)
-        self._legend_frame: str | None = None
-        self._legend_due = 0.0
+        self._description: ClassDescription | None = None
 
     def close(self) -> None:
         """Destroy the publishers."""
@@ -90,60 +85,58 @@ class OutputPublishers:
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = {}
 
-    def watched(self) -> set[str]:
-        """Those made from every cloud that somebody subscribes to."""
+    def subscribed_topics(self) -> set[str]:
+        """The topics with a message per cloud that have a subscriber."""
         return {name for name in self._per_cloud if self._publishers[name].get_subscription_count()}
 
-    def describe(self, taxonomy: Taxonomy) -> None:
-        """Publish the classes once for everybody who ever subscribes; the legend follows with the
-        clouds, which tell its frame."""
-        self._taxonomy = taxonomy
-        self._packed_colors = packed_color_table(taxonomy.color_table())
-        self._legend_frame = None
-        if LABEL_INFO in self._publishers:
-            header = Header(stamp=self._node.get_clock().now().to_msg())
-            self._publishers[LABEL_INFO].publish(label_info(taxonomy, header))
+    def describe(self, taxonomy: Taxonomy) -> ClassDescription:
+        """Publish the classes of the model, latched, unless that has been done; the legend follows
+        with the next cloud, whose frame it needs."""
+        description = self._description
+        if description is None or description.taxonomy is not taxonomy:
+            self._description = description = ClassDescription(taxonomy)
+            if LABEL_INFO in self._publishers:
+                header = Header(stamp=self._node.get_clock().now().to_msg())
+                self._publishers[LABEL_INFO].publish(label_info(taxonomy, header))
+        return description
 
     def publish(
         self,
         cloud: PointCloud2,
-        points: np.ndarray,
-        result: Segmentation,
-        kept: Callable[[], np.ndarray],
-        watched: set[str],
+        labelled: LabelledCloud,
+        taxonomy: Taxonomy,
+        filter_min_probability: float,
+        topics: set[str],
     ) -> None:
-        """Publish a labelled cloud to those who watch.
+        """Publish a labelled cloud; before it the description of its classes, where they are
+        another model's than before.
 
         Args:
-            cloud: it came from: gives header and shape.
-            points: [N, >= 3] x y z in m.
-            result: N rows.
-            kept: [N] bool, what the filtered cloud keeps; called where that is watched.
+            cloud: the input; gives header and shape.
+            labelled: its points and their labels.
+            taxonomy: of the model that labelled it.
+            filter_min_probability: least probability of the points of the filtered cloud.
+            topics: of `subscribed_topics`.
         """
-        if SEGMENTATION in watched:
-            labelled = segmentation_points(
-                points, result.class_id, result.probability, result.entropy
-            )
-            self._publish_cloud(SEGMENTATION, cloud, labelled)
-        if VISUALIZATION in watched:
-            colored = visualization_points(points, result.class_id, self._packed_colors)
-            self._publish_cloud(VISUALIZATION, cloud, colored)
-        if FILTERED in watched:
-            self._publishers[FILTERED].publish(select_points(cloud, kept()))
-        self._publish_legend(cloud.header.frame_id)
+        description = self.describe(taxonomy)
+        points, result = labelled.points, labelled.result
+        if SEGMENTATION in topics:
+            rows = segmentation_points(points, result.class_id, result.probability, result.entropy)
+            self._publish_cloud(SEGMENTATION, cloud, rows)
+        if VISUALIZATION in topics:
+            rows = visualization_points(points, result.class_id, description.packed_colors)
+            self._publish_cloud(VISUALIZATION, cloud, rows)
+        if FILTERED in topics:
+            mask = labelled.filter_mask(filter_min_probability)
+            self._publishers[FILTERED].publish(select_points(cloud, mask))
+        legend = description.legend_if_due(cloud.header.frame_id)
+        if legend is not None:
+            self._publishers[LEGEND].publish(legend)
 
-    def _publish_legend(self, frame: str) -> None:
-        if frame != self._legend_frame:
-            self._legend_frame, self._legend_due = frame, 0.0
-            self._legend = legend(self._taxonomy, frame)
-        if (now := time.monotonic()) >= self._legend_due:
-            self._legend_due = now + LEGEND_PERIOD_S
-            self._publishers[LEGEND].publish(self._legend)
-
-    def publish_times(self, milliseconds: dict[str, float], watched: set[str]) -> None:
-        """Publish the `STAGES` of a cloud."""
+    def publish_times(self, milliseconds: dict[str, float], topics: set[str]) -> None:
+        """Publish the duration in ms of each of the `STAGES` of a cloud."""
         for stage, value in milliseconds.items():
-            if (name := f"debug/{stage}_ms") in watched:
+            if (name := f"debug/{stage}_ms") in topics:
                 self._publishers[name].publish(Float32(data=value))
 
     def _publish_cloud(self, name: str, cloud: PointCloud2, points: np.ndarray) -> None:

@@ -1,81 +1,282 @@
-"""The node's parameters as ROS 2 knows them: declared, described, read."""
+"""The node's parameters and what is known of each. No ROS.
+
+From the fields of `Parameters` come the declarations, `config/segment.yaml` and
+`docs/parameters.md`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
-from rclpy.node import Node
-from rclpy.parameter import Parameter
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias, TypeVar
 
 from haskd_ros.errors import InputError
-from haskd_ros.node.parameter_table import PARAMETERS, ParameterInfo, check
+
+ParameterValue: TypeAlias = (
+    "bool | int | float | str | tuple[float, float, float] | tuple[str, ...]"
+)
+
+_Value = TypeVar("_Value", bound=ParameterValue)
 
 
-def declare(node: Node, check_more: Callable[[Mapping[str, Any]], None] = lambda _: None) -> None:
-    """Declare the table's parameters on a node and have every later change checked.
+@dataclass(frozen=True)
+class ParameterInfo:
+    """What is known of one parameter.
 
-    Args:
-        check_more: called with all values as they would stand after a change; refuses it with an
-            InputError.
+    Attributes:
+        name: in ROS, with dots for groups.
+        attribute: of `Parameters`.
+        default: its type is the parameter's type.
+        description: one or two plain sentences; the unit in them.
+        minimum, maximum: inclusive bounds of a number.
+        choices: the allowed values, where they can be listed.
+        length: of a list whose length is fixed.
+        read_only: can only be set at start; else a change takes effect with the next cloud.
+    """
+
+    name: str
+    attribute: str
+    default: ParameterValue
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    length: int | None = None
+    read_only: bool = False
+
+    def check_form(self, value: ParameterValue) -> None:
+        """
+        Raises:
+            InputError: the value is not one of the choices, or a list of another length.
+        """
+        if self.choices and value not in self.choices:
+            raise InputError(
+                f"parameter {self.name} is {value!r}, must be one of {', '.join(self.choices)}"
+            )
+        if self.length is not None and isinstance(value, tuple) and len(value) != self.length:
+            raise InputError(
+                f"parameter {self.name} has {len(value)} values, must have {self.length}"
+            )
+
+    def check_bounds(self, value: ParameterValue) -> None:
+        """
+        Raises:
+            InputError: the number is out of bounds, or NaN.
+        """
+        if self.minimum is None or self.maximum is None or not isinstance(value, (int, float)):
+            return
+        if not self.minimum <= value <= self.maximum:
+            raise InputError(
+                f"parameter {self.name} is {value}, must be {self.minimum} to {self.maximum}"
+            )
+
+
+def _parameter(
+    default: _Value,
+    description: str,
+    *,
+    name: str | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+    length: int | None = None,
+    read_only: bool = False,
+) -> _Value:
+    """A field of `Parameters`; arguments as of `ParameterInfo`, `name` where it has a dot."""
+    facts = {
+        "description": description, "minimum": minimum, "maximum": maximum, "choices": choices,
+        "length": length, "read_only": read_only,
+    }  # fmt: skip
+    return field(default=default, metadata=facts if name is None else facts | {"name": name})
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Values of all parameters, checked.
 
     Raises:
-        InputError: a value given at start is not allowed.
-        rclpy.exceptions.ParameterException: a value given at start has the wrong type or is out
-            of bounds.
+        InputError: names the parameter, its value and what is allowed.
     """
-    node.declare_parameters(
-        "", [(info.name, _ros_value(info.default), descriptor(info)) for info in PARAMETERS]
+
+    model: str = _parameter(
+        "",
+        "Model file (.safetensors). Empty: the model that comes with the package.",
+        read_only=True,
     )
-    check(values_of(node))
-
-    def on_set(changes: list[Parameter]) -> SetParametersResult:
-        try:
-            values = values_of(node) | {change.name: change.value for change in changes}
-            check(values)
-            check_more(values)
-        except InputError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
-
-    node.add_on_set_parameters_callback(on_set)
-
-
-def values_of(node: Node) -> dict[str, Any]:
-    """The values of the table's parameters on a node, by name."""
-    return {info.name: node.get_parameter(info.name).value for info in PARAMETERS}
-
-
-def settable_values(node: Node) -> dict[str, Any]:
-    """Those that may have changed since the start."""
-    return {
-        info.name: node.get_parameter(info.name).value for info in PARAMETERS if not info.read_only
-    }
-
-
-def descriptor(info: ParameterInfo) -> ParameterDescriptor:
-    """What `ros2 param describe` shows of a parameter, and what rclpy enforces."""
-    message = ParameterDescriptor(
-        name=info.name, description=info.description, read_only=info.read_only
+    device: str = _parameter(
+        "auto",
+        "Where the network runs: auto (the first GPU if there is one), cpu, or cuda:N.",
+        read_only=True,
     )
-    if info.choices:
-        message.additional_constraints = f"one of {', '.join(info.choices)}"
-    if isinstance(info.default, float):
-        message.floating_point_range = [
-            FloatingPointRange(from_value=info.minimum, to_value=info.maximum)
-        ]
-    elif info.minimum is not None:
-        message.integer_range = [
-            IntegerRange(from_value=info.minimum, to_value=info.maximum, step=1)
-        ]
-    return message
+    precision: str = _parameter(
+        "auto",
+        "Number format of the network: auto takes the fastest one that keeps the labels, fp16 on a "
+        "GPU, bf16 on a CPU with AVX-512 BF16, else fp32.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        read_only=True,
+    )
+    threads: int = _parameter(
+        0,
+        "CPU threads of the network. 0: as torch chooses, mostly one a core.",
+        minimum=0,
+        maximum=1024,
+        read_only=True,
+    )
+    warmup_points: int = _parameter(
+        100_000,
+        "Size of the random cloud labelled once before the node is active, so that the first "
+        "real cloud is not the slowest. 0: none.",
+        minimum=0,
+        maximum=10_000_000,
+        read_only=True,
+    )
+    autostart: bool = _parameter(
+        True,
+        "Configure and activate by itself. false: wait for a life cycle manager to do it.",
+        read_only=True,
+    )
+    min_probability: float = _parameter(
+        0.0,
+        "A point whose most probable class has less than this is published as 255, not labelled.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    range_min: float = _parameter(
+        0.0,
+        "Distance from the sensor in m; nearer points are not labelled.",
+        name="range.min",
+        minimum=0.0,
+        maximum=math.inf,
+    )
+    range_max: float = _parameter(
+        math.inf,
+        "Distance from the sensor in m; points farther away are not labelled.",
+        name="range.max",
+        minimum=0.0,
+        maximum=math.inf,
+    )
+    min_points: int = _parameter(
+        0,
+        "Clouds with fewer valid points (finite, not at the sensor's origin) are rejected.",
+        minimum=0,
+        maximum=10_000_000,
+    )
+    crop_frame: str = _parameter(
+        "",
+        "Frame of the box outside of which points are not labelled; another one than the cloud's "
+        "needs tf2_ros, and a cloud waits up to 0.1 s for the transform at its own time. "
+        "Empty: the cloud's own.",
+        name="crop.frame",
+    )
+    crop_min: tuple[float, float, float] = _parameter(
+        (-math.inf, -math.inf, -math.inf),
+        "Least x, y and z of the box in m.",
+        name="crop.min",
+        length=3,
+    )
+    crop_max: tuple[float, float, float] = _parameter(
+        (math.inf, math.inf, math.inf),
+        "Largest x, y and z of the box in m.",
+        name="crop.max",
+        length=3,
+    )
+    max_rate: float = _parameter(
+        0.0,
+        "Clouds a second that are labelled at most, evenly spread, in Hz. 0: all.",
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    class_remap: tuple[str, ...] = _parameter(
+        ("",),
+        "Classes that are published as another one of the model's, each as from:to; to may be "
+        "unlabelled.",
+    )
+    filter_classes: tuple[str, ...] = _parameter(
+        ("",),
+        "Classes whose points the filtered cloud keeps, as they are published. None: all that have "
+        "a label.",
+        name="filter.classes",
+    )
+    filter_min_probability: float = _parameter(
+        0.0,
+        "Least probability of the points that the filtered cloud keeps.",
+        name="filter.min_probability",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    diagnostics_period: float = _parameter(
+        1.0,
+        "Seconds between two reports on /diagnostics.",
+        name="diagnostics.period",
+        minimum=0.1,
+        maximum=60.0,
+    )
+    diagnostics_window: float = _parameter(
+        10.0,
+        "Seconds over which rates and percentiles are taken.",
+        name="diagnostics.window",
+        minimum=1.0,
+        maximum=600.0,
+    )
+    diagnostics_silence_warn: float = _parameter(
+        1.0,
+        "Seconds without a cloud, by the node's clock, that are worth a warning.",
+        name="diagnostics.silence_warn",
+        minimum=0.0,
+        maximum=math.inf,
+    )
+    diagnostics_silence_error: float = _parameter(
+        5.0,
+        "Seconds without a cloud, by the node's clock, that are an error.",
+        name="diagnostics.silence_error",
+        minimum=0.0,
+        maximum=math.inf,
+    )
+    diagnostics_max_latency: float = _parameter(
+        200.0,
+        "Message in to message out in ms: a 95th percentile above it is worth a warning. 0: none.",
+        name="diagnostics.max_latency",
+        minimum=0.0,
+        maximum=math.inf,
+    )
+
+    def __post_init__(self) -> None:
+        for info in PARAMETERS:
+            info.check_form(getattr(self, info.attribute))
+        for low, high in zip(self.crop_min, self.crop_max):
+            if not low < high:  # nor a NaN
+                raise InputError(
+                    f"parameter crop.min is {list(self.crop_min)}, must be less than crop.max, "
+                    f"{list(self.crop_max)}, in each of x, y, z"
+                )
+        if self.range_min >= self.range_max:
+            raise InputError(
+                f"parameter range.min is {self.range_min} m, must be less than range.max, "
+                f"{self.range_max} m"
+            )
+        for info in PARAMETERS:
+            info.check_bounds(getattr(self, info.attribute))
+
+    def changed(self, values: Mapping[str, ParameterValue]) -> Parameters:
+        """With other values for some, by their names in ROS.
+
+        Raises:
+            InputError: as of the class.
+        """
+        changes: dict[str, Any] = {
+            info.attribute: values[info.name] for info in PARAMETERS if info.name in values
+        }
+        return replace(self, **changes)
 
 
-def _ros_value(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+PARAMETERS: tuple[ParameterInfo, ...] = tuple(
+    ParameterInfo(
+        **{"name": each.name, **each.metadata},
+        attribute=each.name,
+        default=getattr(Parameters, each.name),
+    )
+    for each in fields(Parameters)
+)
+
+DEFAULTS = Parameters()

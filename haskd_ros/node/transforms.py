@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from rclpy.time import Time
 
-from haskd_ros.clouds.crop import is_open, matrix_of
+from haskd_ros.clouds.crop import is_unbounded, matrix_of
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
+from haskd_ros.node.parameters import Parameters
 
 LATEST_S = 0.1
 """How long a cloud waits for a transform of its own time: TF comes in steps of its own."""
@@ -31,19 +31,20 @@ class Transforms:
         self._buffer: Any = None
         self._listener: Any = None
 
-    def check(self, values: Mapping[str, Any]) -> None:
+    def check(self, parameters: Parameters) -> None:
         """Begin to listen to TF where the parameters need it: a box in a frame of its own.
 
         Raises:
             InputError: tf2_ros is not installed.
         """
-        if not values["crop.frame"] or is_open(values) or self._buffer is not None:
+        unbounded = is_unbounded(parameters.crop_min, parameters.crop_max)
+        if not parameters.crop_frame or unbounded or self._buffer is not None:
             return
         try:
             import tf2_ros
         except ImportError as error:
             raise InputError(
-                f"parameter crop.frame is {values['crop.frame']!r}, which needs tf2_ros: install "
+                f"parameter crop.frame is {parameters.crop_frame!r}, which needs tf2_ros: install "
                 f"it, or leave crop.frame empty for the cloud's own frame ({error})"
             ) from error
         self._buffer = tf2_ros.Buffer()

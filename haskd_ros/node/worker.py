@@ -1,15 +1,23 @@
-"""One thread that always works on the newest item, and the counts of what became of all of them."""
+"""Which clouds are worked on: the newest first, at most so many a second; and the counts of what
+became of all of them."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
+
+_Result = TypeVar("_Result")
+
+RunInThread: TypeAlias = Callable[[Callable[[], None]], None]
+"""Takes a function and has a certain thread call it; returns at once."""
 
 log = logging.getLogger(__name__)
 
@@ -18,28 +26,28 @@ class FrameCounts:
     """What became of the clouds that came in; safe to use from several threads.
 
     Once nothing is waiting or in work,
-    received = labelled + unwatched + replaced + limited + the sum of rejected.
+    received = labelled + without_subscriber + replaced + rate_limited + the sum of rejected.
 
     Attributes:
         received: clouds that arrived.
         labelled: clouds that were labelled and published.
-        unwatched: clouds left alone because nobody subscribed to any output.
-        replaced: clouds that a newer one pushed out while they waited.
-        limited: clouds left out to keep the largest rate.
+        without_subscriber: clouds not processed because no output had a subscriber.
+        replaced: clouds replaced by a newer one while they waited for the worker.
+        rate_limited: clouds not processed, to keep to the parameter `max_rate`.
         rejected: clouds that could not be labelled, by reason.
-        missed: clouds that were sent and never came, by the sender's numbering: lost, or overtaken
-            by a newer one before the node took them.
-        lost: clouds that the middleware says it lost on the way.
+        never_received: clouds missing in the publisher's sequence numbers: lost, or replaced by a
+            newer one before the node took them.
+        lost: clouds that the middleware reports as lost.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.received = 0
         self.labelled = 0
-        self.unwatched = 0
+        self.without_subscriber = 0
         self.replaced = 0
-        self.limited = 0
-        self.missed = 0
+        self.rate_limited = 0
+        self.never_received = 0
         self.lost = 0
         self.rejected: Counter[str] = Counter()
 
@@ -60,9 +68,9 @@ class FrameCounts:
                 "received": self.received,
                 "labelled": self.labelled,
                 "replaced by a newer one": self.replaced,
-                "that nobody watched": self.unwatched,
-                "left out by max_rate": self.limited,
-                "sent and never seen": self.missed,
+                "that nobody watched": self.without_subscriber,
+                "left out by max_rate": self.rate_limited,
+                "sent and never seen": self.never_received,
                 "lost on the way": self.lost,
                 "rejected": self.rejected.total(),
             } | {f"rejected: {reason}": count for reason, count in self.rejected.items()}
@@ -76,85 +84,97 @@ class FrameCounts:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
             return (
                 f"{self.received} clouds received, {self.labelled} labelled, "
-                f"{self.replaced} replaced by a newer one, {self.unwatched} that nobody watched, "
-                f"{self.limited} left out by max_rate, "
+                f"{self.replaced} replaced by a newer one, "
+                f"{self.without_subscriber} that nobody watched, "
+                f"{self.rate_limited} left out by max_rate, "
                 f"{self.rejected.total()} rejected"
                 + (f" ({reasons})" if reasons else "")
-                + f"; {self.missed} sent and never seen, {self.lost} lost on the way"
+                + f"; {self.never_received} sent and never seen, {self.lost} lost on the way"
             )
 
 
-def answer(function: Callable[[], Any], future: Future[Any]) -> None:
-    """Call a function and put what it returns, or raises, into a future."""
+def submit(function: Callable[[], _Result], run_in_thread: RunInThread) -> Future[_Result]:
+    """Have a function called in a thread.
+
+    Returns:
+        what it returns or raises.
+    """
+    future: Future[_Result] = Future()
+    run_in_thread(partial(_resolve, future, function))
+    return future
+
+
+def _resolve(future: Future[_Result], function: Callable[[], _Result]) -> None:
     try:
         future.set_result(function())
     except Exception as error:
         future.set_exception(error)
 
 
-def _in_a_thread(loop: Callable[[], None]) -> None:
-    threading.Thread(target=loop, name="newest-first-worker", daemon=True).start()
+def _in_new_thread(function: Callable[[], None]) -> None:
+    threading.Thread(target=function, name="newest-first-worker", daemon=True).start()
 
 
 class NewestFirstWorker(Generic[Item]):
-    """A thread and one place to wait in front of it.
+    """A thread, and a queue of length one in front of it.
 
-    An item put there while the thread is busy replaces the one that waits: nothing is queued, so
-    however fast items come, the one in work is never older than the last one plus one more.
+    An item that comes while the thread is busy replaces the one that waits, so that however fast
+    items come, the one in work is never older than the last one plus one more.
     """
 
     def __init__(
         self,
         work: Callable[[Item], None],
-        replaced: Callable[[Item], None],
+        on_replaced: Callable[[Item], None],
+        *,
         warm_up: Callable[[], None] = lambda: None,
-        run: Callable[[Callable[[], None]], None] = _in_a_thread,
+        run_in_thread: RunInThread = _in_new_thread,
     ) -> None:
         """Start working; returns when warmed up.
 
         Args:
             work: called with each item in the worker's thread. What it raises is logged as a
                 defect; the thread lives on.
-            replaced: called, in the thread that puts, with an item that a newer one pushed out.
+            on_replaced: called, in the thread that puts, with an item that a newer one replaced.
             warm_up: called once, in the worker's thread, before the first item.
-            run: takes the loop and has another thread run it; by default a new one.
+            run_in_thread: has the worker's loop run in another thread; by default in a new one.
 
         Raises:
             Exception: whatever `warm_up` raised; the loop has ended then.
         """
         self._work = work
-        self._replaced = replaced
+        self._on_replaced = on_replaced
         self._changed = threading.Condition()
         self._waiting: Item | None = None
-        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._calls: deque[tuple[Callable[[], None], Future[Any]]] = deque()
         self._stopping = False
         self._warm_up = warm_up
         self._warm: Future[None] = Future()
         self._ended = threading.Event()
-        run(self._run)
+        run_in_thread(self._run)
         self._warm.result()
 
     def put(self, item: Item) -> None:
         """Hand over the newest item; returns at once."""
         with self._changed:
-            pushed_out, self._waiting = self._waiting, item
+            replaced, self._waiting = self._waiting, item
             self._changed.notify()
-        if pushed_out is not None:
-            self._replaced(pushed_out)
+        if replaced is not None:
+            self._on_replaced(replaced)
 
-    def call(self, function: Callable[[], Any]) -> Future[Any]:
+    def call(self, function: Callable[[], _Result]) -> Future[_Result]:
         """Have a function called in the worker's thread, after the item in work and before the one
         that waits.
 
         Returns:
-            its result; cancelled where the worker ends before.
+            what it returns or raises; cancelled where the worker ends before.
         """
-        future: Future[Any] = Future()
+        future: Future[_Result] = Future()
         with self._changed:
             if self._stopping:
                 future.cancel()
             else:
-                self._calls.append((function, future))
+                self._calls.append((partial(_resolve, future, function), future))
                 self._changed.notify()
         return future
 
@@ -182,25 +202,56 @@ class NewestFirstWorker(Generic[Item]):
             self._ended.set()
 
     def _loop(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: self._stopping or self._calls or self._waiting is not None
-                )
-                if self._stopping:
-                    for _, future in self._calls:
-                        future.cancel()
-                    return
-                if self._calls:
-                    call, item = self._calls.popleft(), None
-                else:
-                    call, item, self._waiting = None, self._waiting, None
-            if call is not None:
-                answer(*call)
-                continue
-            try:
-                self._work(item)
-            except Exception:
-                log.exception("the worker failed on an item and goes on with the next")
+        while (job := self._next_job()) is not None:
+            job()
             # While it waits the thread must not keep megabytes of the last cloud alive.
-            del item
+            del job
+
+    def _next_job(self) -> Callable[[], None] | None:
+        """Wait for what is to be done next; None at the end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stopping or self._calls or self._waiting is not None
+            )
+            if self._stopping:
+                for _, future in self._calls:
+                    future.cancel()
+                return None
+            if self._calls:
+                call, _ = self._calls.popleft()
+                return call
+            item, self._waiting = self._waiting, None
+            return None if item is None else partial(self._work_on, item)
+
+    def _work_on(self, item: Item) -> None:
+        try:
+            self._work(item)
+        except Exception:
+            log.exception("the worker failed on an item and goes on with the next")
+
+
+class RateLimit:
+    """Lets at most so many items a second through, evenly spread.
+
+    An item may come a tenth of the period early: a sensor's rate is never quite even, and a limit
+    of 5 Hz should take every second cloud of a 10 Hz sensor, not every third.
+    """
+
+    def __init__(self) -> None:
+        self._rate, self._due = 0.0, -math.inf
+
+    def allows(self, time: float, rate: float) -> bool:
+        """Whether an item that comes at `time` (s, never going back) may pass.
+
+        Args:
+            rate: Hz; 0: no limit.
+        """
+        if rate != self._rate:
+            self._rate, self._due = rate, -math.inf
+        if rate <= 0:
+            return True
+        period = 1 / rate
+        if time < self._due - 0.1 * period:
+            return False
+        self._due = max(self._due, time) + period
+        return True

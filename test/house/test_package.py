@@ -17,16 +17,17 @@ import yaml
 import haskd_ros
 from haskd_ros.node import parameter_table
 from haskd_ros.node.dds import PROFILE, profile_environment
+from haskd_ros.node.parameters import PARAMETERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def parameters():
+def declared_parameters():
     pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
-    from haskd_ros.node import parameters
+    from haskd_ros.node import declared_parameters
 
-    return parameters
+    return declared_parameters
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_the_parameter_file_is_the_table():
         "run python -m haskd_ros.node.parameter_table > config/segment.yaml"
     )
     written = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
-    for info in parameter_table.PARAMETERS:
+    for info in PARAMETERS:
         default = list(info.default) if isinstance(info.default, tuple) else info.default
         value = written.pop(info.name)
         assert (value, type(value)) == (default, type(default))
@@ -54,14 +55,14 @@ def test_the_parameter_file_is_the_table():
 
 def test_the_page_of_the_parameters_is_the_table():
     page = (REPOSITORY / "docs" / "parameters.md").read_text()
-    assert parameter_table.markdown_table() in page, (
-        "run python -m haskd_ros.node.parameter_table --markdown"
+    assert page == parameter_table.markdown_text(), (
+        "run python -m haskd_ros.node.parameter_table --markdown > docs/parameters.md"
     )
 
 
-def test_the_descriptors_are_the_table(parameters):
-    for info in parameter_table.PARAMETERS:
-        message = parameters.descriptor(info)
+def test_the_descriptors_are_the_table(declared_parameters):
+    for info in PARAMETERS:
+        message = declared_parameters.descriptor(info)
         assert (message.name, message.description) == (info.name, info.description)
         assert message.read_only == info.read_only
         bounds = [*message.floating_point_range, *message.integer_range]

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
@@ -25,7 +26,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from haskd_ros.clouds.pointcloud import create_cloud
-from haskd_training.robot.node_client import final_counts
+from haskd_training.robot.node_client import NODE, NodeReport, read_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOMAIN = 1 + os.getpid() % 99
@@ -66,11 +67,6 @@ class NodeProcess:
         wait_until(lambda: text in self.log or self.process.poll() is not None)
         assert text in self.log, self.log
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """What became of the clouds, as the line says that an ended node has left."""
-        return final_counts(self.log)
-
     def end(self, number: int = signal.SIGINT) -> int:
         """The exit code after a signal that comes again and again, as from an impatient user."""
         wait_until(lambda: self.process.send_signal(number) or self.process.poll() is not None)
@@ -87,6 +83,8 @@ class Robot:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self.received: dict[str, list] = {}
+        self._reports: dict[str, NodeReport] = {}
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         self._points: Publisher | None = None
         self._clients: dict[str, Client] = {}
 
@@ -110,6 +108,10 @@ class Robot:
         if self._points is None:
             self.publish_on("/segment/input/points")
         self.wait(lambda: self._points.get_subscription_count() > 0)
+        self._points.publish(cloud)
+
+    def send_now(self, cloud: PointCloud2) -> None:
+        """On the topic of `publish_on`, whether somebody subscribes to it or not."""
         self._points.publish(cloud)
 
     def label(self, cloud: PointCloud2, topic: str = "output/segmentation") -> PointCloud2:
@@ -161,6 +163,16 @@ class Robot:
             SetParameters, "set_parameters", SetParameters.Request(parameters=[parameter])
         )
         return response.results[0].successful, response.results[0].reason
+
+    def final_counts(self, node: str = NODE) -> Mapping[str, int]:
+        """What became of the clouds, as a node reports when it ends."""
+        self.wait(lambda: node in self._reports and self._reports[node].state == "finalized")
+        return self._reports[node].counts
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        node, _, _ = message.status[0].name.partition(": ")
+        if (report := read_report(message, node)) is not None:
+            self._reports[node] = report
 
     def close(self) -> None:
         self._executor.shutdown()

@@ -10,19 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_typestore
 
+from haskd_ros.clouds.output_clouds import (
+    SEGMENTATION_POINT,
+    VISUALIZATION_POINT,
+    packed_color_table,
+    segmentation_points,
+    visualization_points,
+)
 from haskd_ros.clouds.pointcloud import (
     CloudError,
     create_cloud,
     read_points,
     read_xyz_intensity,
     select_points,
-)
-from haskd_ros.node.output_clouds import (
-    SEGMENTATION_POINT,
-    VISUALIZATION_POINT,
-    packed_color_table,
-    segmentation_points,
-    visualization_points,
 )
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE).types

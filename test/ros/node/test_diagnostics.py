@@ -1,6 +1,4 @@
-"""What the node says of itself, from numbers that the tests make up."""
-
-import math
+"""What the node reports about itself, from numbers made up here."""
 
 import numpy as np
 import pytest
@@ -9,13 +7,16 @@ from haskd_ros.node.diagnostics import (
     ERROR,
     OK,
     WARN,
-    Health,
+    DiagnosticsMonitor,
+    Window,
     frames_status,
     input_status,
     labels_status,
     latency_status,
     sensor_status,
 )
+from haskd_ros.node.parameters import DEFAULTS
+from haskd_ros.node.worker import FrameCounts
 from haskd_ros.segmenter import Segmentation
 
 SECOND = 10**9
@@ -24,7 +25,7 @@ SECOND = 10**9
 @pytest.mark.parametrize(
     ("silence", "level"), [(None, WARN), (0.1, OK), (1.0, WARN), (4.9, WARN), (5.0, ERROR)]
 )
-def test_silence_is_told(silence, level):
+def test_silence_is_reported(silence, level):
     status = input_status(silence, 10.0, "/points", warn_s=1.0, error_s=5.0, lost=0)
     assert status.level == level
 
@@ -37,13 +38,13 @@ def test_clouds_lost_on_the_way_are_worth_a_warning_at_least(silence, level):
 
 
 def test_the_clock_that_goes_back_is_not_a_silence():
-    health = Health(10.0)
-    assert health.silence_s(0) is None
-    health.arrived(0.0, 100 * SECOND)
-    assert health.silence_s(103 * SECOND) == 3.0
-    # The bag starts again: no cloud came since, and the silence is measured from there
-    assert health.silence_s(10 * SECOND) == 0.0
-    assert health.silence_s(12 * SECOND) == 2.0
+    monitor = DiagnosticsMonitor(10.0)
+    assert monitor.silence_s(0) is None
+    monitor.cloud_received(0.0, 100 * SECOND)
+    assert monitor.silence_s(103 * SECOND) == 3.0
+    # The bag starts again: no cloud since, and the silence is measured from there
+    assert monitor.silence_s(10 * SECOND) == 0.0
+    assert monitor.silence_s(12 * SECOND) == 2.0
 
 
 def test_latency_is_judged_by_its_95th_percentile():
@@ -69,15 +70,17 @@ def segmentation(class_id, entropy):
 
 
 def test_entropy_is_that_of_the_labelled_points():
-    health = Health(10.0)
-    health.labelled(0.0, 5.0, segmentation([0, 1, 255, 255], [0.1, 0.3, 9.0, 9.0]))
-    health.labelled(1.0, 5.0, segmentation([255] * 4, [9.0] * 4))
-    unlabelled, entropy = health._unlabelled.values(1.0), health._entropy.values(1.0)
-    assert unlabelled.tolist() == [0.5, 1.0]
-    assert entropy[0] == pytest.approx(0.2) and math.isnan(entropy[1])
+    monitor = DiagnosticsMonitor(10.0)
+    # Two of four points labelled, entropies 0.1 and 0.3; then none
+    monitor.cloud_labelled(0.0, 5.0, segmentation([0, 1, 255, 255], [0.1, 0.3, 9.0, 9.0]))
+    monitor.cloud_labelled(1.0, 5.0, segmentation([255] * 4, [9.0] * 4))
+    statuses = monitor.statuses(1.0, 0, "/points", FrameCounts(), None, DEFAULTS)
+    (labels,) = (status for status in statuses if status.name == "labels")
+    assert labels.values["unlabelled (%)"] == "75.0"
+    assert labels.values["mean entropy (nats)"] == "0.200"
 
 
-def test_a_model_that_is_unsure_is_told():
+def test_a_model_that_is_unsure_is_reported():
     share = np.array([0.1, 0.2])
     assert labels_status(share, np.array([0.3, np.nan]), 0.2).level == OK
     status = labels_status(share, np.array([0.5, 0.3]), 0.19)
@@ -92,3 +95,21 @@ def test_every_mismatch_is_listed():
     status = sensor_status(["range 1 m", "intensity 3"])
     assert status.level == WARN
     assert list(status.values.values()) == ["range 1 m", "intensity 3"]
+
+
+def test_a_window_forgets_what_is_older_than_it():
+    window = Window(10.0)
+    for time in (0.0, 4.0, 8.0):
+        window.add(time, 10 * time)
+    assert window.values(10.0).tolist() == [0.0, 40.0, 80.0]
+    assert window.rate(10.0) == pytest.approx(2 / 8)
+    assert window.values(14.5).tolist() == [80.0]
+    assert window.rate(14.5) == 0.0
+    assert window.values(30.0).tolist() == []
+
+
+def test_clouds_that_came_at_the_same_time_have_no_rate():
+    window = Window(1.0)
+    window.add(0.0)
+    window.add(0.0)
+    assert window.rate(0.0) == 0.0

@@ -10,18 +10,18 @@ import pytest
 from hostile_clouds import hostile_cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sensors import PARAMETERS
 
 from haskd_ros.clouds.pointcloud import CloudError, read_points, read_xyz_intensity, select_points
 from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import label_cloud
+from haskd_ros.node.parameters import DEFAULTS
 from haskd_ros.segmenter import Segmenter
 
 
 def outcome(cloud, segmenter) -> str:
     """What becomes of a cloud: labelled, or the reason why not."""
     try:
-        found = label_cloud(cloud, segmenter, PARAMETERS)
+        found = label_cloud(cloud, segmenter, DEFAULTS)
     except CloudError as error:
         assert error.reason
         return error.reason
@@ -29,7 +29,7 @@ def outcome(cloud, segmenter) -> str:
         return "refused"
     count = cloud.width * cloud.height
     assert len(found.points) == len(found.result.class_id) == count
-    assert select_points(cloud, found.filtered(0.0)).width <= count
+    assert select_points(cloud, found.filter_mask(0.0)).width <= count
     labelled = found.result.class_id != 255
     assert np.isfinite(found.points[labelled]).all()
     assert (found.result.probability[labelled] > 0).all()

@@ -20,8 +20,8 @@ from robot import DOMAIN, WAIT_S, cloud_of, python_path, some_points, wait_until
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Float32
 
+from haskd_ros.clouds.output_clouds import SEGMENTATION_POINT
 from haskd_ros.clouds.pointcloud import read_points
-from haskd_ros.node.output_clouds import SEGMENTATION_POINT
 
 
 def test_point_i_out_is_point_i_in_and_nan_is_255(segment, robot):
@@ -156,7 +156,7 @@ def test_under_overload_the_newest_cloud_wins_and_the_counts_add_up(
         time.sleep(0.005)
     second_robot.label(cloud)
     assert node.end() == 0
-    counts = node.counts
+    counts = second_robot.final_counts()
     assert (
         counts["received"]
         == counts["labelled"] + counts["replaced by a newer one"] + counts["that nobody watched"]

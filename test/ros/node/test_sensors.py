@@ -13,11 +13,10 @@ from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import CloudError, select_points
 from haskd_ros.model_file import Intensity
 from haskd_ros.node.labelling import label_cloud
-from haskd_ros.node.parameter_table import defaults
+from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 
 COUNT = 6144  # 128 x 48, so that all organised clouds come out even
-PARAMETERS = defaults()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_every_point_has_the_label_of_its_place(name, points, lost, tiny_model, 
         device="cpu",
     )
     cloud, rows = sensor.cloud(points, lost)
-    found = label_cloud(cloud, segmenter, PARAMETERS)
+    found = label_cloud(cloud, segmenter, DEFAULTS)
     assert len(found.points) == cloud.width * cloud.height == len(rows)
     # What came back, labelled as a plain array of float32
     came = points[~lost] * np.array([1, 1, 1, sensor.scale], np.float32)
@@ -65,8 +64,8 @@ def test_every_point_has_the_label_of_its_place(name, points, lost, tiny_model, 
 @pytest.mark.parametrize("name", SENSORS)
 def test_the_filtered_cloud_is_the_drivers_own(name, points, lost, segmenter):
     cloud, _ = SENSORS[name].cloud(points, lost)
-    found = label_cloud(cloud, segmenter, PARAMETERS)
-    kept = found.filtered(0.0)
+    found = label_cloud(cloud, segmenter, DEFAULTS)
+    kept = found.filter_mask(0.0)
     chosen = select_points(cloud, kept)
     assert (chosen.width, chosen.point_step) == (kept.sum(), cloud.point_step)
     # Padding included, rows joined
@@ -78,6 +77,6 @@ def test_the_filtered_cloud_is_the_drivers_own(name, points, lost, segmenter):
 def test_too_few_valid_points_are_told_from_many_lost_ones(points, lost, segmenter):
     cloud, _ = SENSORS["ouster"].cloud(points, lost)
     valid = int((~lost).sum())
-    assert len(label_cloud(cloud, segmenter, PARAMETERS | {"min_points": valid}).points) == COUNT
+    assert len(label_cloud(cloud, segmenter, Parameters(min_points=valid)).points) == COUNT
     with pytest.raises(CloudError, match=f"{valid} valid points of {COUNT}, min_points is"):
-        label_cloud(cloud, segmenter, PARAMETERS | {"min_points": valid + 1})
+        label_cloud(cloud, segmenter, Parameters(min_points=valid + 1))

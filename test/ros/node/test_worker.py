@@ -1,12 +1,14 @@
-"""The worker thread and its counts; no ROS needed."""
+"""The worker thread, the limit of its rate and its counts; no ROS needed."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from haskd_ros.node.worker import FrameCounts, NewestFirstWorker
+from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, RateLimit
 
 
 class Bench:
@@ -58,7 +60,7 @@ def test_warming_up_happens_in_the_worker_before_the_first_item_and_is_waited_fo
     threads = []
     worker = NewestFirstWorker(
         lambda item: threads.append((item, threading.current_thread())),
-        replaced=lambda item: None,
+        on_replaced=lambda item: None,
         warm_up=lambda: threads.append(("warm", threading.current_thread())),
     )
     assert [what for what, _ in threads] == ["warm"]
@@ -74,7 +76,7 @@ def test_a_failed_warm_up_is_raised_where_the_worker_is_made():
         raise MemoryError("no room")
 
     with pytest.raises(MemoryError, match="no room"):
-        NewestFirstWorker(lambda item: None, replaced=lambda item: None, warm_up=fail)
+        NewestFirstWorker(lambda item: None, on_replaced=lambda item: None, warm_up=fail)
 
 
 def test_the_thread_outlives_an_item_that_fails():
@@ -116,3 +118,28 @@ def test_a_call_is_made_by_the_worker_before_the_item_that_waits():
     bench.worker.stop()
     assert bench.done == [1, 2]
     assert bench.worker.call(lambda: 0).cancelled()
+
+
+def test_half_the_rate_takes_every_second_cloud_though_the_sensor_is_uneven():
+    limit = RateLimit()
+    # 10 Hz, every second one up to 15 ms early
+    times = [0.1 * k - (0.015 if k % 4 == 2 else 0.0) for k in range(20)]
+    assert [limit.allows(time, 5.0) for time in times] == [True, False] * 10
+
+
+def test_no_limit_allows_all_and_a_new_one_holds_at_once():
+    limit = RateLimit()
+    assert all(limit.allows(0.001 * k, 0.0) for k in range(10))
+    assert [limit.allows(1 + 0.1 * k, 0.1) for k in range(5)] == [True] + [False] * 4
+    # Ten seconds would have to pass at 0.1 Hz
+    assert limit.allows(1.6, 10.0)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=200), st.floats(0.5, 20))
+def test_no_stretch_of_time_has_more_than_the_limit_allows(times, rate):
+    limit = RateLimit()
+    passed = [time for time in sorted(times) if limit.allows(time, rate)]
+    for first, start in enumerate(passed):
+        for count, end in enumerate(passed[first:], 1):
+            # One to begin with, one that may come early
+            assert count <= rate * (end - start) + 2

@@ -10,7 +10,7 @@ from small_run import DRIVE, METHOD, quiet
 
 from haskd_ros.errors import InputError
 from haskd_training.experiments.demo import demo, load_demo_settings
-from haskd_training.robot.node_client import RecordedCloud, replay
+from haskd_training.robot.replay import RecordedCloud, replay
 from recorded_bags import Scene, write_bag
 from small_street import street
 
@@ -79,6 +79,17 @@ def test_a_bag_too_short_to_show_anything_is_refused_before_the_node_is_started(
         demo(tmp_path / "out", bag, "pandaset", quiet, settings)
 
 
-def test_a_node_that_can_not_start_is_answered_with_its_own_last_line(tmp_path):
-    with pytest.raises(InputError, match=r"did not become active.*no such file"):
-        replay(tmp_path / "none.safetensors", [RecordedCloud(0, b"")], 10.0, tmp_path / "node.log")
+def test_a_node_that_can_not_be_configured_is_an_error_with_its_own_reason(tmp_path):
+    model = tmp_path / "none.safetensors"
+    with pytest.raises(InputError) as raised:
+        replay(model, [RecordedCloud(0, b"")], 10.0, tmp_path / "node.log")
+    expected = f"the node did not become active: can't configure: model {model}: no such file"
+    assert str(raised.value) == expected
+
+
+def test_a_node_whose_process_ends_is_an_error_with_its_last_line(tmp_path):
+    with pytest.raises(InputError, match=r"did not become active.*precision is 'fp8', must be one"):
+        replay(
+            tmp_path / "none.safetensors", [RecordedCloud(0, b"")], 10.0, tmp_path / "node.log",
+            parameters={"precision": "fp8"},
+        )  # fmt: skip

@@ -18,7 +18,8 @@ from haskd_training.robot.benchmark import (
     draw_points,
     tables,
 )
-from haskd_training.robot.node_client import STAGES, Replay, Reply
+from haskd_training.robot.node_client import STAGES
+from haskd_training.robot.replay import Replay, Reply
 
 
 def test_candidates_take_turns_and_their_figures_are_kept(drive, tiny_model, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity
 from haskd_ros.errors import InputError
+from haskd_ros.node.parameters import Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag
 from haskd_training.robot.segment_bag import SEGMENTATION, VISUALIZATION, parse, segment_bag
@@ -64,8 +65,8 @@ def test_clouds_are_labelled_as_on_the_robot(drive, out, result, tiny_model):
 
 
 def test_parameters_of_the_node_hold_here_too(drive, tiny_model, tmp_path):
-    changed = parse(["range.max=10", "class_remap=[car:road]"])
-    segment_bag(tiny_model, drive, tmp_path / "near", device="cpu", changed=changed)
+    parameters = parse(["range.max=10", "class_remap=[car:road]"])
+    segment_bag(tiny_model, drive, tmp_path / "near", device="cpu", parameters=parameters)
     points = first_labelled(tmp_path / "near")
     distance = np.sqrt(sum(points[name].astype(np.float64) ** 2 for name in "xyz"))
     assert set(points["class_id"][distance > 10.001]) == {255}
@@ -74,19 +75,19 @@ def test_parameters_of_the_node_hold_here_too(drive, tiny_model, tmp_path):
 
 def test_the_box_may_be_in_any_frame_that_the_recording_knows(drive, tiny_model, tmp_path):
     # The simulated sensor is 1.9 m above the base and level: the ground is at z = 0 of the base
-    changed = parse(["crop.frame=base_link", "crop.min=[-.inf, -.inf, 0.5]"])
-    segment_bag(tiny_model, drive, tmp_path / "above", device="cpu", changed=changed)
+    parameters = parse(["crop.frame=base_link", "crop.min=[-.inf, -.inf, 0.5]"])
+    segment_bag(tiny_model, drive, tmp_path / "above", device="cpu", parameters=parameters)
     points = first_labelled(tmp_path / "above")
     assert ((points["class_id"] != 255) == (points["z"] >= 0.5 - 1.9)).all()
 
-    changed = parse(["crop.frame=moon", "crop.max=[1, 1, 1]"])
-    found = segment_bag(tiny_model, drive, tmp_path / "no", device="cpu", changed=changed)
+    parameters = parse(["crop.frame=moon", "crop.max=[1, 1, 1]"])
+    found = segment_bag(tiny_model, drive, tmp_path / "no", device="cpu", parameters=parameters)
     assert (found.labelled, found.rejected) == (0, {"no transform to crop.frame": 20})
 
 
 def test_what_can_not_be_labelled_is_counted(drive, tiny_model, tmp_path):
     found = segment_bag(
-        tiny_model, drive, tmp_path / "out", device="cpu", changed={"min_points": 10**6}
+        tiny_model, drive, tmp_path / "out", device="cpu", parameters=Parameters(min_points=10**6)
     )
     assert (found.labelled, found.rejected) == (0, {"fewer than min_points": 20})
 

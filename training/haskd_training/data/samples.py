@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from haskd_ros.clouds.pointcloud import CloudError, came_back, read_points, read_xyz_intensity
+from haskd_ros.clouds.pointcloud import CloudError, read_points, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_training.data.cache import ImageRow, SweepRow
 from haskd_training.recordings.image_codec import jpeg_of
@@ -49,7 +49,7 @@ def sweep_sample(
         points, _ = read_xyz_intensity(cloud)
         if not len(points):
             raise Unusable("cloud of zero points")
-        valid = valid_returns(points)
+        valid = cached_points(points)
         if not valid.any():
             raise Unusable("cloud without a single return")
         time = _point_times(cloud, stamp)[valid]
@@ -70,10 +70,10 @@ def sweep_sample(
     return row, {"points": points, "time": time, "label": label}
 
 
-def valid_returns(points: np.ndarray) -> NDArray[np.bool_]:
-    """[N] bool: the points [N, 4] of a cloud that a cache holds: returns with an intensity."""
-    valid: NDArray[np.bool_] = came_back(points) & np.isfinite(points[:, 3])
-    return valid
+def cached_points(points: np.ndarray) -> NDArray[np.bool_]:
+    """[N] bool: the points [N, 4] of a cloud that a cache holds: valid, with an intensity."""
+    cached: NDArray[np.bool_] = valid_returns(points) & np.isfinite(points[:, 3])
+    return cached
 
 
 def image_sample(

@@ -19,13 +19,13 @@ from haskd_training.core.progress import Steps
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
 from haskd_training.data.prepare import PrepareConfig
-from haskd_training.data.samples import valid_returns
+from haskd_training.data.samples import cached_points
 from haskd_training.data.splits import Split
 from haskd_training.experiments.run import RunConfig, RunResult, run
 from haskd_training.metrics.confusion import Evaluation, evaluate
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag, stamp_ns
 from haskd_training.reports import plots
-from haskd_training.robot.node_client import RecordedCloud, Replay, replay
+from haskd_training.robot.replay import RecordedCloud, Replay, replay
 from haskd_training.simulation import SimulationConfig, simulate
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def held_out_clouds(
             if (stamp := stamp_ns(message)) in wanted:
                 points, _ = read_xyz_intensity(message)
                 cloud = RecordedCloud(stamp, cdr)
-                found.append(HeldOut(wanted[stamp], cloud, valid_returns(points)))
+                found.append(HeldOut(wanted[stamp], cloud, cached_points(points)))
     return found
 
 

@@ -1,322 +1,214 @@
-"""Drives a real segmentation node over DDS: starts it, plays clouds to it, times what comes back.
+"""The other side of a segmentation node: its topics, its life cycle, what it reports about itself.
 
 The one file of the training half that imports ROS; nothing else here needs it.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import struct
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import psutil
-
-from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
-from haskd_ros.node.dds import profile_environment
 
-INPUT = "/segment/input/points"
-OUTPUT = "/segment/output/segmentation"
+if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticArray
+    from sensor_msgs.msg import PointCloud2
+
+NODE = "/segment"
+INPUT = f"{NODE}/input/points"
+OUTPUT = f"{NODE}/output/segmentation"
 STAGES = ("preprocess", "inference", "postprocess", "total")
-START_TIMEOUT_S = 60.0
-REPLY_TIMEOUT_S = 2.0
+TIMEOUT_S = 60.0
+"""For a node to become active, and for its last report."""
+RESPONSE_TIMEOUT_S = 2.0
+"""For the response of a service; then the request is sent again. A node that has not yet discovered
+its client responds to nobody (ros2/rmw_fastrtps#842)."""
+
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True)
-class RecordedCloud:
-    """A PointCloud2 as its bag has it.
+class NodeReport:
+    """What a message on /diagnostics tells about a node.
 
     Attributes:
-        stamp_ns: of the header.
-        cdr: the serialised message.
+        state: of its life cycle: unconfigured, inactive, active or finalized.
+        configure_error: why it can't be configured; None where it can.
+        counts: of clouds since its start, by `FrameCounts.as_dict`'s names.
     """
 
-    stamp_ns: int
-    cdr: bytes
-
-    def restamped(self, stamp_ns: int) -> RecordedCloud:
-        """The same cloud at another time, so that a short recording can be played in a loop."""
-        cdr = bytearray(self.cdr)
-        # Behind the four bytes that name the encoding, 1 for little-endian, the header's stamp.
-        order = "<" if cdr[1] & 1 else ">"
-        struct.pack_into(f"{order}iI", cdr, 4, *divmod(stamp_ns, 1_000_000_000))
-        return RecordedCloud(stamp_ns, bytes(cdr))
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A labelled cloud that came back.
-
-    Attributes:
-        stamp_ns: of the header, as in the cloud that was sent.
-        latency_ms: from handing the input to DDS to having the output in hand.
-        points: [N] structured, `output_clouds.SEGMENTATION_POINT`.
-    """
-
-    stamp_ns: int
-    latency_ms: float
-    points: np.ndarray
-
-
-@dataclass(frozen=True)
-class Replay:
-    """What became of the clouds played to a node.
-
-    Attributes:
-        sent: clouds handed to DDS.
-        replies: labelled clouds that came back, in order.
-        stages: ms of each of the node's `STAGES`, a value a labelled cloud.
-        counts: what became of them, and of those that opened the way, by the node's own words.
-        seconds: from the first cloud to the last answer.
-        busy_cores: CPU time of the node in those seconds, a second.
-        memory_mib: resident memory of the node at their end.
-    """
-
-    sent: int
-    replies: list[Reply]
-    stages: dict[str, list[float]]
+    state: str
+    configure_error: str | None
     counts: Mapping[str, int]
-    seconds: float
-    busy_cores: float
-    memory_mib: float
-
-    @property
-    def replaced(self) -> int:
-        """Clouds that a newer one pushed out."""
-        return self.counts["replaced by a newer one"]
-
-    def percentiles(self) -> dict[str, float]:
-        """Latency in ms: p50, p95, p99 and max; NaN without replies."""
-        latencies = [reply.latency_ms for reply in self.replies] or [np.nan]
-        values = np.percentile(latencies, [50, 95, 99, 100])
-        return dict(zip(("p50", "p95", "p99", "max"), map(float, values)))
 
 
-def replay(
-    model: Path,
-    clouds: Sequence[RecordedCloud],
-    rate_hz: float,
-    log: Path,
-    environment: Mapping[str, str] = MappingProxyType({}),
-    parameters: Mapping[str, str] = MappingProxyType({}),
-) -> Replay:
-    """Start the node with a model, play clouds to it at a steady rate, collect its answers.
-
-    The first cloud is also sent before the others, under a stamp of its own: it opens the way, and
-    is neither counted nor timed.
-
+def read_report(message: DiagnosticArray, node: str = NODE) -> NodeReport | None:
+    """
     Args:
-        model: model file.
-        clouds: with stamps that differ.
-        rate_hz: clouds per second, whatever their stamps say.
-        log: file that takes the node's output.
-        environment: of the node, beside this process's own.
-        parameters: of the node, beside its model.
+        node: fully qualified name.
+
+    Returns:
+        None where the message is another node's.
+    """
+    tasks = {status.name: status for status in message.status}
+    model, frames = tasks.get(f"{node}: model"), tasks.get(f"{node}: frames")
+    if model is None or frames is None:
+        return None
+    state = {pair.key: pair.value for pair in model.values}["state"]
+    return NodeReport(
+        state,
+        model.message if model.level == model.ERROR else None,
+        {pair.key: int(pair.value) for pair in frames.values},
+    )
+
+
+class NodeClient:
+    """Sends clouds to a node and collects what it publishes, in a thread of its own.
+
+    Attributes:
+        outputs: (s of `time.perf_counter`, serialised cloud) of each labelled cloud.
+        stages: ms of each of the node's `STAGES`, a value a labelled cloud.
 
     Raises:
-        InputError: ROS is not installed, or the node does not start.
+        InputError: ROS 2 is not installed.
     """
-    parameters = {"model": str(model), **parameters}
-    with (
-        _ros_environment() as ours,
-        _node(parameters, {**ours, **environment}, log) as process,
-    ):
-        usage = Usage(process.pid)
-        replies, stages = _play(clouds, rate_hz, usage)
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
-    counts = final_counts(log.read_text(encoding="utf-8", errors="replace"))
-    return Replay(
-        len(clouds), replies, stages, counts, usage.seconds, usage.busy_cores, usage.memory_mib
-    )
 
-
-class Usage:
-    """What a process needs between `start` and `stop`."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-
-    def _cpu_s(self) -> float:
-        times = self._process.cpu_times()
-        return times.user + times.system
-
-    def start(self) -> None:
-        self._before = time.perf_counter(), self._cpu_s()
-
-    def stop(self) -> None:
-        """From here on `seconds`, `busy_cores` and `memory_mib` tell."""
-        started, cpu_s = self._before
-        self.seconds = time.perf_counter() - started
-        self.busy_cores = (self._cpu_s() - cpu_s) / self.seconds
-        self.memory_mib = self._process.memory_info().rss / 2**20
-
-
-@contextmanager
-def _ros_environment() -> Iterator[dict[str, str]]:
-    """ROS kept to this machine, with room for large clouds, in this process and its children."""
-    with tempfile.TemporaryDirectory() as logs:
-        ours = {
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            # Not the user's: a robot's own node would take the clouds too.
-            "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
-            "ROS_LOG_DIR": logs,
-            **profile_environment(),
-        }
-        before = dict(os.environ)
-        os.environ.update(ours)
+    def __init__(self) -> None:
         try:
-            yield dict(os.environ)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+            import rclpy
+            from diagnostic_msgs.msg import DiagnosticArray
+            from lifecycle_msgs.srv import ChangeState, GetState
+            from rclpy.executors import SingleThreadedExecutor
+            from rclpy.qos import QoSProfile, ReliabilityPolicy
+            from sensor_msgs.msg import PointCloud2
+            from std_msgs.msg import Float32
+        except ImportError as error:
+            raise InputError(f"ROS 2 is not installed for this Python ({error})") from error
 
-
-@contextmanager
-def _node(
-    parameters: Mapping[str, str], environment: Mapping[str, str], log: Path
-) -> Iterator[subprocess.Popen]:
-    """A running, active node; ended on leaving."""
-    command = [sys.executable, "-m", "haskd_ros", "--ros-args"]
-    for name, value in parameters.items():
-        command += ["-p", f"{name}:={value}"]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        try:
-            _wait_until_active(process, log)
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(timeout=30)
-
-
-def _wait_until_active(process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        text = log.read_text(encoding="utf-8", errors="replace")
-        if "waiting for clouds on" in text:
-            return
-        if process.poll() is not None or "] [segment]: can't " in text:
-            break
-        time.sleep(0.1)
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    last = lines[-1] if lines else "(nothing)"
-    raise InputError(f"the node did not become active; its last line in {log}: {last}")
-
-
-def _play(
-    clouds: Sequence[RecordedCloud], rate_hz: float, usage: Usage
-) -> tuple[list[Reply], dict[str, list[float]]]:
-    """Publish at a steady rate from one thread while another takes the answers."""
-    try:
-        import rclpy
-        from rclpy.executors import SingleThreadedExecutor
-        from rclpy.qos import QoSProfile, ReliabilityPolicy
-        from rclpy.serialization import deserialize_message
-        from sensor_msgs.msg import PointCloud2
-        from std_msgs.msg import Float32
-    except ImportError as error:
-        raise InputError(f"ROS 2 is not installed for this Python ({error})") from error
-
-    arrived: list[tuple[float, bytes]] = []
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = rclpy.create_node("haskd_player", context=context)
-    publisher = node.create_publisher(PointCloud2, INPUT, QoSProfile(depth=1))
-    node.create_subscription(
-        PointCloud2,
-        OUTPUT,
-        lambda message: arrived.append((time.perf_counter(), message)),
-        QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE),
-        raw=True,
-    )
-    stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    for stage, values in stages.items():
-        node.create_subscription(
-            Float32,
-            f"/segment/debug/{stage}_ms",
-            lambda message, values=values: values.append(message.data),
-            QoSProfile(depth=10),
+        self.outputs: list[tuple[float, bytes]] = []
+        self.stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
+        self._report: NodeReport | None = None
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = rclpy.create_node("haskd_player", context=self._context)
+        self._publisher = self._node.create_publisher(PointCloud2, INPUT, QoSProfile(depth=1))
+        self._node.create_subscription(
+            PointCloud2,
+            OUTPUT,
+            lambda cdr: self.outputs.append((time.perf_counter(), cdr)),
+            QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE),
+            raw=True,
         )
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    receiver = threading.Thread(target=executor.spin, daemon=True)
-    receiver.start()
-    try:
-        _open_the_way(publisher, clouds[0].restamped(0).cdr, [arrived, *stages.values()])
-        sent_at: dict[int, float] = {}
-        usage.start()
-        start = time.perf_counter()
-        for number, cloud in enumerate(clouds):
-            time.sleep(max(0.0, start + number / rate_hz - time.perf_counter()))
-            sent_at[cloud.stamp_ns] = time.perf_counter()
-            publisher.publish(cloud.cdr)
-        _wait_for_quiet([arrived, *stages.values()], len(clouds))
-        usage.stop()
-    finally:
-        executor.shutdown()
-        receiver.join()
-        node.destroy_node()
-        rclpy.shutdown(context=context)
-    replies = []
-    for at, serialised in arrived:
-        message = deserialize_message(serialised, PointCloud2)
-        stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        if stamp in sent_at:
-            replies.append(Reply(stamp, 1e3 * (at - sent_at[stamp]), read_points(message)))
-    return replies, stages
-
-
-def _open_the_way(publisher, cdr: bytes, answers: Sequence[list]) -> None:
-    """Send one cloud until it is answered in full, so that discovery and first use are over; what
-    was answered is forgotten."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not all(answers):
-        if time.monotonic() > deadline:
-            raise InputError(
-                f"no labelled cloud came back on {OUTPUT} within {START_TIMEOUT_S:.0f} s"
+        for stage, values in self.stages.items():
+            self._node.create_subscription(
+                Float32,
+                f"{NODE}/debug/{stage}_ms",
+                lambda message, values=values: values.append(message.data),
+                QoSProfile(depth=10),
             )
-        if publisher.get_subscription_count():
-            publisher.publish(cdr)
-        # Long enough for an answer: one that waited would be replaced, and counted.
-        _wait_for_quiet(answers, 1)
-    for entries in answers:
-        entries.clear()
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._get_state = self._node.create_client(GetState, f"{NODE}/get_state")
+        self._change_state = self._node.create_client(ChangeState, f"{NODE}/change_state")
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._spinning = threading.Thread(target=self._executor.spin, daemon=True)
+
+    def __enter__(self) -> NodeClient:
+        self._spinning.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        import rclpy
+
+        self._executor.shutdown()
+        self._spinning.join()
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def wait_until_active(self, is_alive: Callable[[], bool]) -> bool:
+        """
+        Args:
+            is_alive: whether the node's process runs.
+
+        Returns:
+            False where the process has ended before, or the time is over.
+
+        Raises:
+            InputError: the node can't be configured, for the reason that it reports.
+        """
+        from lifecycle_msgs.msg import State
+        from lifecycle_msgs.srv import GetState
+
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline and is_alive():
+            response = self._call(self._get_state, GetState.Request(), is_alive)
+            if response and response.current_state.id == State.PRIMARY_STATE_ACTIVE:
+                return True
+            if self._report is not None and self._report.configure_error is not None:
+                raise InputError(f"the node did not become active: {self._report.configure_error}")
+            time.sleep(_POLL_S)
+        return False
+
+    def publish(self, cdr: bytes) -> None:
+        """Send a serialised cloud."""
+        self._publisher.publish(cdr)
+
+    def has_subscriber(self) -> bool:
+        """Whether the node's subscription is known already."""
+        return self._publisher.get_subscription_count() > 0
+
+    def deactivate(self, is_alive: Callable[[], bool]) -> Mapping[str, int]:
+        """Deactivate the node.
+
+        Returns:
+            the counts of clouds in its report thereafter, when nothing is in work any more.
+
+        Raises:
+            InputError: no such report came.
+        """
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request()
+        request.transition.id = Transition.TRANSITION_DEACTIVATE
+        deadline = time.monotonic() + TIMEOUT_S
+        self._call(self._change_state, request, is_alive)
+        while self._report is None or self._report.state != "inactive":
+            if time.monotonic() > deadline or not is_alive():
+                raise InputError("the node did not report that it was deactivated; see its log")
+            time.sleep(_POLL_S)
+        return self._report.counts
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self._report = read_report(message) or self._report
+
+    def _call(self, client: Any, request: Any, is_alive: Callable[[], bool]) -> Any:
+        """The response of a service; None where none came in time."""
+        deadline = time.monotonic() + RESPONSE_TIMEOUT_S
+        while not client.service_is_ready():
+            if time.monotonic() > deadline or not is_alive():
+                return None
+            time.sleep(_POLL_S)
+        response = client.call_async(request)
+        while not response.done():
+            if time.monotonic() > deadline or not is_alive():
+                return None
+            time.sleep(_POLL_S)
+        return response.result()
 
 
-def _wait_for_quiet(lists: Sequence[list], wanted: int) -> None:
-    """Until each list has `wanted` entries, or none has grown for `REPLY_TIMEOUT_S`."""
-    count, since = 0, time.monotonic()
-    while min(map(len, lists)) < wanted and time.monotonic() - since < REPLY_TIMEOUT_S:
-        time.sleep(0.02)
-        if (grown := sum(map(len, lists))) != count:
-            count, since = grown, time.monotonic()
+def deserialise(cdr: bytes) -> PointCloud2:
+    """A cloud from its serialised message."""
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import PointCloud2
 
-
-def final_counts(log: str) -> dict[str, int]:
-    """What became of the clouds, as an ended node says in the last line of its log, `FrameCounts`.
-
-    Raises:
-        InputError: there is no such line.
-    """
-    lines = re.findall(r"\d+ clouds received, .*", log)
-    if not lines:
-        raise InputError("the node ended without its summary line; see its log")
-    # Without the reasons, which stand in brackets.
-    parts = re.split("[,;] ", re.sub(r" \(.*\)", "", lines[-1]))
-    found = (part.split(" ", 1) for part in parts)
-    return {what.removeprefix("clouds "): int(number) for number, what in found}
+    return deserialize_message(cdr, PointCloud2)

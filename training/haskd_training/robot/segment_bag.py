@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,16 +16,22 @@ from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefiniti
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
-from haskd_ros.clouds.crop import is_open
-from haskd_ros.clouds.pointcloud import CloudError, create_cloud
-from haskd_ros.errors import InputError
-from haskd_ros.node.labelling import label_cloud
-from haskd_ros.node.output_clouds import (
+from haskd_ros.clouds.crop import is_unbounded
+from haskd_ros.clouds.output_clouds import (
     packed_color_table,
     segmentation_points,
     visualization_points,
 )
-from haskd_ros.node.parameter_table import PARAMETERS, check, defaults
+from haskd_ros.clouds.pointcloud import CloudError, create_cloud
+from haskd_ros.errors import InputError
+from haskd_ros.node.labelling import label_cloud
+from haskd_ros.node.parameters import (
+    DEFAULTS,
+    PARAMETERS,
+    ParameterInfo,
+    Parameters,
+    ParameterValue,
+)
 from haskd_ros.segmenter import Segmenter
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
@@ -81,7 +87,7 @@ def segment_bag(
     out: Path,
     topic: str | None = None,
     device: str = "auto",
-    changed: Mapping[str, Any] | None = None,
+    parameters: Parameters = DEFAULTS,
     progress: Progress = no_progress,
 ) -> SegmentedBag:
     """Copy a recording, every message and topic of it, and add its labelled clouds, recorded at the
@@ -93,16 +99,14 @@ def segment_bag(
         out: new folder, a rosbag2 in MCAP.
         topic: of the clouds; None: the only PointCloud2 topic there is.
         device: as of `Segmenter`.
-        changed: node parameters that differ from their defaults, by name.
+        parameters: of the node.
         progress: called with the clouds done and those there are.
 
     Raises:
         InputError: model or bag can't be read, the bag is ROS 1's, it has labelled clouds already,
-            `out` exists, or a parameter that is not allowed.
+            or `out` exists.
     """
     started = time.perf_counter()
-    values = defaults() | dict(changed or {})
-    check(values)
     segmenter = Segmenter.load(model, device=device)
     colors = packed_color_table(segmenter.taxonomy.color_table())
     rejected: Counter[str] = Counter()
@@ -110,7 +114,7 @@ def segment_bag(
     with open_bag(bag) as recording, new_bag(out) as folder:
         topic = _topic(recording, topic)
         clouds = recording.count([topic])
-        to_box = _to_box(recording, values)
+        crop_transform = _crop_transform(recording, parameters)
         # Compressing what is written takes as long as labelling it.
         with bag_writer(folder) as writer, BackgroundCalls(_CALLS_BEHIND) as writes:
             copies = _add_copies(writer, recording.connections)
@@ -125,7 +129,9 @@ def segment_bag(
                     continue
                 cloud = decode()
                 try:
-                    found = label_cloud(cloud, segmenter, values, partial(to_box, cloud))
+                    found = label_cloud(
+                        cloud, segmenter, parameters, partial(crop_transform, cloud)
+                    )
                 except CloudError as error:
                     rejected[error.reason] += 1
                 else:
@@ -146,31 +152,35 @@ def segment_bag(
     return SegmentedBag(labelled, rejected, copied, time.perf_counter() - started)
 
 
-def parse(assignments: Sequence[str]) -> dict[str, Any]:
-    """Node parameters from `name=value`, the value as in YAML.
+def parse(assignments: Sequence[str]) -> Parameters:
+    """Parameters of the node from `name=value`, the value as in YAML.
 
     Raises:
-        InputError: no such parameter, one that does not concern labels, or a value of another
-            type.
+        InputError: no such parameter, one that has no effect on labels, or a value that is of
+            another type or not allowed.
     """
-    found: dict[str, Any] = {}
+    allowed = {info.name: info for info in PARAMETERS if info.name in _OF_LABELS}
+    values: dict[str, ParameterValue] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        allowed = {info.name: info for info in PARAMETERS if info.name in _OF_LABELS}
         if not equals or name not in allowed:
             raise InputError(
                 f"{assignment!r} is not of the form name=value with a name of {', '.join(allowed)}"
             )
-        value, default = yaml.safe_load(text), allowed[name].default
-        if isinstance(default, tuple):
-            kind = type(default[0])
-            value = tuple(kind(entry) for entry in (value if isinstance(value, list) else [value]))
-        elif isinstance(default, float) and isinstance(value, int):
-            value = float(value)
-        if type(value) is not type(default):
-            raise InputError(f"{name}={text}: must be of the kind of {default!r}")
-        found[name] = value
-    return found
+        values[name] = _value(allowed[name], text)
+    return DEFAULTS.changed(values)
+
+
+def _value(info: ParameterInfo, text: str) -> ParameterValue:
+    value, default = yaml.safe_load(text), info.default
+    if isinstance(default, tuple):
+        kind = type(default[0])
+        value = tuple(kind(entry) for entry in (value if isinstance(value, list) else [value]))
+    elif isinstance(default, float) and isinstance(value, int):
+        value = float(value)
+    if type(value) is not type(default):
+        raise InputError(f"{info.name}={text}: must be of the kind of {default!r}")
+    return value
 
 
 def _topic(recording: Bag, topic: str | None) -> str:
@@ -184,10 +194,10 @@ def _topic(recording: Bag, topic: str | None) -> str:
     return choose_topic(recording, POINT_CLOUD, topic, "--topic")
 
 
-def _to_box(recording: Bag, values: Mapping[str, Any]) -> Callable[[Any], np.ndarray | None]:
+def _crop_transform(recording: Bag, parameters: Parameters) -> Callable[[Any], np.ndarray | None]:
     """What finds, for a cloud, the transform to the frame of the crop box in the recording's TF."""
-    frame = values["crop.frame"]
-    if not frame or is_open(values):
+    frame = parameters.crop_frame
+    if not frame or is_unbounded(parameters.crop_min, parameters.crop_max):
         return lambda cloud: None
     tree, _ = transforms(recording, RecordingConfig())
 

@@ -12,11 +12,11 @@ import numpy as np
 from rich.table import Table
 
 from haskd_ros import model_file
-from haskd_ros.clouds.pointcloud import came_back
+from haskd_ros.clouds.pointcloud import valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.node.labelling import label_cloud
-from haskd_ros.node.parameter_table import defaults
+from haskd_ros.node.parameters import DEFAULTS
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.data.cache import INDEX, Cache
@@ -88,8 +88,8 @@ def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Fr
     clouds = _CloudsOfBag(path, topic)
 
     def frame(number: int) -> LabelledFrame:
-        found = label_cloud(clouds[number], segmenter, defaults())
-        came = came_back(found.points)
+        found = label_cloud(clouds[number], segmenter, DEFAULTS)
+        came = valid_returns(found.points)
         labelling = (model.name, found.result.class_id[came])
         return LabelledFrame(f"{path.name}, cloud {number}", found.points[came], [labelling])
 

@@ -1,0 +1,108 @@
+"""The node's parameters in ROS 2: declared, described, followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from haskd_ros.errors import InputError
+from haskd_ros.node.parameters import (
+    DEFAULTS,
+    PARAMETERS,
+    ParameterInfo,
+    Parameters,
+    ParameterValue,
+)
+
+
+class DeclaredParameters:
+    """The values that are in effect, always at hand: nothing is read from ROS per cloud.
+
+    Args:
+        node: that has the parameters; belongs to an executor before the first is changed.
+        check: called with the values as they would be after a change; refuses it with an
+            InputError.
+        on_change: called with the new values once a change is in effect.
+
+    Attributes:
+        current: replaced as a whole by a change.
+
+    Raises:
+        InputError: a value given at start is not allowed.
+        rclpy.exceptions.ParameterException: a value given at start has the wrong type or is out
+            of bounds.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        check: Callable[[Parameters], None],
+        on_change: Callable[[Parameters], None],
+    ) -> None:
+        self._node, self._check, self._on_change = node, check, on_change
+        node.declare_parameters(
+            "", [(info.name, _to_ros(info.default), descriptor(info)) for info in PARAMETERS]
+        )
+        self.current = self._read()
+        node.add_on_set_parameters_callback(self._before_change)
+        # A change that this class allows may still be refused by another callback, so its values
+        # count only once rclpy has stored them. Humble has no callback for that moment.
+        self._is_notified = hasattr(node, "add_post_set_parameters_callback")
+        if self._is_notified:
+            node.add_post_set_parameters_callback(lambda _: self._after_change())
+
+    def _before_change(self, changes: list[Parameter[Any]]) -> SetParametersResult:
+        try:
+            self._check(
+                self.current.changed({each.name: _from_ros(each.value) for each in changes})
+            )
+        except InputError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if not self._is_notified and self._node.executor is not None:
+            # Its task runs after the callback that is changing the parameters, and before the next.
+            self._node.executor.create_task(self._after_change)
+        return SetParametersResult(successful=True)
+
+    def _after_change(self) -> None:
+        self.current = self._read()
+        self._on_change(self.current)
+
+    def _read(self) -> Parameters:
+        return DEFAULTS.changed(
+            {info.name: _from_ros(self._node.get_parameter(info.name).value) for info in PARAMETERS}
+        )
+
+
+def descriptor(info: ParameterInfo) -> ParameterDescriptor:
+    """What `ros2 param describe` shows of a parameter, and what rclpy enforces."""
+    message = ParameterDescriptor(
+        name=info.name, description=info.description, read_only=info.read_only
+    )
+    if info.choices:
+        message.additional_constraints = f"one of {', '.join(info.choices)}"
+    if isinstance(info.default, float):
+        message.floating_point_range = [
+            FloatingPointRange(from_value=info.minimum, to_value=info.maximum)
+        ]
+    elif info.minimum is not None:
+        message.integer_range = [
+            IntegerRange(from_value=info.minimum, to_value=info.maximum, step=1)
+        ]
+    return message
+
+
+def _to_ros(value: ParameterValue) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _from_ros(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value

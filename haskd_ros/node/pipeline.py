@@ -1,0 +1,262 @@
+"""The way of a cloud through the node: received, labelled, published."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import qos_policy_name_from_kind
+from sensor_msgs.msg import PointCloud2
+
+from haskd_ros.clouds.pointcloud import CloudError
+from haskd_ros.clouds.sensor_match import mismatches
+from haskd_ros.errors import InputError
+from haskd_ros.node.dds import PROFILE, profile_variable
+from haskd_ros.node.diagnostics import DiagnosticsMonitor
+from haskd_ros.node.inputs import InputSubscription
+from haskd_ros.node.labelling import LabelledCloud, label_cloud
+from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
+from haskd_ros.node.outputs import OutputPublishers
+from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.transforms import Transforms
+from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, RateLimit, RunInThread, submit
+
+LOG_PERIOD_S = 5.0
+"""A rejected or lost cloud is logged at once, further ones for the same reason not more often than
+this."""
+SENSOR_CHECK_PERIOD_S = 60.0
+"""How often a cloud is compared with those of the training."""
+
+_Result = TypeVar("_Result")
+
+
+class ReceivedCloud(NamedTuple):
+    """A cloud and when it was received: seconds of `time.perf_counter`."""
+
+    cloud: PointCloud2
+    time: float
+
+
+class LabellingPipeline:
+    """From the subscription to the publishers. It lives as long as the node is configured, and
+    runs, from `start` to `stop`, as long as the node is active.
+
+    Clouds are received in the executor's thread; they are labelled and published in the worker's.
+
+    Args:
+        node: to which topics and log belong.
+        setup: of the first clouds.
+        counts, monitor: note what happens to the clouds.
+        transforms: where the frame of the crop box is.
+        run_in_thread: runs the worker's loop in the thread that is to compute.
+
+    Attributes:
+        setup: read once per cloud, so that a new one holds from the next cloud on.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        setup: LabellingSetup,
+        *,
+        counts: FrameCounts,
+        monitor: DiagnosticsMonitor,
+        transforms: Transforms,
+        run_in_thread: RunInThread,
+    ) -> None:
+        self.setup = setup
+        self._node, self._counts, self._monitor = node, counts, monitor
+        self._transforms, self._run_in_thread = transforms, run_in_thread
+        self._outputs = OutputPublishers(node, self._warn_of_qos)
+        self._running: _Running | None = None
+        self._rate_limit = RateLimit()
+        self._last_log: dict[str, float] = {}
+        self._last_comparison: tuple[LoadedModel, float] | None = None
+
+    # Life cycle, in the executor's thread
+
+    @property
+    def input_topic(self) -> str | None:
+        """On which clouds are received; None where the pipeline is not running."""
+        return None if self._running is None else self._running.subscription.topic
+
+    def start(self) -> None:
+        """Warm up, then receive clouds. The publishers have to be active.
+
+        Raises:
+            Exception: whatever the network raised.
+        """
+        parameters = self.setup.parameters
+        worker = NewestFirstWorker(
+            self._process,
+            on_replaced=lambda _: self._counts.add(replaced=1),
+            warm_up=partial(self.setup.model.warm_up, parameters.warmup_points),
+            run_in_thread=self._run_in_thread,
+        )
+        self._outputs.describe(self.setup.model.taxonomy)
+        self._monitor.restart()
+        self._last_comparison = None
+        subscription = InputSubscription(
+            self._node,
+            partial(self._receive, worker),
+            self._on_lost,
+            self._counts,
+            self._warn_of_qos,
+        )
+        self._running = _Running(worker, subscription)
+
+    def stop(self) -> None:
+        """Receive nothing more and finish the cloud in work."""
+        if self._running is None:
+            return
+        self._running.subscription.close()
+        if self._running.worker.stop() is not None:
+            self._counts.reject("waiting when the node was deactivated")
+        self._running = None
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        self._outputs.close()
+
+    def call(self, function: Callable[[], _Result]) -> Future[_Result]:
+        """Have a function called where the network runs, between two clouds: a second thread that
+        computes with torch would slow the first one down (see `__main__`).
+
+        Returns:
+            its result; cancelled where the pipeline is stopped before.
+        """
+        if self._running is None:
+            return submit(function, self._run_in_thread)
+        return self._running.worker.call(function)
+
+    def describe_classes(self) -> None:
+        """Publish the classes of the model; in the worker's thread, as all that is published."""
+        if self._running is not None:
+            self._outputs.describe(self.setup.model.taxonomy)
+
+    # Receiving, in the executor's thread
+
+    def _receive(self, worker: NewestFirstWorker[ReceivedCloud], cloud: PointCloud2) -> None:
+        now = time.perf_counter()
+        self._counts.add(received=1)
+        self._monitor.cloud_received(now, self._node.get_clock().now().nanoseconds)
+        if self._rate_limit.allows(now, self.setup.parameters.max_rate):
+            worker.put(ReceivedCloud(cloud, now))
+        else:
+            self._counts.add(rate_limited=1)
+
+    def _on_lost(self, number: int) -> None:
+        self._counts.add(lost=number)
+        self._warn_seldom(
+            "lost on the way",
+            f"{self._counts.lost} clouds were sent and lost on the way: mostly the sender's shared "
+            f"memory is too small for them; start the sender with {profile_variable()}={PROFILE}",
+        )
+
+    # Labelling, in the worker's thread
+
+    def _process(self, received: ReceivedCloud) -> None:
+        """Label and publish a cloud, or count why not."""
+        topics = self._outputs.subscribed_topics()
+        if not topics:
+            self._counts.add(without_subscriber=1)
+            return
+        try:
+            self._label(received, self.setup, topics)
+        except InputError as error:
+            reason = error.reason if isinstance(error, CloudError) else "refused"
+            self._reject(reason, str(error))
+        except Exception:  # a defect; the next cloud may do better
+            self._reject("internal error", traceback.format_exc())
+        else:
+            self._counts.add(labelled=1)
+
+    def _label(self, received: ReceivedCloud, setup: LabellingSetup, topics: set[str]) -> None:
+        cloud, model, parameters = received.cloud, setup.model, setup.parameters
+        labelled = label_cloud(
+            cloud, model.segmenter, parameters, partial(self._crop_transform, cloud, parameters)
+        )
+        if not labelled.has_intensity and len(labelled.points):
+            self._node.get_logger().info(
+                "clouds have no intensity; the mean of the training clouds is used", once=True
+            )
+        segmented = time.perf_counter()
+        self._outputs.publish(
+            cloud, labelled, model.taxonomy, parameters.filter_min_probability, topics
+        )
+        published = time.perf_counter()
+
+        timings, stamp = labelled.result.timings, cloud.header.stamp
+        total_ms = 1e3 * (published - received.time)
+        age_ns = self._node.get_clock().now().nanoseconds - (stamp.sec * 10**9 + stamp.nanosec)
+        self._outputs.publish_times(
+            {
+                "preprocess": labelled.decoding_ms + timings.get("preprocess", 0.0),
+                "inference": timings.get("inference", 0.0),
+                "postprocess": timings.get("postprocess", 0.0) + 1e3 * (published - segmented),
+                "total": total_ms,
+                "latency": age_ns / 1e6,
+            },
+            topics,
+        )
+        self._monitor.cloud_labelled(published, total_ms, labelled.result)
+        self._compare_sensor(labelled, model, published)
+
+    def _crop_transform(self, cloud: PointCloud2, parameters: Parameters) -> np.ndarray | None:
+        """[4, 4] from the frame of a cloud to that of the crop box; None: the same frame."""
+        frame = parameters.crop_frame
+        if not frame or frame == cloud.header.frame_id:
+            return None
+        return self._transforms.matrix(frame, cloud.header.frame_id, cloud.header.stamp)
+
+    def _compare_sensor(self, labelled: LabelledCloud, model: LoadedModel, now: float) -> None:
+        """Warn where clouds are unlike those of the model's training; not for every cloud."""
+        if self._last_comparison is not None:
+            compared, when = self._last_comparison
+            if compared is model and now - when < SENSOR_CHECK_PERIOD_S:
+                return
+        self._last_comparison = model, now
+        messages = [
+            mismatch.message
+            for mismatch in mismatches(labelled.points, labelled.has_intensity, model.metadata)
+        ]
+        self._monitor.sensor_mismatches = messages
+        if messages:
+            self._node.get_logger().warning(
+                "labels may be wrong, the clouds are not like those the model was trained on: "
+                + "; ".join(messages)
+            )
+
+    # Warnings
+
+    def _reject(self, reason: str, message: str) -> None:
+        self._counts.reject(reason)
+        self._warn_seldom(reason, f"cloud rejected: {message}")
+
+    def _warn_seldom(self, reason: str, message: str) -> None:
+        now = time.monotonic()
+        if now - self._last_log.get(reason, -LOG_PERIOD_S) >= LOG_PERIOD_S:
+            self._last_log[reason] = now
+            self._node.get_logger().warning(message)
+
+    def _warn_of_qos(self, message: str) -> Callable[[Any], None]:
+        """A callback for incompatible QoS, from a message with a gap for the `{policy}`."""
+
+        def warn(event: Any) -> None:
+            policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+            self._node.get_logger().warning("no clouds: " + message.format(policy=policy))
+
+        return warn
+
+
+class _Running(NamedTuple):
+    """What there is only while the node is active."""
+
+    worker: NewestFirstWorker[ReceivedCloud]
+    subscription: InputSubscription

@@ -1,0 +1,99 @@
+"""The parameters' values, and how a node follows them."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from haskd_ros.errors import InputError
+from haskd_ros.node.parameters import DEFAULTS, PARAMETERS, Parameters
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"precision": "fp8"},
+            "parameter precision is 'fp8', must be one of auto, fp32, bf16, fp16",
+        ),
+        ({"crop_min": (0.0, 0.0)}, "parameter crop.min has 2 values, must have 3"),
+        (
+            {"crop_max": (math.inf, math.nan, math.inf)},
+            "parameter crop.min is [-inf, -inf, -inf], must be less than crop.max, "
+            "[inf, nan, inf], in each of x, y, z",
+        ),
+        (
+            {"range_min": 5.0, "range_max": 5.0},
+            "parameter range.min is 5.0 m, must be less than range.max, 5.0 m",
+        ),
+        ({"min_probability": 1.5}, "parameter min_probability is 1.5, must be 0.0 to 1.0"),
+        ({"max_rate": math.nan}, "parameter max_rate is nan, must be 0.0 to 1000.0"),
+        ({"min_points": -1}, "parameter min_points is -1, must be 0 to 10000000"),
+    ],
+)
+def test_values_that_are_not_allowed_are_refused(values, message):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        Parameters(**values)
+
+
+def test_values_are_changed_by_their_names_in_ros():
+    changed = DEFAULTS.changed({"range.max": 50.0, "filter.classes": ("car",), "use_sim_time": 1})
+    assert changed == Parameters(range_max=50.0, filter_classes=("car",))
+    assert DEFAULTS.range_max == math.inf
+
+
+def test_a_dot_in_the_name_is_an_underscore_in_the_attribute():
+    assert [info.attribute for info in PARAMETERS] == [
+        info.name.replace(".", "_") for info in PARAMETERS
+    ]
+
+
+@pytest.fixture
+def spinning_node(ros_environment):
+    """A node and its executor."""
+    rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
+    from rclpy.executors import SingleThreadedExecutor
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("parameters", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    yield node, executor
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize("rclpy_has_a_post_set_callback", [True, False])
+def test_only_a_change_that_took_effect_counts(
+    spinning_node, monkeypatch, rclpy_has_a_post_set_callback
+):
+    from rcl_interfaces.msg import SetParametersResult
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter
+
+    from haskd_ros.node.declared_parameters import DeclaredParameters
+
+    node, executor = spinning_node
+    if not rclpy_has_a_post_set_callback:  # as in Humble
+        monkeypatch.delattr(Node, "add_post_set_parameters_callback")
+    checked, changes = [], []
+    declared = DeclaredParameters(node, checked.append, changes.append)
+    assert declared.current == DEFAULTS
+
+    def change(value: float) -> bool:
+        (result,) = node.set_parameters([Parameter("range.max", value=value)])
+        executor.spin_once(timeout_sec=0.1)
+        return result.successful
+
+    assert change(20.0)
+    assert checked == changes == [declared.current] == [Parameters(range_max=20.0)]
+    assert not change(0.0)
+    # Another callback, called before or after ours, says no
+    node.add_on_set_parameters_callback(lambda _: SetParametersResult(successful=False))
+    assert not change(30.0)
+    assert declared.current == Parameters(range_max=20.0)
+    assert node.get_parameter("range.max").value == 20.0

@@ -1,0 +1,246 @@
+"""A model is replaced under a stream of clouds: each cloud fits the model that labelled it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from robot import Robot, cloud_of, some_points
+from sensor_msgs.msg import PointCloud2
+from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
+
+from haskd_ros import model_file
+from haskd_ros.clouds.pointcloud import read_points
+from haskd_ros.models import build
+from haskd_ros.node.legend import label_info_type
+from haskd_ros.segmenter import Segmenter
+from haskd_ros.taxonomy import ClassInfo, Taxonomy
+
+POINTS = some_points()
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file's content and what the node has to publish with it.
+
+    Attributes:
+        digest: as on /diagnostics.
+        names: of the classes.
+        class_id: [N] of `POINTS`.
+        rgb: [N] 0x00RRGGBB of `POINTS`.
+    """
+
+    content: bytes
+    digest: str
+    names: tuple[str, ...]
+    class_id: np.ndarray
+    rgb: np.ndarray
+
+
+def model_of(path: Path) -> Model:
+    content = path.read_bytes()
+    segmenter = Segmenter.load(path, device="cpu", precision="fp32")
+    points = np.stack([POINTS[name] for name in ("x", "y", "z", "intensity")], 1)
+    class_id = segmenter(points).class_id
+    packed = segmenter.taxonomy.color_table().astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1])
+    return Model(
+        content,
+        hashlib.sha256(content).hexdigest()[:12],
+        segmenter.taxonomy.names,
+        class_id,
+        packed[class_id],
+    )
+
+
+@pytest.fixture(scope="module")
+def old(tiny_model) -> Model:
+    """road, car, building."""
+    return model_of(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def unusable(tiny_model, tmp_path_factory) -> bytes:
+    """A file that can be loaded; but its voxels are so small that no cloud can be labelled."""
+    network, metadata = model_file.load(tiny_model)
+    arguments = metadata.arguments | {"voxel_size": 1e-9}
+    path = tmp_path_factory.mktemp("unusable") / "unusable.safetensors"
+    model_file.save(path, network, replace(metadata, arguments=arguments))
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def new(tiny_metadata, tmp_path_factory) -> Model:
+    """Other classes, of which it has one more, and other colours."""
+    torch.manual_seed(22)
+    classes = (("north", 10), ("east", 20), ("south", 30), ("west", 40))
+    taxonomy = Taxonomy(tuple(ClassInfo(name, (red, 200, 100)) for name, red in classes))
+    metadata = replace(tiny_metadata, taxonomy=taxonomy)
+    network = build(metadata.architecture, classes=4, **metadata.arguments)
+    with torch.no_grad():
+        network.classifier.weight.mul_(20)
+        network.classifier.bias.zero_()
+    path = tmp_path_factory.mktemp("new") / "new.safetensors"
+    model_file.save(path, network, metadata)
+    return model_of(path)
+
+
+class Stream:
+    """Clouds that a robot sends at 30 Hz, and what the node publishes meanwhile."""
+
+    def __init__(self, robot: Robot) -> None:
+        self._robot = robot
+        for topic in ("output/segmentation", "output/visualization"):
+            robot.subscribe(topic, PointCloud2, 1000)
+        robot.subscribe("output/legend", MarkerArray, LATCHED)
+        robot.subscribe("/diagnostics", DiagnosticArray, 1000)
+        if (label_info := label_info_type()) is not None:
+            robot.subscribe("output/label_info", label_info, LATCHED)
+        robot.publish_on("/segment/input/points")
+        self._cloud = cloud_of(POINTS)
+        self._timer = robot.node.create_timer(1 / 30, self._send)
+
+    def _send(self) -> None:
+        self._cloud.header.stamp = self._robot.node.get_clock().now().to_msg()
+        self._robot.send_now(self._cloud)
+
+    def clear(self) -> None:
+        for messages in self._robot.received.values():
+            messages.clear()
+
+    def wait_for_clouds(self, count: int) -> None:
+        """Until so many more are there, labelled and coloured."""
+        wanted = len(self.labelled()) + count
+        self._robot.wait(lambda: len(self.labelled()) >= wanted)
+
+    def labelled(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """class_id and rgb of each published cloud, in order."""
+        colored = {
+            (cloud.header.stamp.sec, cloud.header.stamp.nanosec): cloud
+            for cloud in self._robot.received["output/visualization"]
+        }
+        pairs = []
+        for cloud in self._robot.received["output/segmentation"]:
+            stamp = cloud.header.stamp.sec, cloud.header.stamp.nanosec
+            if stamp in colored:
+                rgb = read_points(colored[stamp])["rgb"].view(np.uint32)
+                pairs.append((read_points(cloud)["class_id"], rgb))
+        return pairs
+
+    def digests_and_classes(self) -> set[tuple[str, str]]:
+        """All that /diagnostics has reported."""
+        reported = set()
+        for message in self._robot.received["/diagnostics"]:
+            values = {pair.key: pair.value for pair in message.status[0].values}
+            reported.add((values["sha256"], values["classes"]))
+        return reported
+
+    def legends(self) -> list[tuple[str, ...]]:
+        """Class names of each published legend."""
+        return [
+            tuple(marker.text for marker in message.markers[1:])
+            for message in self._robot.received["output/legend"]
+        ]
+
+    def label_infos(self) -> list[tuple[str, ...]]:
+        """Class names of each LabelInfo; none where vision_msgs is not installed."""
+        return [
+            tuple(each.class_name for each in message.class_map)
+            for message in self._robot.received.get("output/label_info", ())
+        ]
+
+    def stop(self) -> None:
+        self._robot.node.destroy_timer(self._timer)
+
+
+@pytest.fixture
+def model_path(old, tmp_path) -> Path:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(old.content)
+    return path
+
+
+@pytest.fixture
+def stream(start, second_robot, model_path) -> Iterator[Stream]:
+    """Answered by a node with the old model."""
+    node = start(
+        f"model:={model_path}", "device:=cpu", "precision:=fp32", "warmup_points:=1000",
+        "diagnostics.period:=0.1",
+    )  # fmt: skip
+    node.wait_for_log("active")
+    stream = Stream(second_robot)
+    stream.wait_for_clouds(1)
+    yield stream
+    stream.stop()
+    assert node.end() == 0
+    assert "Traceback" not in node.log
+
+
+def reload(robot: Robot) -> tuple[bool, str]:
+    response = robot.call(Trigger, "reload", Trigger.Request())
+    return response.success, response.message
+
+
+def test_every_cloud_has_the_labels_and_the_colours_of_one_model(
+    stream, second_robot, model_path, old, new
+):
+    for before, after in ((old, new), (new, old), (old, new)):
+        stream.clear()
+        stream.wait_for_clouds(5)
+        model_path.write_bytes(after.content)
+        success, message = reload(second_robot)
+        assert (success, message) == (True, f"model {model_path} ({after.digest})")
+        stream.wait_for_clouds(5)
+        pairs = stream.labelled()
+        switch = next(i for i, (ids, _) in enumerate(pairs) if (ids == after.class_id).all())
+        assert switch >= 5 and len(pairs) - switch >= 5
+        for number, (class_id, rgb) in enumerate(pairs):
+            model = before if number < switch else after
+            assert class_id.tolist() == model.class_id.tolist()
+            assert rgb.tolist() == model.rgb.tolist()
+        second_robot.wait(lambda after=after: stream.legends()[-1] == after.names)
+        assert set(stream.legends()) <= {before.names, after.names}
+        if label_info_type() is not None:
+            second_robot.wait(lambda after=after: stream.label_infos()[-1] == after.names)
+            assert set(stream.label_infos()) <= {before.names, after.names}
+
+
+def test_a_refused_file_leaves_everything_to_the_old_model(
+    stream, second_robot, model_path, old, new, unusable
+):
+    # Two classes that the new model doesn't have
+    assert second_robot.set_parameter("class_remap", ["car:building"]) == (True, "")
+    stream.wait_for_clouds(3)
+    stream.clear()
+    for content, reason in (
+        (new.content, "parameter class_remap: no class named 'building'; the classes are north,"),
+        (b"no model", f"model {model_path}: damaged or no model file"),
+        (unusable, "ValueError: voxel coordinate"),
+    ):
+        model_path.write_bytes(content)
+        stream.wait_for_clouds(5)
+        success, message = reload(second_robot)
+        assert not success and message.startswith(f"the old model goes on: {reason}")
+        stream.wait_for_clouds(5)
+    # Of road, car, building the second is published as the third
+    remapped = np.array([0, 2, 2])[old.class_id]
+    colors = np.array([0x804080, 0x464646, 0x464646])[old.class_id]
+    pairs = stream.labelled()
+    assert len(pairs) >= 30
+    for class_id, rgb in pairs:
+        assert class_id.tolist() == remapped.tolist()
+        assert rgb.tolist() == colors.tolist()
+    assert stream.digests_and_classes() == {(old.digest, "road, car, building")}
+    assert set(stream.legends()) == {old.names}
+    assert set(stream.label_infos()) <= {old.names}
