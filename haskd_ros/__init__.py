@@ -31,7 +31,7 @@ class _NumpyOnOneThread:
     before each training step made the step half as long again on two cores (docs/results/speed.md).
     Products of points with a 3 x 3 matrix need no second thread. OpenBLAS reads the variable when
     numpy loads it; torch, whose OpenBLAS may be another one, must not see it. Importing numpy here
-    would do as well, at a quarter of a second for `haskd --help` and each tab that it completes.
+    would do as well, at a tenth of a second for `haskd --help` and each tab that it completes.
     """
 
     def find_spec(
