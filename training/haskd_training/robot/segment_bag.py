@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -225,6 +225,8 @@ def _add_copies(writer: Writer, connections: Sequence[Connection]) -> dict[int, 
 def _description(connection: Connection) -> dict[str, Any]:
     """How a topic is added to another bag: as it was, with the definition that the bag has of its
     type, or with that of Humble where it has none."""
+    # ROS 1 bags are refused by `_topic`.
+    assert isinstance(connection.ext, ConnectionExtRosbag2)
     described = {
         "topic": connection.topic,
         "msgtype": connection.msgtype,
