@@ -25,7 +25,8 @@ def inside_box(
     if transform is not None:
         xyz = xyz @ transform[:3, :3].T + transform[:3, 3]
     # A point with an infinite coordinate must not count as inside an open side.
-    return ((xyz >= low) & (xyz <= high) & np.isfinite(xyz)).all(1)
+    inside: np.ndarray = ((xyz >= low) & (xyz <= high) & np.isfinite(xyz)).all(1)
+    return inside
 
 
 def matrix_of(transform: Any) -> np.ndarray:

@@ -64,4 +64,5 @@ def visualization_points(
 def packed_color_table(colors: np.ndarray) -> np.ndarray:
     """RGB [256, 3] uint8 -> 0x00RRGGBB [256] uint32."""
     red, green, blue = colors.astype(np.uint32).T
-    return red << 16 | green << 8 | blue
+    packed: np.ndarray = red << 16 | green << 8 | blue
+    return packed

@@ -2,7 +2,7 @@
 
 Works on any object with the attributes of a sensor_msgs/PointCloud2: rclpy's message class, the
 dataclass of `rosbags`. Names follow `sensor_msgs_py.point_cloud2`: a field of count n > 1 becomes
-n columns `name_0` .. `name_{n-1}`, a field without a name `unnamed_field_{place}`. Unlike there,
+n columns `name_0` .. `name_{n-1}`, a field without a name `unnamed_field_{index}`. Unlike there,
 `row_step` is honoured, a big-endian cloud is read in place instead of being swapped under its
 owner's feet, and NaNs are looked for even in a cloud that calls itself dense.
 """
@@ -10,10 +10,9 @@ owner's feet, and NaNs are looked for even in a cloud that calls itself dense.
 from __future__ import annotations
 
 import array
-import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,8 +62,8 @@ def point_dtype(fields: Iterable[Any], point_step: int, big_endian: bool = False
     names: list[str] = []
     formats: list[str] = []
     offsets: list[int] = []
-    for place, field in enumerate(fields):
-        name = field.name or f"unnamed_field_{place}"
+    for index, field in enumerate(fields):
+        name = field.name or f"unnamed_field_{index}"
         if field.datatype not in _DTYPES:
             raise CloudError(
                 "unknown datatype",
@@ -116,17 +115,17 @@ def read_points(
     dtype = point_dtype(cloud.fields, cloud.point_step, cloud.is_bigendian)
     points = _rows(cloud, dtype).reshape(-1)
     if field_names is not None:
-        wanted = list(field_names)
-        if missing := [name for name in wanted if name not in dtype.names]:
+        present, selected = dtype.names or (), list(field_names)
+        if missing := [name for name in selected if name not in present]:
             raise CloudError(
                 f"no field {missing[0]}",
                 f"cloud: no field {', '.join(missing)}; its fields are "
-                f"{', '.join(dtype.names) or '(none)'}",
+                f"{', '.join(present) or '(none)'}",
             )
-        points = points[wanted]
+        points = points[selected]
     if skip_nans:
         keep = np.ones(len(points), bool)
-        for name in points.dtype.names:
+        for name in points.dtype.names or ():
             if points.dtype[name].kind == "f":
                 keep &= ~np.isnan(points[name])
         if not keep.all():
@@ -153,7 +152,8 @@ def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
     columns = ["x", "y", "z"] if intensity is None else ["x", "y", "z", intensity]
     points = read_points(cloud, columns)
 
-    layout = [points.dtype.fields[name][:2] for name in columns]
+    fields = _fields_of(points.dtype)
+    layout = [fields[name] for name in columns]
     start = layout[0][1]
     side_by_side = layout == [(np.dtype(np.float32), start + 4 * column) for column in range(4)]
     if side_by_side and points.flags.c_contiguous:  # padded rows of a single point are not
@@ -178,14 +178,15 @@ def valid_returns(points: np.ndarray) -> np.ndarray:
     # Column by column: numpy is slow along rows of three.
     x, y, z = points[:, :3].T
     finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
-    return finite & ((x != 0) | (y != 0) | (z != 0))
+    valid: np.ndarray = finite & ((x != 0) | (y != 0) | (z != 0))
+    return valid
 
 
 def create_cloud(
     header: Any,
     points: np.ndarray,
-    message_type: type,
-    field_type: type,
+    message_type: Callable[..., Any],
+    field_type: Callable[..., Any],
     is_dense: bool = False,
 ) -> Any:
     """A PointCloud2 message with the bytes of a structured array.
@@ -202,8 +203,7 @@ def create_cloud(
         CloudError: `points` has a field of a type that a PointCloud2 can't carry.
     """
     fields = []
-    for name in points.dtype.names:
-        dtype, offset = points.dtype.fields[name][:2]
+    for name, (dtype, offset) in _fields_of(points.dtype).items():
         if dtype not in _DATATYPES:
             raise CloudError(
                 "unknown datatype",
@@ -253,18 +253,24 @@ def select_points(cloud: Any, keep: np.ndarray) -> Any:
     return _message(type(cloud), content, points)
 
 
-def _message(message_type: type, content: dict[str, Any], points: np.ndarray) -> Any:
+def _message(message_type: Callable[..., Any], content: dict[str, Any], points: np.ndarray) -> Any:
     """A message with the bytes of an array."""
     octets = np.ascontiguousarray(points).reshape(-1).view(np.uint8)
-    if dataclasses.is_dataclass(message_type):
+    if hasattr(message_type, "__dataclass_fields__"):  # of rosbags
         return message_type(**content, data=octets)
     # rclpy checks every element of anything but an array.array, which takes seconds, and its
     # constructor would copy this one once more.
     data = array.array("B")
-    data.frombytes(octets)
+    data.frombytes(octets.data)
     message = message_type(**content)
     message.data = data
     return message
+
+
+def _fields_of(dtype: np.dtype) -> dict[str, tuple[np.dtype, int]]:
+    """Type and offset in bytes of a structured dtype's fields, in their order."""
+    fields: Mapping[str, Any] = dtype.fields or {}
+    return {name: (fields[name][0], fields[name][1]) for name in dtype.names or ()}
 
 
 def _rows(cloud: Any, dtype: np.dtype) -> np.ndarray:
@@ -288,4 +294,7 @@ def _rows(cloud: Any, dtype: np.dtype) -> np.ndarray:
             f"cloud: {height} x {width} points of {dtype.itemsize} bytes need {size} bytes, the "
             f"data has {len(cloud.data)}",
         )
-    return np.ndarray((height, width), dtype, cloud.data, strides=(row_step, dtype.itemsize))
+    rows: np.ndarray = np.ndarray(
+        (height, width), dtype, cloud.data, strides=(row_step, dtype.itemsize)
+    )
+    return rows

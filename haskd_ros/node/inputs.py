@@ -1,4 +1,4 @@
-"""The node's subscription: the clouds that come, and those that were sent and never came."""
+"""The node's subscription: the clouds that are received, and those that were sent and lost."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ INPUT_TOPIC = "~/input/points"
 
 
 class InputSubscription:
-    """Best effort, the newest cloud alone; QoS to be overridden by parameters.
+    """Best effort, the newest cloud alone; QoS can be overridden by parameters.
 
     Args:
         node: that subscribes.
-        on_cloud: called with every cloud that comes.
-        on_lost: called with the number of clouds that the middleware lost on the way.
-        counts: told of clouds that were sent and never came: lost, or overtaken by a newer one
-            before the node took them, by the sender's own numbering.
-        warn_of_qos: makes the callback for a publisher that offers less than is asked for, from a
-            message with a place for the `{policy}`.
+        on_cloud: called with every cloud.
+        on_lost: called with the number of clouds that the middleware reports as lost.
+        counts: of clouds; those missing in the publisher's sequence numbers are counted here.
+        warn_of_qos: makes the callback for a publisher with incompatible QoS, from a message with a
+            gap for the `{policy}`.
     """
 
     def __init__(
@@ -44,16 +43,20 @@ class InputSubscription:
         self._last_number: int | None = None
         topic = node.resolve_topic_name(INPUT_TOPIC)
         incompatible = warn_of_qos(
-            f"a publisher of {topic} offers less than this node asks for; set this node's "
+            f"a publisher of {topic} offers less than this node requests; set this node's "
             f"parameter qos_overrides.{topic}.subscription.{{policy}}"
         )
         try:
             self._subscription = self._subscribe(
-                incompatible_qos=incompatible,
-                message_lost=lambda event: on_lost(event.total_count_change),
+                SubscriptionEventCallbacks(
+                    incompatible_qos=incompatible,
+                    message_lost=lambda event: on_lost(event.total_count_change),
+                )
             )
-        except UnsupportedEventTypeError:  # not every middleware tells what it lost
-            self._subscription = self._subscribe(incompatible_qos=incompatible)
+        except UnsupportedEventTypeError:  # not every middleware reports lost messages
+            self._subscription = self._subscribe(
+                SubscriptionEventCallbacks(incompatible_qos=incompatible)
+            )
 
     @property
     def topic(self) -> str:
@@ -64,25 +67,25 @@ class InputSubscription:
         """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
 
-    def _subscribe(self, **callbacks: Callable[[Any], None]) -> Subscription:
-        # Humble hands over the message alone.
-        numbered = hasattr(Subscription, "CallbackType")
+    def _subscribe(self, callbacks: SubscriptionEventCallbacks) -> Subscription[PointCloud2]:
+        # Humble passes the message alone, without its sequence number.
+        has_info = hasattr(Subscription, "CallbackType")
         return self._node.create_subscription(
             PointCloud2,
             INPUT_TOPIC,
-            self._numbered if numbered else self._on_cloud,
+            self._on_numbered_cloud if has_info else self._on_cloud,
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-            event_callbacks=SubscriptionEventCallbacks(**callbacks),
+            event_callbacks=callbacks,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
-    def _numbered(self, cloud: PointCloud2, info: Mapping[str, Any]) -> None:
-        number, last = info.get("publication_sequence_number"), self._last_number
-        self._last_number = number
-        # Several publishers number their clouds each for itself.
-        if None not in (number, last) and number > last + 1 and self._is_only_one():
+    def _on_numbered_cloud(self, cloud: PointCloud2, info: Mapping[str, Any]) -> None:
+        number: int | None = info.get("publication_sequence_number")
+        last, self._last_number = self._last_number, number
+        # Each publisher has a numbering of its own.
+        if number is not None and last is not None and number > last + 1 and self._has_one_sender():
             self._counts.add(never_received=number - last - 1)
         self._on_cloud(cloud)
 
-    def _is_only_one(self) -> bool:
+    def _has_one_sender(self) -> bool:
         return self._node.count_publishers(self.topic) == 1

@@ -39,7 +39,8 @@ class LabelledCloud:
 
     def filter_mask(self, min_probability: float) -> np.ndarray:
         """[N] bool, the points of the filtered cloud."""
-        return self.in_filtered[self.result.class_id] & (self.result.probability >= min_probability)
+        mask: np.ndarray = self.in_filtered[self.result.class_id]
+        return mask & (self.result.probability >= min_probability)
 
 
 def label_cloud(

@@ -84,12 +84,13 @@ class ClassDescription:
         return self._legend
 
 
-def label_info_type() -> type | None:
+def label_info_type() -> type[Any] | None:
     """vision_msgs/LabelInfo; None where vision_msgs is not installed."""
     try:
-        return importlib.import_module("vision_msgs.msg").LabelInfo
+        message_type: type[Any] = importlib.import_module("vision_msgs.msg").LabelInfo
     except (ImportError, AttributeError):
         return None
+    return message_type
 
 
 def label_info(taxonomy: Taxonomy, header: Header) -> Any:

@@ -4,8 +4,8 @@ python -m haskd_ros.node.once active NODE COMMAND...   until a life cycle node i
 python -m haskd_ros.node.once cloud TOPIC COMMAND...   until a PointCloud2 has come; {frame} in the
                                                   command becomes its frame
 
-A node that is quick has become active before launch hears of any of its transitions, so it is
-asked; and RViz shows nothing until it is told a frame, which only the sensor knows.
+The node's state is polled, since a quick node is active before launch receives any of its
+transition events; and RViz shows nothing without a fixed frame, which only the clouds name.
 """
 
 from __future__ import annotations
@@ -17,59 +17,63 @@ from collections.abc import Callable
 import rclpy
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import PointCloud2
 
-_PATIENCE_S = 1.0
-"""For an answer; then the node is asked again."""
+_RESPONSE_TIMEOUT_S = 1.0
+"""For a response; then the request is sent again."""
 
-_PAUSE_S = 0.1
+_POLL_S = 0.1
 
 
 def active(node: Node, name: str) -> dict[str, str]:
     """Return once the life cycle node of this name, with its namespace, is there and active."""
-    client = node.create_client(GetState, f"{name}/get_state")
+    client: Client[GetState.Request, GetState.Response] = node.create_client(
+        GetState, f"{name}/get_state"
+    )
     while True:
-        if client.wait_for_service(timeout_sec=_PATIENCE_S):
-            answer = client.call_async(GetState.Request())
-            rclpy.spin_until_future_complete(node, answer, timeout_sec=_PATIENCE_S)
-            if answer.done() and answer.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
+        if client.wait_for_service(timeout_sec=_RESPONSE_TIMEOUT_S):
+            future = client.call_async(GetState.Request())
+            rclpy.spin_until_future_complete(node, future, timeout_sec=_RESPONSE_TIMEOUT_S)
+            response = future.result() if future.done() else None
+            if response and response.current_state.id == State.PRIMARY_STATE_ACTIVE:
                 return {}
-        rclpy.spin_once(node, timeout_sec=_PAUSE_S)
+        rclpy.spin_once(node, timeout_sec=_POLL_S)
 
 
 def cloud(node: Node, topic: str) -> dict[str, str]:
-    """What stands for {frame} once a cloud has come."""
-    came: list[PointCloud2] = []
+    """The frame of the first cloud on this topic, as a value for {frame}."""
+    clouds: list[PointCloud2] = []
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    node.create_subscription(PointCloud2, topic, came.append, qos)
-    while not came:
-        # Not without an end: only between two steps an interrupt gets through.
-        rclpy.spin_once(node, timeout_sec=_PAUSE_S)
-    return {"{frame}": came[0].header.frame_id}
+    node.create_subscription(PointCloud2, topic, clouds.append, qos)
+    while not clouds:
+        # In short steps: an interrupt is handled only between two.
+        rclpy.spin_once(node, timeout_sec=_POLL_S)
+    return {"{frame}": clouds[0].header.frame_id}
 
 
 WAITS: dict[str, Callable[[Node, str], dict[str, str]]] = {"active": active, "cloud": cloud}
 
 
 def main() -> None:
-    """Wait for what is asked for, then become the command that follows."""
-    what, name, *command = sys.argv[1:]
+    """Wait for an event, then become the command that follows."""
+    event, name, *command = sys.argv[1:]
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         # An underscore hides a node from `ros2 node list`.
-        node = rclpy.create_node(f"_once_{what}_{os.getpid()}")
+        node = rclpy.create_node(f"_once_{event}_{os.getpid()}")
         node.get_logger().info(f"{command[0]} waits for {name}")
-        known = WAITS[what](node, name)
+        values = WAITS[event](node, name)
     except KeyboardInterrupt:
-        # Whoever ended the launch has ended nothing else by it.
+        # The launch was interrupted before the command was started: nothing has failed.
         sys.exit(0)
     finally:
         rclpy.shutdown()
-    for place, value in known.items():
-        command = [part.replace(place, value) for part in command]
+    for placeholder, value in values.items():
+        command = [part.replace(placeholder, value) for part in command]
     os.execvp(command[0], command)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 
 # From here, because the module that defines it has another name on Humble.
 from rclpy.publisher import PublisherEventCallbacks
@@ -49,12 +49,14 @@ class OutputPublishers:
         self, node: LifecycleNode, warn_of_qos: Callable[[str], Callable[[Any], None]]
     ) -> None:
         self._node = node
-        types: dict[str, type] = dict.fromkeys((SEGMENTATION, VISUALIZATION, FILTERED), PointCloud2)
+        types: dict[str, type[Any]] = dict.fromkeys(
+            (SEGMENTATION, VISUALIZATION, FILTERED), PointCloud2
+        )
         types |= {f"debug/{stage}_ms": Float32 for stage in STAGES}
-        latched: dict[str, type] = {LEGEND: MarkerArray}
+        latched: dict[str, type[Any]] = {LEGEND: MarkerArray}
         if (info := label_info_type()) is not None:
             latched[LABEL_INFO] = info
-        self._publishers = {
+        self._publishers: dict[str, LifecyclePublisher[Any]] = {
             name: node.create_lifecycle_publisher(
                 message_type,
                 f"~/{name}",

@@ -250,7 +250,9 @@ class LabellingPipeline:
 
         def warn(event: Any) -> None:
             policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
-            self._node.get_logger().warning("no clouds: " + message.format(policy=policy))
+            self._node.get_logger().warning(
+                "incompatible QoS, no clouds: " + message.format(policy=policy)
+            )
 
         return warn
 

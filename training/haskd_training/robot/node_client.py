@@ -16,6 +16,8 @@ from haskd_ros.errors import InputError
 
 if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticArray
+    from lifecycle_msgs.srv import ChangeState, GetState
+    from rclpy.client import Client
     from sensor_msgs.msg import PointCloud2
 
 NODE = "/segment"
@@ -111,8 +113,12 @@ class NodeClient:
                 QoSProfile(depth=10),
             )
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self._get_state = self._node.create_client(GetState, f"{NODE}/get_state")
-        self._change_state = self._node.create_client(ChangeState, f"{NODE}/change_state")
+        self._get_state: Client[GetState.Request, GetState.Response] = self._node.create_client(
+            GetState, f"{NODE}/get_state"
+        )
+        self._change_state: Client[ChangeState.Request, ChangeState.Response] = (
+            self._node.create_client(ChangeState, f"{NODE}/change_state")
+        )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._spinning = threading.Thread(target=self._executor.spin, daemon=True)
@@ -191,7 +197,7 @@ class NodeClient:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self._report = read_report(message) or self._report
 
-    def _call(self, client: Any, request: Any, is_alive: Callable[[], bool]) -> Any:
+    def _call(self, client: Client[Any, Any], request: Any, is_alive: Callable[[], bool]) -> Any:
         """The response of a service; None where none came in time."""
         deadline = time.monotonic() + RESPONSE_TIMEOUT_S
         while not client.service_is_ready():

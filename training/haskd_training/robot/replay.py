@@ -213,7 +213,7 @@ def _play(
     client: NodeClient, clouds: Sequence[RecordedCloud], rate_hz: float, usage: Usage
 ) -> tuple[list[Reply], dict[str, list[float]]]:
     """Publish at a steady rate while the client's thread takes the replies and the stages' ms."""
-    received = [client.outputs, *client.stages.values()]
+    received: list[list[Any]] = [client.outputs, *client.stages.values()]
     _send_first(client, clouds[0].restamped(0).cdr, received)
     sent_at: dict[int, float] = {}
     usage.start()

@@ -59,15 +59,16 @@ def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
         InputError: no cache, no model, neither labels nor a model, or classes that differ.
     """
     cache = Cache.open(path)
-    segmenter = None if model is None else Segmenter.load(model, device=device)
-    if segmenter is not None and segmenter.taxonomy.names != cache.taxonomy.names:
+    predicted = None if model is None else (model.name, Segmenter.load(model, device=device))
+    if predicted is not None and predicted[1].taxonomy.names != cache.taxonomy.names:
         raise InputError(f"{model} and {path} have different classes")
 
     def frame(number: int) -> LabelledFrame:
         sweep, row = cache.sweep(number), cache.sweeps[number]
         labellings = []
-        if segmenter is not None and model is not None:
-            labellings.append((model.name, label_as_robot(segmenter, sweep.points).class_id))
+        if predicted is not None:
+            name, segmenter = predicted
+            labellings.append((name, label_as_robot(segmenter, sweep.points).class_id))
         if any(row.class_counts) or not labellings:
             labellings.append(("truth", sweep.label))
         return LabelledFrame(f"{row.recording}, sweep {number}", sweep.points, labellings)
