@@ -37,7 +37,7 @@ from haskd_training.distillation.losses import (
     vanilla_distillation,
 )
 from haskd_training.learning.baseline import MODEL, TrainingResult
-from haskd_training.learning.batches import Batch, Extras, SweepDataset
+from haskd_training.learning.batches import Batch, Extras
 from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
 from haskd_training.learning.losses import soften
@@ -49,6 +49,7 @@ from haskd_training.learning.student import (
     stage_settings,
     supervised_loss,
     training_class_weights,
+    training_dataset,
     validator,
 )
 from haskd_training.metrics.confusion import evaluate, iou
@@ -219,12 +220,10 @@ def distil(
     learner = DistillationStudent(
         network, teacher.feature_width if compare else 0, len(split.taxonomy)
     )
-    dataset = SweepDataset(
-        split.caches,
+    dataset = training_dataset(
+        split,
         learned_from.train_and_unlabelled,
-        max_range=student.max_range,
-        augmentation=student.augmentation,
-        seed=student.loop.seed,
+        student,
         extras=_extras(teacher, snapshots, compare),
         unlabelled=split.unlabelled,
     )
