@@ -20,11 +20,16 @@ from haskd_ros.errors import InputError
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import make_split
 from haskd_training.learning.baseline import baseline
-from haskd_training.learning.batches import SweepDataset
 from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import Callbacks, Loss, fit, make_fabric
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
-from haskd_training.learning.student import StudentConfig, make_network, supervised_loss, validator
+from haskd_training.learning.student import (
+    StudentConfig,
+    make_network,
+    supervised_loss,
+    training_dataset,
+    validator,
+)
 from haskd_training.metrics.confusion import evaluate
 
 
@@ -73,18 +78,11 @@ def main(cache: Path, out: Path, config: StudentConfig) -> None:
 
     def fit_in(folder: Path, loss: Loss, sweeps=split.train) -> nn.Module:
         network, metadata = make_network(split, config, None)
-        dataset = SweepDataset(
-            split.caches,
-            sweeps,
-            max_range=config.max_range,
-            augmentation=config.augmentation,
-            seed=config.loop.seed,
-        )
         folder.mkdir(exist_ok=True)
         fit(
             fabric,
             network,
-            dataset=dataset,
+            dataset=training_dataset(split, sweeps, config),
             loss=loss,
             callbacks=Callbacks(
                 save_best=lambda best: model_file.save(

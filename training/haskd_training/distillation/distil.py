@@ -33,7 +33,7 @@ from haskd_training.distillation.targets import (
 )
 from haskd_training.distillation.terms import snapshot_term, teacher_term
 from haskd_training.learning.baseline import MODEL, TrainingResult
-from haskd_training.learning.batches import Batch, SweepDataset
+from haskd_training.learning.batches import Batch
 from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
 from haskd_training.learning.losses import soften
@@ -44,6 +44,7 @@ from haskd_training.learning.student import (
     stage_settings,
     supervised_loss,
     training_class_weights,
+    training_dataset,
     validator,
 )
 from haskd_training.metrics.confusion import evaluate, iou
@@ -138,12 +139,10 @@ def distil(
     width = 0 if teacher is None or not compares_features(config) else teacher.feature_width
     learner = DistillationStudent(network, width, len(split.taxonomy))
     expert_iou = None if snapshots is None else snapshots.expert_iou
-    dataset = SweepDataset(
-        split.caches,
+    dataset = training_dataset(
+        split,
         trained_on.train_and_unlabelled,
-        max_range=student.max_range,
-        augmentation=student.augmentation,
-        seed=student.loop.seed,
+        student,
         extras=sweep_extras(config, teacher, snapshots),
         unlabelled=split.unlabelled,
     )

@@ -36,7 +36,7 @@ from haskd_training.images.features import (
     learned_features,
     save_network,
 )
-from haskd_training.learning.batches import Batch, Extras, SweepDataset
+from haskd_training.learning.batches import Batch, Extras
 from haskd_training.learning.inference import SweepPredictor, network_predictor, predict_with
 from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
@@ -46,6 +46,7 @@ from haskd_training.learning.student import (
     make_network,
     stage_settings,
     supervised_loss,
+    training_dataset,
 )
 from haskd_training.metrics.confusion import confusion, iou, mean_iou
 
@@ -174,14 +175,6 @@ def train_teacher(
     if not features.config.frozen:
         network = LearningTeacher(teacher, features.network(), features, split.caches)
         extras = with_pixels(features, config.dropout)
-    dataset = SweepDataset(
-        split.caches,
-        split.train,
-        max_range=student.max_range,
-        augmentation=student.augmentation,
-        seed=student.loop.seed,
-        extras=extras,
-    )
     supervised = supervised_loss(split, student)
 
     def loss(model: nn.Module, batch: Batch, _: float) -> dict[str, Tensor]:
@@ -212,7 +205,7 @@ def train_teacher(
     history = fit(
         fabric,
         network,
-        dataset=dataset,
+        dataset=training_dataset(split, split.train, student, extras=extras),
         loss=loss,
         callbacks=Callbacks(
             save_best=save,

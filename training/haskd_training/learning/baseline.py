@@ -17,13 +17,14 @@ from haskd_ros.models import SegmentationNetwork
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
-from haskd_training.learning.batches import Batch, SweepDataset
+from haskd_training.learning.batches import Batch
 from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
 from haskd_training.learning.student import (
     StudentConfig,
     make_network,
     stage_settings,
     supervised_loss,
+    training_dataset,
     validator,
 )
 
@@ -86,13 +87,6 @@ def baseline(
         folder.claim()
     if config.loop.batch_size == 1:
         _warn_about_several_sensors(split)
-    dataset = SweepDataset(
-        split.caches,
-        split.train,
-        max_range=config.max_range,
-        augmentation=config.augmentation,
-        seed=config.loop.seed,
-    )
     log.info(
         "%d training sweeps, %d validation sweeps, %.2f million parameters",
         len(split.train),
@@ -113,7 +107,7 @@ def baseline(
     history = fit(
         fabric,
         network,
-        dataset=dataset,
+        dataset=training_dataset(split, split.train, config),
         loss=loss,
         callbacks=Callbacks(
             save_best=lambda model: model_file.save(out / MODEL, model, metadata),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import torch
@@ -16,7 +16,9 @@ import haskd_ros
 from haskd_ros.model_file import Intensity, ModelMetadata
 from haskd_ros.models import SegmentationNetwork, build, of_size
 from haskd_training.data.splits import Split, SplitConfig
+from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.learning.augmentation import AugmentationConfig
+from haskd_training.learning.batches import Extras, SweepDataset
 from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import LoopConfig
 from haskd_training.learning.losses import class_weights, cross_entropy, lovasz_softmax, soften
@@ -112,6 +114,27 @@ def make_network(
         },
     )
     return network, metadata
+
+
+def training_dataset(
+    split: Split,
+    sweeps: Sequence[SweepRef],
+    config: StudentConfig,
+    *,
+    extras: Extras | None = None,
+    unlabelled: Collection[SweepRef] = (),
+) -> SweepDataset:
+    """Sweeps of a split with the range, augmentation and seed of a student's training; other
+    arguments as of `SweepDataset`."""
+    return SweepDataset(
+        split.caches,
+        sweeps,
+        max_range=config.max_range,
+        augmentation=config.augmentation,
+        seed=config.loop.seed,
+        extras=extras,
+        unlabelled=unlabelled,
+    )
 
 
 def elevation_span(split: Split) -> tuple[float, float]:

@@ -11,8 +11,8 @@ from torch import nn
 
 from haskd_ros import model_file
 from haskd_training.data.splits import Split
-from haskd_training.learning.batches import SweepDataset, collate
-from haskd_training.learning.student import StudentConfig
+from haskd_training.learning.batches import collate
+from haskd_training.learning.student import StudentConfig, training_dataset
 
 
 def average_snapshots(
@@ -41,13 +41,7 @@ def average_snapshots(
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches instead of a running one
-    sweeps = SweepDataset(
-        split.caches,
-        split.train,
-        max_range=config.max_range,
-        augmentation=config.augmentation,
-        seed=config.loop.seed,
-    )
+    sweeps = training_dataset(split, split.train, config)
     with torch.no_grad():
         for index in range(len(sweeps)):
             batch = collate([sweeps[index]]).to(device)
