@@ -31,11 +31,11 @@ def argument(name: str, default, description: str, choices=None) -> DeclareLaunc
 
 ARGUMENTS = [
     argument("input_topic", "/lidar/points", "PointCloud2 topic with the clouds to label."),
-    argument("model", "", "Model file. Empty: as the parameter file says."),
+    argument("model", "", "Model file. Empty: as in the parameter file."),
     argument(
         "device",
         "",
-        "Where the network runs: auto, cpu or cuda:N. Empty: as the parameter file says.",
+        "Where the network runs: auto, cpu or cuda:N. Empty: as in the parameter file.",
     ),
     argument(
         "params_file",
@@ -43,7 +43,7 @@ ARGUMENTS = [
         "Parameter file of the node; an argument given here beats it.",
     ),
     argument("rviz", "false", "Open RViz on the coloured cloud, once one has come.", TRUTH),
-    argument("bag", "", "Bag to replay, with its clock as everybody's time. Empty: none."),
+    argument("bag", "", "Bag to replay; its clock is the time of all nodes. Empty: none."),
     argument("bag_rate", "1.0", "Speed of the replay; 1.0 is real time."),
     argument(
         "bag_loop",
@@ -67,15 +67,15 @@ ARGUMENTS = [
     argument(
         "autostart",
         "",
-        "Configure and activate the node. Empty: as the parameter file says.",
+        "Configure and activate the node. Empty: as in the parameter file.",
         ("", *TRUTH),
     ),
 ]
 
 
 def replay_when_active(node: str, bag: str, rate: str, loop: bool) -> ExecuteProcess:
-    """A short bag would be over before the model is loaded; and even then its player needs a moment
-    to be found by those who listen, unless it comes again anyway."""
+    """Replay a bag once the node is active: a short one would be over before the model is loaded.
+    Even then discovery takes a moment, which does not matter where the bag is looped."""
     play = ["ros2", "bag", "play", bag, "--clock", "--rate", rate]
     play += ["--loop"] if loop else ["--delay", "2"]
     waiting = [sys.executable, "-m", "haskd_ros.node.once", "active", node]
@@ -84,28 +84,28 @@ def replay_when_active(node: str, bag: str, rate: str, loop: bool) -> ExecutePro
 
 def actions(context: LaunchContext) -> list:
     """What to start, once the values of the arguments are known."""
-    given = {item.name: LaunchConfiguration(item.name).perform(context) for item in ARGUMENTS}
-    sim_time = given["use_sim_time"] == "true" or bool(given["bag"] and not given["use_sim_time"])
+    args = {item.name: LaunchConfiguration(item.name).perform(context) for item in ARGUMENTS}
+    sim_time = args["use_sim_time"] == "true" or bool(args["bag"] and not args["use_sim_time"])
     overrides = {"use_sim_time": sim_time}
-    overrides |= {name: given[name] for name in ("model", "device") if given[name]}
-    if given["autostart"]:
-        overrides["autostart"] = given["autostart"] == "true"
+    overrides |= {name: args[name] for name in ("model", "device") if args[name]}
+    if args["autostart"]:
+        overrides["autostart"] = args["autostart"] == "true"
 
     segment = LifecycleNode(
         package="haskd_ros",
         executable="segment",
         name="segment",
-        namespace=given["namespace"],
-        parameters=[given["params_file"], overrides],
-        remappings=[("~/input/points", given["input_topic"])],
-        arguments=["--ros-args", "--log-level", given["log_level"]],
+        namespace=args["namespace"],
+        parameters=[args["params_file"], overrides],
+        remappings=[("~/input/points", args["input_topic"])],
+        arguments=["--ros-args", "--log-level", args["log_level"]],
         output="screen",
     )
     started = [segment]
-    prefix = f"/{given['namespace'].strip('/')}" if given["namespace"] else ""
-    if given["rviz"] == "true":
-        shown = [f"/segment/output/{name}" for name in ("visualization", "segmentation", "legend")]
-        clouds = given["input_topic"]
+    prefix = f"/{args['namespace'].strip('/')}" if args["namespace"] else ""
+    if args["rviz"] == "true":
+        topics = [f"/segment/output/{name}" for name in ("visualization", "segmentation", "legend")]
+        clouds = args["input_topic"]
         if not clouds.startswith("/"):
             clouds = f"{prefix}/{clouds}"
         started.append(
@@ -118,16 +118,14 @@ def actions(context: LaunchContext) -> list:
                     *("-d", PathJoinSubstitution([SHARE, "config", "segment.rviz"])),
                     *("--fixed-frame", "{frame}"),
                 ],
-                remappings=[(topic, prefix + topic) for topic in shown],
+                remappings=[(topic, prefix + topic) for topic in topics],
                 parameters=[{"use_sim_time": sim_time}],
                 output="screen",
             )
         )
-    if given["bag"]:
-        loop = (given["bag_loop"] or given["rviz"]) == "true"
-        started.append(
-            replay_when_active(f"{prefix}/segment", given["bag"], given["bag_rate"], loop)
-        )
+    if args["bag"]:
+        loop = (args["bag_loop"] or args["rviz"]) == "true"
+        started.append(replay_when_active(f"{prefix}/segment", args["bag"], args["bag_rate"], loop))
     return started
 
 

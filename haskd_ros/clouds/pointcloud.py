@@ -3,8 +3,8 @@
 Works on any object with the attributes of a sensor_msgs/PointCloud2: rclpy's message class, the
 dataclass of `rosbags`. Names follow `sensor_msgs_py.point_cloud2`: a field of count n > 1 becomes
 n columns `name_0` .. `name_{n-1}`, a field without a name `unnamed_field_{index}`. Unlike there,
-`row_step` is honoured, a big-endian cloud is read in place instead of being swapped under its
-owner's feet, and NaNs are looked for even in a cloud that calls itself dense.
+`row_step` is honoured, a big-endian cloud is read in place and not byte-swapped in the
+sender's buffer, and NaNs are looked for even in a cloud that calls itself dense.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def point_dtype(fields: Iterable[Any], point_step: int, big_endian: bool = False
         big_endian: byte order of the cloud.
 
     Raises:
-        CloudError: unknown datatype, count 0, a field past `point_step`, a name that stands
+        CloudError: unknown datatype, count 0, a field past `point_step`, a name that occurs
             twice, or a `point_step` that no point has.
     """
     if not 0 < point_step <= MAX_POINT_STEP:
@@ -86,7 +86,7 @@ def point_dtype(fields: Iterable[Any], point_step: int, big_endian: bool = False
     if len(set(names)) < len(names):
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         raise CloudError(
-            "field stands twice", f"cloud: fields stand more than once: {', '.join(twice)}"
+            "field stands twice", f"cloud: fields occur more than once: {', '.join(twice)}"
         )
     return np.dtype(
         {"names": names, "formats": formats, "offsets": offsets, "itemsize": point_step}
@@ -107,8 +107,8 @@ def read_points(
         skip_nans: leave out points with a NaN in one of these fields.
 
     Raises:
-        CloudError: the header is malformed, the data is shorter than it says, or a wanted field
-            is not there. Nothing larger than the message is allocated on the way.
+        CloudError: the header is malformed, the data is shorter than it says, or a requested
+            field is not there. Nothing larger than the message is allocated on the way.
     """
     if not cloud.fields and not cloud.width * cloud.height and field_names is None:
         return np.empty(0, np.dtype([]))
@@ -279,7 +279,7 @@ def _rows(cloud: Any, dtype: np.dtype) -> np.ndarray:
     if not height * width:
         return np.empty((height, width), dtype)
     row = width * dtype.itemsize
-    # The row_step of a single row says nothing, and drivers leave it at 0.
+    # The row_step of a single row has no meaning, and drivers leave it at 0.
     row_step = cloud.row_step if height > 1 else row
     if row_step < row:
         raise CloudError(

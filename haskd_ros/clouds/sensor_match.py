@@ -1,5 +1,5 @@
-"""Does this sensor look like the one the model was trained on? The commonest misuse of a model, and
-one that its labels alone don't show."""
+"""Whether a sensor is like the one a model was trained on. Another one is the commonest misuse of a
+model, and one that its labels alone don't show."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from haskd_ros.model_file import ModelMetadata
 
-SAMPLED = 20_000
-"""Points of a cloud that are looked at, evenly spread."""
+SAMPLE_SIZE = 20_000
+"""Points of a cloud that are compared, evenly spread."""
 
-ENOUGH = 100
-"""Points below which a cloud says nothing about its sensor."""
+MIN_POINTS = 100
+"""Fewer points than this are too few to judge the sensor by."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Mismatch:
 
     Attributes:
         quantity: its name.
-        message: it, with the live value and the training's, in plain words.
+        message: it, with the live value and the training's.
     """
 
     quantity: str
@@ -33,7 +33,7 @@ class Mismatch:
 
 
 def mismatches(points: np.ndarray, has_intensity: bool, metadata: ModelMetadata) -> list[Mismatch]:
-    """In what a live cloud is not like the clouds that a model was trained on.
+    """The quantities in which a live cloud differs from those that a model was trained on.
 
     The bounds are wide: another street must not raise an alarm, another sensor must.
 
@@ -45,18 +45,18 @@ def mismatches(points: np.ndarray, has_intensity: bool, metadata: ModelMetadata)
     """
     points = points[np.isfinite(points[:, :3]).all(1)]
     count = len(points)
-    points = points[:: max(1, math.ceil(count / SAMPLED))].astype(np.float64)
+    points = points[:: max(1, math.ceil(count / SAMPLE_SIZE))].astype(np.float64)
     flat = np.hypot(points[:, 0], points[:, 1])
     distance = np.hypot(flat, points[:, 2])
     points, flat = points[distance > 0], flat[distance > 0]
     distance = distance[distance > 0]
-    found = [_points_per_sweep(count, metadata.sensor)]
-    if len(points) >= ENOUGH:
+    checks = [_points_per_sweep(count, metadata.sensor)]
+    if len(points) >= MIN_POINTS:
         elevation = np.degrees(np.arctan2(points[:, 2], flat))
-        found += [_range(distance, metadata.sensor), _elevation(elevation, metadata.sensor)]
+        checks += [_range(distance, metadata.sensor), _elevation(elevation, metadata.sensor)]
         if has_intensity:
-            found.append(_intensity(points[:, 3], metadata))
-    return [mismatch for mismatch in found if mismatch is not None]
+            checks.append(_intensity(points[:, 3], metadata))
+    return [mismatch for mismatch in checks if mismatch is not None]
 
 
 def _points_per_sweep(count: int, sensor: Mapping[str, Any]) -> Mismatch | None:

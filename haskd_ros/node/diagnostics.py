@@ -75,7 +75,7 @@ def input_status(
     """
     values = {"topic": topic, "rate (Hz)": f"{rate_hz:.2f}"}
     if silence_s is None:
-        level, message = WARN, f"no cloud came yet on {topic}"
+        level, message = WARN, f"no cloud received yet on {topic}"
     else:
         values["age of the newest cloud (s)"] = f"{silence_s:.3f}"
         if silence_s >= warn_s:
@@ -84,7 +84,7 @@ def input_status(
         else:
             level, message = OK, f"{rate_hz:.1f} Hz"
     if lost:
-        level, message = max(level, WARN), f"{message}; {lost} clouds lost on the way lately"
+        level, message = max(level, WARN), f"{message}; {lost} clouds lost on the way recently"
     return Status("input", level, message, values)
 
 
@@ -96,7 +96,7 @@ def latency_status(milliseconds: np.ndarray, limit_ms: float) -> Status:
         limit_ms: that the 95th percentile should keep; 0: none.
     """
     if not len(milliseconds):
-        return Status("latency", OK, "no cloud was labelled lately")
+        return Status("latency", OK, "no cloud was labelled recently")
     p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
     values = {"p50 (ms)": p50, "p95 (ms)": p95, "p99 (ms)": p99, "max (ms)": milliseconds.max()}
     texts = {name: f"{value:.1f}" for name, value in values.items()} | {
@@ -109,17 +109,17 @@ def latency_status(milliseconds: np.ndarray, limit_ms: float) -> Status:
     return Status("latency", OK, f"p95 {p95:.0f} ms", texts)
 
 
-def frames_status(counts: Mapping[str, int], rejected_lately: Mapping[str, int]) -> Status:
+def frames_status(counts: Mapping[str, int], newly_rejected: Mapping[str, int]) -> Status:
     """How many clouds were labelled, and how many were not and why.
 
     Args:
         counts: since the start, see `FrameCounts.as_dict`.
-        rejected_lately: by reason, since the last report.
+        newly_rejected: by reason, since the last report.
     """
     values = {name: str(count) for name, count in counts.items()}
-    if rejected_lately:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in rejected_lately.items())
-        return Status("frames", WARN, f"rejected lately: {reasons}", values)
+    if newly_rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in newly_rejected.items())
+        return Status("frames", WARN, f"rejected recently: {reasons}", values)
     return Status("frames", OK, f"{counts.get('labelled', 0)} labelled", values)
 
 
@@ -134,7 +134,7 @@ def labels_status(
         trained_entropy: on clouds like the training's, held back from it; None: not known.
     """
     if not len(unlabelled):
-        return Status("labels", OK, "no cloud was labelled lately")
+        return Status("labels", OK, "no cloud was labelled recently")
     share = float(unlabelled.mean())
     known = entropy[~np.isnan(entropy)]
     mean = float(known.mean()) if len(known) else None
@@ -150,7 +150,7 @@ def labels_status(
     if mean is not None and trained_entropy and mean > 2 * trained_entropy:
         message = (
             f"the model is unsure: mean entropy {mean:.2f}, in training {trained_entropy:.2f}; "
-            "another sensor or another kind of place?"
+            "another sensor or another environment?"
         )
         return Status("labels", WARN, message, values)
     return Status("labels", OK, f"{100 * (1 - share):.0f} % of the points labelled", values)
@@ -283,7 +283,7 @@ class DiagnosticsMonitor:
         for window in (self._received, self._latency, self._unlabelled, self._entropy):
             window.seconds = parameters.diagnostics_window
         rejected = counts.rejected_by_reason()
-        lately, self._rejected = rejected - self._rejected, rejected
+        newly_rejected, self._rejected = rejected - self._rejected, rejected
         lost, self._lost = counts.lost - self._lost, counts.lost
         return [
             input_status(
@@ -295,7 +295,7 @@ class DiagnosticsMonitor:
                 lost,
             ),
             latency_status(self._latency.values(time_s), parameters.diagnostics_max_latency),
-            frames_status(counts.as_dict(), lately),
+            frames_status(counts.as_dict(), newly_rejected),
             labels_status(
                 self._unlabelled.values(time_s), self._entropy.values(time_s), trained_entropy
             ),

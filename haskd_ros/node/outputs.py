@@ -142,7 +142,7 @@ class OutputPublishers:
                 self._publishers[name].publish(Float32(data=value))
 
     def _publish_cloud(self, name: str, cloud: PointCloud2, points: np.ndarray) -> None:
-        """Publish [N] points with the header and the shape of the cloud they came from."""
+        """Publish [N] points with the header and the shape of the input."""
         organised = points.reshape(cloud.height, cloud.width)
         self._publishers[name].publish(
             create_cloud(cloud.header, organised, PointCloud2, PointField)

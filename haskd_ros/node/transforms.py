@@ -1,4 +1,4 @@
-"""Where frames are, for the node: TF by tf2_ros where that is installed."""
+"""Transforms between frames, from TF."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
 from haskd_ros.node.parameters import Parameters
 
-LATEST_S = 0.1
-"""How long a cloud waits for a transform of its own time: TF comes in steps of its own."""
+TF_TIMEOUT_S = 0.1
+"""How long a cloud waits for the transform at its own time: TF has a rate of its own."""
 
-_STEP_S = 0.002
+_POLL_S = 0.002
 
 
 class Transforms:
-    """Where other frames are, by tf2_ros where that is installed.
+    """Transforms between frames by tf2_ros, where that is installed.
 
     Args:
         node: whose clock and topics are used.
@@ -32,7 +32,7 @@ class Transforms:
         self._listener: Any = None
 
     def check(self, parameters: Parameters) -> None:
-        """Begin to listen to TF where the parameters need it: a box in a frame of its own.
+        """Subscribe to TF where the parameters need it: a box in a frame of its own.
 
         Raises:
             InputError: tf2_ros is not installed.
@@ -51,25 +51,24 @@ class Transforms:
         self._listener = tf2_ros.TransformListener(self._buffer, self._node)
 
     def matrix(self, target: str, source: str, stamp: Any) -> np.ndarray:
-        """[4, 4] from a source frame to a target frame at a time. Where TF knows the frames, but
-        not yet where they are at that time, waits up to `LATEST_S`; so not to be called by the
-        thread that spins.
+        """T_target_source [4, 4] at a time. Where TF knows the frames, but has no transform of
+        that time yet, waits up to `TF_TIMEOUT_S`: not for the thread that spins.
 
         Raises:
             CloudError: the transform is not known.
         """
         import tf2_ros
 
-        end = time.monotonic() + LATEST_S
+        end = time.monotonic() + TF_TIMEOUT_S
         while True:
             try:
-                found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
-                return matrix_of(found.transform)
+                stamped = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
+                return matrix_of(stamped.transform)
             except tf2_ros.TransformException as error:
-                late = isinstance(error, tf2_ros.ExtrapolationException)
-                if not late or time.monotonic() > end:
+                is_late = isinstance(error, tf2_ros.ExtrapolationException)
+                if not is_late or time.monotonic() > end:
                     raise CloudError(
                         "no transform to crop.frame",
                         f"no transform from {source} to {target}: {error}",
                     ) from error
-            time.sleep(_STEP_S)
+            time.sleep(_POLL_S)

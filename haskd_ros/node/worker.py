@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class FrameCounts:
-    """What became of the clouds that came in; safe to use from several threads.
+    """What became of the clouds; safe to use from several threads.
 
     Once nothing is waiting or in work,
     received = labelled + without_subscriber + replaced + rate_limited + the sum of rejected.

@@ -1,4 +1,4 @@
-"""The other side of the node: a process to be started, a robot that sends it clouds and listens."""
+"""The other side of the node: its process, and a robot that sends clouds and subscribes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DOMAIN = 1 + os.getpid() % 99
 """Of the node that most tests share; a test's own node lives in the next one."""
 WAIT_S = 60.0
-PATIENCE_S = 10.0
-"""For an answer to a service call; then the node is asked again."""
+RESPONSE_TIMEOUT_S = 10.0
+"""For the response of a service; then the request is sent again."""
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")])
 
@@ -115,41 +115,41 @@ class Robot:
         self._points.publish(cloud)
 
     def label(self, cloud: PointCloud2, topic: str = "output/segmentation") -> PointCloud2:
-        """The node's answer to a cloud; asked again where best effort was not enough."""
+        """The node's labels of a cloud; sent again where best effort was not enough."""
         cloud.header.stamp = self.node.get_clock().now().to_msg()
-        answers = self.received[topic]
-        asked = 0.0
+        replies = self.received[topic]
+        sent = 0.0
 
-        def answered() -> bool:
-            nonlocal asked
-            if time.monotonic() > asked + 2.0:
-                asked = time.monotonic()
+        def is_labelled() -> bool:
+            nonlocal sent
+            if time.monotonic() > sent + 2.0:
+                sent = time.monotonic()
                 self.send(cloud)
-            return any(answer.header == cloud.header for answer in answers)
+            return any(reply.header == cloud.header for reply in replies)
 
-        self.wait(answered)
-        return answers[-1]
+        self.wait(is_labelled)
+        return replies[-1]
 
     def call(self, service_type: type, name: str, request):
-        # A new one for each call would be remembered by the node's middleware, one and all.
+        # A new one for each call would be kept by the node's middleware, one and all.
         client = self._clients.get(name)
         if client is None:
             client = self.node.create_client(service_type, f"/segment/{name}")
             self._clients[name] = client
-        asked: list[Future] = []
+        futures: list[Future] = []
         again = 0.0
 
-        def answered() -> bool:
-            # A node that has not yet discovered this client sends its answer to nobody
-            # (ros2/rmw_fastrtps#842), which a client can only tell by waiting in vain.
+        def has_response() -> bool:
+            # A node that has not yet discovered this client responds to nobody
+            # (ros2/rmw_fastrtps#842), which a client can only detect by a timeout.
             nonlocal again
             if time.monotonic() > again and client.service_is_ready():
-                again = time.monotonic() + PATIENCE_S
-                asked.append(client.call_async(request))
-            return any(future.done() for future in asked)
+                again = time.monotonic() + RESPONSE_TIMEOUT_S
+                futures.append(client.call_async(request))
+            return any(future.done() for future in futures)
 
-        self.wait(answered)
-        return next(future.result() for future in asked if future.done())
+        self.wait(has_response)
+        return next(future.result() for future in futures if future.done())
 
     def change(self, transition: str) -> bool:
         """Lead the node through a transition of its life cycle; whether it went."""

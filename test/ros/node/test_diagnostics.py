@@ -31,10 +31,10 @@ def test_silence_is_reported(silence, level):
 
 
 @pytest.mark.parametrize(("silence", "level"), [(None, WARN), (0.1, WARN), (5.0, ERROR)])
-def test_clouds_lost_on_the_way_are_worth_a_warning_at_least(silence, level):
+def test_lost_clouds_are_at_least_a_warning(silence, level):
     status = input_status(silence, 10.0, "/points", warn_s=1.0, error_s=5.0, lost=7)
     assert status.level == level
-    assert status.message.endswith("; 7 clouds lost on the way lately")
+    assert status.message.endswith("; 7 clouds lost on the way recently")
 
 
 def test_the_clock_that_goes_back_is_not_a_silence():
@@ -59,10 +59,10 @@ def test_latency_is_judged_by_its_95th_percentile():
     assert latency_status(np.empty(0), 1.0).level == OK
 
 
-def test_rejections_are_news_once():
+def test_a_rejection_is_reported_once():
     assert frames_status({"labelled": 3}, {}).level == OK
     status = frames_status({"labelled": 3}, {"no field x": 2})
-    assert (status.level, status.message) == (WARN, "rejected lately: 2 no field x")
+    assert (status.level, status.message) == (WARN, "rejected recently: 2 no field x")
 
 
 def segmentation(class_id, entropy):

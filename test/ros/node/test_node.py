@@ -72,7 +72,7 @@ def test_a_cloud_without_x_is_rejected_and_the_node_lives_on(segment, robot):
     assert robot.label(cloud_of(some_points())).width == 2000
 
 
-def test_a_cloud_without_intensity_is_labelled_and_that_is_said_once(segment, robot):
+def test_a_cloud_without_intensity_is_labelled_and_logged_once(segment, robot):
     robot.subscribe("output/segmentation")
     for _ in range(2):
         answer = robot.label(cloud_of(some_points()[["x", "y", "z"]]))
@@ -115,7 +115,7 @@ def test_a_parameter_that_makes_no_sense_is_refused(segment, robot):
     assert not robot.set_parameter("min_probability", np.nan)[0]
 
 
-def test_a_subscriber_that_asks_for_too_much_is_told_which_setting(segment, robot):
+def test_incompatible_qos_is_logged_with_the_setting_that_helps(segment, robot):
     durable = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     robot.node.create_subscription(PointCloud2, "/segment/output/segmentation", print, durable)
     segment.wait_for_log("subscribe with another durability")
@@ -176,9 +176,9 @@ def test_a_bad_model_leaves_a_living_unconfigured_node_and_one_line(start, secon
     model.write_bytes(b"nothing of the kind")
     node = start(f"model:={model}")
     node.wait_for_log("can't configure")
-    said = node.log
-    assert str(model) in said
-    assert len(said.splitlines()) == 1
+    log = node.log
+    assert str(model) in log
+    assert len(log.splitlines()) == 1
     state = second_robot.call(GetState, "get_state", GetState.Request()).current_state
     assert state.label == "unconfigured"
     assert node.end(signal.SIGTERM) == 0
@@ -207,30 +207,30 @@ def once(ros_environment, tmp_path):
         process.kill()
 
 
-SAYS = [sys.executable, "-c", "import sys; print(sys.argv[1]); sys.exit(7)"]
+PRINT_ARGUMENT = [sys.executable, "-c", "import sys; print(sys.argv[1]); sys.exit(7)"]
 
 
 def test_a_command_waits_until_the_node_is_active(start, once, second_robot, tiny_model):
     start(f"model:={tiny_model}", "warmup_points:=0", "autostart:=false")
-    process, output = once("active", "/segment", *SAYS, "now")
+    process, output = once("active", "/segment", *PRINT_ARGUMENT, "now")
     assert second_robot.change("configure")
     end = time.monotonic() + 3.0
     second_robot.wait(lambda: time.monotonic() > end)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert (process.wait(10), output.read_text()) == (0, "")
-    process, output = once("active", "/segment", *SAYS, "now")
+    process, output = once("active", "/segment", *PRINT_ARGUMENT, "now")
     assert second_robot.change("activate")
     second_robot.wait(lambda: process.poll() is not None)
     assert (process.returncode, output.read_text()) == (7, "now\n")
 
 
-def test_a_command_waits_for_a_cloud_and_is_told_its_frame(once, second_robot):
-    process, output = once("cloud", "/nothing", *SAYS, "-f {frame}")
+def test_a_command_waits_for_a_cloud_and_gets_its_frame(once, second_robot):
+    process, output = once("cloud", "/nothing", *PRINT_ARGUMENT, "-f {frame}")
     wait_until(lambda: second_robot.node.count_subscribers("/nothing") > 0)
     process.send_signal(signal.SIGINT)
     assert (process.wait(10), output.read_text()) == (0, "")
-    process, output = once("cloud", "/front/points", *SAYS, "-f {frame}")
+    process, output = once("cloud", "/front/points", *PRINT_ARGUMENT, "-f {frame}")
     publisher = second_robot.node.create_publisher(PointCloud2, "/front/points", 1)
 
     def done() -> bool:
@@ -241,7 +241,9 @@ def test_a_command_waits_for_a_cloud_and_is_told_its_frame(once, second_robot):
     assert (process.returncode, output.read_text()) == (7, "-f lidar\n")
 
 
-def test_without_autostart_the_node_waits_and_can_be_led_round(start, second_robot, tiny_model):
+def test_without_autostart_the_node_waits_and_can_be_led_through_its_life_cycle(
+    start, second_robot, tiny_model
+):
     node = start(f"model:={tiny_model}", "warmup_points:=0", "autostart:=false")
 
     second_robot.subscribe("output/segmentation")

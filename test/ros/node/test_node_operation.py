@@ -1,5 +1,5 @@
-"""What a robot team does with the running node: choose classes, limit it, replace its model, ask it
-how it is."""
+"""The running node in operation: classes are chosen, its rate is limited, its model replaced, its
+diagnostics read."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_cloud_of_too_few_points_is_rejected_and_counted(segment, robot, point
     assert robot.label(cloud_of(few)).width == 2000
 
 
-def test_the_rate_is_limited_and_what_is_left_out_is_counted(start, second_robot, tiny_model):
+def test_the_rate_is_limited_and_the_clouds_left_out_are_counted(start, second_robot, tiny_model):
     node = start(f"model:={tiny_model}", "warmup_points:=0", "max_rate:=5.0")
     second_robot.subscribe("output/segmentation")
     second_robot.label(cloud_of(some_points()))
@@ -152,14 +152,14 @@ def test_the_rate_is_limited_and_what_is_left_out_is_counted(start, second_robot
 
 @pytest.fixture
 def legend(robot, class_ids) -> list[Marker]:
-    """As somebody gets it who comes when the first cloud is long labelled."""
+    """As a subscriber gets it that comes after the first cloud."""
     if "output/legend" not in robot.received:
         robot.subscribe("output/legend", MarkerArray, LATCHED)
     robot.wait(lambda: bool(robot.received["output/legend"]))
     return robot.received["output/legend"][-1].markers
 
 
-def test_who_comes_late_still_gets_the_legend(legend):
+def test_a_late_subscriber_still_gets_the_legend(legend):
     first, *markers = legend
     assert first.action == Marker.DELETEALL
     assert [marker.text for marker in markers] == ["road", "car", "building"]
@@ -190,8 +190,8 @@ def test_rviz_shows_every_point_in_the_colour_that_the_legend_gives_its_class(
 ):
     robot.subscribe("output/visualization")
     colors = rgb8(robot.label(cloud_of(points), "output/visualization"))
-    told = np.array([(m.color.r, m.color.g, m.color.b) for m in legend[1:]])
-    assert colors == pytest.approx(told[class_ids], abs=1e-6)
+    legend_colors = np.array([(m.color.r, m.color.g, m.color.b) for m in legend[1:]])
+    assert colors == pytest.approx(legend_colors[class_ids], abs=1e-6)
     assert colors[class_ids == CAR][0] == pytest.approx([0, 0, 142 / 255])
 
 
@@ -204,11 +204,11 @@ def test_the_legend_lies_within_the_view_of_the_shipped_rviz_configuration(legen
     towards = np.array([-np.cos(yaw) * np.cos(pitch), -np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
     right = np.array([-np.sin(yaw), np.cos(yaw), 0.0])
     axes = np.stack([right, np.cross(right, towards), towards])
-    places = np.array(
+    positions = np.array(
         [[m.pose.position.x, m.pose.position.y, m.pose.position.z] for m in legend[1:]]
     )
     # As many lines as the model with the most classes that we ship
-    lines = places[-1] + np.arange(11)[:, None] * (places[0] - places[1])
+    lines = positions[-1] + np.arange(11)[:, None] * (positions[0] - positions[1])
     x, y, ahead = axes @ (lines + towards * view["Distance"]).T
     # RViz sees 45 degrees from top to bottom; its picture is at least 1.2 times as wide as high.
     half = np.tan(np.radians(45 / 2)) * ahead
@@ -227,7 +227,7 @@ def statuses(robot) -> dict[str, DiagnosticStatus]:
     }
 
 
-def test_diagnostics_tell_what_happens(segment, robot, class_ids, setting):
+def test_diagnostics_report_silence_rejections_and_the_model(segment, robot, class_ids, setting):
     robot.subscribe("/diagnostics", DiagnosticArray)
     setting("diagnostics.period", 0.1, 1.0)
     setting("diagnostics.silence_warn", 0.5, 1.0)
@@ -253,7 +253,7 @@ def test_diagnostics_tell_what_happens(segment, robot, class_ids, setting):
 
     without_x = cloud_of(some_points()[["y", "z"]])
     status = wait_for("frames", DiagnosticStatus.WARN, lambda: robot.send(without_x))
-    assert status.message.startswith("rejected lately: ") and "no field x" in status.message
+    assert status.message.startswith("rejected recently: ") and "no field x" in status.message
     wait_for("frames", DiagnosticStatus.OK)
     found = statuses(robot)
     values = {pair.key: pair.value for pair in found["/segment: model"].values}
@@ -302,7 +302,7 @@ def test_a_model_is_replaced_while_the_node_labels(
     assert "Traceback" not in node.log
 
 
-def test_a_node_without_a_model_says_that_it_has_none_to_replace(start, second_robot, tiny_model):
+def test_a_node_without_a_model_refuses_to_reload(start, second_robot, tiny_model):
     node = start(f"model:={tiny_model}", "warmup_points:=0", "autostart:=false")
     answer = second_robot.call(Trigger, "reload", Trigger.Request())
     assert not answer.success and answer.message.startswith("not configured")
@@ -312,7 +312,9 @@ def test_a_node_without_a_model_says_that_it_has_none_to_replace(start, second_r
     assert node.end() == 0
 
 
-def test_a_sensor_unlike_the_training_s_is_named(start, second_robot, tiny_model, tmp_path):
+def test_a_sensor_unlike_that_of_the_training_is_reported(
+    start, second_robot, tiny_model, tmp_path
+):
     network, metadata = model_file.load(tiny_model)
     path = tmp_path / "model.safetensors"
     sensor = {"points_per_sweep": {"p5": 90_000, "median": 100_000, "p95": 110_000}}
@@ -321,16 +323,16 @@ def test_a_sensor_unlike_the_training_s_is_named(start, second_robot, tiny_model
     second_robot.subscribe("output/segmentation")
     for _ in range(3):
         second_robot.label(cloud_of(some_points()))
-    said = "points per sweep 2,000, trained on 90,000 to 110,000"
-    node.wait_for_log(said)
-    assert node.log.count(said) == 1
+    message = "points per sweep 2,000, trained on 90,000 to 110,000"
+    node.wait_for_log(message)
+    assert node.log.count(message) == 1
     second_robot.subscribe("/diagnostics", DiagnosticArray)
     wait_until(
         lambda: "/segment: sensor" in statuses(second_robot),
         lambda: second_robot.label(cloud_of(some_points())),
     )
     status = statuses(second_robot)["/segment: sensor"]
-    assert (status.level, status.values[0].value) == (DiagnosticStatus.WARN, said)
+    assert (status.level, status.values[0].value) == (DiagnosticStatus.WARN, message)
 
 
 def test_class_names_come_as_label_info_where_vision_msgs_is_installed(segment, robot):

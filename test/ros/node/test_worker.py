@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, RateLimit
 
 
-class Bench:
-    """A worker whose work takes until it is told to go on."""
+class SlowWorker:
+    """A worker whose work takes until `go_on` is released."""
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)
@@ -30,30 +30,30 @@ class Bench:
 
 
 def test_a_newer_item_takes_the_place_of_the_one_that_waits():
-    bench = Bench()
-    bench.worker.put(1)
-    bench.begun.acquire()
+    slow = SlowWorker()
+    slow.worker.put(1)
+    slow.begun.acquire()
     for item in (2, 3, 4):  # 1 is in work: 2 and 3 are pushed out, 4 waits
-        bench.worker.put(item)
-    bench.go_on.release(2)
-    bench.begun.acquire()
-    assert bench.worker.stop() is None
-    assert (bench.done, bench.replaced) == ([1, 4], [2, 3])
+        slow.worker.put(item)
+    slow.go_on.release(2)
+    slow.begun.acquire()
+    assert slow.worker.stop() is None
+    assert (slow.done, slow.replaced) == ([1, 4], [2, 3])
 
 
 def test_stop_finishes_the_item_in_work_and_hands_back_the_one_that_waits():
-    bench = Bench()
-    bench.worker.put(1)
-    bench.begun.acquire()
-    bench.worker.put(2)
+    slow = SlowWorker()
+    slow.worker.put(1)
+    slow.begun.acquire()
+    slow.worker.put(2)
     stopped = []
-    stopping = threading.Thread(target=lambda: stopped.append(bench.worker.stop()))
+    stopping = threading.Thread(target=lambda: stopped.append(slow.worker.stop()))
     stopping.start()
-    while not bench.worker._stopping:
+    while not slow.worker._stopping:
         pass
-    bench.go_on.release()
+    slow.go_on.release()
     stopping.join()
-    assert (bench.done, stopped) == ([1], [2])
+    assert (slow.done, stopped) == ([1], [2])
 
 
 def test_warming_up_happens_in_the_worker_before_the_first_item_and_is_waited_for():
@@ -80,14 +80,14 @@ def test_a_failed_warm_up_is_raised_where_the_worker_is_made():
 
 
 def test_the_thread_outlives_an_item_that_fails():
-    bench = Bench()
-    bench.go_on.release(2)
-    bench.worker.put(-1)
-    bench.begun.acquire()
-    bench.worker.put(1)
-    bench.begun.acquire()
-    bench.worker.stop()
-    assert bench.done == [1]
+    slow = SlowWorker()
+    slow.go_on.release(2)
+    slow.worker.put(-1)
+    slow.begun.acquire()
+    slow.worker.put(1)
+    slow.begun.acquire()
+    slow.worker.stop()
+    assert slow.done == [1]
 
 
 def test_the_summary_names_every_reason():
@@ -103,21 +103,21 @@ def test_the_summary_names_every_reason():
 
 
 def test_a_call_is_made_by_the_worker_before_the_item_that_waits():
-    bench = Bench()
-    bench.worker.put(1)
-    bench.begun.acquire()
-    bench.worker.put(2)
-    done_before = bench.worker.call(lambda: list(bench.done))
-    failing = bench.worker.call(lambda: 1 / 0)
-    bench.go_on.release()
+    slow = SlowWorker()
+    slow.worker.put(1)
+    slow.begun.acquire()
+    slow.worker.put(2)
+    done_before = slow.worker.call(lambda: list(slow.done))
+    failing = slow.worker.call(lambda: 1 / 0)
+    slow.go_on.release()
     assert done_before.result(10) == [1]
     with pytest.raises(ZeroDivisionError):
         failing.result(10)
-    bench.begun.acquire()
-    bench.go_on.release()
-    bench.worker.stop()
-    assert bench.done == [1, 2]
-    assert bench.worker.call(lambda: 0).cancelled()
+    slow.begun.acquire()
+    slow.go_on.release()
+    slow.worker.stop()
+    assert slow.done == [1, 2]
+    assert slow.worker.call(lambda: 0).cancelled()
 
 
 def test_half_the_rate_takes_every_second_cloud_though_the_sensor_is_uneven():

@@ -35,7 +35,7 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What a message on /diagnostics tells about a node.
+    """What a message on /diagnostics reports about a node.
 
     Attributes:
         state: of its life cycle: unconfigured, inactive, active or finalized.
@@ -179,7 +179,7 @@ class NodeClient:
             the counts of clouds in its report thereafter, when nothing is in work any more.
 
         Raises:
-            InputError: no such report came.
+            InputError: there was no such report.
         """
         from lifecycle_msgs.msg import Transition
         from lifecycle_msgs.srv import ChangeState
@@ -198,7 +198,7 @@ class NodeClient:
         self._report = read_report(message) or self._report
 
     def _call(self, client: Client[Any, Any], request: Any, is_alive: Callable[[], bool]) -> Any:
-        """The response of a service; None where none came in time."""
+        """The response of a service; None where there was none in time."""
         deadline = time.monotonic() + RESPONSE_TIMEOUT_S
         while not client.service_is_ready():
             if time.monotonic() > deadline or not is_alive():

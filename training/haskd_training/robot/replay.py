@@ -114,7 +114,7 @@ def replay(
     Args:
         model: model file.
         clouds: with stamps that differ.
-        rate_hz: clouds per second, whatever their stamps say.
+        rate_hz: clouds per second, independent of their stamps.
         log: file that takes the node's output.
         environment: of the node, beside this process's own.
         parameters: of the node, beside its model.
@@ -253,10 +253,10 @@ def _send_first(client: NodeClient, cdr: bytes, received: Sequence[list[Any]]) -
         entries.clear()
 
 
-def _wait_for_quiet(received: Sequence[list[Any]], wanted: int) -> None:
-    """Until each list has `wanted` entries, or none has grown for `REPLY_TIMEOUT_S`."""
-    count, since = 0, time.monotonic()
-    while min(map(len, received)) < wanted and time.monotonic() - since < REPLY_TIMEOUT_S:
+def _wait_for_quiet(received: Sequence[list[Any]], count: int) -> None:
+    """Until each list has `count` entries, or none has grown for `REPLY_TIMEOUT_S`."""
+    total, since = 0, time.monotonic()
+    while min(map(len, received)) < count and time.monotonic() - since < REPLY_TIMEOUT_S:
         time.sleep(0.02)
-        if (total := sum(map(len, received))) != count:
-            count, since = total, time.monotonic()
+        if (new_total := sum(map(len, received))) != total:
+            total, since = new_total, time.monotonic()

@@ -66,7 +66,7 @@ _FIELD = _TYPES.types["sensor_msgs/msg/PointField"]
 
 @dataclass(frozen=True)
 class SegmentedBag:
-    """What came of a recording.
+    """The result of labelling a recording.
 
     Attributes:
         labelled: clouds with labels.
@@ -129,21 +129,21 @@ def segment_bag(
                     continue
                 cloud = decode()
                 try:
-                    found = label_cloud(
+                    labelled_cloud = label_cloud(
                         cloud, segmenter, parameters, partial(crop_transform, cloud)
                     )
                 except CloudError as error:
                     rejected[error.reason] += 1
                 else:
                     labelled += 1
-                    result, points = found.result, found.points
-                    made = (
+                    result, points = labelled_cloud.result, labelled_cloud.points
+                    clouds_out = (
                         segmentation_points(
                             points, result.class_id, result.probability, result.entropy
                         ),
                         visualization_points(points, result.class_id, colors),
                     )
-                    for connection_out, rows in zip(added, made):
+                    for connection_out, rows in zip(added, clouds_out):
                         organised = rows.reshape(cloud.height, cloud.width)
                         message = create_cloud(cloud.header, organised, _CLOUD, _FIELD)
                         cdr = _TYPES.serialize_cdr(message, POINT_CLOUD)
@@ -195,7 +195,7 @@ def _topic(recording: Bag, topic: str | None) -> str:
 
 
 def _crop_transform(recording: Bag, parameters: Parameters) -> Callable[[Any], np.ndarray | None]:
-    """What finds, for a cloud, the transform to the frame of the crop box in the recording's TF."""
+    """The transform of a cloud to the frame of the crop box, from the recording's TF."""
     frame = parameters.crop_frame
     if not frame or is_unbounded(parameters.crop_min, parameters.crop_max):
         return lambda cloud: None

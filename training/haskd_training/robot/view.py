@@ -45,7 +45,7 @@ class LabelledFrame:
 
 @dataclass(frozen=True)
 class Frames:
-    """The clouds of a recording or a cache, labelled as they are asked for."""
+    """The clouds of a recording or a cache, labelled on demand."""
 
     taxonomy: Taxonomy
     count: int
@@ -53,7 +53,7 @@ class Frames:
 
 
 def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
-    """Sweeps with their labels, and with the predictions of a model where one is given.
+    """Sweeps with their labels, and a model's labels where one is given.
 
     Raises:
         InputError: no cache, no model, neither labels nor a model, or classes that differ.
@@ -89,10 +89,10 @@ def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Fr
     clouds = _CloudsOfBag(path, topic)
 
     def frame(number: int) -> LabelledFrame:
-        found = label_cloud(clouds[number], segmenter, DEFAULTS)
-        came = valid_returns(found.points)
-        labelling = (model.name, found.result.class_id[came])
-        return LabelledFrame(f"{path.name}, cloud {number}", found.points[came], [labelling])
+        labelled = label_cloud(clouds[number], segmenter, DEFAULTS)
+        valid = valid_returns(labelled.points)
+        labelling = (model.name, labelled.result.class_id[valid])
+        return LabelledFrame(f"{path.name}, cloud {number}", labelled.points[valid], [labelling])
 
     return Frames(segmenter.taxonomy, count, frame)
 
@@ -142,11 +142,11 @@ def write_picture(frames: Frames, number: int, path: Path) -> None:
     plots.segmentation(shown.points, shown.labellings, frames.taxonomy, path)
 
 
-def show(frames: Frames, number: int, log: Callable[[str], None]) -> None:
+def show(frames: Frames, number: int, show_title: Callable[[str], None]) -> None:
     """A window that goes through the clouds by key, see `KEYS`.
 
     Args:
-        log: called with the title of the cloud and labelling that is shown.
+        show_title: receives the name of the cloud and labelling shown.
 
     Raises:
         InputError: there is no such cloud, or no window can be opened.
@@ -165,7 +165,7 @@ def show(frames: Frames, number: int, log: Callable[[str], None]) -> None:
         title, labels = shown.labellings[shown_at["labelling"] % len(shown.labellings)]
         cloud.points = o3d.utility.Vector3dVector(shown.points[:, :3].astype(np.float64))
         cloud.colors = o3d.utility.Vector3dVector(colors[labels])
-        log(f"{shown.name}: {title}")
+        show_title(f"{shown.name}: {title}")
 
     def turn(name: str, by: int) -> Callable[[Any], bool]:
         def pressed(_: Any) -> bool:
@@ -189,7 +189,7 @@ def show(frames: Frames, number: int, log: Callable[[str], None]) -> None:
     view.set_zoom(0.1)
     for key, name, by in (("N", "number", 1), ("P", "number", -1), (" ", "labelling", 1)):
         window.register_key_callback(ord(key), turn(name, by))
-    log(KEYS)
+    show_title(KEYS)
     window.run()
     window.destroy_window()
 
@@ -201,7 +201,7 @@ def _frame(frames: Frames, number: int) -> LabelledFrame:
 
 
 def model_table(path: Path) -> Table:
-    """What a model file holds beside the weights.
+    """The metadata of a model file.
 
     Raises:
         ModelFileError: not a model.
