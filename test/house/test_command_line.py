@@ -87,6 +87,8 @@ def test_a_command_that_is_interrupted_exits_with_130(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "haskd_training", "simulate", str(bag), "--set", "duration_s=20"],
         env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        # A shell's job in the background, as these tests may be, ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 60
