@@ -62,7 +62,13 @@ def model_status(
 
 
 def input_status(
-    silence_s: float | None, rate_hz: float, topic: str, warn_s: float, error_s: float, lost: int
+    silence_s: float | None,
+    rate_hz: float,
+    *,
+    topic: str,
+    warn_s: float,
+    error_s: float,
+    lost: int,
 ) -> Status:
     """Whether clouds are received.
 
@@ -267,6 +273,7 @@ class DiagnosticsMonitor:
         self,
         time_s: float,
         now_ns: int,
+        *,
         topic: str,
         counts: FrameCounts,
         trained_entropy: float | None,
@@ -289,10 +296,10 @@ class DiagnosticsMonitor:
             input_status(
                 self.silence_s(now_ns),
                 self._received.rate(time_s),
-                topic,
-                parameters.diagnostics_silence_warn,
-                parameters.diagnostics_silence_error,
-                lost,
+                topic=topic,
+                warn_s=parameters.diagnostics_silence_warn,
+                error_s=parameters.diagnostics_silence_error,
+                lost=lost,
             ),
             latency_status(self._latency.values(time_s), parameters.diagnostics_max_latency),
             frames_status(counts.as_dict(), newly_rejected),

@@ -35,6 +35,7 @@ class InputSubscription:
         self,
         node: LifecycleNode,
         on_cloud: Callable[[PointCloud2], None],
+        *,
         on_lost: Callable[[int], None],
         counts: FrameCounts,
         warn_of_qos: Callable[[str], Callable[[Any], None]],

@@ -106,6 +106,7 @@ class OutputPublishers:
         self,
         cloud: PointCloud2,
         labelled: LabelledCloud,
+        *,
         taxonomy: Taxonomy,
         filter_min_probability: float,
         topics: set[str],
@@ -150,7 +151,7 @@ class OutputPublishers:
 
 
 def diagnostic_array(
-    statuses: Sequence[Status], node: str, hardware: str, stamp: Time
+    statuses: Sequence[Status], *, node: str, hardware: str, stamp: Time
 ) -> DiagnosticArray:
     """A message for /diagnostics.
 

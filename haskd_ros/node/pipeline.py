@@ -105,9 +105,9 @@ class LabellingPipeline:
         subscription = InputSubscription(
             self._node,
             partial(self._receive, worker),
-            self._on_lost,
-            self._counts,
-            self._warn_of_qos,
+            on_lost=self._on_lost,
+            counts=self._counts,
+            warn_of_qos=self._warn_of_qos,
         )
         self._running = _Running(worker, subscription)
 
@@ -188,7 +188,11 @@ class LabellingPipeline:
             )
         segmented = time.perf_counter()
         self._outputs.publish(
-            cloud, labelled, model.taxonomy, parameters.filter_min_probability, topics
+            cloud,
+            labelled,
+            taxonomy=model.taxonomy,
+            filter_min_probability=parameters.filter_min_probability,
+            topics=topics,
         )
         published = time.perf_counter()
 

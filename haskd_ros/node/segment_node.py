@@ -233,17 +233,17 @@ class SegmentNode(LifecycleNode):
             statuses += self._monitor.statuses(
                 time.perf_counter(),
                 self.get_clock().now().nanoseconds,
-                topic,
-                self._counts,
-                setup.model.metadata.sensor.get("entropy"),
-                setup.parameters,
+                topic=topic,
+                counts=self._counts,
+                trained_entropy=setup.model.metadata.sensor.get("entropy"),
+                parameters=setup.parameters,
             )
         self._diagnostics.publish(
             diagnostic_array(
                 statuses,
-                self.get_fully_qualified_name(),
-                model_path(self.parameters).name,
-                self.get_clock().now().to_msg(),
+                node=self.get_fully_qualified_name(),
+                hardware=model_path(self.parameters).name,
+                stamp=self.get_clock().now().to_msg(),
             )
         )
 

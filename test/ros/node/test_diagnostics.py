@@ -26,13 +26,13 @@ SECOND = 10**9
     ("silence", "level"), [(None, WARN), (0.1, OK), (1.0, WARN), (4.9, WARN), (5.0, ERROR)]
 )
 def test_silence_is_reported(silence, level):
-    status = input_status(silence, 10.0, "/points", warn_s=1.0, error_s=5.0, lost=0)
+    status = input_status(silence, 10.0, topic="/points", warn_s=1.0, error_s=5.0, lost=0)
     assert status.level == level
 
 
 @pytest.mark.parametrize(("silence", "level"), [(None, WARN), (0.1, WARN), (5.0, ERROR)])
 def test_lost_clouds_are_at_least_a_warning(silence, level):
-    status = input_status(silence, 10.0, "/points", warn_s=1.0, error_s=5.0, lost=7)
+    status = input_status(silence, 10.0, topic="/points", warn_s=1.0, error_s=5.0, lost=7)
     assert status.level == level
     assert status.message.endswith("; 7 clouds lost on the way recently")
 
@@ -74,7 +74,9 @@ def test_entropy_is_that_of_the_labelled_points():
     # Two of four points labelled, entropies 0.1 and 0.3; then none
     monitor.cloud_labelled(0.0, 5.0, segmentation([0, 1, 255, 255], [0.1, 0.3, 9.0, 9.0]))
     monitor.cloud_labelled(1.0, 5.0, segmentation([255] * 4, [9.0] * 4))
-    statuses = monitor.statuses(1.0, 0, "/points", FrameCounts(), None, DEFAULTS)
+    statuses = monitor.statuses(
+        1.0, 0, topic="/points", counts=FrameCounts(), trained_entropy=None, parameters=DEFAULTS
+    )
     (labels,) = (status for status in statuses if status.name == "labels")
     assert labels.values["unlabelled (%)"] == "75.0"
     assert labels.values["mean entropy (nats)"] == "0.200"

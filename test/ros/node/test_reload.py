@@ -244,3 +244,21 @@ def test_a_refused_file_leaves_everything_to_the_old_model(
     assert stream.digests_and_classes() == {(old.digest, "road, car, building")}
     assert set(stream.legends()) == {old.names}
     assert set(stream.label_infos()) <= {old.names}
+
+
+def test_a_node_that_can_not_be_activated_can_be_with_another_file(
+    start, second_robot, model_path, old, unusable
+):
+    model_path.write_bytes(unusable)
+    node = start(f"model:={model_path}", "device:=cpu", "precision:=fp32", "autostart:=false")
+    assert second_robot.change("configure")
+    assert not second_robot.change("activate")
+    node.wait_for_log("can't activate: ValueError: voxel coordinate")
+    model_path.write_bytes(old.content)
+    assert reload(second_robot) == (True, f"model {model_path} ({old.digest})")
+    assert second_robot.change("activate")
+    second_robot.subscribe("output/segmentation")
+    labelled = read_points(second_robot.label(cloud_of(POINTS)))
+    assert labelled["class_id"].tolist() == old.class_id.tolist()
+    assert node.end() == 0
+    assert "Traceback" not in node.log
