@@ -390,9 +390,10 @@ def test_a_table_of_rows_from_different_states_of_the_code_says_so(summary):
 
 
 def test_one_seed_alone_has_no_interval(wall):
+    costs = [[StageCost("baseline", "baseline-a", 1.0)]]
     scores = {
-        LABELS: Scores({RECORDED: PLAIN[:1]}, [{"a": 1.0}], 0.0, frozenset(), lambda: None),
-        "other": Scores({RECORDED: BETTER[:1]}, [{"a": 1.0}], 0.0, frozenset(), lambda: None),
+        LABELS: Scores({RECORDED: PLAIN[:1]}, costs, 0.0, frozenset(), lambda: None),
+        "other": Scores({RECORDED: BETTER[:1]}, costs, 0.0, frozenset(), lambda: None),
     }
     summary = summarise(scores, wall, AblationConfig(seeds=(0,)))
     for kind in ("over_seeds", "over_seeds_and_sweeps"):
