@@ -67,7 +67,10 @@ class StageCost(NamedTuple):
 
 
 class StageRunner:
-    """Runs stages under one root, and keeps their costs.
+    """Runs stages under one root, and keeps their results and costs.
+
+    One runner serves one split and one configuration: what is computed for each sweep alone has a
+    folder that the sweeps are no part of, and its result is kept by folder.
 
     Args:
         root: parent of the stages' folders.
