@@ -94,6 +94,7 @@ setup(
             "mypy==2.4.1",
             "pre-commit",
             "pytest",
+            "pytest-xdist",
             "ruff==0.17.6",
             "types-psutil",
             "types-PyYAML",
