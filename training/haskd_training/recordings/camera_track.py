@@ -18,6 +18,7 @@ from haskd_training.recordings.camera_model import (
     calibration,
 )
 from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.image_codec import picture_problem
 from haskd_training.recordings.readers.bag import stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
@@ -193,10 +194,17 @@ class RecordedCamera:
 
 
 def recorded_camera(
-    name: str, topic: str, info_topic: str | None, *, track: CameraTrack, image_frame: str
+    name: str, topic: str, info_topic: str | None, *, track: CameraTrack, image: Any
 ) -> RecordedCamera:
-    """A camera whose CameraInfo messages have been read."""
-    problem = "no CameraInfo" if info_topic is None else track.problem
+    """A camera whose CameraInfo messages have been read.
+
+    Args:
+        image: its first message.
+    """
+    problem = picture_problem(image)
+    if problem is None:
+        problem = "no CameraInfo" if info_topic is None else track.problem
+    image_frame = image.header.frame_id.lstrip("/")
     return RecordedCamera(
         name=name,
         topic=topic,

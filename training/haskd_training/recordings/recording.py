@@ -207,15 +207,14 @@ def recorded_cameras(bag: Bag, config: RecordingConfig) -> list[RecordedCamera]:
                 tracks[topic].add(info)
     return [
         recorded_camera(
-            name, topic, info_topic, track=tracks[topic], image_frame=_first_frame(bag, topic)
+            name,
+            topic,
+            info_topic,
+            track=tracks[topic],
+            image=next(bag.messages([topic]))[1],
         )
         for name, (topic, info_topic) in sorted(topics.items())
     ]
-
-
-def _first_frame(bag: Bag, topic: str) -> str:
-    _, message = next(bag.messages([topic]))
-    return str(message.header.frame_id).lstrip("/")
 
 
 def _check_topic(bag: Bag, topic: str, *types: str) -> None:
@@ -234,11 +233,7 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
     Raises:
         InputError: one CameraInfo belongs to several images.
     """
-    images = [
-        topic
-        for topic in bag.topics_of(IMAGE, COMPRESSED_IMAGE)
-        if not topic.endswith(("/compressedDepth", "/theora"))
-    ]
+    images = bag.topics_of(IMAGE, COMPRESSED_IMAGE)
     # Of an image that is recorded twice the JPEG is used: it goes into the cache as it is.
     by_base = {_base(topic): topic for topic in sorted(images, key=len)}
     infos = bag.topics_of(CAMERA_INFO)
@@ -247,6 +242,8 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
     for base, topic in by_base.items():
         conventional = (f"{base}/camera_info", f"{base.rsplit('/', 1)[0]}/camera_info")
         info = next((name for name in conventional if name in infos), None)
+        if base.endswith("/compressedDepth"):
+            info = None  # beside a picture of the same camera
         if info is not None and owner.setdefault(info, topic) != topic:
             raise InputError(
                 f"{bag.path}: {owner[info]} and {topic} are images of one camera ({info}); "
