@@ -60,6 +60,7 @@ from haskd_training.recordings.recording import (
     add_transforms,
     inspect_recording,
 )
+from haskd_training.recordings.repeats import Repeats
 
 _Sample = tuple[SweepRow | ImageRow, Tensors]
 
@@ -182,6 +183,8 @@ class _Sampler:
 
     def _sample(self, message: _Message) -> _Sample:
         recording = self.recording
+        if message.is_repeat:
+            raise Unusable("in the recording already, to the byte")
         if message.topic == recording.points_topic:
             return sweep_sample(
                 message.content,
@@ -201,6 +204,7 @@ class _Message:
 
     cloud_index: of the recording's latest cloud.
     is_new: False where an earlier run's shards account for it.
+    is_repeat: whether the same message came before.
     """
 
     stream: ShardStream[Any]
@@ -208,6 +212,7 @@ class _Message:
     content: Any
     cloud_index: int
     is_new: bool
+    is_repeat: bool
 
 
 def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
@@ -223,6 +228,7 @@ def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
 def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
     """Clouds and images; transforms are added to the recording's tree."""
     cloud_index = -1
+    repeats = Repeats()
     with open_bag(recording.path) as bag:
         for topic, message in bag.messages(recording.topics):
             if topic in recording.tf_topics:
@@ -231,7 +237,14 @@ def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
             is_cloud = topic == recording.points_topic
             cloud_index += is_cloud
             stream: ShardStream[Any] = writer.sweeps if is_cloud else writer.images
-            yield _Message(stream, topic, message, cloud_index, stream.next_is_new())
+            yield _Message(
+                stream,
+                topic,
+                message,
+                cloud_index,
+                is_new=stream.next_is_new(),
+                is_repeat=repeats.is_repeat(topic, message),
+            )
 
 
 def _finish(
