@@ -106,8 +106,8 @@ def test_the_progress_ends_at_the_total(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     prepare([write_bag(tmp_path)], "pandaset", tmp_path / "cache",
             progress=lambda done, total: steps.append((done, total)))  # fmt: skip
-    # Examined: 4 clouds, images, CameraInfo and transforms each, and /tf_static; then written: clouds
-    # and images.
+    # Examined: 4 clouds, images, CameraInfo and transforms each, and /tf_static; then written:
+    # clouds and images.
     examined = [(done, 17) for done in range(1, 18)]
     assert steps == examined + [(done, 8) for done in range(1, 9)]
 

@@ -37,6 +37,7 @@ from haskd_training.recordings.findings import Finding, Say, refuse, say_nothing
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import Unusable, open_bag
 from haskd_training.recordings.recording import Recording
+from haskd_training.recordings.repeats import Repeats
 
 _Sample = tuple[SweepRow | ImageRow, Tensors]
 
@@ -94,7 +95,8 @@ def write_cache(
     recordings = [examination.recording for examination in inputs.examinations]
     writer = CacheWriter(out, inputs.fingerprint, config.shard_bytes)
     try:
-        scale = _intensity_scale(recordings, config.intensity_scale)
+        scales = [_intensity_scale(recording, config.intensity_scale) for recording in recordings]
+        scale = max(scales)
         classes = len(inputs.label_map.taxonomy)
         total = sum(recording.messages for recording in recordings)
         done = 0
@@ -137,6 +139,8 @@ class _Sampler:
 
     def _sample(self, message: _Message) -> _Sample:
         recording = self.recording
+        if message.is_repeat:
+            raise Unusable("in the recording already, to the byte")
         if message.topic == recording.points_topic:
             return sweep_sample(
                 message.content,
@@ -156,6 +160,7 @@ class _Message:
 
     cloud_index: of the recording's latest cloud.
     is_new: False where an earlier run's shards account for it.
+    is_repeat: whether the same message came before.
     """
 
     stream: ShardStream[Any]
@@ -163,6 +168,7 @@ class _Message:
     content: Any
     cloud_index: int
     is_new: bool
+    is_repeat: bool
 
 
 def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
@@ -178,12 +184,20 @@ def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
 def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
     """The clouds and images that are used."""
     cloud_index = -1
+    repeats = Repeats()
     with open_bag(recording.path) as bag:
         for topic, message in bag.messages(recording.topics, recording.stop_ns):
             is_cloud = topic == recording.points_topic
             cloud_index += is_cloud
             stream: ShardStream[Any] = writer.sweeps if is_cloud else writer.images
-            yield _Message(stream, topic, message, cloud_index, stream.next_is_new())
+            yield _Message(
+                stream,
+                topic,
+                message,
+                cloud_index,
+                is_new=stream.next_is_new(),
+                is_repeat=repeats.is_repeat(topic, message),
+            )
 
 
 def _finish(
@@ -192,7 +206,9 @@ def _finish(
     """Compute what needs the whole cache, then write the index."""
     writer.close()
     if not writer.sweeps.rows:
-        raise InputError(f"no sweep can be used: {_counted(writer.sweeps.skipped)}")
+        warnings = [str(finding) for finding in inputs.findings if finding.is_warning]
+        reasons = "; ".join([_counted(writer.sweeps.skipped), *warnings])
+        raise InputError(f"no sweep can be used: {reasons}")
     sweeps, images, images_skipped = _rows_with_poses(writer, recordings)
     cache = Cache(
         path=writer.path,
@@ -255,9 +271,6 @@ def _counted(reasons: Counter[str]) -> str:
     return ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
 
 
-def _intensity_scale(recordings: list[Recording], configured: float | Literal["auto"]) -> float:
-    """The configured scale, or the full scale of the unit that the first clouds are in."""
-    if configured != "auto":
-        return float(configured)
-    largest = max(recording.max_intensity or 0.0 for recording in recordings)
-    return next((scale for scale in (1.0, 255.0) if largest <= scale), 65535.0)
+def _intensity_scale(recording: Recording, configured: float | Literal["auto"]) -> float:
+    """Intensity of a full return: the configured one, or that of the recording's unit."""
+    return recording.intensity.full_scale if configured == "auto" else float(configured)

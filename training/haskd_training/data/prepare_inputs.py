@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,25 +14,32 @@ from pydantic import Field, PositiveFloat
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import LabelMap
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import FORMAT, INDEX, REPORT, Cache
+from haskd_training.data.cache import INDEX, REPORT, Cache
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine
+from haskd_training.data.fingerprint import fingerprint
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.shards import SHARD_BYTES
 from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.label_names import CloudTime
 from haskd_training.recordings.labels import (
     LabelSource,
     check_folders,
+    cloud_times,
     label_source,
     load_label_map,
 )
-from haskd_training.recordings.readers.bag import STORAGE_SUFFIXES, bag_files, check_is_bag
+from haskd_training.recordings.readers.bag import (
+    POINT_CLOUD,
+    STORAGE_SUFFIXES,
+    check_is_bag,
+    choose_topic,
+    open_bag,
+)
 from haskd_training.recordings.recording import RecordingConfig
 
 UNLABELLED_MAP = "simulation"
 """The label map whose classes a cache without labels gets."""
-
-_DIGEST_BYTES = 64 * 1024
 
 
 class PrepareConfig(RecordingConfig):
@@ -42,7 +49,7 @@ class PrepareConfig(RecordingConfig):
         None, description="cloud field with raw ids; overrides the map's"
     )
     label_folder: Path | None = Field(
-        None, description="folder of .label files; overrides the map's"
+        None, description="folder of label files; overrides the map's"
     )
     intensity_scale: Literal["auto"] | PositiveFloat = Field(
         "auto", description="intensity / scale = 0..1; auto: 1, 255 or 65535 by the first clouds"
@@ -102,24 +109,32 @@ def read_inputs(
     if not bags:
         raise InputError("no bag given")
     label_map = _label_map(labels, config)
-    names = _recording_names(bags)
-    if labels is not None:
-        check_folders(label_map, names)
+    recordings = dict(zip(_recording_names(bags), bags, strict=True))
     for bag in bags:
         check_is_bag(bag)
-    sources = [label_source(None if labels is None else label_map, name) for name in names]
-    fingerprint = _fingerprint(dict(zip(names, bags, strict=True)), sources, label_map, config)
-    finished = _finished(out, fingerprint) if (out / INDEX).exists() else None
+    clouds = {name: partial(_cloud_times, bag, config) for name, bag in recordings.items()}
+    if labels is not None:
+        check_folders(label_map, list(clouds.items()))
+    sources = [
+        label_source(None if labels is None else label_map, name, times)
+        for name, times in clouds.items()
+    ]
+    settings = config.model_dump(mode="json", exclude={"label_folder", "overlays"})
+    digest = fingerprint(recordings, sources, label_map, settings)
+    finished = _finished(out, digest) if (out / INDEX).exists() else None
+    examinations = []
+    if finished is None:
+        for (name, bag), source in zip(recordings.items(), sources, strict=True):
+            given = None if labels is None else (label_map.taxonomy, source)
+            examinations.append(examine(bag, name, config, given, progress))
     return Inputs(
         out=out,
         config=config,
         label_map=label_map,
         labelled=labels is not None,
         sources=sources,
-        fingerprint=fingerprint,
-        examinations=[]
-        if finished
-        else [examine(bag, name, config, progress) for bag, name in zip(bags, names, strict=True)],
+        fingerprint=digest,
+        examinations=examinations,
         finished=finished,
     )
 
@@ -144,7 +159,16 @@ def check_labels(bags: Sequence[Path], labels: Path | str | None, config: Prepar
     Raises:
         InputError: as of `labels.check_folders`.
     """
-    check_folders(_label_map(labels, config), [_recording_name(bag) for bag in bags])
+    check_folders(
+        _label_map(labels, config),
+        [(_recording_name(bag), partial(_cloud_times, bag, config)) for bag in bags],
+    )
+
+
+def _cloud_times(path: Path, config: RecordingConfig) -> list[CloudTime]:
+    with open_bag(path) as bag:
+        topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
+    return cloud_times(path, topic)
 
 
 def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
@@ -168,33 +192,3 @@ def _recording_names(bags: Sequence[Path]) -> list[str]:
         alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
         names.append(f"{stem}~{alike + 1}" if alike else stem)
     return names
-
-
-def _fingerprint(
-    recordings: Mapping[str, Path],
-    sources: list[LabelSource],
-    label_map: LabelMap,
-    config: PrepareConfig,
-) -> str:
-    """Digest of all inputs of a cache, so that two inputs never mix in one."""
-    content = {
-        "format": FORMAT,
-        "bags": [
-            [name, [_file_digest(file) for file in bag_files(path)]]
-            for name, path in recordings.items()
-        ],
-        "labels": [[type(source).__name__, *source.identity()] for source in sources],
-        "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],
-        "config": config.model_dump(mode="json", exclude={"label_folder", "overlays"}),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _file_digest(path: Path) -> list[str | int]:
-    """Name, size, and hash of the first and last bytes: a bag may have hundreds of gigabytes."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        head = file.read(_DIGEST_BYTES)
-        file.seek(max(0, size - _DIGEST_BYTES))
-        tail = file.read()
-    return [path.name, size, hashlib.sha256(head + tail).hexdigest()]

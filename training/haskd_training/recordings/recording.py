@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.errors import InputError
-from haskd_training.recordings.camera_model import CalibrationError, CameraModel, camera_model
+from haskd_training.recordings.camera_track import (
+    CameraTrack,
+    RecordedCamera,
+    recorded_camera,
+)
 from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -19,7 +23,7 @@ from haskd_training.recordings.readers.bag import (
     TF_MESSAGES,
     Bag,
 )
-from haskd_training.recordings.transform_tree import NoTransform, TransformTree
+from haskd_training.recordings.transform_tree import TransformTree
 
 
 class CameraTopics(BaseModel):
@@ -44,17 +48,6 @@ class RecordingConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class RecordedCamera:
-    """A camera of a recording. problem: why its images can't be used; model is None then."""
-
-    name: str
-    topic: str
-    frame: str = ""
-    model: CameraModel | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
 class Recording:
     """Topics, cameras and transforms of a bag, as its examination found them.
 
@@ -62,7 +55,7 @@ class Recording:
     lidar_frame: of most clouds.
     tree: all transforms that are used.
     fixed_frame: as configured.
-    max_intensity: of the sampled clouds, as in the cloud; None without an intensity field.
+    intensity: the unit of the clouds' intensity.
     messages: clouds and images that are used.
     stop_ns: what was recorded at this time (in ns) or later is not used; None: all is.
     """
@@ -74,7 +67,7 @@ class Recording:
     cameras: tuple[RecordedCamera, ...]
     tree: TransformTree
     fixed_frame: str | None
-    max_intensity: float | None
+    intensity: IntensityUnit
     messages: int
     stop_ns: int | None = None
 
@@ -85,18 +78,11 @@ class Recording:
 
     @cached_property
     def world_frame(self) -> str | None:
-        """The fixed frame of poses: the configured one, or the root above the sensor if the sensor
-        moves against it; None where its motion isn't recorded.
-
-        A root that the sensor is fixed to is the vehicle itself, whose motion isn't recorded then.
-        """
+        """The fixed frame of poses: the configured one, or that of `TransformTree.fixed_frame`;
+        None where the motion of the vehicle isn't recorded."""
         if self.fixed_frame is not None:
             return self.fixed_frame
-        try:
-            root = self.tree.root(self.lidar_frame)
-            return root if self.tree.moves(root, self.lidar_frame) else None
-        except NoTransform:
-            return None
+        return self.tree.fixed_frame(self.lidar_frame)[0]
 
 
 def transforms(bag: Bag, config: RecordingConfig, before_ns: int | None = None) -> TransformTree:
@@ -134,41 +120,61 @@ def check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) -
         )
 
 
-def connected(camera: RecordedCamera, tree: TransformTree, lidar_frame: str) -> RecordedCamera:
-    """The camera, without its model where TF does not connect it to the LiDAR."""
-    if camera.model is None or tree.connects(camera.frame, lidar_frame):
-        return camera
-    problem = f"TF does not connect {lidar_frame} to {camera.frame}"
-    return replace(camera, model=None, problem=problem)
+class Cameras:
+    """The cameras of a bag, from messages that are read along with others.
 
-
-def recorded_cameras(bag: Bag, config: RecordingConfig) -> Iterator[RecordedCamera]:
-    """The cameras of a bag, also those that can't be used.
+    Args:
+        bag: open; no message of it is read here.
 
     Raises:
         InputError: a configured topic isn't there, or one CameraInfo belongs to several images.
     """
-    topics: dict[str, tuple[str, str | None]] = {}
-    if config.cameras is None:
-        topics = _camera_topics(bag)
-    else:
-        for name, configured in config.cameras.items():
-            _check_topic(bag, configured.image, IMAGE, COMPRESSED_IMAGE)
-            _check_topic(bag, configured.info, CAMERA_INFO)
-            topics[name] = configured.image, configured.info
-    for name, (topic, info_topic) in sorted(topics.items()):
-        if info_topic is None:
-            yield RecordedCamera(name, topic, problem="no CameraInfo")
-            continue
-        # The calibration of a recording doesn't change: the first CameraInfo holds for all of it.
-        _, info = next(bag.messages([info_topic]))
-        rectified = _base(topic).rsplit("/", 1)[-1].startswith("image_rect")
-        try:
-            model = camera_model(info, rectified)
-        except CalibrationError as error:
-            yield RecordedCamera(name, topic, problem=str(error))
-            continue
-        yield RecordedCamera(name, topic, info.header.frame_id.lstrip("/"), model)
+
+    def __init__(self, bag: Bag, config: RecordingConfig) -> None:
+        self._topics: dict[str, tuple[str, str | None]] = {}
+        if config.cameras is None:
+            self._topics = _camera_topics(bag)
+        else:
+            for name, configured in config.cameras.items():
+                _check_topic(bag, configured.image, IMAGE, COMPRESSED_IMAGE)
+                _check_topic(bag, configured.info, CAMERA_INFO)
+                self._topics[name] = configured.image, configured.info
+        self._tracks = {
+            topic: CameraTrack(rectified=_base(topic).rsplit("/", 1)[-1].startswith("image_rect"))
+            for topic, _ in self._topics.values()
+        }
+        self._first_images: dict[str, Any] = {}
+
+    @property
+    def image_topics(self) -> list[str]:
+        return sorted(topic for topic, _ in self._topics.values())
+
+    @property
+    def info_topics(self) -> list[str]:
+        return sorted({info for _, info in self._topics.values() if info is not None})
+
+    def add_info(self, topic: str, info: Any) -> None:
+        """Add a CameraInfo of a topic."""
+        for image_topic, own in self._topics.values():
+            if own == topic:
+                self._tracks[image_topic].add(info)
+
+    def add_image(self, topic: str, image: Any) -> None:
+        """Add an image of a topic; the first one counts."""
+        self._first_images.setdefault(topic, image)
+
+    def recorded(self) -> list[RecordedCamera]:
+        """All cameras, by name, also those that can't be used."""
+        return [
+            recorded_camera(
+                name,
+                topic,
+                info_topic,
+                track=self._tracks[topic],
+                image=self._first_images[topic],
+            )
+            for name, (topic, info_topic) in sorted(self._topics.items())
+        ]
 
 
 def _check_topic(bag: Bag, topic: str, *types: str) -> None:
@@ -187,11 +193,7 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
     Raises:
         InputError: one CameraInfo belongs to several images.
     """
-    images = [
-        topic
-        for topic in bag.topics_of(IMAGE, COMPRESSED_IMAGE)
-        if not topic.endswith(("/compressedDepth", "/theora"))
-    ]
+    images = bag.topics_of(IMAGE, COMPRESSED_IMAGE)
     # Of an image that is recorded twice the JPEG is used: it goes into the cache as it is.
     by_base = {_base(topic): topic for topic in sorted(images, key=len)}
     infos = bag.topics_of(CAMERA_INFO)
@@ -200,6 +202,8 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
     for base, topic in by_base.items():
         conventional = (f"{base}/camera_info", f"{base.rsplit('/', 1)[0]}/camera_info")
         info = next((name for name in conventional if name in infos), None)
+        if base.endswith("/compressedDepth"):
+            info = None  # beside a picture of the same camera
         if info is not None and owner.setdefault(info, topic) != topic:
             raise InputError(
                 f"{bag.path}: {owner[info]} and {topic} are images of one camera ({info}); "

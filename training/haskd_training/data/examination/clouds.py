@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import (
     CloudError,
+    read_intensity,
     read_points,
     read_xyz_intensity,
     valid_returns,
 )
 from haskd_ros.errors import InputError
 from haskd_training.data.examination.examination import SensorSummary
-from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.findings import Finding, Outcome
 from haskd_training.recordings.readers.bag import stamp_ns
+from haskd_training.recordings.repeats import Repeats
 
 SAMPLED_CLOUDS = 12
 """Clouds whose points are looked at, evenly spread."""
@@ -56,7 +59,7 @@ class CloudExaminer:
         self.topic = topic
         self.clouds = clouds
         self.samples: list[CloudSample] = []
-        self.max_intensity: float | None = None
+        self.intensity = IntensityUnit()
         self._sampled = set(np.linspace(0, max(0, clouds - 1), SAMPLED_CLOUDS).astype(int).tolist())
         self._seen = self._looked_at = self._repeated = self._standing = 0
         self._empty = 0
@@ -67,17 +70,20 @@ class CloudExaminer:
         self._intensity_field: str | None = None
         self._values: dict[str, Counter[str]] = {}
         self._beams: int | None = None
-        self._last: dict[str, tuple[int, np.ndarray]] = {}
+        self._repeats = Repeats()
+        self._last_stamps: dict[str, int] = {}
 
     def add(self, cloud: Any) -> None:
-        """Look at the next cloud; its data must stay as it is until the next but one."""
+        """Look at the next cloud."""
         number, self._seen = self._seen, self._seen + 1
-        self._compare_with_the_last(cloud)
+        if self._is_repeat(cloud):
+            return
         if not cloud.width * cloud.height:
             self._empty += 1
             return
         try:
             read_points(cloud, ["x", "y", "z"])
+            self.intensity.add(read_intensity(cloud))
             if number in self._sampled:
                 self._look_at(cloud)
         except CloudError as error:
@@ -97,16 +103,16 @@ class CloudExaminer:
                 f"their fields are {', '.join(names) or '(none)'}"
             )
 
-    def _compare_with_the_last(self, cloud: Any) -> None:
-        """Whether it is the last one of its frame again, or has its stamp with other points."""
+    def _is_repeat(self, cloud: Any) -> bool:
+        """Whether it is there already; if not, whether it has the stamp of the one before."""
+        if self._repeats.is_repeat(self.topic, cloud):
+            self._repeated += 1
+            return True
         frame, stamp = cloud.header.frame_id, stamp_ns(cloud)
-        last_stamp, last_data = self._last.get(frame, (0, None))
-        if last_data is not None and stamp == last_stamp and stamp:
-            if np.array_equal(last_data, cloud.data):
-                self._repeated += 1
-            else:
-                self._standing += 1
-        self._last[frame] = stamp, cloud.data
+        if stamp and self._last_stamps.get(frame) == stamp:
+            self._standing += 1
+        self._last_stamps[frame] = stamp
+        return False
 
     def _look_at(self, cloud: Any) -> None:
         self._looked_at += 1
@@ -121,10 +127,6 @@ class CloudExaminer:
                 self._beams = max(self._beams or 0, len(np.unique(values[valid])))
         if self._beams is None and cloud.height > 1:
             self._beams = int(cloud.height)
-        if self._intensity_field is not None:
-            intensity = returns[np.isfinite(returns[:, 3]), 3]
-            if len(intensity):
-                self.max_intensity = max(self.max_intensity or 0.0, float(intensity.max()))
         kept = np.array(returns[:: max(1, -(-len(returns) // KEPT_POINTS))])
         frame = cloud.header.frame_id.lstrip("/")
         self.samples.append(CloudSample(stamp_ns(cloud), frame, kept))
@@ -158,7 +160,7 @@ class CloudExaminer:
                 "clouds-repeated",
                 self.topic,
                 "repaired",
-                f"{self._repeated} {of} are the one before again, to the byte; each counts once",
+                f"{self._repeated} {of} are there already, to the byte; each is used once",
             )
         if self._standing:
             yield Finding(
@@ -189,15 +191,14 @@ class CloudExaminer:
                 "left out",
                 f"{without} of {of} hold no return: every point is not finite or at the origin",
             )
-        if self._intensity_field is None:
-            yield Finding(
-                "no-intensity",
-                self.topic,
-                "doubtful",
-                "the clouds have no intensity field; a model's mean stands in for it",
-            )
+        for note in self.intensity.notes():
+            outcome: Outcome = "doubtful" if note.is_warning else "noted"
+            yield Finding(note.code, self.topic, outcome, note.message)
         for name, kinds in self._values.items():
-            yield from self._of_field(name, kinds, of)
+            if name != self._intensity_field and kinds["nan"]:
+                share = "all" if kinds["nan"] == kinds.total() else f"{kinds['nan']} of"
+                message = f"field {name} is NaN at every point of {share} {of}"
+                yield Finding("field-nan", self.topic, "noted", message)
         distances = [np.linalg.norm(s.points[:, :3], axis=1) for s in self.samples]
         if all(len(d) == 0 or d.min() > FAR_M for d in distances) and any(map(len, distances)):
             nearest = min(float(d.min()) for d in distances if len(d))
@@ -211,27 +212,6 @@ class CloudExaminer:
                 "record the clouds before they are moved into a map",
             )
 
-    def _of_field(self, name: str, kinds: Counter[str], of: str) -> Iterator[Finding]:
-        total = kinds.total()
-        is_intensity = name == self._intensity_field
-        if kinds["nan"]:
-            share = "all" if kinds["nan"] == total else f"{kinds['nan']} of"
-            stands_in = "; as without the field, a model's mean stands in" if is_intensity else ""
-            yield Finding(
-                "field-nan",
-                self.topic,
-                "doubtful" if is_intensity else "noted",
-                f"field {name} is NaN at every point of {share} {of}{stands_in}",
-            )
-        if is_intensity and kinds["zero"]:
-            share = "all" if kinds["zero"] == total else f"{kinds['zero']} of"
-            yield Finding(
-                "field-zero",
-                self.topic,
-                "doubtful",
-                f"field {name} is 0 at every point of {share} {of}",
-            )
-
 
 def _columns(cloud: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Name and values [N] of each field that stands once."""
@@ -242,12 +222,9 @@ def _columns(cloud: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _kind(values: np.ndarray) -> str:
-    """`nan`, `zero`, `empty` or `values`."""
-    if not len(values):
-        return "empty"
-    if values.dtype.kind == "f" and np.isnan(values).all():
-        return "nan"
-    return "values" if values.any() else "zero"
+    """Whether a field's values are `nan` throughout, or `values`."""
+    is_nan = len(values) > 0 and values.dtype.kind == "f" and bool(np.isnan(values).all())
+    return "nan" if is_nan else "values"
 
 
 def _percentiles(values: np.ndarray) -> dict[str, float] | None:

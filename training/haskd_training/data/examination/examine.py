@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from haskd_ros.taxonomy import Taxonomy
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.cameras import camera_findings, camera_summaries
 from haskd_training.data.examination.clouds import CloudExaminer
 from haskd_training.data.examination.examination import Examination
+from haskd_training.data.examination.images import ImageTally
+from haskd_training.data.examination.labels import LabelCounts
 from haskd_training.data.examination.stamps import (
     StampSeries,
     clock_findings,
@@ -22,11 +25,11 @@ from haskd_training.data.examination.topics import (
     main_frame,
     topic_summaries,
 )
+from haskd_training.data.examination.transforms import transform_findings
+from haskd_training.recordings.camera_track import paired
 from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import (
-    CAMERA_INFO,
-    COMPRESSED_IMAGE,
-    IMAGE,
     POINT_CLOUD,
     TF_MESSAGES,
     Bag,
@@ -35,13 +38,12 @@ from haskd_training.recordings.readers.bag import (
     stamp_ns,
 )
 from haskd_training.recordings.recording import (
+    Cameras,
     Recording,
     RecordingConfig,
     add_transforms,
     check_fixed_frame,
-    connected,
     empty_tree,
-    recorded_cameras,
     transforms,
 )
 
@@ -50,21 +52,25 @@ def examine(
     path: Path,
     name: str,
     config: RecordingConfig,
+    labelled_by: tuple[Taxonomy, LabelSource] | None = None,
     progress: Progress = no_progress,
 ) -> Examination:
     """Look at every message of a recording's clouds, cameras and transforms, once.
 
     Args:
         name: of the recording, unique among those of a cache.
+        labelled_by: classes and labels; None looks at no labels.
         progress: counts messages.
 
     Raises:
         InputError: no bag, a damaged one, no PointCloud2 topic, several and none configured, a
-            configured topic or frame that isn't there, or clouds without x, y and z.
+            configured topic or frame that isn't there, clouds without x, y and z, or
+            labels that fit neither cloud nor label map.
     """
     with open_bag(path) as bag:
         points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
-        seen = _Pass(bag, points_topic, config, progress)
+        labels = None if labelled_by is None else LabelCounts(path, *labelled_by)
+        seen = _Pass(bag, points_topic, config, labels, progress)
         tallies, clouds = seen.tallies, seen.clouds
         clouds.check(path)
         restart = restart_of(seen.senders())
@@ -72,7 +78,9 @@ def examine(
         tree = seen.tree if stop_ns is None else transforms(bag, config, stop_ns)
         check_fixed_frame(path, tree, config.fixed_frame)
         lidar_frame = main_frame(tallies[points_topic])
-        cameras = [connected(c, tree, lidar_frame) for c in recorded_cameras(bag, config)]
+        cameras, of_stereo = paired(
+            [camera.connected(tree, lidar_frame) for camera in seen.cameras.recorded()], tree
+        )
         used = [points_topic, *(camera.topic for camera in cameras)]
         recording = Recording(
             path=path,
@@ -82,22 +90,25 @@ def examine(
             cameras=tuple(cameras),
             tree=tree,
             fixed_frame=config.fixed_frame,
-            max_intensity=clouds.max_intensity,
+            intensity=clouds.intensity,
             messages=sum(len(tallies[topic].series.before(stop_ns)) for topic in used),
             stop_ns=stop_ns,
         )
-        summaries = camera_summaries(recording, clouds.samples, tallies)
+        summaries = camera_summaries(recording, clouds.samples, seen.images)
         return Examination(
             recording=recording,
             findings=(
                 *_stamp_findings(seen, recording),
                 *clouds.findings(),
-                *camera_findings(recording, summaries, clouds.samples, tallies),
+                *transform_findings(recording),
+                *of_stereo,
+                *camera_findings(recording, summaries, clouds.samples, seen.images),
+                *(() if labels is None else labels.findings()),
             ),
             topics=topic_summaries(bag, tallies),
             sensor=clouds.summary(),
             cameras=summaries,
-            labels=None,
+            labels=None if labels is None else labels.summary(),
         )
 
 
@@ -105,17 +116,25 @@ class _Pass:
     """What the messages of a bag say, one after another.
 
     Attributes:
+        cameras: with their calibrations.
+        images: by topic.
         tallies: by topic, of clouds, images and CameraInfo.
+        clouds: of the one topic.
         tree: all transforms.
     """
 
     def __init__(
-        self, bag: Bag, points_topic: str, config: RecordingConfig, progress: Progress
+        self,
+        bag: Bag,
+        points_topic: str,
+        config: RecordingConfig,
+        labels: LabelCounts | None,
+        progress: Progress,
     ) -> None:
-        images = bag.topics_of(IMAGE, COMPRESSED_IMAGE, CAMERA_INFO)
-        transform_topics = bag.topics_of(*TF_MESSAGES)
-        self.points_topic = points_topic
-        self.tallies = {topic: TopicTally(topic) for topic in (points_topic, *images)}
+        self.cameras = Cameras(bag, config)
+        infos, transform_topics = self.cameras.info_topics, bag.topics_of(*TF_MESSAGES)
+        self.images = {topic: ImageTally(topic) for topic in self.cameras.image_topics}
+        self.tallies = {topic: TopicTally(topic) for topic in (points_topic, *self.images, *infos)}
         self.clouds = CloudExaminer(points_topic, bag.count([points_topic]))
         self.tree = empty_tree(config)
         self._moving: dict[str, StampSeries] = {}
@@ -128,8 +147,15 @@ class _Pass:
                     self._add_moving(message, recorded_ns)
             else:
                 self.tallies[topic].add(message, recorded_ns)
-                if topic == points_topic:
-                    self.clouds.add(message)
+            if topic == points_topic:
+                self.clouds.add(message)
+                if labels is not None:
+                    labels.add(message)
+            elif topic in self.images:
+                self.images[topic].add(message, recorded_ns)
+                self.cameras.add_image(topic, message)
+            elif topic in infos:
+                self.cameras.add_info(topic, message)
             progress(done, total)
 
     def _add_moving(self, message: object, recorded_ns: int) -> None:
