@@ -64,13 +64,18 @@ class Bag:
         """Number of messages on these topics."""
         return sum(c.msgcount for c in self._reader.connections if c.topic in topics)
 
-    def messages(self, topics: list[str]) -> Iterator[tuple[str, Any]]:
+    def messages(
+        self, topics: list[str], before_ns: int | None = None
+    ) -> Iterator[tuple[str, Any]]:
         """Topic and decoded message, in the order of recording; one message is held at a time.
+
+        Args:
+            before_ns: only those recorded before, in ns.
 
         Raises:
             InputError: the bag is cut off or damaged.
         """
-        for connection, _, raw in self._read(topics):
+        for connection, _, raw in self._read(topics, before_ns):
             yield connection.topic, self._decode(connection, raw)
 
     def timed_messages(self, topics: list[str]) -> Iterator[tuple[str, int, Any]]:
@@ -107,12 +112,14 @@ class Bag:
         for connection, time_ns, raw in self._read(list(self.topics)):
             yield connection, time_ns, bytes(raw), partial(self._decode, connection, raw)
 
-    def _read(self, topics: list[str]) -> Iterator[tuple[Connection, int, bytes]]:
+    def _read(
+        self, topics: list[str], before_ns: int | None = None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
         """Connection, time of recording in ns and serialised message."""
         connections = [c for c in self._reader.connections if c.topic in topics]
         if not connections:
             return
-        stream = self._reader.messages(connections)
+        stream = self._reader.messages(connections, stop=before_ns)
         while True:
             with _damage_as_input_error(self.path):
                 try:
@@ -142,7 +149,7 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
         InputError: there is no bag, it is cut off, or of a kind that can't be read.
     """
     path = Path(path)
-    _check_is_bag(path)
+    check_is_bag(path)
     with _damage_as_input_error(path):
         reader = Reader1(path) if path.suffix == ".bag" else Reader2(path)
         reader.open()
@@ -228,7 +235,12 @@ def bag_files(path: Path) -> list[Path]:
     return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
-def _check_is_bag(path: Path) -> None:
+def check_is_bag(path: Path) -> None:
+    """Check that there is a bag, or something that looks like one.
+
+    Raises:
+        InputError: there is none.
+    """
     if not path.exists():
         raise InputError(f"bag {path} does not exist")
     if not path.is_dir():
