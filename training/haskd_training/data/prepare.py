@@ -44,7 +44,8 @@ from haskd_training.recordings.labels import (
     label_source,
     load_label_map,
 )
-from haskd_training.recordings.readers.bag import STORAGE_SUFFIXES, Unusable, bag_files, open_bag
+from haskd_training.recordings.readers.bag import Unusable, bag_files, open_bag
+from haskd_training.recordings.readers.container import STORAGE_SUFFIXES
 from haskd_training.recordings.recording import (
     Recording,
     RecordingConfig,
