@@ -38,6 +38,7 @@ from haskd_training.data.samples import (
 )
 from haskd_training.data.sensor_statistics import sensor_statistics
 from haskd_training.data.shards import SHARD_BYTES, ShardStream
+from haskd_training.recordings.cloud_sample import intensity_findings
 from haskd_training.recordings.labels import (
     LabelSource,
     check_folders,
@@ -70,7 +71,9 @@ class PrepareConfig(RecordingConfig):
         None, description="folder of .label files; overrides the map's"
     )
     intensity_scale: Literal["auto"] | PositiveFloat = Field(
-        "auto", description="intensity / scale = 0..1; auto: 1, 255 or 65535 by the first clouds"
+        "auto",
+        description="intensity of a full return; auto: 255 for a field of uint8, else 1, 255 or "
+        "65535 by clouds from all of the recording",
     )
     jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
     overlays: int = Field(
@@ -122,11 +125,11 @@ def prepare(
 
     writer = CacheWriter(out, fingerprint, config.shard_bytes)
     try:
-        scale = _intensity_scale(recordings, config.intensity_scale)
         classes = len(label_map.taxonomy)
         total = sum(recording.messages for recording in recordings)
         done = 0
         for recording, source in zip(recordings, sources, strict=True):
+            scale = _intensity_scale(recording, config.intensity_scale)
             sampler = _Sampler(recording, source, classes, scale, config.jpeg_quality)
             for _ in _write_recording(writer, sampler):
                 done += 1
@@ -135,7 +138,6 @@ def prepare(
             writer,
             recordings,
             label_map=label_map,
-            intensity_scale=scale,
             labelled=labels is not None,
             overlays=config.overlays,
         )
@@ -226,7 +228,6 @@ def _finish(
     recordings: list[Recording],
     *,
     label_map: LabelMap,
-    intensity_scale: float,
     labelled: bool,
     overlays: int,
 ) -> PrepareReport:
@@ -238,7 +239,9 @@ def _finish(
     cache = Cache(
         path=writer.path,
         taxonomy=label_map.taxonomy,
-        intensity_scale=intensity_scale,
+        intensity_scale=next(
+            (row.intensity_scale for row in sweeps if row.intensity_scale is not None), 1.0
+        ),
         statistics={},
         sweeps=sweeps,
         images=images,
@@ -305,11 +308,9 @@ def _warnings(
             for recording in recordings
             if recording.world_frame is None and recording.cameras
         ]
-    warnings += [
-        f"{recording.name}: the clouds have no intensity field"
-        for recording in recordings
-        if recording.max_intensity is None
-    ]
+    for recording in recordings:
+        found = intensity_findings(recording.intensity, recording.name)
+        warnings += [str(finding) for finding in found if finding.is_warning]
     if not labelled:
         warnings.append("no labels: training can use these sweeps as unlabelled ones only")
     return warnings
@@ -319,12 +320,9 @@ def _counted(reasons: Counter[str]) -> str:
     return ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
 
 
-def _intensity_scale(recordings: list[Recording], configured: float | Literal["auto"]) -> float:
-    """The configured scale, or the full scale of the unit that the first clouds are in."""
-    if configured != "auto":
-        return float(configured)
-    largest = max(recording.max_intensity or 0.0 for recording in recordings)
-    return next((scale for scale in (1.0, 255.0) if largest <= scale), 65535.0)
+def _intensity_scale(recording: Recording, configured: float | Literal["auto"]) -> float:
+    """Intensity of a full return: the configured one, or that of the recording's unit."""
+    return recording.intensity.full_scale if configured == "auto" else float(configured)
 
 
 def check_labels(bags: Sequence[Path], labels: Path | str | None, config: PrepareConfig) -> None:
@@ -333,7 +331,7 @@ def check_labels(bags: Sequence[Path], labels: Path | str | None, config: Prepar
     Raises:
         InputError: as of `labels.check_folders`.
     """
-    check_folders(_label_map(labels, config), [_recording_name(bag) for bag in bags])
+    check_folders(_label_map(labels, config), [recording_name(bag) for bag in bags])
 
 
 def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
@@ -346,14 +344,15 @@ def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
     return label_map
 
 
-def _recording_name(bag: Path) -> str:
+def recording_name(bag: Path) -> str:
+    """What a bag is called in a cache, and its own folder of labels."""
     return bag.stem if bag.suffix in STORAGE_SUFFIXES else bag.name
 
 
 def _recording_names(bags: Sequence[Path]) -> list[str]:
     """Name of each bag; later bags of the same name get a number."""
     names: list[str] = []
-    for stem in map(_recording_name, bags):
+    for stem in map(recording_name, bags):
         alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
         names.append(f"{stem}~{alike + 1}" if alike else stem)
     return names

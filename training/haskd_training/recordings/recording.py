@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity
+from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.errors import InputError
 from haskd_training.recordings.camera_model import CalibrationError, CameraModel, camera_model
+from haskd_training.recordings.cloud_sample import intensity_unit, sampled_clouds
 from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -26,9 +25,6 @@ from haskd_training.recordings.readers.bag import (
     open_bag,
 )
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
-
-FIRST_CLOUDS = 10
-"""Clouds that are read to determine the unit of intensity."""
 
 
 class CameraTopics(BaseModel):
@@ -72,7 +68,7 @@ class Recording:
     tf_topics: those with more of them, to be read along with clouds and images and added to
         `tree`: a pass over the bag for the transforms alone takes as long as reading all of it.
     fixed_frame: as configured.
-    max_intensity: of the first clouds, as in the cloud; None without an intensity field.
+    intensity: its unit, from clouds evenly spread over the recording.
     messages: clouds and images.
     """
 
@@ -84,7 +80,7 @@ class Recording:
     tree: TransformTree
     tf_topics: tuple[str, ...]
     fixed_frame: str | None
-    max_intensity: float | None
+    intensity: IntensityUnit
     messages: int
 
     @property
@@ -117,7 +113,8 @@ def inspect_recording(path: Path, name: str, config: RecordingConfig) -> Recordi
     """
     with open_bag(path) as bag:
         points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
-        lidar_frame, max_intensity = _first_clouds(bag, points_topic)
+        lidar_frame = _lidar_frame(bag, points_topic)
+        intensity = intensity_unit(sampled_clouds(bag, points_topic))
         cameras = list(_cameras(bag, config))
         frames = {camera.frame for camera in cameras if camera.model is not None}
         if config.fixed_frame is not None:
@@ -140,7 +137,7 @@ def inspect_recording(path: Path, name: str, config: RecordingConfig) -> Recordi
             tree=tree,
             tf_topics=() if complete else tuple(bag.topics_of(*TF_MESSAGES)),
             fixed_frame=config.fixed_frame,
-            max_intensity=max_intensity,
+            intensity=intensity,
             messages=bag.count(topics),
         )
 
@@ -163,25 +160,16 @@ def add_transforms(tree: TransformTree, topic: str, message: Any) -> None:
     tree.add(message, static=topic.endswith("tf_static"))
 
 
-def _first_clouds(bag: Bag, topic: str) -> tuple[str, float | None]:
-    """Frame of the clouds, and the largest intensity in the first of them."""
-    frame, largest = "", None
-    for _, cloud in islice(bag.messages([topic]), FIRST_CLOUDS):
-        frame = frame or cloud.header.frame_id.lstrip("/")
-        fields = [field.name for field in cloud.fields]
-        if cloud.width * cloud.height and (missing := {"x", "y", "z"} - set(fields)):
-            raise InputError(
-                f"{bag.path}: the clouds of {topic} have no {', '.join(sorted(missing))}; "
-                f"their fields are {', '.join(fields) or '(none)'}"
-            )
-        try:
-            points, field = read_xyz_intensity(cloud)
-        except CloudError:
-            continue  # counted with its reason when the cloud is converted
-        intensity = points[np.isfinite(points[:, 3]), 3]
-        if field is not None and len(intensity):
-            largest = max(largest or 0.0, float(intensity.max()))
-    return frame, largest
+def _lidar_frame(bag: Bag, topic: str) -> str:
+    """Frame of the clouds, from the first of them."""
+    _, cloud = next(bag.messages([topic]))
+    fields = [field.name for field in cloud.fields]
+    if cloud.width * cloud.height and (missing := {"x", "y", "z"} - set(fields)):
+        raise InputError(
+            f"{bag.path}: the clouds of {topic} have no {', '.join(sorted(missing))}; "
+            f"their fields are {', '.join(fields) or '(none)'}"
+        )
+    return str(cloud.header.frame_id).lstrip("/")
 
 
 def _check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) -> None:
