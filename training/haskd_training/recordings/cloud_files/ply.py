@@ -243,4 +243,5 @@ def _header(file: _File, columns: dict[str, np.ndarray]) -> bytes:
 
 
 def _ordered(dtype: np.dtype, big_endian: bool) -> np.dtype:
-    return np.dtype((">" if big_endian else "<") + dtype.str[1:])
+    ordered: np.dtype = np.dtype((">" if big_endian else "<") + dtype.str[1:])
+    return ordered

@@ -19,6 +19,9 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from haskd_ros.errors import InputError
+from haskd_training.recordings.cloud_files.folder import CloudFolder
+from haskd_training.recordings.cloud_files.formats import is_cloud_folder
+from haskd_training.recordings.readers.cloud_folder import CloudFolderReader
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 IMAGE = "sensor_msgs/msg/Image"
@@ -43,7 +46,7 @@ class Bag:
     topics: type by topic, only topics that hold messages.
     """
 
-    def __init__(self, path: Path, reader: Reader1 | Reader2) -> None:
+    def __init__(self, path: Path, reader: Reader1 | Reader2 | CloudFolderReader) -> None:
         self.path = path
         self._reader = reader
         # The definitions of the few messages read here are the same in every ROS 2 release (and
@@ -131,7 +134,7 @@ def ros1_types() -> Typestore:
 
 @contextmanager
 def open_bag(path: Path | str) -> Iterator[Bag]:
-    """Open a bag: its folder, or its `.mcap`, `.db3` or `.bag` file.
+    """Open a bag: its folder, or its `.mcap`, `.db3` or `.bag` file; or a folder of cloud files.
 
     Raises:
         InputError: there is no bag, it is cut off, or of a kind that can't be read.
@@ -139,12 +142,18 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
     path = Path(path)
     _check_is_bag(path)
     with _damage_as_input_error(path):
-        reader = Reader1(path) if path.suffix == ".bag" else Reader2(path)
+        reader = _reader(path)
         reader.open()
     try:
         yield Bag(path, reader)
     finally:
         reader.close()
+
+
+def _reader(path: Path) -> Reader1 | Reader2 | CloudFolderReader:
+    if is_cloud_folder(path):
+        return CloudFolderReader(path)
+    return Reader1(path) if path.suffix == ".bag" else Reader2(path)
 
 
 @contextmanager
@@ -219,7 +228,9 @@ def stamp_ns(message: Any) -> int:
 
 
 def bag_files(path: Path) -> list[Path]:
-    """The files of a bag, sorted by name."""
+    """The files of a bag, sorted by name, or of a folder of clouds."""
+    if is_cloud_folder(path):
+        return CloudFolder(path).files()
     return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
@@ -233,7 +244,7 @@ def _check_is_bag(path: Path) -> None:
                 f"{', '.join(STORAGE_SUFFIXES)}"
             )
         return
-    if (path / "metadata.yaml").is_file():
+    if (path / "metadata.yaml").is_file() or is_cloud_folder(path):
         return
     inside = {file.suffix for file in path.iterdir()}
     if inside & {".mcap", ".db3"}:
@@ -243,7 +254,9 @@ def _check_is_bag(path: Path) -> None:
         )
     if ".bag" in inside:
         raise InputError(f"{path} is a folder of ROS 1 bags; name the .bag files themselves")
-    raise InputError(f"{path} is not a bag: neither metadata.yaml nor .mcap or .db3 files in it")
+    raise InputError(
+        f"{path} is not a bag: neither metadata.yaml nor .mcap or .db3 files, nor clouds in it"
+    )
 
 
 @contextmanager
@@ -255,6 +268,8 @@ def _damage_as_input_error(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
         _logger.debug("reading %s", path, exc_info=True)
         raise InputError(
