@@ -73,7 +73,8 @@ setup(
         "haskd_training": [
             "py.typed",
             "recordings/label_maps/*.yaml",
-            "reports/templates/*.j2",
+            "reports/templates/*",
+            "reports/three/*",
         ],
     },
     # What the ROS 2 tools look for. `ros2 run` finds executables in lib/haskd_ros; pip puts no
@@ -104,9 +105,11 @@ setup(
             "pre-commit",
             "pypcd4",  # the other side of PCD files
             "pytest",
+            "pytest-xdist",
             "ruff==0.17.6",
             "types-psutil",
             "types-PyYAML",
+            "websockets",  # to a browser, which shows a report
         ],
     },
     zip_safe=False,

@@ -33,6 +33,12 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "ros_environment" in getattr(item, "fixturenames", ()):
+            item.add_marker("live")
+
+
 @pytest.fixture(scope="session")
 def real_bags() -> Path:
     """The folder of the real recordings; they are too large to be in the repository."""

@@ -145,8 +145,7 @@ def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
     Raises:
         CloudError: as `read_points`; also for points without x, y or z.
     """
-    present = {field.name for field in cloud.fields}
-    intensity = next((name for name in INTENSITY_FIELDS if name in present), None)
+    intensity = _intensity_field(cloud)
     if not cloud.width * cloud.height:
         return np.empty((0, 4), np.float32), intensity
     columns = ["x", "y", "z"] if intensity is None else ["x", "y", "z", intensity]
@@ -170,6 +169,25 @@ def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
         for column, name in enumerate(columns):
             flat[:, column] = points[name]
     return flat, intensity
+
+
+def read_intensity(cloud: Any) -> np.ndarray | None:
+    """The intensity of every point [N] in its field's own type, a view where `read_points` gives
+    one; None for a cloud without.
+
+    Raises:
+        CloudError: as `read_points`.
+    """
+    name = _intensity_field(cloud)
+    if name is None or not cloud.width * cloud.height:
+        return None if name is None else np.empty(0, np.float32)
+    values: np.ndarray = read_points(cloud, [name])[name]
+    return values
+
+
+def _intensity_field(cloud: Any) -> str | None:
+    present = {field.name for field in cloud.fields}
+    return next((name for name in INTENSITY_FIELDS if name in present), None)
 
 
 def valid_returns(points: np.ndarray) -> np.ndarray:

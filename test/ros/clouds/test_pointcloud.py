@@ -20,6 +20,7 @@ from haskd_ros.clouds.output_clouds import (
 from haskd_ros.clouds.pointcloud import (
     CloudError,
     create_cloud,
+    read_intensity,
     read_points,
     read_xyz_intensity,
     select_points,
@@ -76,6 +77,14 @@ def test_intensity_goes_by_three_names(name):
     points, found = read_xyz_intensity(cloud)
     assert found == name
     assert points.tolist() == values.tolist()
+
+
+def test_intensity_alone_keeps_the_type_of_its_field():
+    data = np.ones(3, "<f4").tobytes() + np.uint16(40_000).tobytes()
+    values = read_intensity(cloud_of([*XYZ, ("reflectivity", 12, UINT16, 1)], data, 14, 1))
+    assert (values.dtype, values.tolist()) == (np.uint16, [40_000])
+    assert read_intensity(cloud_of(XYZ, data, 14, 1)) is None
+    assert len(read_intensity(cloud_of([("i", 0, UINT8, 1)], b"", 1, 0))) == 0
 
 
 def test_a_cloud_without_intensity_says_so():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,6 @@ from haskd_ros.taxonomy import LabelMap
 from haskd_training.core.background import BackgroundCalls, map_in_order
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import (
-    FORMAT,
     INDEX,
     OVERLAYS,
     REPORT,
@@ -27,6 +26,7 @@ from haskd_training.data.cache import (
     ImageRow,
     SweepRow,
 )
+from haskd_training.data.fingerprint import fingerprint
 from haskd_training.data.overlay import write_overlays
 from haskd_training.data.prepare_report import PrepareReport, make_report
 from haskd_training.data.samples import (
@@ -38,26 +38,34 @@ from haskd_training.data.samples import (
 )
 from haskd_training.data.sensor_statistics import sensor_statistics
 from haskd_training.data.shards import SHARD_BYTES, ShardStream
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.label_names import CloudTime
 from haskd_training.recordings.labels import (
     LabelSource,
     check_folders,
+    cloud_times,
     label_source,
     load_label_map,
 )
-from haskd_training.recordings.readers.bag import STORAGE_SUFFIXES, Unusable, bag_files, open_bag
+from haskd_training.recordings.readers.bag import (
+    POINT_CLOUD,
+    STORAGE_SUFFIXES,
+    Unusable,
+    choose_topic,
+    open_bag,
+)
 from haskd_training.recordings.recording import (
     Recording,
     RecordingConfig,
     add_transforms,
     inspect_recording,
 )
+from haskd_training.recordings.repeats import Repeats
 
 _Sample = tuple[SweepRow | ImageRow, Tensors]
 
 UNLABELLED_MAP = "simulation"
 """The label map whose classes a cache without labels gets."""
-
-_DIGEST_BYTES = 64 * 1024
 
 
 class PrepareConfig(RecordingConfig):
@@ -67,7 +75,7 @@ class PrepareConfig(RecordingConfig):
         None, description="cloud field with raw ids; overrides the map's"
     )
     label_folder: Path | None = Field(
-        None, description="folder of .label files; overrides the map's"
+        None, description="folder of label files; overrides the map's"
     )
     intensity_scale: Literal["auto"] | PositiveFloat = Field(
         "auto", description="intensity / scale = 0..1; auto: 1, 255 or 65535 by the first clouds"
@@ -107,20 +115,25 @@ def prepare(
         raise InputError("no bag given")
     label_map = _label_map(labels, config)
     names = _recording_names(bags)
-    if labels is not None:
-        check_folders(label_map, names)
     recordings = [
         inspect_recording(bag, name, config) for bag, name in zip(bags, names, strict=True)
     ]
-    sources = [
-        label_source(None if labels is None else label_map, recording.name)
+    clouds = {
+        recording.name: partial(cloud_times, recording.path, recording.points_topic)
         for recording in recordings
+    }
+    if labels is not None:
+        check_folders(label_map, list(clouds.items()))
+    sources = [
+        label_source(None if labels is None else label_map, name, times)
+        for name, times in clouds.items()
     ]
-    fingerprint = _fingerprint(recordings, sources, label_map, config)
+    settings = config.model_dump(mode="json", exclude={"label_folder", "overlays"})
+    digest = fingerprint(recordings, sources, label_map, settings)
     if (out / INDEX).exists():
-        return _finished(out, fingerprint)
+        return _finished(out, digest)
 
-    writer = CacheWriter(out, fingerprint, config.shard_bytes)
+    writer = CacheWriter(out, digest, config.shard_bytes)
     try:
         scale = _intensity_scale(recordings, config.intensity_scale)
         classes = len(label_map.taxonomy)
@@ -138,6 +151,7 @@ def prepare(
             intensity_scale=scale,
             labelled=labels is not None,
             overlays=config.overlays,
+            of_labels=[finding for source in sources for finding in source.findings()],
         )
     except InputError:
         writer.discard()
@@ -169,6 +183,8 @@ class _Sampler:
 
     def _sample(self, message: _Message) -> _Sample:
         recording = self.recording
+        if message.is_repeat:
+            raise Unusable("in the recording already, to the byte")
         if message.topic == recording.points_topic:
             return sweep_sample(
                 message.content,
@@ -188,6 +204,7 @@ class _Message:
 
     cloud_index: of the recording's latest cloud.
     is_new: False where an earlier run's shards account for it.
+    is_repeat: whether the same message came before.
     """
 
     stream: ShardStream[Any]
@@ -195,6 +212,7 @@ class _Message:
     content: Any
     cloud_index: int
     is_new: bool
+    is_repeat: bool
 
 
 def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
@@ -210,6 +228,7 @@ def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
 def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
     """Clouds and images; transforms are added to the recording's tree."""
     cloud_index = -1
+    repeats = Repeats()
     with open_bag(recording.path) as bag:
         for topic, message in bag.messages(recording.topics):
             if topic in recording.tf_topics:
@@ -218,7 +237,14 @@ def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
             is_cloud = topic == recording.points_topic
             cloud_index += is_cloud
             stream: ShardStream[Any] = writer.sweeps if is_cloud else writer.images
-            yield _Message(stream, topic, message, cloud_index, stream.next_is_new())
+            yield _Message(
+                stream,
+                topic,
+                message,
+                cloud_index,
+                is_new=stream.next_is_new(),
+                is_repeat=repeats.is_repeat(topic, message),
+            )
 
 
 def _finish(
@@ -229,11 +255,14 @@ def _finish(
     intensity_scale: float,
     labelled: bool,
     overlays: int,
+    of_labels: list[Finding],
 ) -> PrepareReport:
     """Compute what needs the whole cache, then write the index."""
     writer.close()
+    warnings = [str(finding) for finding in of_labels if finding.outcome != "noted"]
     if not writer.sweeps.rows:
-        raise InputError(f"no sweep can be used: {_counted(writer.sweeps.skipped)}")
+        reasons = "; ".join([_counted(writer.sweeps.skipped), *warnings])
+        raise InputError(f"no sweep can be used: {reasons}")
     sweeps, images, images_skipped = _rows_with_poses(writer, recordings)
     cache = Cache(
         path=writer.path,
@@ -252,7 +281,7 @@ def _finish(
             [recording.name for recording in recordings],
             sweeps_skipped=dict(writer.sweeps.skipped),
             images_skipped=dict(images_skipped),
-            warnings=_warnings(recordings, cache, images_skipped, labelled),
+            warnings=warnings + _warnings(recordings, cache, images_skipped, labelled),
         )
     write_atomically(cache.path / REPORT, json.dumps(report.to_json(), indent=1).encode())
     cache.write_index()
@@ -333,7 +362,16 @@ def check_labels(bags: Sequence[Path], labels: Path | str | None, config: Prepar
     Raises:
         InputError: as of `labels.check_folders`.
     """
-    check_folders(_label_map(labels, config), [_recording_name(bag) for bag in bags])
+    check_folders(
+        _label_map(labels, config),
+        [(_recording_name(bag), partial(_cloud_times, bag, config)) for bag in bags],
+    )
+
+
+def _cloud_times(path: Path, config: RecordingConfig) -> list[CloudTime]:
+    with open_bag(path) as bag:
+        topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
+    return cloud_times(path, topic)
 
 
 def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
@@ -357,33 +395,3 @@ def _recording_names(bags: Sequence[Path]) -> list[str]:
         alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
         names.append(f"{stem}~{alike + 1}" if alike else stem)
     return names
-
-
-def _fingerprint(
-    recordings: list[Recording],
-    sources: list[LabelSource],
-    label_map: LabelMap,
-    config: PrepareConfig,
-) -> str:
-    """Digest of all inputs of a cache, so that two inputs never mix in one."""
-    content = {
-        "format": FORMAT,
-        "bags": [
-            [recording.name, [_file_digest(file) for file in bag_files(recording.path)]]
-            for recording in recordings
-        ],
-        "labels": [[type(source).__name__, *source.identity()] for source in sources],
-        "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],
-        "config": config.model_dump(mode="json", exclude={"label_folder", "overlays"}),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _file_digest(path: Path) -> list[str | int]:
-    """Name, size, and hash of the first and last bytes: a bag may have hundreds of gigabytes."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        head = file.read(_DIGEST_BYTES)
-        file.seek(max(0, size - _DIGEST_BYTES))
-        tail = file.read()
-    return [path.name, size, hashlib.sha256(head + tail).hexdigest()]

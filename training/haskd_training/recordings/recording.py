@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity
 from haskd_ros.errors import InputError
-from haskd_training.recordings.camera_model import CalibrationError, CameraModel, camera_model
+from haskd_training.recordings.camera_track import (
+    CameraTrack,
+    RecordedCamera,
+    paired,
+    recorded_camera,
+)
+from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -25,7 +31,7 @@ from haskd_training.recordings.readers.bag import (
     choose_topic,
     open_bag,
 )
-from haskd_training.recordings.transform_tree import NoTransform, TransformTree
+from haskd_training.recordings.transform_tree import TransformTree
 
 FIRST_CLOUDS = 10
 """Clouds that are read to determine the unit of intensity."""
@@ -53,17 +59,6 @@ class RecordingConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class RecordedCamera:
-    """A camera of a recording. problem: why its images can't be used; model is None then."""
-
-    name: str
-    topic: str
-    frame: str = ""
-    model: CameraModel | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
 class Recording:
     """Topics, cameras and transforms of a bag, from its first messages.
 
@@ -86,6 +81,7 @@ class Recording:
     fixed_frame: str | None
     max_intensity: float | None
     messages: int
+    findings: tuple[Finding, ...] = ()
 
     @property
     def topics(self) -> list[str]:
@@ -94,18 +90,11 @@ class Recording:
 
     @cached_property
     def world_frame(self) -> str | None:
-        """The fixed frame of poses: the configured one, or the root above the sensor if the sensor
-        moves against it; None where its motion isn't recorded. Valid once `tree` is complete.
-
-        A root that the sensor is fixed to is the vehicle itself, whose motion isn't recorded then.
-        """
+        """The fixed frame of poses: the configured one, or that of `TransformTree.fixed_frame`;
+        None where the motion of the vehicle isn't recorded. Valid once `tree` is complete."""
         if self.fixed_frame is not None:
             return self.fixed_frame
-        try:
-            root = self.tree.root(self.lidar_frame)
-            return root if self.tree.moves(root, self.lidar_frame) else None
-        except NoTransform:
-            return None
+        return self.tree.fixed_frame(self.lidar_frame)[0]
 
 
 def inspect_recording(path: Path, name: str, config: RecordingConfig) -> Recording:
@@ -118,8 +107,8 @@ def inspect_recording(path: Path, name: str, config: RecordingConfig) -> Recordi
     with open_bag(path) as bag:
         points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
         lidar_frame, max_intensity = _first_clouds(bag, points_topic)
-        cameras = list(_cameras(bag, config))
-        frames = {camera.frame for camera in cameras if camera.model is not None}
+        cameras = recorded_cameras(bag, config)
+        frames = {camera.frame for camera in cameras if camera.problem is None}
         if config.fixed_frame is not None:
             frames.add(config.fixed_frame)
 
@@ -129,7 +118,8 @@ def inspect_recording(path: Path, name: str, config: RecordingConfig) -> Recordi
         tree, complete = transforms(bag, config, all_connected)
         if complete:
             _check_fixed_frame(path, tree, config.fixed_frame)
-            cameras = [_connected(camera, tree, lidar_frame) for camera in cameras]
+            cameras = [camera.connected(tree, lidar_frame) for camera in cameras]
+        cameras, findings = paired(cameras, tree)
         topics = [points_topic, *(camera.topic for camera in cameras)]
         return Recording(
             path=path,
@@ -142,6 +132,7 @@ def inspect_recording(path: Path, name: str, config: RecordingConfig) -> Recordi
             fixed_frame=config.fixed_frame,
             max_intensity=max_intensity,
             messages=bag.count(topics),
+            findings=tuple(findings),
         )
 
 
@@ -192,15 +183,12 @@ def _check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) 
         )
 
 
-def _connected(camera: RecordedCamera, tree: TransformTree, lidar_frame: str) -> RecordedCamera:
-    """The camera, without its model where TF does not connect it to the LiDAR."""
-    if camera.model is None or tree.connects(camera.frame, lidar_frame):
-        return camera
-    problem = f"TF does not connect {lidar_frame} to {camera.frame}"
-    return replace(camera, model=None, problem=problem)
+def recorded_cameras(bag: Bag, config: RecordingConfig) -> list[RecordedCamera]:
+    """The cameras of a bag, also those that can't be used.
 
-
-def _cameras(bag: Bag, config: RecordingConfig) -> Iterator[RecordedCamera]:
+    Raises:
+        InputError: a configured topic isn't there, or one CameraInfo belongs to several images.
+    """
     topics: dict[str, tuple[str, str | None]] = {}
     if config.cameras is None:
         topics = _camera_topics(bag)
@@ -209,19 +197,24 @@ def _cameras(bag: Bag, config: RecordingConfig) -> Iterator[RecordedCamera]:
             _check_topic(bag, configured.image, IMAGE, COMPRESSED_IMAGE)
             _check_topic(bag, configured.info, CAMERA_INFO)
             topics[name] = configured.image, configured.info
-    for name, (topic, info_topic) in sorted(topics.items()):
-        if info_topic is None:
-            yield RecordedCamera(name, topic, problem="no CameraInfo")
-            continue
-        # The calibration of a recording doesn't change: the first CameraInfo holds for all of it.
-        _, info = next(bag.messages([info_topic]))
-        rectified = _base(topic).rsplit("/", 1)[-1].startswith("image_rect")
-        try:
-            model = camera_model(info, rectified)
-        except CalibrationError as error:
-            yield RecordedCamera(name, topic, problem=str(error))
-            continue
-        yield RecordedCamera(name, topic, info.header.frame_id.lstrip("/"), model)
+    tracks = {
+        topic: CameraTrack(rectified=_base(topic).rsplit("/", 1)[-1].startswith("image_rect"))
+        for topic, _ in topics.values()
+    }
+    for info_topic, info in bag.messages([name for _, name in topics.values() if name]):
+        for topic, own_info in topics.values():
+            if own_info == info_topic:
+                tracks[topic].add(info)
+    return [
+        recorded_camera(
+            name,
+            topic,
+            info_topic,
+            track=tracks[topic],
+            image=next(bag.messages([topic]))[1],
+        )
+        for name, (topic, info_topic) in sorted(topics.items())
+    ]
 
 
 def _check_topic(bag: Bag, topic: str, *types: str) -> None:
@@ -240,11 +233,7 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
     Raises:
         InputError: one CameraInfo belongs to several images.
     """
-    images = [
-        topic
-        for topic in bag.topics_of(IMAGE, COMPRESSED_IMAGE)
-        if not topic.endswith(("/compressedDepth", "/theora"))
-    ]
+    images = bag.topics_of(IMAGE, COMPRESSED_IMAGE)
     # Of an image that is recorded twice the JPEG is used: it goes into the cache as it is.
     by_base = {_base(topic): topic for topic in sorted(images, key=len)}
     infos = bag.topics_of(CAMERA_INFO)
@@ -253,6 +242,8 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
     for base, topic in by_base.items():
         conventional = (f"{base}/camera_info", f"{base.rsplit('/', 1)[0]}/camera_info")
         info = next((name for name in conventional if name in infos), None)
+        if base.endswith("/compressedDepth"):
+            info = None  # beside a picture of the same camera
         if info is not None and owner.setdefault(info, topic) != topic:
             raise InputError(
                 f"{bag.path}: {owner[info]} and {topic} are images of one camera ({info}); "

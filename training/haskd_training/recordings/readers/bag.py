@@ -76,6 +76,11 @@ class Bag:
         for connection, _, raw in self._read(topics):
             yield connection.topic, self._decode(connection, raw)
 
+    def timed_messages(self, topics: list[str]) -> Iterator[tuple[str, int, Any]]:
+        """As `messages`, with the time of recording in ns between the two."""
+        for connection, time_ns, raw in self._read(topics):
+            yield connection.topic, time_ns, self._decode(connection, raw)
+
     def messages_with_cdr(self, topic: str) -> Iterator[tuple[Any, bytes]]:
         """Each decoded message of a topic, and the same as ROS 2 sends it over the wire.
 

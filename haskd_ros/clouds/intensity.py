@@ -1,0 +1,158 @@
+"""The unit that a sensor's intensity is in: which raw value stands for a full return."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+UNITS = (1.0, 255.0, 65535.0)
+"""Full returns of the units in use, for fields whose type doesn't tell."""
+
+SAMPLE_SIZE = 20_000
+"""Values of a cloud that are looked at, evenly spread."""
+
+OUTLIERS = 1e-3
+"""Share of the values that may exceed a unit: single returns of a retroreflector do."""
+
+_TYPE_TELLS = ("i1", "u1", "i2", "u2")
+
+
+@dataclass(frozen=True)
+class IntensityNote:
+    """Something about the intensity of a recording or topic that its owner should know.
+
+    Attributes:
+        code: its kind, for programs.
+        message: it, with its numbers, in one line.
+        is_warning: whether labels may suffer.
+    """
+
+    code: str
+    message: str
+    is_warning: bool = True
+
+
+class IntensityUnit:
+    """The unit of a topic's intensity, from the clouds seen so far; the same for the same clouds in
+    any order.
+
+    An integer field of 8 or 16 bits has its type for a unit: 255 for uint8, 65535 for uint16. Any
+    other has the least of `UNITS` that its values keep to, but for `OUTLIERS` of them. Clouds that
+    are all 0 or all NaN tell nothing.
+
+    Args:
+        fixed: a unit that is known beforehand; 0: found from the clouds.
+
+    Attributes:
+        fixed: as given.
+    """
+
+    def __init__(self, fixed: float = 0.0) -> None:
+        self.fixed = fixed
+        self._clouds: Counter[str] = Counter()
+        self._types: set[np.dtype] = set()
+        self._positive = self._negative = 0
+        self._above = np.zeros(len(UNITS), np.int64)
+        self._above_fixed = 0
+        self._largest = 0.0
+
+    def add(self, values: np.ndarray | None) -> bool:
+        """Look at the intensities of a cloud.
+
+        Args:
+            values: [N] of the field's own type, see `pointcloud.read_intensity`; None: there is no
+                such field.
+
+        Returns:
+            whether there is any intensity: a value that is a number.
+        """
+        if values is None:
+            self._clouds["without"] += 1
+            return False
+        if not len(values):
+            self._clouds["empty"] += 1
+            return False
+        self._types.add(values.dtype.newbyteorder("="))
+        sample = values[:: max(1, -(-len(values) // SAMPLE_SIZE))]
+        finite = sample[np.isfinite(sample)]
+        if not len(finite):
+            is_measured = len(values) > len(sample) and bool(np.isfinite(values).any())
+            self._clouds["measured" if is_measured else "nan"] += 1
+            return is_measured
+        self._clouds["measured" if finite.any() else "zero"] += 1
+        self._positive += int(np.count_nonzero(finite > 0))
+        self._negative += int(np.count_nonzero(finite < 0))
+        self._above += [np.count_nonzero(finite > unit) for unit in UNITS]
+        self._above_fixed += int(np.count_nonzero(finite > self.fixed))
+        self._largest = max(self._largest, float(finite.max()))
+        return True
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the clouds have told the unit, or it is fixed."""
+        return bool(self.fixed or self._of_type() or self._positive)
+
+    @property
+    def full_scale(self) -> float:
+        """The raw value that stands for a full return; 1 as long as nothing is known, where all
+        intensities are 0."""
+        if self.fixed:
+            return self.fixed
+        if of_type := self._of_type():
+            return of_type
+        return next(
+            (unit for unit, above in zip(UNITS, self._above) if above <= self._allowed()), UNITS[-1]
+        )
+
+    def notes(self) -> list[IntensityNote]:
+        """What there is to say about the clouds so far."""
+        clouds = self._clouds
+        seen = clouds.total() - clouds["empty"]
+        notes = []
+        if missing := clouds["without"]:
+            notes.append(
+                _note("no-intensity", f"{missing} of {seen} clouds have no intensity field")
+            )
+        if missing := clouds["nan"]:
+            notes.append(
+                _note("intensity-nan", f"intensity is NaN throughout {missing} of {seen} clouds")
+            )
+        if clouds["zero"]:
+            everywhere = not clouds["measured"]
+            text = f"intensity is 0 throughout {clouds['zero']} of {seen} clouds"
+            notes.append(_note("intensity-zero", text, is_warning=everywhere))
+        if self._negative:
+            text = f"intensity is below 0 in {self._share(self._negative)} of the points"
+            notes.append(_note("intensity-negative", text))
+        above = self._above_fixed if self.fixed else int(self._above[-1])
+        if above > self._allowed() and (self.fixed or not self._of_type()):
+            text = (
+                f"intensity goes up to {self._largest:.6g}, {self._share(above)} of the points "
+                f"exceed {self.full_scale:g}, which is taken for a full return"
+            )
+            notes.append(_note("intensity-exceeds-unit", text))
+        elif self._positive and self._largest <= self.full_scale / 256:
+            text = (
+                f"intensity stays below {self._largest:.6g}, where {self.full_scale:g} is taken "
+                "for a full return"
+            )
+            notes.append(_note("intensity-small", text))
+        return notes
+
+    def _of_type(self) -> float:
+        """The largest value of the fields' type where that tells the unit, else 0."""
+        told = [np.iinfo(kind).max for kind in self._types if kind.str[1:] in _TYPE_TELLS]
+        return float(max(told)) if told and len(told) == len(self._types) else 0.0
+
+    def _allowed(self) -> float:
+        """Values that may exceed a unit: few, but one of hundreds."""
+        return max(OUTLIERS * self._positive, 1 if self._positive >= 100 else 0)
+
+    def _share(self, points: int) -> str:
+        return f"{100 * points / max(1, self._positive + self._negative):.2g} %"
+
+
+def _note(code: str, message: str, is_warning: bool = True) -> IntensityNote:
+    return IntensityNote(code, message, is_warning)

@@ -1,0 +1,134 @@
+"""Which raw value of a sensor's intensity stands for a full return."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haskd_ros.clouds.intensity import IntensityUnit
+
+
+def unit_of(*clouds, fixed=0.0):
+    unit = IntensityUnit(fixed)
+    for values in clouds:
+        unit.add(values)
+    return unit
+
+
+def codes(unit):
+    return [note.code for note in unit.notes()]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "full"), [("u1", 255), ("u2", 65535), ("i1", 127), ("i2", 32767), (">u2", 65535)]
+)
+def test_an_integer_field_of_8_or_16_bits_has_its_type_for_a_unit(dtype, full):
+    unit = unit_of(np.array([0, 3, 100], dtype))
+    assert unit.is_known
+    assert unit.full_scale == full
+
+
+@pytest.mark.parametrize(
+    ("largest", "full"),
+    [(0.004, 1), (1.0, 1), (1.5, 255), (255.0, 255), (256.0, 65535), (65535.0, 65535)],
+)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_float_field_has_the_least_unit_that_holds_its_values(largest, full, dtype):
+    assert unit_of(np.linspace(0, largest, 50, dtype=dtype)).full_scale == full
+
+
+@pytest.mark.parametrize("dtype", ["u4", "i4"])
+def test_an_integer_of_32_bits_goes_by_its_values_since_no_sensor_fills_it(dtype):
+    assert unit_of(np.array([0, 10, 200], dtype)).full_scale == 255
+
+
+@pytest.mark.parametrize("nothing", [np.zeros(500, "f4"), np.full(500, np.nan, "f4"), np.empty(0)])
+def test_clouds_of_zeros_or_nan_or_no_points_tell_nothing(nothing):
+    unit = unit_of(nothing, nothing)
+    assert not unit.is_known
+    unit.add(np.linspace(0, 200, 500, dtype="f4"))
+    assert unit.full_scale == 255
+
+
+def test_a_dark_start_of_uint8_does_not_change_its_unit():
+    unit = unit_of(np.zeros(300, "u1"))
+    assert unit.full_scale == 255
+    assert unit_of(np.zeros(300, "u1"), np.array([7, 250], "u1")).full_scale == 255
+
+
+def test_a_single_outlier_does_not_change_the_unit():
+    values = np.linspace(0, 1, 2001, dtype="f4")  # 2000 positive ones, of which 2 may exceed it
+    values[5:7] = 4000
+    assert unit_of(values).full_scale == 1
+    values[5:8] = 4000
+    assert unit_of(values).full_scale == 65535
+
+
+def test_of_few_values_each_one_counts():
+    assert unit_of(np.array([0.5, 200.0], "f4")).full_scale == 255
+
+
+@given(st.permutations([0.3, 0.9, 40.0, 180.0, 3000.0]))
+def test_the_unit_is_the_same_in_any_order_of_the_clouds(largest):
+    clouds = [np.linspace(0, top, 1000, dtype="f4") for top in largest]
+    assert unit_of(*clouds).full_scale == 65535
+
+
+def test_it_says_whether_a_cloud_has_an_intensity():
+    unit = IntensityUnit()
+    assert unit.add(np.array([np.nan, 2.0]))
+    assert unit.add(np.zeros(3, "u1"))
+    assert not unit.add(np.full(3, np.nan))
+    assert not unit.add(None)
+    assert not unit.add(np.empty(0))
+
+
+def test_one_number_among_many_nan_is_an_intensity():
+    values = np.full(100_000, np.nan, "f4")
+    values[7] = 3
+    assert IntensityUnit().add(values)
+
+
+def test_a_fixed_unit_stays_and_values_beyond_it_are_said():
+    unit = unit_of(np.linspace(0, 255, 1000, dtype="f4"), fixed=100.0)
+    assert unit.full_scale == 100
+    (note,) = unit.notes()
+    assert note.code == "intensity-exceeds-unit"
+    # 155 of 255 equal parts are above 100: 61 %
+    assert note.message == (
+        "intensity goes up to 255, 61 % of the points exceed 100, which is taken for a full return"
+    )
+
+
+def test_values_beyond_every_unit_are_said():
+    unit = unit_of(np.linspace(0, 1e6, 1000, dtype="f4"))
+    assert unit.full_scale == 65535
+    assert codes(unit) == ["intensity-exceeds-unit"]
+
+
+def test_what_is_missing_is_said_with_its_numbers():
+    nan = np.full(3, np.nan)
+    unit = unit_of(None, nan, nan, np.zeros(3), np.array([0.2, 0.9]), np.empty(0))
+    assert [note.message for note in unit.notes()] == [
+        "1 of 5 clouds have no intensity field",
+        "intensity is NaN throughout 2 of 5 clouds",
+        "intensity is 0 throughout 1 of 5 clouds",
+    ]
+    # A sensor that warms up is no reason to worry, one that never sees anything is.
+    assert not unit.notes()[2].is_warning
+    assert unit_of(np.zeros(9)).notes()[0].is_warning
+
+
+def test_negative_intensities_are_said():
+    assert codes(unit_of(np.array([-30.0, -12.0, 0.5, 0.5]))) == ["intensity-negative"]
+    assert "50 %" in unit_of(np.array([-30.0, -12.0, 0.5, 0.5])).notes()[0].message
+
+
+def test_a_16_bit_field_that_holds_8_bits_is_said():
+    assert codes(unit_of(np.array([1, 255], "u2"))) == ["intensity-small"]
+    assert codes(unit_of(np.array([1, 257], "u2"))) == []
+
+
+def test_nothing_is_said_of_a_sound_sensor():
+    assert codes(unit_of(np.array([0, 90, 200], "u1"))) == []
+    assert codes(unit_of(np.linspace(0, 0.8, 200, dtype="f4"))) == []
