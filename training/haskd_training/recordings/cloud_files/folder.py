@@ -49,6 +49,17 @@ class CloudPlace:
     name: str
 
 
+def places_in(file: Path) -> list[CloudPlace]:
+    """The clouds of a file.
+
+    Raises:
+        InputError: as of `formats.format_of`, or the file is damaged.
+    """
+    count, stem = format_of(file).count(file), stem_of(file)
+    names = [stem] if count == 1 else [f"{stem}_{scan}" for scan in range(count)]
+    return [CloudPlace(file, scan, name) for scan, name in enumerate(names)]
+
+
 class CloudFolder:
     """The clouds of a folder, by the times in their names or in natural order, and what lies beside
     them.
@@ -69,12 +80,7 @@ class CloudFolder:
         files = cloud_files(path)
         if not files:
             raise InputError(f"{path}: no cloud file in it")
-        places = []
-        for file in files:
-            count = format_of(file).count(file)
-            stem = stem_of(file)
-            names = [stem] if count == 1 else [f"{stem}_{scan}" for scan in range(count)]
-            places += [CloudPlace(file, scan, name) for scan, name in enumerate(names)]
+        places = [place for file in files for place in places_in(file)]
         by_name = _stamps_of([place.name for place in places])
         if by_name is not None:
             # Decimals are in no natural order: .5 is later than .25.

@@ -29,13 +29,15 @@ _SCALED = {"X", "Y", "Z"}
 def read(path: Path) -> list[np.ndarray]:
     """The points of a file: [N] structured, x y z float64 in m, further dimensions by their names.
 
+    The intensity is float32: LAS has 16 bits for it, in a unit that it doesn't define.
+
     Raises:
         InputError: no whole LAS or LAZ file, or laspy is not installed.
     """
     las = _open(path)
     with damage_as_input_error(path):
         columns = {axis: np.asarray(las[axis], np.float64) for axis in "xyz"}
-        columns["intensity"] = np.asarray(las.intensity)
+        columns["intensity"] = np.asarray(las.intensity).astype(np.float32)
         for name in las.point_format.dimension_names:
             values = np.asarray(las[name])
             if name not in columns and name not in _SCALED and values.ndim == 1:

@@ -86,7 +86,7 @@ def read(path: Path) -> list[np.ndarray]:
             columns = [table[str(k)] for k in range(len(file.fields))]
         else:
             columns = [
-                np.frombuffer(block, field.dtype).reshape(file.points, -1)
+                np.frombuffer(block, field.dtype).reshape(file.points, field.count)
                 if block
                 else np.zeros((file.points, 1))
                 for field, block in zip(file.fields, _blocks(path, file), strict=True)
@@ -289,6 +289,8 @@ def _compress(path: Path, content: bytes) -> bytes:
 
 def _appended(octets: bytes, points: int, columns: dict[str, np.ndarray]) -> bytes:
     """Points with columns behind each one's bytes."""
+    if not points:
+        return b""
     old = np.frombuffer(octets, np.uint8).reshape(points, -1)
     new = [
         np.ascontiguousarray(column).view(np.uint8).reshape(points, -1)

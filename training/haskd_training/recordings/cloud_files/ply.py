@@ -113,13 +113,13 @@ def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
         ).encode("latin-1")
     else:
         big_endian = _ORDERS[file.encoding] == ">"
-        old = np.frombuffer(file.rows, np.uint8).reshape(file.vertex.count, -1)
+        old = np.frombuffer(file.rows, np.uint8).reshape(file.vertex.count, file.dtype.itemsize)
         new = [
             np.ascontiguousarray(
                 column.astype(column.dtype.newbyteorder(">" if big_endian else "<"))
             )
             .view(np.uint8)
-            .reshape(len(old), -1)
+            .reshape(len(old), column.itemsize)
             for column in columns.values()
         ]
         rows = np.concatenate([old, *new], axis=1).tobytes()

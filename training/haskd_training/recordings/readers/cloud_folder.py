@@ -109,9 +109,7 @@ class CloudFolderReader:
                     yield stamp, _image_topic(camera), partial(self._image, camera, index)
 
     def _cloud(self, index: int) -> Any:
-        points = self._folder.cloud(index)
-        header = _header(self._folder.stamps_ns[index], LIDAR_FRAME)
-        return create_cloud(header, message_points(points), _CLOUD, _FIELD)
+        return cloud_message(self._folder.cloud(index), self._folder.stamps_ns[index])
 
     def _pose(self, index: int) -> Any:
         assert self._folder.poses is not None
@@ -139,9 +137,14 @@ class CloudFolderReader:
         return _TYPES["sensor_msgs/msg/CompressedImage"](header, kind, data)
 
 
-def message_points(points: np.ndarray) -> np.ndarray:
-    """The points [N] structured, with types that a PointCloud2 has: integers of 64 bits and other
-    kinds of float become float64 or float32."""
+def cloud_message(points: np.ndarray, stamp_ns: int = 0) -> Any:
+    """A PointCloud2 in `LIDAR_FRAME` of points [N] structured, see `CloudFolder.cloud`."""
+    return create_cloud(_header(stamp_ns, LIDAR_FRAME), _message_points(points), _CLOUD, _FIELD)
+
+
+def _message_points(points: np.ndarray) -> np.ndarray:
+    """With types that a PointCloud2 has: integers of 64 bits and other kinds of float become
+    float64 or float32."""
     kinds = []
     for name in points.dtype.names or ():
         kind = points.dtype[name].newbyteorder("=")
