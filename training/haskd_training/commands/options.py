@@ -55,3 +55,6 @@ Export = Annotated[
         show_default=False,
     ),
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="what would be a warning about a recording is an error")
+]

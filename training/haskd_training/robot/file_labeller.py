@@ -15,7 +15,12 @@ from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_training.recordings.cloud_files.cloud import structured
-from haskd_training.recordings.cloud_files.formats import cloud_files, is_cloud_file, read_clouds
+from haskd_training.recordings.cloud_files.formats import (
+    cloud_files,
+    is_cloud_file,
+    is_cloud_folder,
+    read_clouds,
+)
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
 from haskd_training.recordings.readers.cloud_folder import cloud_message
 
@@ -39,9 +44,7 @@ def files_of(path: Path) -> list[Path]:
 
 def is_clouds(path: Path) -> bool:
     """Whether a path is that of a cloud file or a folder of them, not of a bag."""
-    if path.is_dir():
-        return not (path / "metadata.yaml").is_file() and bool(cloud_files(path))
-    return is_cloud_file(path)
+    return is_cloud_folder(path) if path.is_dir() else is_cloud_file(path)
 
 
 @dataclass(frozen=True)

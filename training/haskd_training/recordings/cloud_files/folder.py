@@ -18,6 +18,7 @@ from haskd_training.recordings.cloud_files.formats import (
     read_clouds,
     stem_of,
 )
+from haskd_training.recordings.findings import Finding
 
 LABELS = "labels"
 """Folder of the label files, named as the clouds."""
@@ -81,10 +82,11 @@ class CloudFolder:
         if not files:
             raise InputError(f"{path}: no cloud file in it")
         places = [place for file in files for place in places_in(file)]
-        by_name = _stamps_of([place.name for place in places])
-        if by_name is not None:
+        self._of_names = _stamps_of([place.name for place in places])
+        if self._of_names is not None:
             # Decimals are in no natural order: .5 is later than .25.
-            places = [places[k] for k in np.argsort(by_name, kind="stable")]
+            places = [places[k] for k in np.argsort(self._of_names, kind="stable")]
+            self._of_names.sort()
         self.places = places
         self.names = [place.name for place in places]
         if twice := sorted({name for name in self.names if self.names.count(name) > 1}):
@@ -107,9 +109,13 @@ class CloudFolder:
         if times is not None:
             stamps = [round(float(time) * 1e9) for time in times]
         else:
-            stamps = _stamps_of(self.names) or [k * _PERIOD_NS for k in range(len(self))]
+            stamps = self._of_names or [k * _PERIOD_NS for k in range(len(self))]
         shift = _START_NS if min(stamps) < _START_NS else 0
         return [stamp + shift for stamp in stamps]
+
+    @property
+    def _has_times(self) -> bool:
+        return self._of_names is not None or (self.root / kitti.TIMES).is_file()
 
     @cached_property
     def poses(self) -> np.ndarray | None:
@@ -141,11 +147,39 @@ class CloudFolder:
 
     def files(self) -> list[Path]:
         """All files that it is read from."""
-        beside = [self.root / name for name in ("times.txt", "poses.txt", "calib.txt")]
+        beside = [self.root / name for name in (kitti.TIMES, kitti.POSES, kitti.CALIBRATION)]
         labels = [self._label_file(name) for name in self.names]
         images = [file for camera in self.cameras for file in camera.images.values()]
         there = [file for file in (*beside, *labels) if file.is_file()]
         return [*dict.fromkeys(place.file for place in self.places), *there, *images]
+
+    def findings(self) -> list[Finding]:
+        """What there is to know of the files before they are read."""
+        found = []
+        if not self._has_times:
+            found.append(
+                Finding(
+                    "clouds-without-times",
+                    str(self.path),
+                    "noted",
+                    f"the times of the {len(self)} clouds are not known; they are taken to be 0.1 "
+                    "s apart",
+                    "times.txt beside them gives each one's time in s",
+                )
+            )
+        labels = self.root / LABELS
+        missing = [name for name in self.names if not self._label_file(name).is_file()]
+        if labels.is_dir() and missing:
+            found.append(
+                Finding(
+                    "clouds-without-labels",
+                    str(labels),
+                    "noted",
+                    f"{len(missing)} of {len(self)} clouds have no label file, the first is "
+                    f"{missing[0]}",
+                )
+            )
+        return found
 
     def _label_file(self, name: str) -> Path:
         return self.root / LABELS / f"{name}.label"

@@ -45,6 +45,8 @@ FORMATS = {
 }
 """By the ending of the file's name."""
 
+_OF_BAGS = (".mcap", ".db3", ".bag")
+
 VELODYNE = "velodyne"
 """Folder of the clouds in KITTI's layout."""
 
@@ -57,7 +59,9 @@ def is_cloud_file(path: Path) -> bool:
 def is_cloud_folder(path: Path) -> bool:
     """Whether a path is a folder that holds cloud files, or KITTI's `velodyne` folder of them, and
     no bag."""
-    return path.is_dir() and not (path / "metadata.yaml").is_file() and bool(cloud_files(path))
+    if not path.is_dir() or not cloud_files(path):
+        return False
+    return not any(file.suffix in _OF_BAGS for file in path.iterdir() if file.is_file())
 
 
 def cloud_files(folder: Path) -> list[Path]:

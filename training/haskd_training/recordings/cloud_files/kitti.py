@@ -17,6 +17,7 @@ import PIL.Image
 
 from haskd_ros.errors import InputError
 
+TIMES, POSES, CALIBRATION = "times.txt", "poses.txt", "calib.txt"
 IMAGE_FOLDERS = {"image_2": "P2", "image_3": "P3"}
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -47,7 +48,7 @@ def read_times(root: Path, stems: Sequence[str]) -> np.ndarray | None:
     Raises:
         InputError: a file without numbers, or with another count of them.
     """
-    table = _table(root / "times.txt", 1, stems)
+    table = _table(root / TIMES, 1, stems)
     return None if table is None else table[:, 0]
 
 
@@ -60,7 +61,7 @@ def read_poses(root: Path, stems: Sequence[str]) -> np.ndarray | None:
     Raises:
         InputError: as of `read_times`.
     """
-    table = _table(root / "poses.txt", 12, stems)
+    table = _table(root / POSES, 12, stems)
     if table is None:
         return None
     poses = _transform(table)
@@ -128,7 +129,7 @@ def _table(path: Path, columns: int, stems: Sequence[str]) -> np.ndarray | None:
 
 def _calibration(root: Path) -> dict[str, np.ndarray]:
     """The lines `name: 12 numbers` of `calib.txt`, [12] each."""
-    path = root / "calib.txt"
+    path = root / CALIBRATION
     found: dict[str, np.ndarray] = {}
     if not path.is_file():
         return found

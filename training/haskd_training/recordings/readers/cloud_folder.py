@@ -37,6 +37,7 @@ class CloudFolderReader:
     Attributes:
         connections: the clouds; where there are poses, TF from `WORLD_FRAME` to `LIDAR_FRAME`;
             where there are cameras, their images, calibration and static TF.
+        findings: what there is to know of the files.
 
     Raises:
         InputError: as of `CloudFolder`.
@@ -44,6 +45,7 @@ class CloudFolderReader:
 
     def __init__(self, path: Path) -> None:
         self._folder = CloudFolder(path)
+        self.findings = self._folder.findings()
         self.connections: list[Connection] = []
         count = len(self._folder)
         self._add(POINTS, "sensor_msgs/msg/PointCloud2", count)
