@@ -149,6 +149,7 @@ def view(
     for finding in frames.findings:
         console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
     if out is None and viewer.has_display():
+        console.print(viewer.legend(frames.taxonomy))
         viewer.show(frames, cloud, console.print)
         return
     picture = out or Path(f"{path.resolve().name}-{cloud}.png")
