@@ -63,7 +63,7 @@ def point_times(
     Raises:
         CloudError: the cloud is malformed.
     """
-    present = {field.name for field in cloud.fields}
+    present = {field.name for field in cloud.fields if field.count == 1}
     name = next((name for name in TIME_FIELDS if name in present), None)
     nothing = np.zeros(cloud.width * cloud.height, np.float32)
     if name is None:
