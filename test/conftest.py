@@ -21,7 +21,8 @@ from haskd_ros.native import build as native
 from haskd_ros.native import library, load_kernels
 from haskd_ros.node.dds import profile_environment
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.prepare import prepare
+from haskd_training.data.prepare_inputs import PrepareConfig
 
 if TYPE_CHECKING:  # needs ROS 2
     from robot import NodeProcess, Robot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,12 @@ from haskd_ros.taxonomy import LabelMap
 from haskd_training.data.cache import FORMAT
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import bag_files
-from haskd_training.recordings.recording import Recording
 
 _DIGEST_BYTES = 64 * 1024
 
 
 def fingerprint(
-    recordings: list[Recording],
+    recordings: Mapping[str, Path],
     sources: list[LabelSource],
     label_map: LabelMap,
     settings: dict[str, Any],
@@ -25,13 +25,14 @@ def fingerprint(
     """Digest of all inputs of a cache, so that two inputs never mix in one.
 
     Args:
+        recordings: bags by name.
         settings: those that change what is in it, in JSON values.
     """
     content = {
         "format": FORMAT,
         "bags": [
-            [recording.name, [_file_digest(file) for file in bag_files(recording.path)]]
-            for recording in recordings
+            [name, [_file_digest(file) for file in bag_files(path)]]
+            for name, path in recordings.items()
         ],
         "labels": [[type(source).__name__, *source.identity()] for source in sources],
         "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],

@@ -6,19 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat
-
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.taxonomy import LabelMap
 from haskd_training.core.background import BackgroundCalls, map_in_order
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import (
-    INDEX,
     OVERLAYS,
     REPORT,
     Cache,
@@ -26,8 +21,8 @@ from haskd_training.data.cache import (
     ImageRow,
     SweepRow,
 )
-from haskd_training.data.fingerprint import fingerprint
 from haskd_training.data.overlay import write_overlays
+from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs
 from haskd_training.data.prepare_report import PrepareReport, make_report
 from haskd_training.data.samples import (
     Tensors,
@@ -37,117 +32,80 @@ from haskd_training.data.samples import (
     with_world_poses,
 )
 from haskd_training.data.sensor_statistics import sensor_statistics
-from haskd_training.data.shards import SHARD_BYTES, ShardStream
-from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.label_names import CloudTime
-from haskd_training.recordings.labels import (
-    LabelSource,
-    check_folders,
-    cloud_times,
-    label_source,
-    load_label_map,
-)
-from haskd_training.recordings.readers.bag import POINT_CLOUD, Unusable, choose_topic, open_bag
-from haskd_training.recordings.readers.container import STORAGE_SUFFIXES
-from haskd_training.recordings.recording import (
-    Recording,
-    RecordingConfig,
-    add_transforms,
-    inspect_recording,
-)
+from haskd_training.data.shards import ShardStream
+from haskd_training.recordings.findings import Finding, Say, refuse, say_nothing
+from haskd_training.recordings.labels import LabelSource
+from haskd_training.recordings.readers.bag import Unusable, open_bag
+from haskd_training.recordings.recording import Recording
 from haskd_training.recordings.repeats import Repeats
 
 _Sample = tuple[SweepRow | ImageRow, Tensors]
 
-UNLABELLED_MAP = "simulation"
-"""The label map whose classes a cache without labels gets."""
-
-
-class PrepareConfig(RecordingConfig):
-    """Settings of `prepare`; part of a cache's fingerprint."""
-
-    label_field: str | None = Field(
-        None, description="cloud field with raw ids; overrides the map's"
-    )
-    label_folder: Path | None = Field(
-        None, description="folder of label files; overrides the map's"
-    )
-    intensity_scale: Literal["auto"] | PositiveFloat = Field(
-        "auto", description="intensity / scale = 0..1; auto: 1, 255 or 65535 by the first clouds"
-    )
-    jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
-    overlays: int = Field(
-        6, ge=0, description="images with points drawn over them, to check the camera calibration"
-    )
-    shard_bytes: int = Field(SHARD_BYTES, gt=0, description="size at which a shard is written")
-
 
 def prepare(
-    bags: list[Path],
+    bags: Sequence[Path],
     labels: Path | str | None,
     out: Path,
     config: PrepareConfig | None = None,
     progress: Progress = no_progress,
+    *,
+    say: Say = say_nothing,
+    strict: bool = False,
 ) -> PrepareReport:
     """Prepare recordings once, for everything that trains or evaluates on them.
 
-    An interrupted run resumes when called again with the same arguments; a finished one returns at
-    once. Memory is bounded by a few shards, whatever the bags' length: only poses and the tables of
-    rows grow with it.
+    The recordings are examined first. An interrupted run resumes when called again with the same
+    arguments; a finished one returns at once. Memory is bounded by a few shards, whatever the
+    bags' length: only poses and the tables of rows grow with it.
 
     Args:
         bags: bag folders or files; a cache may hold several recordings.
         labels: a label map's file, the name of one that ships, or None for clouds without labels.
         out: folder of the cache: new, empty, or an unfinished cache of the same inputs.
-        progress: counts messages.
+        progress: counts messages, from 0 when they are examined and when they are written.
+        say: receives what the examination finds, before anything is written.
+        strict: refuse what it warns of.
 
     Raises:
         InputError: anything wrong with the input. Nothing is left in `out` then, except after
             a full disk, where the finished shards stay and the next call resumes.
     """
-    config = config or PrepareConfig()
-    if not bags:
-        raise InputError("no bag given")
-    label_map = _label_map(labels, config)
-    names = _recording_names(bags)
-    recordings = [
-        inspect_recording(bag, name, config) for bag, name in zip(bags, names, strict=True)
-    ]
-    clouds = {
-        recording.name: partial(cloud_times, recording.path, recording.points_topic)
-        for recording in recordings
-    }
-    if labels is not None:
-        check_folders(label_map, list(clouds.items()))
-    sources = [
-        label_source(None if labels is None else label_map, name, times)
-        for name, times in clouds.items()
-    ]
-    settings = config.model_dump(mode="json", exclude={"label_folder", "overlays"})
-    digest = fingerprint(recordings, sources, label_map, settings)
-    if (out / INDEX).exists():
-        return _finished(out, digest)
+    inputs = read_inputs(bags, labels, out, config or PrepareConfig(), progress)
+    for finding in inputs.findings:
+        say(finding)
+    refuse(inputs.findings, strict)
+    return write_cache(inputs, progress, say)
 
-    writer = CacheWriter(out, digest, config.shard_bytes)
+
+def write_cache(
+    inputs: Inputs, progress: Progress = no_progress, say: Say = say_nothing
+) -> PrepareReport:
+    """Prepare recordings that have been examined; of a finished cache the report.
+
+    Args:
+        progress: counts messages.
+        say: receives what only shows when the cache is written.
+
+    Raises:
+        InputError: as of `prepare`.
+    """
+    if inputs.finished is not None:
+        return inputs.finished
+    out, config = inputs.out, inputs.config
+    recordings = [examination.recording for examination in inputs.examinations]
+    writer = CacheWriter(out, inputs.fingerprint, config.shard_bytes)
     try:
-        scale = _intensity_scale(recordings, config.intensity_scale)
-        classes = len(label_map.taxonomy)
+        scales = [_intensity_scale(recording, config.intensity_scale) for recording in recordings]
+        scale = max(scales)
+        classes = len(inputs.label_map.taxonomy)
         total = sum(recording.messages for recording in recordings)
         done = 0
-        for recording, source in zip(recordings, sources, strict=True):
+        for recording, source in zip(recordings, inputs.sources, strict=True):
             sampler = _Sampler(recording, source, classes, scale, config.jpeg_quality)
             for _ in _write_recording(writer, sampler):
                 done += 1
                 progress(done, total)
-        return _finish(
-            writer,
-            recordings,
-            label_map=label_map,
-            intensity_scale=scale,
-            labelled=labels is not None,
-            overlays=config.overlays,
-            of_labels=[finding for source in sources for finding in source.findings()],
-        )
+        report = _finish(writer, inputs, recordings, scale)
     except InputError:
         writer.discard()
         raise
@@ -156,6 +114,9 @@ def prepare(
             f"{out}: writing failed ({error.strerror}); its finished shards are kept: free "
             "disk space and run the command again to resume"
         ) from error
+    for finding in report.findings[len(inputs.findings) :]:
+        say(finding)
+    return report
 
 
 @dataclass(frozen=True)
@@ -221,14 +182,11 @@ def _write_recording(writer: CacheWriter, sampler: _Sampler) -> Iterator[None]:
 
 
 def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
-    """Clouds and images; transforms are added to the recording's tree."""
+    """The clouds and images that are used."""
     cloud_index = -1
     repeats = Repeats()
     with open_bag(recording.path) as bag:
-        for topic, message in bag.messages(recording.topics):
-            if topic in recording.tf_topics:
-                add_transforms(recording.tree, topic, message)
-                continue
+        for topic, message in bag.messages(recording.topics, recording.stop_ns):
             is_cloud = topic == recording.points_topic
             cloud_index += is_cloud
             stream: ShardStream[Any] = writer.sweeps if is_cloud else writer.images
@@ -243,25 +201,18 @@ def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
 
 
 def _finish(
-    writer: CacheWriter,
-    recordings: list[Recording],
-    *,
-    label_map: LabelMap,
-    intensity_scale: float,
-    labelled: bool,
-    overlays: int,
-    of_labels: list[Finding],
+    writer: CacheWriter, inputs: Inputs, recordings: list[Recording], intensity_scale: float
 ) -> PrepareReport:
     """Compute what needs the whole cache, then write the index."""
     writer.close()
-    warnings = [str(finding) for finding in of_labels if finding.outcome != "noted"]
     if not writer.sweeps.rows:
+        warnings = [str(finding) for finding in inputs.findings if finding.is_warning]
         reasons = "; ".join([_counted(writer.sweeps.skipped), *warnings])
         raise InputError(f"no sweep can be used: {reasons}")
     sweeps, images, images_skipped = _rows_with_poses(writer, recordings)
     cache = Cache(
         path=writer.path,
-        taxonomy=label_map.taxonomy,
+        taxonomy=inputs.label_map.taxonomy,
         intensity_scale=intensity_scale,
         statistics={},
         sweeps=sweeps,
@@ -269,14 +220,17 @@ def _finish(
         fingerprint=writer.fingerprint,
     )
     with BackgroundCalls(1) as background:
-        background.call(write_overlays, cache, cache.path / OVERLAYS, overlays)
+        background.call(write_overlays, cache, cache.path / OVERLAYS, inputs.config.overlays)
         cache = replace(cache, statistics=sensor_statistics(cache))
         report = make_report(
             cache,
             [recording.name for recording in recordings],
             sweeps_skipped=dict(writer.sweeps.skipped),
             images_skipped=dict(images_skipped),
-            warnings=warnings + _warnings(recordings, cache, images_skipped, labelled),
+            findings=[
+                *inputs.findings,
+                *_findings(cache, images_skipped, inputs.labelled),
+            ],
         )
     write_atomically(cache.path / REPORT, json.dumps(report.to_json(), indent=1).encode())
     cache.write_index()
@@ -301,92 +255,22 @@ def _rows_with_poses(
     return sweeps, images, skipped
 
 
-def _finished(out: Path, fingerprint: str) -> PrepareReport:
-    """The report of a finished cache."""
-    if Cache.open(out).fingerprint != fingerprint:
-        raise InputError(
-            f"{out} holds a cache of other bags, labels or settings; "
-            "delete it or choose another folder"
-        )
-    try:
-        report = PrepareReport.from_json(json.loads((out / REPORT).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{out / REPORT} is damaged: {error}; delete the folder") from error
-    return replace(report, up_to_date=True)
-
-
-def _warnings(
-    recordings: list[Recording], cache: Cache, images_skipped: Counter[str], labelled: bool
-) -> list[str]:
-    warnings = []
+def _findings(cache: Cache, images_skipped: Counter[str], labelled: bool) -> Iterator[Finding]:
+    """What only shows when the recordings are prepared."""
+    name = cache.path.name
     if not cache.images:
         reasons = f" ({_counted(images_skipped)})" if images_skipped else ""
-        warnings.append(f"no images{reasons}: only a LiDAR-only baseline can be trained")
-    else:
-        warnings += [
-            f"{recording.name}: the vehicle's motion is not in TF; images are projected as if it "
-            "stood still between image and sweep"
-            for recording in recordings
-            if recording.world_frame is None and recording.cameras
-        ]
-    warnings += [
-        f"{recording.name}: the clouds have no intensity field"
-        for recording in recordings
-        if recording.max_intensity is None
-    ]
+        message = f"no images{reasons}: only a LiDAR-only baseline can be trained"
+        yield Finding("no-images", name, "doubtful", message)
     if not labelled:
-        warnings.append("no labels: training can use these sweeps as unlabelled ones only")
-    return warnings
+        message = "no labels: training can use these sweeps as unlabelled ones only"
+        yield Finding("no-labels", name, "noted", message)
 
 
 def _counted(reasons: Counter[str]) -> str:
     return ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
 
 
-def _intensity_scale(recordings: list[Recording], configured: float | Literal["auto"]) -> float:
-    """The configured scale, or the full scale of the unit that the first clouds are in."""
-    if configured != "auto":
-        return float(configured)
-    largest = max(recording.max_intensity or 0.0 for recording in recordings)
-    return next((scale for scale in (1.0, 255.0) if largest <= scale), 65535.0)
-
-
-def check_labels(bags: Sequence[Path], labels: Path | str | None, config: PrepareConfig) -> None:
-    """Check that recordings that are prepared one by one have their own labels.
-
-    Raises:
-        InputError: as of `labels.check_folders`.
-    """
-    check_folders(
-        _label_map(labels, config),
-        [(_recording_name(bag), partial(_cloud_times, bag, config)) for bag in bags],
-    )
-
-
-def _cloud_times(path: Path, config: RecordingConfig) -> list[CloudTime]:
-    with open_bag(path) as bag:
-        topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
-    return cloud_times(path, topic)
-
-
-def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
-    """The map, with the label field or folder that the configuration names."""
-    label_map = load_label_map(UNLABELLED_MAP if labels is None else labels)
-    if config.label_field is not None:
-        label_map = replace(label_map, field=config.label_field, folder=None)
-    if config.label_folder is not None:
-        label_map = replace(label_map, folder=str(config.label_folder))
-    return label_map
-
-
-def _recording_name(bag: Path) -> str:
-    return bag.stem if bag.suffix in STORAGE_SUFFIXES else bag.name
-
-
-def _recording_names(bags: Sequence[Path]) -> list[str]:
-    """Name of each bag; later bags of the same name get a number."""
-    names: list[str] = []
-    for stem in map(_recording_name, bags):
-        alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
-        names.append(f"{stem}~{alike + 1}" if alike else stem)
-    return names
+def _intensity_scale(recording: Recording, configured: float | Literal["auto"]) -> float:
+    """Intensity of a full return: the configured one, or that of the recording's unit."""
+    return recording.intensity.full_scale if configured == "auto" else float(configured)

@@ -229,13 +229,6 @@ class RecordedCamera:
                 f"{self.frame} is used",
                 "record both in the optical frame",
             )
-        if self.size is not None:
-            try:
-                note = first.fitted(*self.size)[1]
-            except CalibrationError as error:
-                note = str(error)
-            if note:
-                yield Finding("camera-info-fitted", self.topic, "repaired", note)
         turned = Rotation.from_matrix(first.R).magnitude()
         if first.rectified and turned > 1e-3:
             yield Finding(

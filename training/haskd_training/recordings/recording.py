@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity
+from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.errors import InputError
 from haskd_training.recordings.camera_track import (
     CameraTrack,
     RecordedCamera,
-    paired,
     recorded_camera,
 )
-from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     IMAGE,
-    POINT_CLOUD,
     TF_MESSAGES,
     Bag,
-    choose_topic,
-    open_bag,
 )
 from haskd_training.recordings.transform_tree import TransformTree
-
-FIRST_CLOUDS = 10
-"""Clouds that are read to determine the unit of intensity."""
 
 
 class CameraTopics(BaseModel):
@@ -60,15 +49,15 @@ class RecordingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Recording:
-    """Topics, cameras and transforms of a bag, from its first messages.
+    """Topics, cameras and transforms of a bag, as its examination found them.
 
     name: unique among the recordings of a cache.
-    tree: the transforms read so far.
-    tf_topics: those with more of them, to be read along with clouds and images and added to
-        `tree`: a pass over the bag for the transforms alone takes as long as reading all of it.
+    lidar_frame: of most clouds.
+    tree: all transforms that are used.
     fixed_frame: as configured.
-    max_intensity: of the first clouds, as in the cloud; None without an intensity field.
-    messages: clouds and images.
+    intensity: the unit of the clouds' intensity.
+    messages: clouds and images that are used.
+    stop_ns: what was recorded at this time (in ns) or later is not used; None: all is.
     """
 
     path: Path
@@ -77,76 +66,40 @@ class Recording:
     lidar_frame: str
     cameras: tuple[RecordedCamera, ...]
     tree: TransformTree
-    tf_topics: tuple[str, ...]
     fixed_frame: str | None
-    max_intensity: float | None
+    intensity: IntensityUnit
     messages: int
-    findings: tuple[Finding, ...] = ()
+    stop_ns: int | None = None
 
     @property
     def topics(self) -> list[str]:
-        """Of its clouds, images and transforms."""
-        return [self.points_topic, *(camera.topic for camera in self.cameras), *self.tf_topics]
+        """Of its clouds and images."""
+        return [self.points_topic, *(camera.topic for camera in self.cameras)]
 
     @cached_property
     def world_frame(self) -> str | None:
         """The fixed frame of poses: the configured one, or that of `TransformTree.fixed_frame`;
-        None where the motion of the vehicle isn't recorded. Valid once `tree` is complete."""
+        None where the motion of the vehicle isn't recorded."""
         if self.fixed_frame is not None:
             return self.fixed_frame
         return self.tree.fixed_frame(self.lidar_frame)[0]
 
 
-def inspect_recording(path: Path, name: str, config: RecordingConfig) -> Recording:
-    """Collect what is needed to read a bag's clouds, images and transforms in one pass.
+def transforms(bag: Bag, config: RecordingConfig, before_ns: int | None = None) -> TransformTree:
+    """The transforms of a recording.
 
-    Raises:
-        InputError: no bag, a damaged one, no PointCloud2 topic, several and none configured, a
-            configured topic or frame that isn't there, or clouds without x, y and z.
+    Args:
+        before_ns: only those recorded before, in ns.
     """
-    with open_bag(path) as bag:
-        points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
-        lidar_frame, max_intensity = _first_clouds(bag, points_topic)
-        cameras = recorded_cameras(bag, config)
-        frames = {camera.frame for camera in cameras if camera.problem is None}
-        if config.fixed_frame is not None:
-            frames.add(config.fixed_frame)
-
-        def all_connected(tree: TransformTree) -> bool:
-            return all(tree.connects(frame, lidar_frame) for frame in frames)
-
-        tree, complete = transforms(bag, config, all_connected)
-        if complete:
-            _check_fixed_frame(path, tree, config.fixed_frame)
-            cameras = [camera.connected(tree, lidar_frame) for camera in cameras]
-        cameras, findings = paired(cameras, tree)
-        topics = [points_topic, *(camera.topic for camera in cameras)]
-        return Recording(
-            path=path,
-            name=name,
-            points_topic=points_topic,
-            lidar_frame=lidar_frame,
-            cameras=tuple(cameras),
-            tree=tree,
-            tf_topics=() if complete else tuple(bag.topics_of(*TF_MESSAGES)),
-            fixed_frame=config.fixed_frame,
-            max_intensity=max_intensity,
-            messages=bag.count(topics),
-            findings=tuple(findings),
-        )
-
-
-def transforms(
-    bag: Bag, config: RecordingConfig, stop: Callable[[TransformTree], bool] = lambda _: False
-) -> tuple[TransformTree, bool]:
-    """The transforms of a recording, read until `stop` is true of them, and whether they are all
-    that it holds."""
-    tree = TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
-    for topic, message in bag.messages(bag.topics_of(*TF_MESSAGES)):
+    tree = empty_tree(config)
+    for topic, message in bag.messages(bag.topics_of(*TF_MESSAGES), before_ns):
         add_transforms(tree, topic, message)
-        if stop(tree):
-            return tree, False
-    return tree, True
+    return tree
+
+
+def empty_tree(config: RecordingConfig) -> TransformTree:
+    """A tree with the configured tolerances."""
+    return TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
 
 
 def add_transforms(tree: TransformTree, topic: str, message: Any) -> None:
@@ -154,28 +107,12 @@ def add_transforms(tree: TransformTree, topic: str, message: Any) -> None:
     tree.add(message, static=topic.endswith("tf_static"))
 
 
-def _first_clouds(bag: Bag, topic: str) -> tuple[str, float | None]:
-    """Frame of the clouds, and the largest intensity in the first of them."""
-    frame, largest = "", None
-    for _, cloud in islice(bag.messages([topic]), FIRST_CLOUDS):
-        frame = frame or cloud.header.frame_id.lstrip("/")
-        fields = [field.name for field in cloud.fields]
-        if cloud.width * cloud.height and (missing := {"x", "y", "z"} - set(fields)):
-            raise InputError(
-                f"{bag.path}: the clouds of {topic} have no {', '.join(sorted(missing))}; "
-                f"their fields are {', '.join(fields) or '(none)'}"
-            )
-        try:
-            points, field = read_xyz_intensity(cloud)
-        except CloudError:
-            continue  # counted with its reason when the cloud is converted
-        intensity = points[np.isfinite(points[:, 3]), 3]
-        if field is not None and len(intensity):
-            largest = max(largest or 0.0, float(intensity.max()))
-    return frame, largest
+def check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) -> None:
+    """Check that TF has the configured frame.
 
-
-def _check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) -> None:
+    Raises:
+        InputError: it hasn't; the message lists the frames there are.
+    """
     if configured is not None and configured not in tree.frames:
         raise InputError(
             f"{path}: fixed_frame {configured} not in TF; frames there: "
@@ -183,38 +120,61 @@ def _check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) 
         )
 
 
-def recorded_cameras(bag: Bag, config: RecordingConfig) -> list[RecordedCamera]:
-    """The cameras of a bag, also those that can't be used.
+class Cameras:
+    """The cameras of a bag, from messages that are read along with others.
+
+    Args:
+        bag: open; no message of it is read here.
 
     Raises:
         InputError: a configured topic isn't there, or one CameraInfo belongs to several images.
     """
-    topics: dict[str, tuple[str, str | None]] = {}
-    if config.cameras is None:
-        topics = _camera_topics(bag)
-    else:
-        for name, configured in config.cameras.items():
-            _check_topic(bag, configured.image, IMAGE, COMPRESSED_IMAGE)
-            _check_topic(bag, configured.info, CAMERA_INFO)
-            topics[name] = configured.image, configured.info
-    tracks = {
-        topic: CameraTrack(rectified=_base(topic).rsplit("/", 1)[-1].startswith("image_rect"))
-        for topic, _ in topics.values()
-    }
-    for info_topic, info in bag.messages([name for _, name in topics.values() if name]):
-        for topic, own_info in topics.values():
-            if own_info == info_topic:
-                tracks[topic].add(info)
-    return [
-        recorded_camera(
-            name,
-            topic,
-            info_topic,
-            track=tracks[topic],
-            image=next(bag.messages([topic]))[1],
-        )
-        for name, (topic, info_topic) in sorted(topics.items())
-    ]
+
+    def __init__(self, bag: Bag, config: RecordingConfig) -> None:
+        self._topics: dict[str, tuple[str, str | None]] = {}
+        if config.cameras is None:
+            self._topics = _camera_topics(bag)
+        else:
+            for name, configured in config.cameras.items():
+                _check_topic(bag, configured.image, IMAGE, COMPRESSED_IMAGE)
+                _check_topic(bag, configured.info, CAMERA_INFO)
+                self._topics[name] = configured.image, configured.info
+        self._tracks = {
+            topic: CameraTrack(rectified=_base(topic).rsplit("/", 1)[-1].startswith("image_rect"))
+            for topic, _ in self._topics.values()
+        }
+        self._first_images: dict[str, Any] = {}
+
+    @property
+    def image_topics(self) -> list[str]:
+        return sorted(topic for topic, _ in self._topics.values())
+
+    @property
+    def info_topics(self) -> list[str]:
+        return sorted({info for _, info in self._topics.values() if info is not None})
+
+    def add_info(self, topic: str, info: Any) -> None:
+        """Add a CameraInfo of a topic."""
+        for image_topic, own in self._topics.values():
+            if own == topic:
+                self._tracks[image_topic].add(info)
+
+    def add_image(self, topic: str, image: Any) -> None:
+        """Add an image of a topic; the first one counts."""
+        self._first_images.setdefault(topic, image)
+
+    def recorded(self) -> list[RecordedCamera]:
+        """All cameras, by name, also those that can't be used."""
+        return [
+            recorded_camera(
+                name,
+                topic,
+                info_topic,
+                track=self._tracks[topic],
+                image=self._first_images[topic],
+            )
+            for name, (topic, info_topic) in sorted(self._topics.items())
+        ]
 
 
 def _check_topic(bag: Bag, topic: str, *types: str) -> None:

@@ -199,7 +199,7 @@ def _crop_transform(recording: Bag, parameters: Parameters) -> Callable[[Any], n
     frame = parameters.crop_frame
     if not frame or is_unbounded(parameters.crop_min, parameters.crop_max):
         return lambda cloud: None
-    tree, _ = transforms(recording, RecordingConfig())
+    tree = transforms(recording, RecordingConfig())
 
     def matrix(cloud: Any) -> np.ndarray:
         try:

@@ -76,13 +76,18 @@ class Bag:
         """Number of messages on these topics."""
         return sum(self._counts[topic] for topic in set(topics))
 
-    def messages(self, topics: list[str]) -> Iterator[tuple[str, Any]]:
+    def messages(
+        self, topics: list[str], before_ns: int | None = None
+    ) -> Iterator[tuple[str, Any]]:
         """Topic and decoded message, in the order of recording; one message is held at a time.
+
+        Args:
+            before_ns: only those recorded before, in ns.
 
         Raises:
             InputError: the bag is cut off or damaged.
         """
-        for connection, _, raw in self._read(topics):
+        for connection, _, raw in self._read(topics, before_ns):
             yield connection.topic, self._decode(connection, raw)
 
     def timed_messages(self, topics: list[str]) -> Iterator[tuple[str, int, Any]]:
@@ -143,12 +148,14 @@ class Bag:
             remedy,
         )
 
-    def _read(self, topics: list[str]) -> Iterator[tuple[Connection, int, bytes]]:
+    def _read(
+        self, topics: list[str], before_ns: int | None = None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
         """Connection, time of recording in ns and serialised message."""
         connections = [c for c in self._reader.connections if c.topic in topics]
         if not connections:
             return
-        stream = self._reader.messages(connections)
+        stream = self._reader.messages(connections, stop=before_ns)
         while True:
             with _damage_as_input_error(self.path):
                 try:
