@@ -336,3 +336,23 @@ def test_a_bayer_mosaic_in_a_jpeg_gets_its_colours(tmp_path: Path) -> None:
     cache, _ = prepared(tmp_path, [static()], clouds(1), messages)
     middle = cache.image(0)[20:100, 80:120].reshape(-1, 3)
     assert np.abs(middle.mean(0) - (220, 30, 30)).max() < 8
+
+
+def again(messages: object) -> list[Timed]:
+    """The same stamps, recorded 3 s later: a simulation that was reset."""
+    return [(ns + 3 * 10**9, topic, message) for ns, topic, message in messages]
+
+
+def test_what_follows_a_restarted_clock_calibrates_nothing(tmp_path: Path) -> None:
+    zoomed = camera(6, k=(300, 100, 60))
+    second = again([*clouds(6), *zoomed])
+    cache, report = prepared(tmp_path, [static()], clouds(6), camera(6), motion(6), second)
+    assert (report.sweeps, report.images) == (6, 6)
+    assert {row.K[0][0] for row in cache.images} == {150}
+
+
+def test_a_camera_of_the_second_pass_alone_is_left_out(tmp_path: Path) -> None:
+    second = again([*clouds(6), *camera(6)])
+    _, report = prepared(tmp_path, [static()], clouds(6), motion(6), second)
+    assert (report.sweeps, report.images) == (6, 0)
+    assert any("come after the part that is used" in str(found) for found in report.findings)

@@ -14,8 +14,8 @@ from haskd_training.recordings.image_codec import (
     CompressedFormat,
     NotAPicture,
     decode_jpeg,
+    example_of,
     jpeg_of,
-    size_of,
 )
 from haskd_training.recordings.readers.bag import Unusable
 
@@ -55,6 +55,16 @@ def told_grey(image: np.ndarray) -> bool:
 def test_a_mosaic_that_was_compressed_gets_its_colours(pattern: str, compressed_as: str) -> None:
     told = f"{pattern}; jpeg compressed {compressed_as}"
     assert middle(compressed(0, mosaic(pattern), told=told)) == pytest.approx(RED, abs=8)
+
+
+def test_restored_colours_are_told() -> None:
+    told = "bayer_rggb8; jpeg compressed "
+    assert (
+        "Bayer mosaic (bayer_rggb8)"
+        in jpeg_of(compressed(0, mosaic(told[:11]), told=told), 90).note
+    )
+    assert "exchanged" in jpeg_of(compressed(0, RGB, told="rgb8; jpeg compressed rgb8"), 90).note
+    assert jpeg_of(compressed(0, BGR), 90).note == ""
 
 
 def test_a_mosaic_in_three_equal_channels_gets_its_colours() -> None:
@@ -121,21 +131,21 @@ def test_a_picture_with_an_alpha_channel_is_read() -> None:
 def test_deep_images_are_no_pictures(encoding: str, expected: str) -> None:
     pixels = np.zeros((120, 200), np.float32 if "F" in encoding else np.uint16)
     with pytest.raises(NotAPicture, match=expected):
-        size_of(raw(0, pixels, encoding))
+        example_of(raw(0, pixels, encoding))
     with pytest.raises(NotAPicture, match=expected):
-        size_of(compressed(0, np.zeros((2, 2), np.uint16), told=f"{encoding}; png compressed "))
+        example_of(compressed(0, np.zeros((2, 2), np.uint16), told=f"{encoding}; png compressed "))
 
 
 def test_depth_shows_in_the_file_where_its_format_is_mute() -> None:
     message = compressed(0, np.full((120, 200), 900, np.uint16), told="png", suffix=".png")
     with pytest.raises(NotAPicture, match="image of 16 bits a channel: depth or a thermal picture"):
-        size_of(message)
+        example_of(message)
 
 
 def test_compressed_depth_is_no_picture() -> None:
     message = compressed(0, np.zeros((2, 2), np.uint16), told="16UC1; compressedDepth png")
     with pytest.raises(NotAPicture, match="compressedDepth is depth"):
-        size_of(message)
+        example_of(message)
 
 
 def test_a_broken_image_is_not_said_to_be_no_picture() -> None:
@@ -143,9 +153,9 @@ def test_a_broken_image_is_not_said_to_be_no_picture() -> None:
     message.data = message.data[:0]
     with pytest.raises(Unusable, match="image without data"):
         jpeg_of(message, 90)
-    assert size_of(message) is None
+    assert example_of(message) is None
     message.data = np.frombuffer(b"\xff\xd8 no picture", np.uint8)
-    assert size_of(message) is None
+    assert example_of(message) is None
 
 
 def test_the_format_says_what_was_compressed() -> None:

@@ -97,6 +97,20 @@ def test_a_cloud_without_times_has_none() -> None:
     assert not found.seconds.any()
 
 
+def test_what_a_time_field_holds_is_told() -> None:
+    def told(values: np.ndarray, dtype: str = "<f8") -> str | None:
+        finding = times_of(values, dtype).finding("/points")
+        return finding and finding.message
+
+    assert told(SWEEP_S) is None
+    assert told(SWEEP_S * 1e9, "<u4") == "field timestamp holds times in ns since the stamp"
+    assert (
+        told(START_NS + SWEEP_S * 1e9) == "field timestamp holds times in ns by the stamp's clock"
+    )
+    assert "by another clock than the stamp's" in (told(4e12 + SWEEP_S * 1e9) or "")
+    assert "holds no times within a sweep" in (told(np.zeros(ALL)) or "")
+
+
 @given(
     unit=st.sampled_from(["s", "ms", "us", "ns"]),
     length_s=st.floats(0.02, 0.2),
