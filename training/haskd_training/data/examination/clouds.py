@@ -21,6 +21,7 @@ from haskd_ros.clouds.pointcloud import (
 from haskd_ros.errors import InputError
 from haskd_training.data.examination.examination import SensorSummary
 from haskd_training.recordings.findings import Finding, Outcome
+from haskd_training.recordings.point_times import point_times
 from haskd_training.recordings.readers.bag import stamp_ns
 from haskd_training.recordings.repeats import Repeats
 
@@ -69,6 +70,7 @@ class CloudExaminer:
         self._fields: dict[str, str] = {}
         self._intensity_field: str | None = None
         self._values: dict[str, Counter[str]] = {}
+        self._times: dict[str, Finding] = {}
         self._beams: int | None = None
         self._repeats = Repeats()
         self._last_stamps: dict[str, int] = {}
@@ -119,6 +121,10 @@ class CloudExaminer:
         points, self._intensity_field = read_xyz_intensity(cloud)
         valid = valid_returns(points)
         returns = points[valid]
+        if len(returns) and (
+            told := point_times(cloud, stamp_ns(cloud), valid).finding(self.topic)
+        ):
+            self._times.setdefault(told.message, told)
         self._returns.append(len(returns))
         for name, values in _columns(cloud):
             self._fields.setdefault(name, str(values.dtype.name))
@@ -183,6 +189,7 @@ class CloudExaminer:
             yield from self._of_contents()
 
     def _of_contents(self) -> Iterator[Finding]:
+        yield from self._times.values()
         of = f"{self._looked_at} sampled clouds"
         if without := self._returns.count(0):
             yield Finding(
