@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from haskd_training.commands.findings import examine_first, say_of_cache
 from haskd_training.commands.options import (
     CloudTopic,
     Device,
+    Strict,
 )
 from haskd_training.core.progress import console, step
 
@@ -24,10 +26,12 @@ def evaluate(
     max_range: Annotated[
         float | None, typer.Option(help="m; points further away don't count")
     ] = None,
+    strict: Strict = False,
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
     from haskd_training.experiments.evaluate import evaluate_model, table
 
+    say_of_cache(cache, strict)
     with step("evaluating") as progress:
         evaluation = evaluate_model(model, cache, out, device, max_range, progress)
     console.print(table(evaluation))
@@ -45,6 +49,7 @@ def segment(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="a parameter of the node"),
     ] = None,
+    strict: Strict = False,
 ) -> None:
     """Label a recording as the node would: a copy of the bag with labelled clouds in it."""
     from haskd_ros.clouds.memory import keep_freed_memory
@@ -52,6 +57,7 @@ def segment(
 
     keep_freed_memory()
 
+    examine_first(bag, topic, strict)
     with step(f"labelling {bag.name}") as progress:
         found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
     rate = found.labelled / found.seconds
@@ -73,6 +79,7 @@ def view(
     ] = None,
     topic: CloudTopic = None,
     device: Device = "auto",
+    strict: Strict = False,
 ) -> None:
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
@@ -82,8 +89,10 @@ def view(
         console.print(viewer.model_table(path))
         return
     if viewer.is_cache(path):
+        say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, model, device)
     else:
+        examine_first(path, topic, strict)
         frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
     if out is None and viewer.has_display():
         viewer.show(frames, cloud, console.print)
@@ -112,6 +121,7 @@ def benchmark(
         int | None, typer.Option(help="drawn from each cloud: a smaller sensor; default: all")
     ] = None,
     topic: CloudTopic = None,
+    strict: Strict = False,
 ) -> None:
     """How long the live node takes, message in to message out; candidates side by side."""
     from haskd_ros.segmenter import DEFAULT_MODEL
@@ -120,6 +130,7 @@ def benchmark(
 
     models, backends = model or [DEFAULT_MODEL], backend or ["auto"]
     rates = rate or [10.0]
+    examine_first(bag, topic, strict)
     measured = work(bag, models, backends, rates, frames, rounds, out, topic, step, points)
     for table in tables(measured):
         console.print(table)

@@ -42,6 +42,7 @@ class CloudSample:
         points: [n, 4] float32, x y z in m in the cloud's frame, intensity in its own unit.
     """
 
+    recorded_ns: int
     stamp_ns: int
     frame: str
     points: np.ndarray
@@ -59,6 +60,7 @@ class CloudExaminer:
         self.topic = topic
         self.clouds = clouds
         self.samples: list[CloudSample] = []
+        self.example = np.zeros((0, 4), np.float32)
         self.intensity = IntensityUnit()
         self._sampled = set(np.linspace(0, max(0, clouds - 1), SAMPLED_CLOUDS).astype(int).tolist())
         self._seen = self._looked_at = self._repeated = self._standing = 0
@@ -73,22 +75,23 @@ class CloudExaminer:
         self._repeats = Repeats()
         self._last_stamps: dict[str, int] = {}
 
-    def add(self, cloud: Any) -> None:
-        """Look at the next cloud."""
+    def add(self, cloud: Any, recorded_ns: int) -> bool:
+        """Look at the next cloud; whether it is used: it isn't there already."""
         number, self._seen = self._seen, self._seen + 1
         if self._is_repeat(cloud):
-            return
+            return False
         if not cloud.width * cloud.height:
             self._empty += 1
-            return
+            return True
         try:
             read_points(cloud, ["x", "y", "z"])
             self.intensity.add(read_intensity(cloud))
             if number in self._sampled:
-                self._look_at(cloud)
+                self._look_at(cloud, recorded_ns)
         except CloudError as error:
             self._malformed[error.reason] += 1
             self._fields_of_malformed = [field.name for field in cloud.fields]
+        return True
 
     def check(self, path: Path) -> None:
         """
@@ -114,7 +117,7 @@ class CloudExaminer:
         self._last_stamps[frame] = stamp
         return False
 
-    def _look_at(self, cloud: Any) -> None:
+    def _look_at(self, cloud: Any, recorded_ns: int) -> None:
         self._looked_at += 1
         points, self._intensity_field = read_xyz_intensity(cloud)
         valid = valid_returns(points)
@@ -129,7 +132,9 @@ class CloudExaminer:
             self._beams = int(cloud.height)
         kept = np.array(returns[:: max(1, -(-len(returns) // KEPT_POINTS))])
         frame = cloud.header.frame_id.lstrip("/")
-        self.samples.append(CloudSample(stamp_ns(cloud), frame, kept))
+        self.samples.append(CloudSample(recorded_ns, stamp_ns(cloud), frame, kept))
+        if self._looked_at <= (SAMPLED_CLOUDS + 1) // 2:
+            self.example = np.array(returns)
 
     def summary(self) -> SensorSummary:
         """What the sensor is like."""
@@ -193,7 +198,9 @@ class CloudExaminer:
             )
         for note in self.intensity.notes():
             outcome: Outcome = "doubtful" if note.is_warning else "noted"
-            yield Finding(note.code, self.topic, outcome, note.message)
+            missing = note.code in ("no-intensity", "intensity-nan")
+            stands_in = "; a model's mean stands in for it" if missing else ""
+            yield Finding(note.code, self.topic, outcome, note.message + stands_in)
         for name, kinds in self._values.items():
             if name != self._intensity_field and kinds["nan"]:
                 share = "all" if kinds["nan"] == kinds.total() else f"{kinds['nan']} of"

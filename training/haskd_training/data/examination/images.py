@@ -16,6 +16,9 @@ from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import stamp_ns
 
+NEAR_NS = 500_000_000
+"""An image further away in time from a cloud than this shows nothing of it."""
+
 Kind = tuple[str, int, int]
 """Frame (without a leading slash), width and height of an image."""
 
@@ -36,6 +39,14 @@ class ImageTally:
             return
         kind = (image.header.frame_id.lstrip("/"), *size)
         self.kinds.setdefault(kind, StampSeries()).add(stamp_ns(image), recorded_ns)
+
+    def before(self, stop_ns: int | None) -> ImageTally:
+        """Those recorded before a time."""
+        kept = ImageTally(self.topic)
+        kept._broken = self._broken
+        every = {kind: series.before(stop_ns) for kind, series in self.kinds.items()}
+        kept.kinds = {kind: series for kind, series in every.items() if len(series)}
+        return kept
 
     def nearest(self, at_ns: int) -> tuple[int, Kind] | None:
         """Stamp and kind of the image nearest in time; None where there is none."""
