@@ -31,11 +31,10 @@ from haskd_training.recordings.labels import (
 )
 from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
-    STORAGE_SUFFIXES,
-    check_is_bag,
     choose_topic,
     open_bag,
 )
+from haskd_training.recordings.readers.container import STORAGE_SUFFIXES, check_is_bag
 from haskd_training.recordings.recording import RecordingConfig
 
 UNLABELLED_MAP = "simulation"

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from haskd_training.recordings.camera_model import (
     Calibration,
@@ -18,7 +19,7 @@ from haskd_training.recordings.camera_model import (
     calibration,
 )
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.image_codec import picture_problem
+from haskd_training.recordings.image_codec import NotAPicture, size_of
 from haskd_training.recordings.readers.bag import stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
@@ -56,12 +57,20 @@ class CameraTrack:
             changes = self._changes.setdefault(read.frame, [])
             insort(changes, (stamp_ns(info), read), key=itemgetter(0))
 
-    @property
-    def problem(self) -> str | None:
-        """Why no image can be used: no calibration is usable. None where one is."""
-        if self._usable:
-            return None
-        return next(iter(self._unusable), "no CameraInfo")
+    def problem_of(self, size: tuple[int, int] | None) -> str | None:
+        """Why no image of this size (width and height in px; None: not known) can be used; None
+        where a calibration is usable."""
+        if not self._usable:
+            return next(iter(self._unusable), "no CameraInfo")
+        reason = None
+        for _, read in self._all():
+            try:
+                read.fitted(*(size or (read.model.width, read.model.height)))
+            except CalibrationError as error:
+                reason = reason or str(error)
+            else:
+                return None
+        return reason
 
     @property
     def frames(self) -> list[str]:
@@ -82,7 +91,7 @@ class CameraTrack:
         """
         changes = self._changes.get(frame) or sorted(self._all(), key=itemgetter(0))
         if not changes:
-            raise CalibrationError(self.problem or "no CameraInfo")
+            raise CalibrationError(self.problem_of(None) or "no CameraInfo")
         after = bisect_right(changes, stamp_ns, key=itemgetter(0))
         return changes[max(after - 1, 0)][1]
 
@@ -128,7 +137,7 @@ class RecordedCamera:
     topic, info_topic: of its images, and of their CameraInfo where there is one.
     frame: optical frame of its first image: that of the CameraInfo, or of the image where the
         CameraInfo has none or one that TF doesn't connect to the LiDAR.
-    image_frame: in the header of its first image.
+    image_frame, size: of its first image; size is its width and height in px.
     track: its calibrations.
     stereo: the track of the camera whose frame this one borrows, as the right camera of a stereo
         pair does; None where the frame is its own.
@@ -141,6 +150,7 @@ class RecordedCamera:
     info_topic: str | None = None
     frame: str = ""
     image_frame: str = ""
+    size: tuple[int, int] | None = None
     track: CameraTrack = field(default_factory=CameraTrack, compare=False)
     stereo: CameraTrack | None = field(default=None, compare=False)
     shifted: bool = True
@@ -148,8 +158,16 @@ class RecordedCamera:
 
     @property
     def model(self) -> CameraModel | None:
-        """Of the full image by the first calibration; None where images can't be used."""
-        return None if self.problem is not None else self.track.first.model
+        """Of its first image; None where images can't be used."""
+        if self.problem is not None:
+            return None
+        first = self.track.first
+        if self.size is None:
+            return first.model
+        try:
+            return first.fitted(*self.size)[0]
+        except CalibrationError:
+            return None
 
     def connected(self, tree: TransformTree, lidar_frame: str) -> RecordedCamera:
         """The camera in a frame that TF connects to the LiDAR; with a problem where there is none.
@@ -169,7 +187,11 @@ class RecordedCamera:
 
     def frame_of(self, image_frame: str, read: Calibration, tree: TransformTree, to: str) -> str:
         """The frame that an image is taken in: the CameraInfo's; that of the image's header where
-        the CameraInfo has none, or one that TF doesn't connect to the frame `to`."""
+        the CameraInfo has none, or one that TF doesn't connect to the frame `to`, or where it is
+        another one than that of the first image."""
+        changed = image_frame not in ("", self.image_frame)
+        if changed and tree.connects(image_frame, to):
+            return image_frame
         if not read.frame or (image_frame and not tree.connects(read.frame, to)):
             return image_frame or read.frame
         return read.frame
@@ -192,6 +214,38 @@ class RecordedCamera:
             T[:3] = read.R.T @ T[:3]
         return None if np.array_equal(T, np.eye(4)) else T
 
+    def findings(self) -> Iterator[Finding]:
+        """What there is to know of its images and CameraInfo."""
+        if self.problem is not None:
+            return
+        yield from self.track.findings(self.info_topic or self.topic)
+        first = self.track.first
+        if self.image_frame and first.frame and self.image_frame != first.frame:
+            yield Finding(
+                "camera-frames-differ",
+                self.topic,
+                "doubtful",
+                f"its images are in frame {self.image_frame}, its CameraInfo in {first.frame}; "
+                f"{self.frame} is used",
+                "record both in the optical frame",
+            )
+        if self.size is not None:
+            try:
+                note = first.fitted(*self.size)[1]
+            except CalibrationError as error:
+                note = str(error)
+            if note:
+                yield Finding("camera-info-fitted", self.topic, "repaired", note)
+        turned = Rotation.from_matrix(first.R).magnitude()
+        if first.rectified and turned > 1e-3:
+            yield Finding(
+                "rectified-camera",
+                self.topic,
+                "noted",
+                f"rectified images of a camera that R turns by {np.degrees(turned):.1f} degrees "
+                f"against its frame {self.frame}; R is used",
+            )
+
 
 def recorded_camera(
     name: str, topic: str, info_topic: str | None, *, track: CameraTrack, image: Any
@@ -201,9 +255,12 @@ def recorded_camera(
     Args:
         image: its first message.
     """
-    problem = picture_problem(image)
-    if problem is None:
-        problem = "no CameraInfo" if info_topic is None else track.problem
+    size = None
+    try:
+        size = size_of(image)
+        problem = "no CameraInfo" if info_topic is None else track.problem_of(size)
+    except NotAPicture as reason:
+        problem = str(reason)
     image_frame = image.header.frame_id.lstrip("/")
     return RecordedCamera(
         name=name,
@@ -211,6 +268,7 @@ def recorded_camera(
         info_topic=info_topic,
         frame="" if problem is not None else track.first.frame or image_frame,
         image_frame=image_frame,
+        size=size,
         track=track,
         problem=problem,
     )

@@ -113,15 +113,19 @@ def jpeg_of(message: Any, quality: int) -> Jpeg:
     return _encode(restored, quality)
 
 
-def picture_problem(message: Any) -> str | None:
-    """Why no image like this one can be used; None where it is a picture, or is broken itself."""
+def size_of(message: Any) -> tuple[int, int] | None:
+    """Width and height of an Image or a CompressedImage in px; None where it is broken.
+
+    Raises:
+        NotAPicture: no image like this one can be used.
+    """
     try:
-        jpeg_of(message, quality=50)
-    except NotAPicture as problem:
-        return str(problem)
+        jpeg = jpeg_of(message, quality=50)
+    except NotAPicture:
+        raise
     except Unusable:
-        pass
-    return None
+        return None
+    return jpeg.width, jpeg.height
 
 
 def _restored(image: np.ndarray, told: CompressedFormat) -> np.ndarray | None:
