@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from haskd_training.data.examination.examination import Examination
+from haskd_training.data.examination.examination import Examination, TopicSummary
 from haskd_training.experiments.inspection import Inspection, RunPlan
 
 
@@ -41,7 +41,7 @@ def _topics(one: Examination) -> Table:
         table.add_row(
             topic.topic,
             topic.type.rsplit("/", 1)[-1],
-            f"{topic.messages:,}",
+            _of_expected(topic),
             _number(topic.rate_hz, 1),
             _number(topic.longest_gap_s, 2),
             ", ".join(topic.frames) or "-",
@@ -107,6 +107,12 @@ def _plan(plan: RunPlan | None) -> RenderableType:
     if plan.stops is not None:
         text.append(f"\nwould stop before training: {plan.stops}", style="red")
     return text
+
+
+def _of_expected(topic: TopicSummary) -> str:
+    if topic.expected in (None, topic.messages):
+        return f"{topic.messages:,}"
+    return f"{topic.messages:,} of {topic.expected:,}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -111,8 +111,7 @@ def camera_findings(
     for camera, summary in zip(recording.cameras, summaries, strict=True):
         tally = tallies[camera.topic]
         yield from tally.findings(camera)
-        if camera.info_topic is not None:
-            yield from camera.track.findings(camera.info_topic)
+        yield from camera.findings()
         if camera.problem is not None:
             yield Finding(
                 "camera-left-out",

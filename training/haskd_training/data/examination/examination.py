@@ -18,6 +18,7 @@ class TopicSummary:
 
     Attributes:
         messages: in the recording.
+        expected: as its metadata counts them; None where it has none.
         rate_hz, longest_gap_s: by the headers' stamps, or by time of recording where no header is
             read; None for less than two messages.
         frames: messages by frame of their header; empty where no header is read.
@@ -26,6 +27,7 @@ class TopicSummary:
     topic: str
     type: str
     messages: int
+    expected: int | None
     rate_hz: float | None
     longest_gap_s: float | None
     frames: dict[str, int]

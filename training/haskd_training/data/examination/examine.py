@@ -109,6 +109,7 @@ def examine(
         return Examination(
             recording=recording,
             findings=(
+                *bag.findings,
                 *_stamp_findings(seen, recording),
                 *clouds.findings(),
                 *transform_findings(recording),
@@ -116,7 +117,7 @@ def examine(
                 *camera_findings(recording, summaries, samples, images),
                 *(() if labels is None else labels.findings(stop_ns)),
             ),
-            topics=topic_summaries(bag, tallies),
+            topics=topic_summaries(bag, tallies, seen.transform_times),
             sensor=clouds.summary(),
             cameras=summaries,
             labels=None if labels is None else labels.summary(stop_ns),
@@ -162,6 +163,7 @@ class _Pass:
         images: by topic.
         tallies: by topic, of clouds, images and CameraInfo.
         clouds: of the one topic.
+        transform_times: by topic, when transforms were recorded.
         tree: all transforms.
     """
 
@@ -176,6 +178,7 @@ class _Pass:
         self.cameras = Cameras(bag, config)
         infos, transform_topics = self.cameras.info_topics, bag.topics_of(*TF_MESSAGES)
         self.images = {topic: ImageTally(topic) for topic in self.cameras.image_topics}
+        self.transform_times = {topic: StampSeries() for topic in transform_topics}
         self.tallies = {topic: TopicTally(topic) for topic in (points_topic, *self.images, *infos)}
         self.clouds = CloudExaminer(points_topic, bag.count([points_topic]))
         self.tree = empty_tree(config)
@@ -185,6 +188,7 @@ class _Pass:
         for done, (topic, recorded_ns, message) in enumerate(bag.timed_messages(topics), 1):
             if topic in transform_topics:
                 add_transforms(self.tree, topic, message)
+                self.transform_times[topic].add(recorded_ns, recorded_ns)
                 if not topic.endswith("tf_static"):
                     self._add_moving(message, recorded_ns)
             else:
