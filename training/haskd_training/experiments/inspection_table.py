@@ -60,6 +60,7 @@ def _sensor(one: Examination, inspection: Inspection) -> Table:
     table.add_row("range", _percentiles(sensor.range_m, "{:.1f}", " m"))
     span = sensor.elevation_deg
     table.add_row("elevation", f"{span['min']:.1f} to {span['max']:.1f} degrees" if span else "-")
+    table.add_row("times", sensor.point_times or "-")
     table.add_row("intensity", _percentiles(sensor.intensity, "{:.4g}"))
     if sensor.intensity is not None:
         table.add_row("full return", f"{unit.full_scale:g}" if unit.is_known else "unknown")

@@ -21,6 +21,7 @@ from haskd_ros.clouds.pointcloud import (
 from haskd_ros.errors import InputError
 from haskd_training.data.examination.examination import SensorSummary
 from haskd_training.recordings.findings import Finding, Outcome
+from haskd_training.recordings.point_times import PointTimes, point_times
 from haskd_training.recordings.readers.bag import stamp_ns
 from haskd_training.recordings.repeats import Repeats
 
@@ -72,6 +73,8 @@ class CloudExaminer:
         self._intensity_field: str | None = None
         self._values: dict[str, Counter[str]] = {}
         self._beams: int | None = None
+        self._times: list[PointTimes] = []
+        self._time_span = (np.inf, -np.inf)
         self._repeats = Repeats()
         self._last_stamps: dict[str, int] = {}
 
@@ -123,6 +126,16 @@ class CloudExaminer:
         valid = valid_returns(points)
         returns = points[valid]
         self._returns.append(len(returns))
+        times = point_times(cloud, stamp_ns(cloud), valid)
+        if times.unit or (
+            times.field and _varies(read_points(cloud, [times.field])[times.field], valid)
+        ):
+            self._times.append(times)
+            seconds = times.seconds[valid]
+            self._time_span = (
+                min(self._time_span[0], float(seconds.min())),
+                max(self._time_span[1], float(seconds.max())),
+            )
         for name, values in _columns(cloud):
             self._fields.setdefault(name, str(values.dtype.name))
             self._values.setdefault(name, Counter())[_kind(values[valid])] += 1
@@ -153,9 +166,19 @@ class CloudExaminer:
             points=_percentiles(np.array(self._returns)),
             range_m=_percentiles(np.hypot(flat, points[:, 2])),
             elevation_deg=elevation,
+            point_times=self._point_times(),
             intensity_field=self._intensity_field,
             intensity=None if self._intensity_field is None else _percentiles(intensity),
         )
+
+    def _point_times(self) -> str | None:
+        """How the time of each point is told, and between which times relative to the stamp."""
+        if not self._times:
+            return None
+        one, (first, last) = self._times[0], self._time_span
+        if not one.unit:
+            return f"{one.field}, in no unit that makes a sweep"
+        return f"{one.field} in {one.unit} from {one.origin}: {first:.3f} to {last:.3f} s"
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong with the clouds."""
@@ -201,6 +224,14 @@ class CloudExaminer:
             missing = note.code in ("no-intensity", "intensity-nan")
             stands_in = "; a model's mean stands in for it" if missing else ""
             yield Finding(note.code, self.topic, outcome, note.message + stands_in)
+        if unknown := [times for times in self._times if not times.unit]:
+            yield Finding(
+                "point-times-unknown",
+                self.topic,
+                "doubtful",
+                f"field {unknown[0].field} of {len(unknown)} of {of} holds no times of a sweep in "
+                "any unit; all points of a cloud are taken to be of its stamp",
+            )
         for name, kinds in self._values.items():
             if name != self._intensity_field and kinds["nan"]:
                 share = "all" if kinds["nan"] == kinds.total() else f"{kinds['nan']} of"
@@ -226,6 +257,12 @@ def _columns(cloud: Any) -> Iterator[tuple[str, np.ndarray]]:
     for field in cloud.fields:
         if field.name and counts[field.name] == 1 and field.count == 1:
             yield field.name, read_points(replace(cloud, fields=[field]))[field.name]
+
+
+def _varies(values: np.ndarray, valid: np.ndarray) -> bool:
+    """Whether the valid ones of some values [N] differ."""
+    chosen = values[valid]
+    return bool(len(chosen)) and bool((chosen != chosen[0]).any())
 
 
 def _kind(values: np.ndarray) -> str:

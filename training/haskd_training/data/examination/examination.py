@@ -45,6 +45,7 @@ class SensorSummary:
         range_m, intensity: p5, median, p95 over valid returns; intensity in the cloud's own unit,
             None without the field or without a finite value.
         elevation_deg: min and max, as 1st and 99th percentile.
+        point_times: how points tell their time, and its span; None where they don't.
         intensity_field: None without one.
     """
 
@@ -55,6 +56,7 @@ class SensorSummary:
     points: dict[str, float] | None
     range_m: dict[str, float] | None
     elevation_deg: dict[str, float] | None
+    point_times: str | None
     intensity_field: str | None
     intensity: dict[str, float] | None
 

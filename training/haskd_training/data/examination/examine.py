@@ -15,6 +15,7 @@ from haskd_training.data.examination.clouds import CloudExaminer
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.images import ImageTally
 from haskd_training.data.examination.labels import LabelCounts
+from haskd_training.data.examination.poses import pose_findings
 from haskd_training.data.examination.stamps import (
     StampSeries,
     clock_findings,
@@ -105,14 +106,18 @@ def examine(
             sample for sample in clouds.samples if stop_ns is None or sample.recorded_ns < stop_ns
         ]
         images = {topic: tally.before(stop_ns) for topic, tally in seen.images.items()}
+        clouds_used = tallies[points_topic].before(stop_ns)
+        of_stamps = list(_stamp_findings(seen, recording))
+        apart = any(finding.code == "clocks-apart" for finding in of_stamps)
         summaries = camera_summaries(recording, samples, images)
         return Examination(
             recording=recording,
             findings=(
                 *bag.findings,
-                *_stamp_findings(seen, recording),
+                *of_stamps,
                 *clouds.findings(),
                 *transform_findings(recording),
+                *(() if apart else pose_findings(recording, clouds_used, images)),
                 *of_stereo,
                 *camera_findings(recording, summaries, samples, images),
                 *(() if labels is None else labels.findings(stop_ns)),

@@ -35,6 +35,13 @@ class TopicTally:
         self.frames[frame] += 1
         self.by_frame.setdefault(frame.lstrip("/"), StampSeries()).add(stamp, recorded_ns)
 
+    def before(self, stop_ns: int | None) -> TopicTally:
+        """Those recorded before a time."""
+        kept = TopicTally(self.topic)
+        kept.series, kept.frames = self.series.before(stop_ns), self.frames
+        kept.by_frame = {frame: series.before(stop_ns) for frame, series in self.by_frame.items()}
+        return kept
+
 
 def topic_summaries(
     bag: Bag, tallies: Mapping[str, TopicTally], recorded: Mapping[str, StampSeries]
