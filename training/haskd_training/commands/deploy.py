@@ -9,16 +9,24 @@ import typer
 
 from haskd_training.commands.findings import examine_first, say_of_cache
 from haskd_training.commands.options import (
+    LABEL_MAP,
     CloudTopic,
     Device,
+    Export,
+    Forward,
+    NodeParameters,
+    Origin,
+    SensorHeight,
     Strict,
+    Up,
 )
 from haskd_training.core.progress import console, step
 
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model file")],
-    cache: Annotated[Path, typer.Argument(help="folder made by prepare")],
+    data: Annotated[Path, typer.Argument(help="folder made by prepare, or a labelled recording")],
+    labels: Annotated[str | None, LABEL_MAP] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json and the plots")
     ] = None,
@@ -26,14 +34,31 @@ def evaluate(
     max_range: Annotated[
         float | None, typer.Option(help="m; points further away don't count")
     ] = None,
+    topic: CloudTopic = None,
+    set_: NodeParameters = None,
     strict: Strict = False,
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
     from haskd_training.experiments.evaluate import evaluate_model, table
+    from haskd_training.robot.segment_bag import parse
+    from haskd_training.robot.view import is_cache
 
-    say_of_cache(cache, strict)
+    if is_cache(data):
+        say_of_cache(data, strict)
+    else:
+        examine_first(data, topic, strict)
     with step("evaluating") as progress:
-        evaluation = evaluate_model(model, cache, out, device, max_range, progress)
+        evaluation = evaluate_model(
+            model,
+            data,
+            out,
+            device,
+            max_range,
+            progress,
+            labels=labels,
+            topic=topic,
+            parameters=parse(set_ or ()),
+        )
     console.print(table(evaluation))
     if out is not None:
         console.print(f"wrote {out}")
@@ -41,34 +66,65 @@ def evaluate(
 
 def segment(
     model: Annotated[Path, typer.Argument(help="model file")],
-    bag: Annotated[Path, typer.Argument(help="recording whose clouds are to be labelled")],
-    out: Annotated[Path, typer.Option(help="bag to write")],
+    bag: Annotated[
+        Path,
+        typer.Argument(help="recording whose clouds are to be labelled; a cloud file, or a folder"),
+    ],
+    out: Annotated[Path, typer.Option(help="bag, cloud file or folder to write")],
     topic: CloudTopic = None,
     device: Device = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="a parameter of the node"),
-    ] = None,
+    set_: NodeParameters = None,
+    export: Export = None,
+    labels: Annotated[str | None, LABEL_MAP] = None,
+    sensor_height: SensorHeight = 0.0,
+    up: Up = "z",
+    forward: Forward = "x",
+    origin: Origin = None,
     strict: Strict = False,
 ) -> None:
-    """Label a recording as the node would: a copy of the bag with labelled clouds in it."""
+    """Label clouds as the node would: a copy of the bag with labelled clouds in it, or of cloud
+    files with labels added."""
     from haskd_ros.clouds.memory import keep_freed_memory
+    from haskd_training.commands import cloud_files
     from haskd_training.robot.segment_bag import parse, segment_bag
 
     keep_freed_memory()
 
-    examine_first(bag, topic, strict)
+    if not cloud_files.is_clouds(bag):
+        examine_first(bag, topic, strict)
+    if export is not None or labels is not None or cloud_files.is_clouds(bag):
+        frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+        cloud_files.segment(
+            model,
+            bag,
+            out,
+            export=export,
+            labels=labels,
+            topic=topic,
+            frame=frame,
+            device=device,
+            parameters=parse(set_ or ()),
+        )
+        return
+    cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
     with step(f"labelling {bag.name}") as progress:
         found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
     rate = found.labelled / found.seconds
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")
+    for finding in found.findings:
+        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
     for reason, count in found.rejected.items():
         console.print(f"{count} clouds not labelled: {reason}", style="yellow")
     console.print(f"bag: {out}")
 
 
 def view(
-    path: Annotated[Path, typer.Argument(help="a bag, a folder made by prepare, or a model file")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="a bag, cloud file or folder of them, a folder made by prepare, or a model file"
+        ),
+    ],
     model: Annotated[
         Path | None,
         typer.Option(help="that labels; for a bag the shipped one is the default"),
@@ -79,21 +135,31 @@ def view(
     ] = None,
     topic: CloudTopic = None,
     device: Device = "auto",
+    sensor_height: SensorHeight = 0.0,
+    up: Up = "z",
+    forward: Forward = "x",
+    origin: Origin = None,
     strict: Strict = False,
 ) -> None:
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_training.commands import cloud_files
     from haskd_training.robot import view as viewer
 
+    frame = cloud_files.sensor_frame(path, sensor_height, up, forward, origin)
     if path.suffix == ".safetensors" and path.is_file():
         console.print(viewer.model_table(path))
         return
     if viewer.is_cache(path):
         say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, model, device)
+    elif cloud_files.is_clouds(path):
+        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
     else:
         examine_first(path, topic, strict)
         frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
+    for finding in frames.findings:
+        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
     if out is None and viewer.has_display():
         viewer.show(frames, cloud, console.print)
         return
