@@ -2,6 +2,7 @@
 # of `make test` that takes seconds.
 #   make demo BAG=path LABELS=path   the same with a recorded bag
 #   make demo SET="student.loop.epochs=2 ..."   with other settings
+# `make three` makes anew the part of three.js that report.html draws with; it needs npm.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,23 +15,39 @@ LIBRARIES := g++ libgl1 libgomp1 libusb-1.0-0
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 MISSING := $(shell dpkg-query -W -f='$${Status} $${Package}\n' $(LIBRARIES) 2>/dev/null | grep -c "ok installed" | grep -vx $(words $(LIBRARIES)))
 
+# For the test that looks at report.html; where there is no such package, the test is skipped.
+BROWSER := $(firstword $(shell command -v chromium chromium-browser google-chrome))
+THREE := three@0.187.0
+ESBUILD := esbuild@0.28.2
+THREE_FOLDER := training/haskd_training/reports/three
+
 # Tests load torch before the package can say this, see haskd_ros/__init__.py.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint three clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
 	$(BIN)/haskd demo --out demo $(if $(BAG),--bag "$(BAG)") $(if $(LABELS),--labels "$(LABELS)") $(addprefix --set ,$(SET))
 
+# A live node is timed by the clouds that it is sent: what starts one has the machine to itself.
 test: $(READY) lint
-	$(BIN)/python -m pytest test
+	-$(if $(BROWSER),,$(APT) update && $(APT) install -y --no-install-recommends chromium)
+	$(BIN)/python -m pytest test -m "not live" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest test -m live
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+
+three:
+	npm install --prefix build/three --no-save --no-package-lock $(THREE) $(ESBUILD)
+	NODE_PATH=build/three/node_modules build/three/node_modules/.bin/esbuild $(THREE_FOLDER)/entry.js \
+		--bundle --minify --format=iife --global-name=THREE --legal-comments=none \
+		--outfile=$(THREE_FOLDER)/three.min.js
+	cp build/three/node_modules/three/LICENSE $(THREE_FOLDER)/LICENSE
 
 $(READY): setup.py haskd_ros/__init__.py Makefile
 	$(if $(MISSING),$(APT) update && $(APT) install -y --no-install-recommends $(LIBRARIES))

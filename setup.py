@@ -66,7 +66,8 @@ setup(
         "haskd_training": [
             "py.typed",
             "recordings/label_maps/*.yaml",
-            "reports/templates/*.j2",
+            "reports/templates/*",
+            "reports/three/*",
         ],
     },
     # What the ROS 2 tools look for. `ros2 run` finds executables in lib/haskd_ros; pip puts no
@@ -99,9 +100,11 @@ setup(
             "mypy==2.4.1",
             "pre-commit",
             "pytest",
+            "pytest-xdist",
             "ruff==0.17.6",
             "types-psutil",
             "types-PyYAML",
+            "websockets",  # to a browser, which shows a report
         ],
     },
     zip_safe=False,

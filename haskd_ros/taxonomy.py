@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ UNLABELLED = 255
 """Class id of a point without a class: ignored in training, not labelled on the robot."""
 
 UNLABELLED_COLOR = (75, 75, 75)
+
+RAW_IDS = (-(2**31), 2**32 - 1)
+"""Lowest and highest raw id: what an int32 or a uint32 holds."""
+
+_IN_TABLE = 0x10000
+"""Raw ids from 0 up to this one are looked up in a table, others one by one."""
+
+_UNNAMED = 0xFFFF
 
 
 @dataclass(frozen=True)
@@ -106,8 +115,8 @@ class LabelMap:
     """Raw label ids of a data set -> class ids of a taxonomy.
 
     `ids[c]` are the raw ids of class c, `ignored` those that become `UNLABELLED`.
-    `field` names the PointCloud2 field that carries the raw ids, `folder` a folder of
-    SemanticKITTI `.label` files; both may be None.
+    `field` names the PointCloud2 field that carries the raw ids, `folder` a folder of label files;
+    both may be None. `origin` is where it can be changed, for messages.
     """
 
     taxonomy: Taxonomy
@@ -115,18 +124,51 @@ class LabelMap:
     ignored: tuple[int, ...] = ()
     field: str | None = None
     folder: str | None = None
+    origin: str = ""
 
     def __post_init__(self) -> None:
+        low, high = RAW_IDS
         seen: dict[int, str] = {}
         for name, ids in [*zip(self.taxonomy.names, self.ids), ("ignore", self.ignored)]:
             for raw in ids:
-                if not 0 <= raw <= 0xFFFF:
-                    raise InputError(f"label map: raw id {raw} of {name} is outside 0 to 65535")
+                if not low <= raw <= high:
+                    raise InputError(
+                        f"label map: raw id {raw} of {name} is outside {low} to {high}"
+                    )
                 if raw in seen:
                     raise InputError(
                         f"label map: raw id {raw} belongs to both {seen[raw]} and {name}"
                     )
                 seen[raw] = name
+
+    @cached_property
+    def _class_of(self) -> dict[int, int]:
+        ignored = dict.fromkeys(self.ignored, UNLABELLED)
+        return ignored | {raw: number for number, ids in enumerate(self.ids) for raw in ids}
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        table = np.full(_IN_TABLE, _UNNAMED, np.uint16)
+        for raw, class_id in self._class_of.items():
+            if 0 <= raw < _IN_TABLE:
+                table[raw] = class_id
+        return table
+
+    def lookup(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Class ids of raw ids [N], any integer type.
+
+        Returns:
+            [N] uint8, 255 for those that are ignored or not named; [N] bool, which ones the map
+            names, in a class or under `ignore`.
+        """
+        inside = (raw >= 0) & (raw < _IN_TABLE)
+        found = self._table[np.where(inside, raw, 0).astype(np.int64)]
+        if not inside.all():
+            values, places = np.unique(raw[~inside], return_inverse=True)
+            one_by_one = [self._class_of.get(int(value), _UNNAMED) for value in values]
+            found[~inside] = np.array(one_by_one, np.uint16)[places]
+        # An id that no class has is 0xFFFF, which becomes 255.
+        return found.astype(np.uint8), found != _UNNAMED
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """Raw ids [N], any integer type -> class ids [N] uint8, ignored ones 255.
@@ -134,24 +176,21 @@ class LabelMap:
         Raises:
             InputError: a raw id that is neither mapped nor ignored.
         """
-        table = np.full(0x10000, 0xFFFF, np.uint16)
-        for class_id, ids in enumerate(self.ids):
-            table[list(ids)] = class_id
-        table[list(self.ignored)] = UNLABELLED
-        # Numbers that no table entry can stand for go to an entry that nothing maps.
-        outside = (raw < 0) | (raw > 0xFFFF)
-        mapped = table[np.where(outside, 0, raw).astype(np.int64)]
-        unknown = outside | (mapped == 0xFFFF)
-        if unknown.any():
-            values, counts = np.unique(raw[unknown], return_counts=True)
-            listed = ", ".join(
-                f"{value} ({count} points)" for value, count in zip(values[:10], counts[:10])
-            )
-            raise InputError(
-                f"raw label ids that the label map does not name: {listed}; "
-                "give them a class or list them under 'ignore'"
-            )
-        return mapped.astype(np.uint8)
+        class_ids, named = self.lookup(raw)
+        if not named.all():
+            raise self.unnamed(raw[~named])
+        return class_ids
+
+    def unnamed(self, raw: np.ndarray) -> InputError:
+        """The error for raw ids [n >= 1] of points that the map does not name."""
+        values, counts = np.unique(raw, return_counts=True)
+        listed = ", ".join(f"{value} ({count} points)" for value, count in zip(values, counts[:10]))
+        more = f" and {len(values) - 10} more" if len(values) > 10 else ""
+        return InputError(
+            f"raw label ids that the label map does not name: {listed}{more}; "
+            "give them a class or list them under 'ignore'"
+            + (f" in {self.origin}" if self.origin else "")
+        )
 
     @classmethod
     def load(cls, path: Path) -> LabelMap:
@@ -181,4 +220,4 @@ class LabelMap:
                 f"label map {path}: every class needs 'ids: [..]', whole numbers; {error!r}"
             ) from error
         taxonomy = Taxonomy.from_json(document["classes"])
-        return cls(taxonomy, ids, ignored, document.get("field"), document.get("folder"))
+        return cls(taxonomy, ids, ignored, document.get("field"), document.get("folder"), str(path))

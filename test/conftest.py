@@ -21,7 +21,8 @@ from haskd_ros.native import build as native
 from haskd_ros.native import library, load_kernels
 from haskd_ros.node.dds import profile_environment
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.prepare import prepare
+from haskd_training.data.prepare_inputs import PrepareConfig
 
 if TYPE_CHECKING:  # needs ROS 2
     from robot import NodeProcess, Robot
@@ -31,6 +32,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # How long an example takes is the machine's business: a busy one is no failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "ros_environment" in getattr(item, "fixturenames", ()):
+            item.add_marker("live")
 
 
 @pytest.fixture(scope="session")

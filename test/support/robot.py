@@ -29,8 +29,9 @@ from haskd_ros.clouds.pointcloud import create_cloud
 from haskd_training.robot.node_client import NODE, NodeReport, read_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOMAIN = 1 + os.getpid() % 99
-"""Of the node that most tests share; a test's own node lives in the next one."""
+DOMAIN = 1 + 2 * (os.getpid() % 49)
+"""Of the node that most tests share; a test's own node lives in the next one. Two processes
+of tests that start together share none."""
 WAIT_S = 60.0
 RESPONSE_TIMEOUT_S = 10.0
 """For the response of a service; then the request is sent again."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.prepare import prepare
+from haskd_training.data.prepare_inputs import PrepareConfig
 from recorded_bags import POINT, Scene, write_bag
 
 ROAD, CAR, BUILDING = 7, 13, 41  # raw ids of the pandaset label map

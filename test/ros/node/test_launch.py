@@ -19,6 +19,8 @@ pytest.importorskip("launch_ros", reason="launch and launch_ros come with a ROS 
 from robot import REPOSITORY, wait_until
 from small_run import DRIVE
 
+pytestmark = pytest.mark.live
+
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
 ROS2 = [sys.executable, "-c", "import ros2cli.cli; ros2cli.cli.main()"]
 

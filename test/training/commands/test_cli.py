@@ -13,7 +13,8 @@ from small_run import METHOD, small_drive
 
 from haskd_ros import model_file
 from haskd_training.commands.app import main
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.prepare import prepare
+from haskd_training.data.prepare_inputs import PrepareConfig
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
 

@@ -12,7 +12,8 @@ import pytest
 
 from haskd_ros.errors import InputError
 from haskd_training.data.cache import Cache, CacheWriter, SweepRow
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.prepare import prepare
+from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.data.splits import split_by_time
 from recorded_bags import START_NS, Scene, picture, write_bag
 

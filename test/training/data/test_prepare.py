@@ -18,7 +18,8 @@ from rich.console import Console
 
 from haskd_ros.errors import InputError
 from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.prepare import prepare
+from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.data.prepare_report import PrepareReport, render
 from haskd_training.recordings.labels import LABEL_MAPS
 from haskd_training.recordings.recording import CameraTopics
@@ -66,7 +67,7 @@ def test_the_report_says_what_is_there(tmp_path: Path) -> None:
     assert report.camera_coverage["front"] == pytest.approx((1 + 2 + 2 + 2) / 16)
     assert report.seen_share == report.camera_coverage["front"]
     assert report.intensity_scale == 255
-    assert report.warnings == []
+    assert report.findings == []
     assert (
         PrepareReport.from_json(json.loads((tmp_path / "cache" / "report.json").read_text()))
         == report
@@ -105,7 +106,10 @@ def test_the_progress_ends_at_the_total(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     prepare([write_bag(tmp_path)], "pandaset", tmp_path / "cache",
             progress=lambda done, total: steps.append((done, total)))  # fmt: skip
-    assert steps == [(done, 8) for done in range(1, 9)]
+    # Examined: 4 clouds, images, CameraInfo and transforms each, and /tf_static; then written:
+    # clouds and images.
+    examined = [(done, 17) for done in range(1, 18)]
+    assert steps == examined + [(done, 8) for done in range(1, 9)]
 
 
 def test_returns_in_the_sensors_origin_are_removed_with_their_labels(tmp_path: Path) -> None:
@@ -161,13 +165,13 @@ def test_the_time_of_points_is_read_as_drivers_write_it(
     points[name] = values
     report = prepare_scene(tmp_path, Scene(clouds=1, points=lambda _: points), labels=None)
     assert Cache.open(tmp_path / "cache").sweep(0).time == pytest.approx(expected, abs=1e-6)
-    assert "drive: the clouds have no intensity field" in report.warnings
+    assert "no-intensity" in [finding.code for finding in report.findings]
 
 
 def test_without_labels_every_point_is_unlabelled(tmp_path: Path) -> None:
     report = prepare_scene(tmp_path, Scene(), labels=None)
     assert report.ignored_share == 1
-    assert any("no labels" in warning for warning in report.warnings)
+    assert "no-labels" in [finding.code for finding in report.findings]
     assert Cache.open(tmp_path / "cache").sweep(0).label.tolist() == [255] * 4
 
 
@@ -184,7 +188,7 @@ def test_labels_from_a_folder_skip_the_sweeps_without_a_file(tmp_path: Path) -> 
 def test_motion_that_is_not_recorded_is_warned_of(tmp_path: Path) -> None:
     report = prepare_scene(tmp_path, Scene(with_motion=False))
     cache = Cache.open(tmp_path / "cache")
-    assert any("motion is not in TF" in warning for warning in report.warnings)
+    assert "motion-not-recorded" in [finding.code for finding in report.findings]
     assert cache.images[0].T_world_camera is None
     # Without motion: 11 ahead, 1 above the camera.
     assert cache.t_camera_lidar(3, 0) @ [11.0, 0, 0, 1] == pytest.approx([0, -1, 11, 1])
@@ -205,7 +209,7 @@ def test_clouds_without_usable_images_still_make_a_baseline(
 ) -> None:
     report = prepare_scene(tmp_path, scene)
     assert (report.sweeps, report.images, report.seen_share) == (4, 0, None)
-    (warning,) = [text for text in report.warnings if "only a LiDAR-only baseline" in text]
+    (warning,) = [str(one) for one in report.findings if one.code == "no-images"]
     assert reason in warning
     assert not list((tmp_path / "cache").glob("images-*"))
 
@@ -286,10 +290,12 @@ def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess:
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from haskd_training.data.prepare import PrepareConfig, prepare
+    from haskd_training.data.prepare import prepare
+    from haskd_training.data.prepare_inputs import PrepareConfig
 
     def kill(done, total):
-        if done == int(sys.argv[3]):
+        # When the bag has been examined and its 30 clouds and 30 images are written.
+        if total == 60 and done == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
 
     config = PrepareConfig(shard_bytes=400)

@@ -14,6 +14,8 @@ from haskd_training.robot.replay import RecordedCloud, replay
 from recorded_bags import Scene, write_bag
 from small_street import street
 
+pytestmark = pytest.mark.live
+
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -92,6 +93,10 @@ def test_the_report_is_one_page_with_what_the_run_found(result):
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     # confusions, IoU by range, 2 predictions, 6 contact sheets, curves of 3 trainings
     assert page.count("data:image/") == 2 + 2 + 6 + 3
+    # One of the scored sweeps can be turned: two models, the labels, where they disagree
+    (sweep,) = re.findall(r'<script type="application/json">(.+)</script>', page)
+    assert len(json.loads(sweep)["colorings"]) == 4
+    assert result.report.stat().st_size < 8e6
 
 
 def test_the_distilled_student_is_the_network_that_it_was(result, out):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.data.cache import Cache, ImageRow, SweepRow
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.prepare import prepare
+from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.data.projection import project
 from haskd_training.images.visibility import (
     View,

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
-from haskd_training.recordings.camera_model import CalibrationError, camera_model
+from haskd_training.recordings.camera_model import CalibrationError, calibration
 from haskd_training.recordings.transform_tree import (
     NoTransform,
     TransformTree,
@@ -208,7 +208,7 @@ def info(
 
 
 def test_camera_info_becomes_a_model() -> None:
-    model = camera_model(info("rational_polynomial", tuple(range(8))))
+    model = calibration(info("rational_polynomial", tuple(range(8)))).model
     assert model.distortion_model == "rational_polynomial"
     assert model.D.tolist() == list(range(8))
     assert model.K.tolist() == [[100, 0, 50], [0, 100, 40], [0, 0, 1]]
@@ -216,25 +216,27 @@ def test_camera_info_becomes_a_model() -> None:
 
 
 def test_missing_coefficients_are_zero() -> None:
-    assert camera_model(info("plumb_bob", (0.1, 0.2, 0.3, 0.4))).D.tolist() == [
+    assert calibration(info("plumb_bob", (0.1, 0.2, 0.3, 0.4))).model.D.tolist() == [
         0.1, 0.2, 0.3, 0.4, 0.0
     ]  # fmt: skip
-    assert camera_model(info("", ())).D.tolist() == [0.0] * 5
-    assert camera_model(info("fisheye", ())).distortion_model == "equidistant"
+    assert calibration(info("", ())).model.D.tolist() == [0.0] * 5
+    assert calibration(info("fisheye", ())).model.distortion_model == "equidistant"
 
 
 def test_a_rectified_image_uses_the_projection_matrix() -> None:
-    model = camera_model(info("plumb_bob", (0.5,) * 5), rectified=True)
+    model = calibration(info("plumb_bob", (0.5,) * 5), rectified=True).model
     assert model.K.tolist() == [[90, 0, 48], [0, 90, 38], [0, 0, 1]]
     assert not model.D.any()
 
 
 def test_calibrations_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(CalibrationError, match="'double_sphere' is unknown; known are plumb_bob"):
-        camera_model(info("double_sphere"))
+        calibration(info("double_sphere"))
     with pytest.raises(CalibrationError, match="not calibrated"):
-        camera_model(info(fx=0.0))
+        calibration(info(fx=0.0))
     with pytest.raises(CalibrationError, match="plumb_bob has 5 coefficients, CameraInfo gives 8"):
-        camera_model(info("plumb_bob", (0.1,) * 8))
-    with pytest.raises(CalibrationError, match="rectification rotation"):
-        camera_model(info(r=(0, -1, 0, 1, 0, 0, 0, 0, 1)), rectified=True)
+        calibration(info("plumb_bob", (0.1,) * 8))
+    with pytest.raises(CalibrationError, match="R of its CameraInfo is not a rotation"):
+        calibration(info(r=(0, -2, 0, 1, 0, 0, 0, 0, 1)), rectified=True)
+    with pytest.raises(CalibrationError, match="NaN"):
+        calibration(info(fx=float("nan")))

@@ -34,3 +34,6 @@ Attribution = Annotated[
     str | None,
     typer.Option(help="whom the data's licence wants credited, for the model file"),
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="what would be a warning about a recording is an error")
+]

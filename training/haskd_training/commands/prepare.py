@@ -12,6 +12,7 @@ from haskd_training.commands.options import (
     Assignments,
     Caches,
     ConfigFile,
+    Strict,
 )
 from haskd_training.core.progress import console, step
 
@@ -38,16 +39,18 @@ def prepare(
     labels: Annotated[str | None, LABEL_MAP] = None,
     config: ConfigFile = None,
     set_: Assignments = None,
+    strict: Strict = False,
 ) -> None:
     """Turn recorded bags into time-matched, calibrated samples."""
+    from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
-    from haskd_training.data.prepare import PrepareConfig
     from haskd_training.data.prepare import prepare as run
+    from haskd_training.data.prepare_inputs import PrepareConfig
     from haskd_training.data.prepare_report import render
 
     settings = load_settings(PrepareConfig, config, set_ or ())
     with step("preparing") as progress:
-        report = run(bags, labels, out, settings, progress)
+        report = run(bags, labels, out, settings, progress, say=say, strict=strict)
     console.print(render(report))
 
 

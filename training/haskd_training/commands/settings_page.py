@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from haskd_training.data.prepare import PrepareConfig
+from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.experiments.ablation_rows import AblationConfig
 from haskd_training.experiments.demo import SETTINGS as DEMO_SETTINGS
 from haskd_training.experiments.demo import SIMULATION

@@ -16,6 +16,7 @@ from haskd_training.commands.options import (
     Attribution,
     Caches,
     ConfigFile,
+    Strict,
     Whole,
 )
 from haskd_training.core.progress import console, step
@@ -66,14 +67,27 @@ def run(
     attribution: Attribution = None,
     config: ConfigFile = None,
     set_: Assignments = None,
+    strict: Strict = False,
 ) -> None:
     """From bags to a distilled model and a report on it; what is finished is not done again."""
+    from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
     from haskd_training.experiments.run import RunConfig, score_table
     from haskd_training.experiments.run import run as work
 
     settings = load_settings(RunConfig, config, set_ or ())
-    result = work(bags, out, labels, settings, step, unlabelled or (), test or (), attribution)
+    result = work(
+        bags,
+        out,
+        labels,
+        settings,
+        step,
+        unlabelled or (),
+        test or (),
+        attribution,
+        say=say,
+        strict=strict,
+    )
     if result is not None:
         console.print(score_table(result))
         console.print(f"model: {result.model}; report: {result.report}")
@@ -138,12 +152,13 @@ def demo(
     set_: Assignments = None,
 ) -> None:
     """The whole path: bag, training, live node, scores, picture."""
+    from haskd_training.commands.findings import say
     from haskd_training.experiments.demo import demo as work
     from haskd_training.experiments.demo import latency_table, load_demo_settings
     from haskd_training.experiments.evaluate import table
     from haskd_training.experiments.run import score_table
 
-    result = work(out, bag, labels, step, load_demo_settings(config, set_ or ()))
+    result = work(out, bag, labels, step, load_demo_settings(config, set_ or ()), say=say)
     console.print(score_table(result.run))
     console.print(table(result.evaluation))
     console.print(latency_table(result.replay))

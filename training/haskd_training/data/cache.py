@@ -58,8 +58,11 @@ class SweepRow:
 
     class_counts: points by class id, ignored ones not counted.
     intensity_scale: stored intensity / intensity_scale = 0..1; None: it was not measured.
-    T_world_lidar: 4x4 at the sweep's stamp, None where the recording has no such transform; set
-        when all of it has been read.
+    frame: of its points; clouds of one topic may come in several.
+    T_world_lidar: 4x4 from that frame at the sweep's stamp, None where the recording has no such
+        transform; set when all of it has been read.
+    T_lidar_frame: 4x4 from that frame to the LiDAR's frame that images are placed against; None
+        where it is that one.
     shard, key: where its tensors are; set when they are added to a shard.
     """
 
@@ -67,7 +70,9 @@ class SweepRow:
     stamp_ns: int
     points: int
     class_counts: list[int]
+    frame: str = ""
     T_world_lidar: list[list[float]] | None = None
+    T_lidar_frame: list[list[float]] | None = None
     shard: str = ""
     key: str = ""
     intensity_scale: float | None = 1.0
@@ -80,6 +85,9 @@ class ImageRow:
     K: 3x3, px. D: coefficients of distortion_model, see `camera_model.CameraModel`.
     T_world_camera: 4x4 at the image's own stamp, None where the recording has no such transform.
     T_camera_lidar: 4x4, used where a world pose is missing; vehicle motion is neglected then.
+    frame: the optical frame that TF knows the camera by.
+    T_camera_frame: 4x4 from there to the camera that K and D belong to, see
+        `camera_track.RecordedCamera.optics`; None where they are the same.
     Poses, shard and key are set as those of a sweep.
     """
 
@@ -93,6 +101,8 @@ class ImageRow:
     D: list[float]
     T_world_camera: list[list[float]] | None = None
     T_camera_lidar: list[list[float]] = field(default_factory=list)
+    frame: str = ""
+    T_camera_frame: list[list[float]] | None = None
     shard: str = ""
     key: str = ""
 
@@ -208,7 +218,11 @@ class Cache:
         is in it, unless the recording has no world pose for one of them."""
         image, sweep = self.images[j], self.sweeps[i]
         if image.T_world_camera is None or sweep.T_world_lidar is None:
-            return np.array(image.T_camera_lidar)
+            neglecting_motion = np.array(image.T_camera_lidar)
+            if sweep.T_lidar_frame is None:
+                return neglecting_motion
+            T_camera_frame: np.ndarray = neglecting_motion @ np.array(sweep.T_lidar_frame)
+            return T_camera_frame
         T_camera_world = invert(np.array(image.T_world_camera))
         T_camera_lidar: np.ndarray = T_camera_world @ np.array(sweep.T_world_lidar)
         return T_camera_lidar

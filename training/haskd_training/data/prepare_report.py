@@ -13,6 +13,7 @@ from rich.text import Text
 from haskd_training.data.cache import Cache
 from haskd_training.data.projection import project
 from haskd_training.data.sensor_statistics import sampled_sweeps
+from haskd_training.recordings.findings import Finding
 
 CAMERA_WINDOW_S = 0.5
 """Largest time between a sweep and an image that counts as covering it."""
@@ -41,6 +42,7 @@ class PrepareReport:
     camera_offsets_ms: by camera min, median, max of (stamp of the nearest image - sweep's stamp).
     camera_coverage: by camera the share of points that its nearest image sees.
     seen_share: share of points that the nearest image of any camera sees; None without images.
+    findings: what is repaired, doubtful and left out in the recordings.
     up_to_date: the cache existed already.
     """
 
@@ -58,7 +60,7 @@ class PrepareReport:
     camera_coverage: dict[str, float]
     seen_share: float | None
     intensity_scale: float
-    warnings: list[str]
+    findings: list[Finding]
     up_to_date: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -66,7 +68,11 @@ class PrepareReport:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PrepareReport:
-        return cls(**{**data, "classes": [ClassShare(**share) for share in data["classes"]]})
+        read = {
+            "classes": [ClassShare(**share) for share in data["classes"]],
+            "findings": [Finding(**finding) for finding in data["findings"]],
+        }
+        return cls(**{**data, **read})
 
 
 def make_report(
@@ -75,7 +81,7 @@ def make_report(
     *,
     sweeps_skipped: dict[str, int],
     images_skipped: dict[str, int],
-    warnings: list[str],
+    findings: list[Finding],
 ) -> PrepareReport:
     """Compute the report of a cache; reads at most `COVERAGE_SWEEPS` of its sweeps."""
     points = np.array([row.points for row in cache.sweeps])
@@ -106,7 +112,7 @@ def make_report(
         camera_coverage=coverage,
         seen_share=seen,
         intensity_scale=cache.intensity_scale,
-        warnings=warnings,
+        findings=findings,
     )
 
 
@@ -196,7 +202,6 @@ def render(report: PrepareReport) -> RenderableType:
             for reason, count in sorted(skipped.items(), key=lambda item: -item[1]):
                 table.add_row(f"{count}", Text(reason))
             parts.append(table)
-    parts += [Text(f"warning: {warning}", style="bold yellow") for warning in report.warnings]
     if report.up_to_date:
         parts.append(Text("the cache was up to date"))
     return Group(*parts)

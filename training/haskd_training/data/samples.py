@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from haskd_ros.clouds.pointcloud import CloudError, read_points, read_xyz_intensity, valid_returns
+from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_training.data.cache import ImageRow, SweepRow
+from haskd_training.recordings.camera_model import CalibrationError
+from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.image_codec import jpeg_of
 from haskd_training.recordings.labels import LabelSource
+from haskd_training.recordings.point_times import point_times
 from haskd_training.recordings.readers.bag import Unusable, stamp_ns
-from haskd_training.recordings.recording import RecordedCamera, Recording
-from haskd_training.recordings.transform_tree import NoTransform
+from haskd_training.recordings.recording import Recording
+from haskd_training.recordings.transform_tree import NoTransform, invert
 
 Tensors = dict[str, np.ndarray]
 
@@ -45,6 +48,8 @@ def sweep_sample(
         InputError: the labels fit neither cloud nor label map.
     """
     stamp = stamp_ns(cloud)
+    frame = cloud.header.frame_id.lstrip("/") or recording.lidar_frame
+    _check_frame(frame, recording)
     try:
         points, field = read_xyz_intensity(cloud)
         if not len(points):
@@ -52,7 +57,7 @@ def sweep_sample(
         valid = cached_points(points)
         if not valid.any():
             raise Unusable("cloud without a single return")
-        time = _point_times(cloud, stamp)[valid]
+        time = point_times(cloud, stamp, valid).seconds[valid]
     except CloudError as error:
         raise Unusable(f"malformed cloud: {error.reason}") from error
     try:
@@ -69,8 +74,17 @@ def sweep_sample(
         points=len(points),
         class_counts=np.bincount(label, minlength=256)[:classes].tolist(),
         intensity_scale=intensity_scale if has_intensity else None,
+        frame=frame,
     )
     return row, {"points": points, "time": time, "label": label}
+
+
+def _check_frame(frame: str, recording: Recording) -> None:
+    """A cloud of another frame needs TF to place it beside the recording's images."""
+    reference = recording.lidar_frame
+    usable = any(camera.problem is None for camera in recording.cameras)
+    if usable and frame != reference and not recording.tree.connects(reference, frame):
+        raise Unusable(f"TF does not connect {frame} to {reference}")
 
 
 def cached_points(points: np.ndarray) -> NDArray[np.bool_]:
@@ -89,21 +103,27 @@ def image_sample(
     Raises:
         Unusable: the image is to be skipped.
     """
-    if camera.model is None:
+    if camera.problem is not None:
         raise Unusable(f"{camera.name}: {camera.problem}")
     jpeg = jpeg_of(message, jpeg_quality)
-    model = camera.model
-    if (jpeg.width, jpeg.height) != (model.width, model.height):
-        raise Unusable(f"{camera.name}: image is of another size than its CameraInfo says")
+    stamp, image_frame = stamp_ns(message), message.header.frame_id.lstrip("/")
+    try:
+        calibration = camera.track.at(stamp, image_frame)
+        model, _ = calibration.fitted(jpeg.width, jpeg.height)
+    except CalibrationError as error:
+        raise Unusable(f"{camera.name}: {error}") from error
+    T_camera_frame = camera.optics(calibration, stamp)
     row = ImageRow(
         recording=recording.name,
         camera=camera.name,
-        stamp_ns=stamp_ns(message),
+        stamp_ns=stamp,
         width=model.width,
         height=model.height,
         K=_shared_list(model.K),
         distortion_model=model.distortion_model,
         D=_shared_list(model.D),
+        frame=camera.frame_of(image_frame, calibration, recording.tree, recording.lidar_frame),
+        T_camera_frame=None if T_camera_frame is None else _shared_list(T_camera_frame),
     )
     return row, {"jpeg": jpeg.data}
 
@@ -111,9 +131,16 @@ def image_sample(
 def with_world_poses(rows: Sequence[SweepRow], recording: Recording) -> list[SweepRow]:
     """Sweeps with their poses, where there is one. Those without stay in the cache: training on the
     cloud alone needs no pose."""
-    stamps = [row.stamp_ns for row in rows]
-    poses, _ = _poses(recording.world_frame, recording.lidar_frame, stamps, recording)
-    return [replace(row, T_world_lidar=pose) for row, pose in zip(rows, poses, strict=True)]
+    posed = list(rows)
+    for frame in {row.frame for row in rows}:
+        indices = [k for k, row in enumerate(rows) if row.frame == frame]
+        stamps = [rows[k].stamp_ns for k in indices]
+        world, _ = _poses(recording.world_frame, frame, stamps, recording)
+        own = frame == recording.lidar_frame
+        lidar, _ = _poses(None if own else recording.lidar_frame, frame, stamps, recording)
+        for n, k in enumerate(indices):
+            posed[k] = replace(rows[k], T_world_lidar=world[n], T_lidar_frame=lidar[n])
+    return posed
 
 
 def with_poses(
@@ -122,18 +149,32 @@ def with_poses(
     """The images that have a pose, with it, and reasons why others have none."""
     with_pose: dict[int, ImageRow] = {}
     reasons: Counter[str] = Counter()
-    for camera in recording.cameras:
-        indices = [k for k, row in enumerate(rows) if row.camera == camera.name]
+    for name, frame in dict.fromkeys((row.camera, row.frame) for row in rows):
+        indices = [k for k, row in enumerate(rows) if (row.camera, row.frame) == (name, frame)]
         stamps = [rows[k].stamp_ns for k in indices]
-        lidar, no_lidar_pose = _poses(camera.frame, recording.lidar_frame, stamps, recording)
-        world, no_world_pose = _poses(recording.world_frame, camera.frame, stamps, recording)
+        lidar, no_lidar_pose = _poses(frame, recording.lidar_frame, stamps, recording)
+        world, no_world_pose = _poses(recording.world_frame, frame, stamps, recording)
         for n, k in enumerate(indices):
             if reason := no_lidar_pose[n] or no_world_pose[n]:
-                reasons[f"{camera.name}: {reason}"] += 1
+                reasons[f"{name}: {reason}"] += 1
             else:
-                pose = _shared_list(np.array(lidar[n]))
-                with_pose[k] = replace(rows[k], T_camera_lidar=pose, T_world_camera=world[n])
+                with_pose[k] = _placed(rows[k], np.array(lidar[n]), world[n])
     return [with_pose[k] for k in sorted(with_pose)], reasons
+
+
+def _placed(
+    row: ImageRow, T_frame_lidar: np.ndarray, T_world_frame: list[list[float]] | None
+) -> ImageRow:
+    """The image with the poses of its camera, by those of its frame."""
+    if row.T_camera_frame is None:
+        T_lidar = _shared_list(T_frame_lidar)
+        return replace(row, T_camera_lidar=T_lidar, T_world_camera=T_world_frame)
+    T_camera_frame = np.array(row.T_camera_frame)
+    T_world_camera = None
+    if T_world_frame is not None:
+        T_world_camera = (np.array(T_world_frame) @ invert(T_camera_frame)).tolist()
+    T_lidar = _shared_list(T_camera_frame @ T_frame_lidar)
+    return replace(row, T_camera_lidar=T_lidar, T_world_camera=T_world_camera)
 
 
 def _poses(
@@ -165,19 +206,3 @@ def _shared_list(values: np.ndarray) -> list[Any]:
 def _as_list(shape: tuple[int, ...], octets: bytes) -> list[Any]:
     values: Any = np.frombuffer(octets).reshape(shape).tolist()
     return list(values)
-
-
-def _point_times(cloud: Any, stamp: int) -> np.ndarray:
-    """Time of each point [N] float32, s relative to the stamp; 0 without a time field.
-
-    Drivers differ: `time` is s relative to the stamp (Velodyne, this package's simulation), `t`
-    ns relative to it (Ouster), `timestamp` s since the epoch (Hesai).
-    """
-    present = {field.name for field in cloud.fields}
-    if "time" in present:
-        return read_points(cloud, ["time"])["time"].astype(np.float32)
-    if "t" in present:
-        return (read_points(cloud, ["t"])["t"] * 1e-9).astype(np.float32)
-    if "timestamp" in present:
-        return (read_points(cloud, ["timestamp"])["timestamp"] - stamp * 1e-9).astype(np.float32)
-    return np.zeros(cloud.width * cloud.height, np.float32)

@@ -18,11 +18,12 @@ from haskd_ros.files import write_atomically
 from haskd_training.core.progress import Steps
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import PrepareConfig
+from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.data.samples import cached_points
 from haskd_training.data.splits import Split
 from haskd_training.experiments.run import RunConfig, RunResult, run
 from haskd_training.metrics.confusion import Evaluation, evaluate
+from haskd_training.recordings.findings import Say, say_nothing
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag, stamp_ns
 from haskd_training.reports import plots
 from haskd_training.robot.replay import RecordedCloud, Replay, replay
@@ -76,6 +77,8 @@ def demo(
     steps: Steps,
     config: RunConfig | None = None,
     simulation: SimulationConfig = SIMULATION,
+    *,
+    say: Say = say_nothing,
 ) -> DemoResult:
     """Bag in, labelled live clouds out. Steps that an earlier call finished are not repeated.
 
@@ -87,6 +90,7 @@ def demo(
         config: of the pipeline, `load_demo_settings` by default; the test part is what the node is
             shown.
         simulation: the drive, where no bag is given.
+        say: receives what the examination of the bag finds.
 
     Raises:
         InputError: of any of the steps.
@@ -101,7 +105,7 @@ def demo(
                 simulate(bag, simulation, progress)
     elif labels is None:
         raise InputError("a bag of your own needs its label map too: LABELS=path or a shipped name")
-    result = run([bag], work / "run", labels, config, steps)
+    result = run([bag], work / "run", labels, config, steps, say=say)
     if result is None:
         raise InputError("the demo runs in one process, without torchrun")
     cache = result.caches[0]

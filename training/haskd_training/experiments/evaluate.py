@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import recording_name
+from haskd_training.data.prepare_inputs import recording_name
 from haskd_training.data.sweep_ref import within_range
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.metrics.confusion import (
@@ -31,7 +32,7 @@ from haskd_training.metrics.confusion import (
     mean_iou,
     range_name,
 )
-from haskd_training.recordings.labels import label_source, load_label_map
+from haskd_training.recordings.labels import cloud_times, label_source, load_label_map
 from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
     Unusable,
@@ -139,12 +140,13 @@ def _sweeps_of_bag(
 ) -> Iterator[Predicted]:
     label_map = load_label_map(labels)
     _check_classes(segmenter, label_map.taxonomy, model, labels)
-    source = label_source(label_map, recording_name(path))
 
     def sweeps() -> Iterator[Predicted]:
         with open_bag(path) as bag:
             chosen = choose_topic(bag, POINT_CLOUD, topic, "--topic")
             label, count = BagLabeller(bag, chosen, segmenter, parameters), bag.count([chosen])
+            times = partial(cloud_times, path, chosen)
+            source = label_source(label_map, recording_name(path), times)
             for index, (_, cloud) in enumerate(bag.messages([chosen])):
                 progress(index + 1, count)
                 try:

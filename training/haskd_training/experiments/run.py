@@ -10,6 +10,7 @@ OUT/stages/             every stage's own folder, see `stage_folders`
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from rich.table import Table
 
 from haskd_training.core.progress import Steps
 from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import PrepareConfig, check_labels, prepare
+from haskd_training.data.prepare import write_cache
+from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, check_labels, read_inputs
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
@@ -32,6 +34,7 @@ from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.method import run_method
 from haskd_training.pipeline.stage_folders import StageRunner
+from haskd_training.recordings.findings import Say, refuse, say_nothing
 from haskd_training.reports.run_report import RunFindings, write_report
 
 MODEL = "model.safetensors"
@@ -77,6 +80,9 @@ def run(
     unlabelled: Sequence[Path] = (),
     test: Sequence[Path] = (),
     attribution: str | None = None,
+    *,
+    say: Say = say_nothing,
+    strict: bool = False,
 ) -> RunResult | None:
     """From bags to a model. What an earlier call finished is not done again; what changed is.
 
@@ -89,6 +95,8 @@ def run(
         test: recordings for the final score alone; then nothing of `bags` is held
             back for it.
         attribution: whom the data's licence wants credited; goes into the model file.
+        say: receives what the examination of the recordings finds, before anything is computed.
+        strict: refuse what it warns of.
 
     Returns:
         None in all processes but the first.
@@ -102,15 +110,23 @@ def run(
     config = config.model_copy(update={"student": student})
     check_labels([*bags, *test], labels, config.prepare)
     with make_fabric(student.loop, out).rank_zero_first():
-        labelled_caches, labelled_reports = prepare_all(bags, labels, out, config.prepare, steps)
-        unlabelled_caches, unlabelled_reports = prepare_all(
-            unlabelled, None, out, config.prepare, steps
-        )
-        test_caches, test_reports = prepare_all(test, labels, out, config.prepare, steps)
+        examined = [
+            examine_all(given, map_name, out, config.prepare, steps)
+            for given, map_name in ((bags, labels), (unlabelled, None), (test, labels))
+        ]
+        found = [finding for inputs in itertools.chain(*examined) for finding in inputs.findings]
+        for finding in found:
+            say(finding)
+        refuse(found, strict)
+        (
+            (labelled_caches, labelled_reports),
+            (unlabelled_caches, unlabelled_reports),
+            (test_caches, test_reports),
+        ) = (prepare_all(inputs, steps, say) for inputs in examined)
     split = make_split(
         labelled_caches, student.split, unlabelled=unlabelled_caches, test=test_caches
     )
-    check(split, config)
+    check(split, config, why_no_images([*labelled_reports, *unlabelled_reports]))
     runner = StageRunner(out / "stages", make_fabric(student.loop, out / "stages"), steps)
     method = run_method(runner, split, config, attribution)
     if not runner.fabric.is_global_zero:
@@ -184,16 +200,46 @@ def held_back(config: SplitConfig, **whole: Sequence[Any]) -> SplitConfig:
     return config.model_copy(update={role: 0.0 for role, given in whole.items() if given})
 
 
-def prepare_all(
+def examine_all(
     bags: Sequence[Path], labels: str | None, out: Path, config: PrepareConfig, steps: Steps
-) -> tuple[list[Cache], list[PrepareReport]]:
-    """Caches of some bags, one each, with their reports."""
-    caches, reports = [], []
+) -> list[Inputs]:
+    """Examine bags, each for a cache of its own; those that are prepared already are not read."""
+    examined = []
     for bag in bags:
         identity = json.dumps([str(bag.resolve()), labels, config.model_dump(mode="json")])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
         folder = out / "caches" / f"{bag.resolve().stem}-{digest}"
-        with steps(f"preparing {bag.name}") as progress:
-            reports.append(prepare([bag], labels, folder, config, progress))
-        caches.append(Cache.open(folder))
+        with steps(f"examining {bag.name}") as progress:
+            examined.append(read_inputs([bag], labels, folder, config, progress))
+    return examined
+
+
+def prepare_all(
+    examined: Sequence[Inputs], steps: Steps, say: Say
+) -> tuple[list[Cache], list[PrepareReport]]:
+    """Caches of bags that were examined, with their reports."""
+    caches, reports = [], []
+    for inputs in examined:
+        with steps(f"preparing {inputs.out.name}") as progress:
+            reports.append(write_cache(inputs, progress, say))
+        caches.append(Cache.open(inputs.out))
     return caches, reports
+
+
+def why_no_images(reports: Sequence[PrepareReport]) -> str:
+    """Why the images of some recordings can't teach; empty where there are none, or where some
+    image shows a point."""
+    if any(report.seen_share for report in reports):
+        return ""
+    about_cameras = [
+        str(finding)
+        for report in reports
+        for finding in report.findings
+        if finding.code.startswith("camera-") or finding.code == "clocks-apart"
+    ]
+    skipped = [
+        f"{count} images left out: {reason}"
+        for report in reports
+        for reason, count in report.images_skipped.items()
+    ]
+    return "; ".join(about_cameras or skipped)

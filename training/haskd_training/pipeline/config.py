@@ -33,8 +33,12 @@ class MethodConfig(BaseModel):
         return self
 
 
-def check(split: Split, config: MethodConfig) -> None:
+def check(split: Split, config: MethodConfig, no_images: str = "") -> None:
     """Check that the data is enough for the configuration.
+
+    Args:
+        no_images: why no image shows a point of the cloud; empty where one does, or where there
+            are no images.
 
     Raises:
         InputError: it can't.
@@ -46,8 +50,14 @@ def check(split: Split, config: MethodConfig) -> None:
         )
     if not (split.test or split.validation):
         raise InputError("no labelled sweep to score on: raise split.test or split.validation")
-    images = any(split.caches[ref.cache].images for ref in split.train)
-    if config.distillation.teacher != "none" and not images:
+    if config.distillation.teacher == "none":
+        return
+    if no_images:
+        raise InputError(
+            f"no image can teach: {no_images} (distillation.teacher=none learns from labels and "
+            "snapshots alone)"
+        )
+    if not any(split.caches[ref.cache].images for ref in split.train):
         raise InputError(
             "no images in the bags, so there is no teacher: record a camera, or set "
             "distillation.teacher=none to learn from labels and snapshots alone"

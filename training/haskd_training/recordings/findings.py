@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -44,6 +44,14 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+Say = Callable[[Finding], None]
+"""Shows a finding to the user."""
+
+
+def say_nothing(finding: Finding) -> None:
+    """Show nothing."""
 
 
 def refuse(findings: Iterable[Finding], strict: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,25 +14,42 @@ from PIL.ExifTags import Base
 
 from haskd_training.recordings.readers.bag import Unusable
 
-# Encoding of sensor_msgs/Image -> channels and the conversion to OpenCV's BGR. OpenCV names a
-# Bayer pattern by the second row's second and third pixel: its BayerBG is ROS's RGGB.
+# Conversion of one channel of a Bayer mosaic to OpenCV's BGR. OpenCV names a pattern by the second
+# row's second and third pixel: its BayerBG is ROS's RGGB.
+_BAYER = {
+    "bayer_rggb8": cv2.COLOR_BayerBG2BGR,
+    "bayer_bggr8": cv2.COLOR_BayerRG2BGR,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2BGR,
+    "bayer_grbg8": cv2.COLOR_BayerGB2BGR,
+}
+
+# Encoding of sensor_msgs/Image -> channels and the conversion to BGR.
 _ENCODINGS: dict[str, tuple[int, int | None]] = {
     "bgr8": (3, None),
     "8UC3": (3, None),
     "rgb8": (3, cv2.COLOR_RGB2BGR),
     "bgra8": (4, cv2.COLOR_BGRA2BGR),
+    "8UC4": (4, cv2.COLOR_BGRA2BGR),
     "rgba8": (4, cv2.COLOR_RGBA2BGR),
     "mono8": (1, cv2.COLOR_GRAY2BGR),
     "8UC1": (1, cv2.COLOR_GRAY2BGR),
-    "bayer_rggb8": (1, cv2.COLOR_BayerBG2BGR),
-    "bayer_bggr8": (1, cv2.COLOR_BayerRG2BGR),
-    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2BGR),
-    "bayer_grbg8": (1, cv2.COLOR_BayerGB2BGR),
     "yuv422": (2, cv2.COLOR_YUV2BGR_UYVY),
     "uyvy": (2, cv2.COLOR_YUV2BGR_UYVY),
     "yuv422_yuy2": (2, cv2.COLOR_YUV2BGR_YUY2),
     "yuyv": (2, cv2.COLOR_YUV2BGR_YUY2),
+    **{name: (1, conversion) for name, conversion in _BAYER.items()},
 }
+
+_COLOURLESS = 2
+"""Difference of channels that JPEG makes of grey."""
+
+# Encodings of more than 8 bits by what they hold.
+_DEPTH = re.compile(r"(16UC1|32FC1|64FC1)$")
+_DEEP = re.compile(r"(mono|rgb|bgr|rgba|bgra|bayer_[rgb]{4})(10|12|14|16|32)$|(16|32|64)[USF]C\d$")
+
+
+class NotAPicture(Unusable):
+    """An image of a kind that no camera's colours come in: all of its topic are alike."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +61,121 @@ class Jpeg:
     height: int
 
 
+@dataclass(frozen=True)
+class CompressedFormat:
+    """What CompressedImage.format tells (compressed_image_transport).
+
+    `bgr8; jpeg compressed bgr8`: the encoding of the image, and the one that was compressed; both
+    are empty where the format is just `jpeg` or `png`.
+    """
+
+    encoding: str
+    compressed: str
+
+    @classmethod
+    def of(cls, text: str) -> CompressedFormat:
+        source, separator, rest = text.partition(";")
+        compressed = rest.rpartition("compressed")[2].strip()
+        return cls(source.strip() if separator else "", compressed)
+
+
 def jpeg_of(message: Any, quality: int) -> Jpeg:
-    """JPEG of an Image or a CompressedImage; data that is JPEG already is kept bit for bit.
+    """JPEG of an Image or a CompressedImage; data that is JPEG already is kept bit for bit, unless
+    its colours have to be restored.
 
     Raises:
-        Unusable: an unknown encoding, or data that can't be decoded.
+        NotAPicture: depth, an unknown encoding, or more than 8 bits a channel.
+        Unusable: data that can't be decoded.
     """
     if hasattr(message, "encoding"):
         return _encode(_decode_raw(message), quality)
     data = np.frombuffer(message.data, np.uint8)
-    if data[:2].tobytes() == b"\xff\xd8" and (size := _size_of_jpeg(data)) is not None:
+    if not len(data):
+        raise Unusable("image without data")
+    told = CompressedFormat.of(message.format)
+    if "compressedDepth" in message.format:
+        raise NotAPicture("compressedDepth is depth, not a picture")
+    _check_depth(told.encoding)
+    as_it_is = told.encoding not in _BAYER and not told.compressed.startswith("rgb")
+    is_jpeg = data[:2].tobytes() == b"\xff\xd8"
+    if is_jpeg and as_it_is and (size := _size_of_jpeg(data)) is not None:
         return Jpeg(data, *size)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR if is_jpeg and as_it_is else cv2.IMREAD_UNCHANGED)
     if image is None:
         raise Unusable(f"image can't be decoded (format {message.format!r})")
-    return _encode(image, quality)
+    if image.dtype != np.uint8:
+        bits = 8 * image.dtype.itemsize
+        kind = "depth or a thermal picture" if image.ndim == 2 else "a deep picture"
+        raise NotAPicture(f"image of {bits} bits a channel: {kind}; only 8 bits are read")
+    restored = _restored(image, told)
+    if restored is None:
+        return Jpeg(data, image.shape[1], image.shape[0]) if is_jpeg else _encode(image, quality)
+    return _encode(restored, quality)
+
+
+def size_of(message: Any) -> tuple[int, int] | None:
+    """Width and height of an Image or a CompressedImage in px; None where it is broken.
+
+    Raises:
+        NotAPicture: no image like this one can be used.
+    """
+    try:
+        jpeg = jpeg_of(message, quality=50)
+    except NotAPicture:
+        raise
+    except Unusable:
+        return None
+    return jpeg.width, jpeg.height
+
+
+def _restored(image: np.ndarray, told: CompressedFormat) -> np.ndarray | None:
+    """BGR [H, W, 3] of a decoded image; None where it is that already."""
+    bayer = _BAYER.get(told.encoding)
+    grey = _grey(image) if bayer is not None or image.ndim == 2 else None
+    if grey is not None:
+        # Told to be another encoding, it may have been made so of the mosaic, or be the mosaic.
+        if bayer is not None and (not told.compressed or _is_mosaic(grey)):
+            return cv2.cvtColor(grey, bayer)
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    if image.shape[2] == 4:
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
+        return image if not told.compressed.startswith("rgb") else image[..., ::-1]
+    if told.compressed.startswith("rgb"):
+        # Early image_transport compressed RGB as if it were BGR, and says so.
+        return np.ascontiguousarray(image[..., ::-1])
+    return None
+
+
+def _grey(image: np.ndarray) -> np.ndarray | None:
+    """[H, W] of an image without colours, whatever its channels; None where it has some."""
+    if image.ndim == 2:
+        return image
+    channels = image[..., :3].astype(np.int16)
+    if (channels.max(2) - channels.min(2)).max() > _COLOURLESS:
+        return None
+    return np.ascontiguousarray(image[..., 1])
+
+
+def _is_mosaic(image: np.ndarray) -> bool:
+    """Whether neighbours of a grey image [H, W] differ more than pixels two apart, as they do where
+    each is behind another colour filter."""
+    if image.shape[1] < 3:
+        return False
+    values = image.astype(np.int16)
+    next_ones = np.abs(values[:, 1:-1] - values[:, :-2]).mean()
+    two_apart = np.abs(values[:, 2:] - values[:, :-2]).mean()
+    return bool(next_ones > two_apart)
+
+
+def _check_depth(encoding: str) -> None:
+    if _DEPTH.match(encoding):
+        raise NotAPicture(
+            f"image encoding {encoding!r} is not a colour or grey one of 8 bits: it is depth"
+        )
+    if _DEEP.match(encoding):
+        raise NotAPicture(
+            f"image encoding {encoding!r} is not a colour or grey one of 8 bits; more are not read"
+        )
 
 
 def _size_of_jpeg(data: np.ndarray) -> tuple[int, int] | None:
@@ -87,8 +205,9 @@ def decode_jpeg(data: np.ndarray) -> np.ndarray | None:
 
 def _decode_raw(message: Any) -> np.ndarray:
     """Image message -> BGR [H, W, 3] uint8."""
+    _check_depth(message.encoding)
     if message.encoding not in _ENCODINGS:
-        raise Unusable(f"image encoding {message.encoding!r} is not a colour or grey one")
+        raise NotAPicture(f"image encoding {message.encoding!r} is not a colour or grey one")
     channels, conversion = _ENCODINGS[message.encoding]
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, np.uint8)

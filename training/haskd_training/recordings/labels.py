@@ -1,29 +1,32 @@
-"""Labels of a sweep: a field of the cloud, a folder of SemanticKITTI `.label` files, or none."""
+"""Labels of a sweep: a field of the cloud, a folder of label files, or none."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from haskd_ros.clouds.pointcloud import read_points
+from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED, LabelMap
-from haskd_training.recordings.readers.bag import Unusable
+from haskd_training.recordings.findings import Finding, Outcome
+from haskd_training.recordings.label_files import PANOPTIC, SUFFIXES, read_label_file
+from haskd_training.recordings.label_ids import ClassIds, class_ids
+from haskd_training.recordings.label_names import CloudTime, Matching, match, name_number
+from haskd_training.recordings.readers.bag import Unusable, open_bag, stamp_ns
 
 LABEL_MAPS = Path(__file__).with_name("label_maps")
 
 DEFAULT_FIELD = "label"
 
-STAMP_TOLERANCE_NS = 1_000_000
-"""File names may hold rounded stamps; two sweeps are at least ten times as far apart."""
-
-_FIRST_STAMP = 10**12
-"""Smaller numbers in file names are sweep indices; 10^12 ns is 17 minutes after the epoch."""
+CloudTimes = Callable[[], Sequence[CloudTime]]
+"""Gives the times of a recording's clouds, in its order; called where label files have to be
+matched with them."""
 
 
 def load_label_map(name: str | Path) -> LabelMap:
@@ -36,15 +39,88 @@ def load_label_map(name: str | Path) -> LabelMap:
     """
     path = Path(name)
     shipped = LABEL_MAPS / f"{name}.yaml"
-    if path.name == str(name) and shipped.is_file():
+    is_shipped = path.name == str(name) and shipped.is_file()
+    if is_shipped:
         path = shipped
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in LABEL_MAPS.glob("*.yaml")))
         raise InputError(f"label map {name} does not exist; those that ship are {names}")
     label_map = LabelMap.load(path)
+    if is_shipped:
+        label_map = replace(label_map, origin=f"a copy of {path}, given as --labels COPY.yaml")
     if label_map.folder is None:
         return label_map
     return replace(label_map, folder=str(path.parent / label_map.folder))
+
+
+def cloud_times(bag: Path, topic: str) -> list[CloudTime]:
+    """The times of a topic's clouds, by a pass over the bag.
+
+    Raises:
+        InputError: as of `open_bag`.
+    """
+    with open_bag(bag) as opened:
+        return [
+            CloudTime(stamp_ns(cloud), recorded_ns)
+            for _, recorded_ns, cloud in opened.timed_messages([topic])
+        ]
+
+
+class _Notes:
+    """What labels of several clouds had to be read by; they are read in several threads."""
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._lock = Lock()
+        self._points: Counter[str] = Counter()
+        self._example = (0, 0)
+        self._of_returns: Counter[str] = Counter()
+        self._wrong_size: list[tuple[int, str, int, int]] = []
+
+    def add(self, found: ClassIds) -> None:
+        with self._lock:
+            self._points["nan"] += found.nan
+            self._points["packed"] += found.packed
+            if found.example is not None:
+                self._example = found.example
+
+    def add_file_of_returns(self) -> None:
+        with self._lock:
+            self._of_returns["files"] += 1
+
+    def add_wrong_size(self, index: int, file: str, labels: int, points: int) -> None:
+        with self._lock:
+            self._wrong_size.append((index, file, labels, points))
+
+    def findings(self) -> list[Finding]:
+        """So far."""
+        with self._lock:
+            found = []
+            if count := self._points["packed"]:
+                full, own = self._example
+                message = (
+                    f"{count:,} raw ids that the label map does not name hold an instance as well; "
+                    f"it is cut off, as of {full}, which is {own}"
+                )
+                found.append(Finding("labels-with-instances", self._subject, "repaired", message))
+            if count := self._points["nan"]:
+                message = f"{count:,} points whose label is NaN are not labelled"
+                found.append(Finding("labels-of-nan", self._subject, "noted", message))
+            if count := self._of_returns["files"]:
+                message = (
+                    f"{count} label files leave out the points that are no returns; they are "
+                    "matched with the others in order"
+                )
+                found.append(Finding("labels-of-returns", self._subject, "repaired", message))
+            if wrong := sorted(self._wrong_size):
+                index, file, labels, points = wrong[0]
+                message = (
+                    f"{len(wrong)} label files are for another number of points: the first, "
+                    f"{file}, holds {labels:,} labels, and cloud {index} has {points:,} points; "
+                    "these clouds are left out"
+                )
+                found.append(Finding("labels-of-another-size", self._subject, "left out", message))
+            return found
 
 
 class FieldLabels:
@@ -53,10 +129,15 @@ class FieldLabels:
     def __init__(self, label_map: LabelMap) -> None:
         self._map = label_map
         self._field = label_map.field or DEFAULT_FIELD
+        self._notes = _Notes(f"label field {self._field!r}")
 
     def identity(self) -> list[str]:
         """What distinguishes this source of labels from another, for a cache's fingerprint."""
         return [self._field]
+
+    def findings(self) -> list[Finding]:
+        """What the clouds that were read so far showed."""
+        return self._notes.findings()
 
     def of(self, cloud: Any, index: int, stamp_ns: int) -> np.ndarray:
         """Class ids [N] uint8 of a cloud, in its order.
@@ -71,62 +152,105 @@ class FieldLabels:
                 f"the cloud has no label field {self._field!r}; its fields are {', '.join(present)}"
             )
         raw = read_points(cloud, [self._field])[self._field]
-        ids = raw.astype(np.int64)
-        if raw.dtype.kind == "f" and not np.array_equal(ids, raw):
-            raise InputError(f"label field {self._field!r} holds values that aren't whole numbers")
-        return self._map.apply(ids)
+        try:
+            found = class_ids(raw, self._map, lambda: ~_returns(cloud))
+        except InputError as error:
+            raise InputError(f"label field {self._field!r}: {error}") from error
+        self._notes.add(found)
+        return found.ids
 
 
 class FolderLabels:
-    """Labels from SemanticKITTI `.label` files: uint32 per point, class id in the lower 16 bits.
+    """Labels from files, one for each cloud, see `read_label_file`; a file belongs to a cloud by
+    its name, see `match`.
 
-    A file belongs to a sweep by its name: the sweep's stamp in ns, or its index in the
-    recording (000000.label is the first).
+    Args:
+        folder: of the files, or of folders with the recordings' names.
+        recording: its name.
+        clouds: of the recording.
+
+    Raises:
+        InputError: there is no folder, no label file in it, files of several kinds, or none that
+            belongs to a cloud.
     """
 
-    def __init__(self, label_map: LabelMap, folder: Path, recording: str) -> None:
+    def __init__(
+        self, label_map: LabelMap, folder: Path, recording: str, clouds: CloudTimes
+    ) -> None:
         self._map = label_map
         self._folder = _own_folder(folder, recording)
-        if not self._folder.is_dir():
-            raise InputError(f"label folder {folder} does not exist")
-        files = {
-            int(file.stem): file for file in self._folder.glob("*.label") if file.stem.isdecimal()
-        }
-        if not files:
-            raise InputError(
-                f"label folder {self._folder}: no files named STAMP_NS.label or INDEX.label in it"
-            )
-        self.files = dict(sorted(files.items()))
-        self._keys = list(self.files)
-        self.by_stamp = self._keys[-1] >= _FIRST_STAMP
+        self._files = _label_files(self._folder)
+        times = clouds()
+        self._matching = _match(self._folder, self._files, recording, times)
+        self._clouds = len(times)
+        self._notes = _Notes(f"labels {self._folder}")
+
+    @property
+    def by_index(self) -> bool:
+        """Whether the files are named by the clouds' indices."""
+        return self._matching.by_index
 
     def identity(self) -> list[str]:
         """Name, size and modification time of every file."""
-        stats = ((file.name, file.stat()) for file in self.files.values())
+        stats = ((file.name, file.stat()) for file in self._files.values())
         return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+
+    def findings(self) -> list[Finding]:
+        """How the files are named, what has no file or no cloud, and what the clouds that were read
+        so far showed."""
+        subject, naming = f"labels {self._folder}", self._matching.naming
+        matched = self._matching.files
+        message = f"{len(self._files)} files, named by {naming}, for {len(matched)} clouds"
+        found = [Finding("label-files", subject, "noted", message)]
+        if self._matching.ambiguous:
+            message = f"the names may count from 0 or from 1; here {next(iter(matched.values()))} "
+            message += f"is taken for cloud {next(iter(matched))}, counted from 0"
+            remedy = "name the files by stamp to be sure"
+            found.append(Finding("labels-by-unsure-index", subject, "doubtful", message, remedy))
+        if without := [index for index in range(self._clouds) if index not in matched]:
+            message = (
+                f"{len(without)} of {self._clouds} clouds have no label file, the first is cloud "
+                f"{without[0]}; they are left out"
+            )
+            found.append(Finding("clouds-without-labels", subject, "left out", message))
+        if unused := sorted(self._files.keys() - set(matched.values())):
+            message = (
+                f"{len(unused)} of {len(self._files)} label files belong to no cloud of the "
+                f"recording, the first is {unused[0]}"
+            )
+            # Named by stamp, a folder may serve several recordings.
+            outcome: Outcome = "left out" if self.by_index else "noted"
+            found.append(Finding("labels-without-cloud", subject, outcome, message))
+        return found + self._notes.findings()
 
     def of(self, cloud: Any, index: int, stamp_ns: int) -> np.ndarray:
         """Class ids [N] uint8 of a cloud, in its order.
 
         Raises:
             Unusable: no file for this sweep, or one for another number of points.
-            InputError: an id that the label map doesn't name.
+            InputError: a file that can't be read, or an id that the label map doesn't name.
         """
-        file = self._nearest(stamp_ns) if self.by_stamp else self.files.get(index)
-        if file is None:
+        name = self._matching.files.get(index)
+        if name is None:
             raise Unusable("no label file")
-        octets = file.read_bytes()
-        if len(octets) != 4 * cloud.width * cloud.height:
+        file = self._files[name]
+        raw, points = read_label_file(file), cloud.width * cloud.height
+        kept = np.ones(points, bool) if len(raw) == points else _kept(cloud, len(raw))
+        if kept is None:
+            self._notes.add_wrong_size(index, name, len(raw), points)
             raise Unusable("label file is for another number of points")
+        if len(raw) < points:
+            self._notes.add_file_of_returns()
         try:
-            return self._map.apply(np.frombuffer(octets, "<u4") & 0xFFFF)
+            found = class_ids(
+                raw, self._map, lambda: ~_returns(cloud)[kept], file.suffix == PANOPTIC
+            )
         except InputError as error:
             raise InputError(f"{file}: {error}") from error
-
-    def _nearest(self, stamp_ns: int) -> Path | None:
-        after = bisect_left(self._keys, stamp_ns)
-        key = min(self._keys[max(0, after - 1) : after + 1], key=lambda k: abs(k - stamp_ns))
-        return self.files[key] if abs(key - stamp_ns) <= STAMP_TOLERANCE_NS else None
+        self._notes.add(found)
+        labels = np.full(points, UNLABELLED, np.uint8)
+        labels[kept] = found.ids
+        return labels
 
 
 class NoLabelSource:
@@ -135,29 +259,23 @@ class NoLabelSource:
     def identity(self) -> list[str]:
         return []
 
+    def findings(self) -> list[Finding]:
+        return []
+
     def of(self, cloud: Any, index: int, stamp_ns: int) -> np.ndarray:
         return np.full(cloud.width * cloud.height, UNLABELLED, np.uint8)
 
 
-def check_folders(label_map: LabelMap, recordings: Sequence[str]) -> None:
-    """Check that every recording has its own labels: files named by sweep index match any
-    recording, so that several would read the labels of one of them.
+def _returns(cloud: Any) -> np.ndarray:
+    return valid_returns(read_xyz_intensity(cloud)[0])
 
-    Raises:
-        InputError: several recordings would read such files from one folder.
-    """
-    if label_map.folder is None:
-        return
-    folder = Path(label_map.folder)
-    label_folders = [_own_folder(folder, name) for name in recordings]
-    for name, label_folder in zip(recordings, label_folders, strict=True):
-        users = label_folders.count(label_folder)
-        if users > 1 and not FolderLabels(label_map, folder, name).by_stamp:
-            raise InputError(
-                f"{users} recordings would read their labels from {label_folder}, whose files are "
-                "named by sweep index and so belong to one recording; give each recording a "
-                f"folder of its name, as {folder / name}, or name the files by stamp"
-            )
+
+def _kept(cloud: Any, labels: int) -> np.ndarray | None:
+    """The points [N] bool that a labelling tool kept, if it dropped those that are NaN, or all that
+    are no returns; None where neither leaves that many."""
+    points, _ = read_xyz_intensity(cloud)
+    masks = (np.isfinite(points[:, :3]).all(1), valid_returns(points))
+    return next((mask for mask in masks if mask.sum() == labels), None)
 
 
 def _own_folder(folder: Path, recording: str) -> Path:
@@ -166,17 +284,83 @@ def _own_folder(folder: Path, recording: str) -> Path:
     return own if own.is_dir() else folder
 
 
+def _label_files(folder: Path) -> dict[str, Path]:
+    """The label files of a folder by name, in its order."""
+    if not folder.is_dir():
+        raise InputError(f"label folder {folder} does not exist")
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix in SUFFIXES and name_number(file.stem) is not None
+    )
+    kinds = Counter(file.suffix for file in files)
+    if not files:
+        raise InputError(
+            f"label folder {folder}: no files named by stamp or index in it, as 000000.label; they "
+            f"may end in {', '.join(SUFFIXES)}"
+        )
+    if len(kinds) > 1:
+        listed = " and ".join(f"{count} {kind}" for kind, count in kinds.items())
+        raise InputError(
+            f"label folder {folder} holds label files of several kinds: {listed}; keep one kind"
+        )
+    return {file.name: file for file in files}
+
+
+def _match(
+    folder: Path, files: Mapping[str, Path], recording: str, clouds: Sequence[CloudTime]
+) -> Matching:
+    numbers = {name: name_number(file.stem) for name, file in files.items()}
+    matching = match({name: number for name, number in numbers.items() if number}, clouds)
+    if matching is None:
+        stamps = f", of stamps {clouds[0].stamp_ns} to {clouds[-1].stamp_ns} ns" if clouds else ""
+        raise InputError(
+            f"label folder {folder}: none of its {len(files)} files, {min(files)} to {max(files)}, "
+            f"belongs to one of the {len(clouds)} clouds of {recording}{stamps}; name them by the "
+            "cloud's stamp (in ns, us, ms or s) or by its index, from 0 or 1"
+        )
+    return matching
+
+
+def check_folders(label_map: LabelMap, recordings: Sequence[tuple[str, CloudTimes]]) -> None:
+    """Check that every recording has its own labels: files named by index match any recording, so
+    that several would read the labels of one of them.
+
+    Args:
+        recordings: name and clouds of each.
+
+    Raises:
+        InputError: several recordings would read such files from one folder.
+    """
+    if label_map.folder is None:
+        return
+    folder = Path(label_map.folder)
+    label_folders = [_own_folder(folder, name) for name, _ in recordings]
+    for (name, clouds), label_folder in zip(recordings, label_folders, strict=True):
+        users = label_folders.count(label_folder)
+        if users > 1 and FolderLabels(label_map, folder, name, clouds).by_index:
+            raise InputError(
+                f"{users} recordings would read their labels from {label_folder}, whose files are "
+                "named by index and so belong to one recording; give each recording a "
+                f"folder of its name, as {folder / name}, or name the files by stamp"
+            )
+
+
 LabelSource = FieldLabels | FolderLabels | NoLabelSource
 
 
-def label_source(label_map: LabelMap | None, recording: str) -> LabelSource:
+def label_source(label_map: LabelMap | None, recording: str, clouds: CloudTimes) -> LabelSource:
     """Where the labels of a recording come from: the map's folder, else its field; no map, none.
 
+    Args:
+        recording: its name.
+        clouds: of the recording; called for a folder alone.
+
     Raises:
-        InputError: the folder isn't there or has no `.label` files.
+        InputError: as of `FolderLabels`.
     """
     if label_map is None:
         return NoLabelSource()
     if label_map.folder is not None:
-        return FolderLabels(label_map, Path(label_map.folder), recording)
+        return FolderLabels(label_map, Path(label_map.folder), recording, clouds)
     return FieldLabels(label_map)

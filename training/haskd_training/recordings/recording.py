@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.errors import InputError
-from haskd_training.recordings.camera_model import CalibrationError, CameraModel, camera_model
-from haskd_training.recordings.cloud_sample import intensity_unit, sampled_clouds
+from haskd_training.recordings.camera_track import (
+    CameraTrack,
+    RecordedCamera,
+    recorded_camera,
+)
 from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     IMAGE,
-    POINT_CLOUD,
     TF_MESSAGES,
     Bag,
-    choose_topic,
-    open_bag,
 )
-from haskd_training.recordings.transform_tree import NoTransform, TransformTree
+from haskd_training.recordings.transform_tree import TransformTree
 
 
 class CameraTopics(BaseModel):
@@ -49,27 +48,16 @@ class RecordingConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class RecordedCamera:
-    """A camera of a recording. problem: why its images can't be used; model is None then."""
-
-    name: str
-    topic: str
-    frame: str = ""
-    model: CameraModel | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
 class Recording:
-    """Topics, cameras and transforms of a bag, from its first messages.
+    """Topics, cameras and transforms of a bag, as its examination found them.
 
     name: unique among the recordings of a cache.
-    tree: the transforms read so far.
-    tf_topics: those with more of them, to be read along with clouds and images and added to
-        `tree`: a pass over the bag for the transforms alone takes as long as reading all of it.
+    lidar_frame: of most clouds.
+    tree: all transforms that are used.
     fixed_frame: as configured.
-    intensity: its unit, from clouds evenly spread over the recording.
-    messages: clouds and images.
+    intensity: the unit of the clouds' intensity.
+    messages: clouds and images that are used.
+    stop_ns: what was recorded at this time (in ns) or later is not used; None: all is.
     """
 
     path: Path
@@ -78,81 +66,40 @@ class Recording:
     lidar_frame: str
     cameras: tuple[RecordedCamera, ...]
     tree: TransformTree
-    tf_topics: tuple[str, ...]
     fixed_frame: str | None
     intensity: IntensityUnit
     messages: int
+    stop_ns: int | None = None
 
     @property
     def topics(self) -> list[str]:
-        """Of its clouds, images and transforms."""
-        return [self.points_topic, *(camera.topic for camera in self.cameras), *self.tf_topics]
+        """Of its clouds and images."""
+        return [self.points_topic, *(camera.topic for camera in self.cameras)]
 
     @cached_property
     def world_frame(self) -> str | None:
-        """The fixed frame of poses: the configured one, or the root above the sensor if the sensor
-        moves against it; None where its motion isn't recorded. Valid once `tree` is complete.
-
-        A root that the sensor is fixed to is the vehicle itself, whose motion isn't recorded then.
-        """
+        """The fixed frame of poses: the configured one, or that of `TransformTree.fixed_frame`;
+        None where the motion of the vehicle isn't recorded."""
         if self.fixed_frame is not None:
             return self.fixed_frame
-        try:
-            root = self.tree.root(self.lidar_frame)
-            return root if self.tree.moves(root, self.lidar_frame) else None
-        except NoTransform:
-            return None
+        return self.tree.fixed_frame(self.lidar_frame)[0]
 
 
-def inspect_recording(path: Path, name: str, config: RecordingConfig) -> Recording:
-    """Collect what is needed to read a bag's clouds, images and transforms in one pass.
+def transforms(bag: Bag, config: RecordingConfig, before_ns: int | None = None) -> TransformTree:
+    """The transforms of a recording.
 
-    Raises:
-        InputError: no bag, a damaged one, no PointCloud2 topic, several and none configured, a
-            configured topic or frame that isn't there, or clouds without x, y and z.
+    Args:
+        before_ns: only those recorded before, in ns.
     """
-    with open_bag(path) as bag:
-        points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
-        lidar_frame = _lidar_frame(bag, points_topic)
-        intensity = intensity_unit(sampled_clouds(bag, points_topic))
-        cameras = list(_cameras(bag, config))
-        frames = {camera.frame for camera in cameras if camera.model is not None}
-        if config.fixed_frame is not None:
-            frames.add(config.fixed_frame)
-
-        def all_connected(tree: TransformTree) -> bool:
-            return all(tree.connects(frame, lidar_frame) for frame in frames)
-
-        tree, complete = transforms(bag, config, all_connected)
-        if complete:
-            _check_fixed_frame(path, tree, config.fixed_frame)
-            cameras = [_connected(camera, tree, lidar_frame) for camera in cameras]
-        topics = [points_topic, *(camera.topic for camera in cameras)]
-        return Recording(
-            path=path,
-            name=name,
-            points_topic=points_topic,
-            lidar_frame=lidar_frame,
-            cameras=tuple(cameras),
-            tree=tree,
-            tf_topics=() if complete else tuple(bag.topics_of(*TF_MESSAGES)),
-            fixed_frame=config.fixed_frame,
-            intensity=intensity,
-            messages=bag.count(topics),
-        )
-
-
-def transforms(
-    bag: Bag, config: RecordingConfig, stop: Callable[[TransformTree], bool] = lambda _: False
-) -> tuple[TransformTree, bool]:
-    """The transforms of a recording, read until `stop` is true of them, and whether they are all
-    that it holds."""
-    tree = TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
-    for topic, message in bag.messages(bag.topics_of(*TF_MESSAGES)):
+    tree = empty_tree(config)
+    for topic, message in bag.messages(bag.topics_of(*TF_MESSAGES), before_ns):
         add_transforms(tree, topic, message)
-        if stop(tree):
-            return tree, False
-    return tree, True
+    return tree
+
+
+def empty_tree(config: RecordingConfig) -> TransformTree:
+    """A tree with the configured tolerances."""
+    return TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
 
 
 def add_transforms(tree: TransformTree, topic: str, message: Any) -> None:
@@ -160,19 +107,12 @@ def add_transforms(tree: TransformTree, topic: str, message: Any) -> None:
     tree.add(message, static=topic.endswith("tf_static"))
 
 
-def _lidar_frame(bag: Bag, topic: str) -> str:
-    """Frame of the clouds, from the first of them."""
-    _, cloud = next(bag.messages([topic]))
-    fields = [field.name for field in cloud.fields]
-    if cloud.width * cloud.height and (missing := {"x", "y", "z"} - set(fields)):
-        raise InputError(
-            f"{bag.path}: the clouds of {topic} have no {', '.join(sorted(missing))}; "
-            f"their fields are {', '.join(fields) or '(none)'}"
-        )
-    return str(cloud.header.frame_id).lstrip("/")
+def check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) -> None:
+    """Check that TF has the configured frame.
 
-
-def _check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) -> None:
+    Raises:
+        InputError: it hasn't; the message lists the frames there are.
+    """
     if configured is not None and configured not in tree.frames:
         raise InputError(
             f"{path}: fixed_frame {configured} not in TF; frames there: "
@@ -180,36 +120,61 @@ def _check_fixed_frame(path: Path, tree: TransformTree, configured: str | None) 
         )
 
 
-def _connected(camera: RecordedCamera, tree: TransformTree, lidar_frame: str) -> RecordedCamera:
-    """The camera, without its model where TF does not connect it to the LiDAR."""
-    if camera.model is None or tree.connects(camera.frame, lidar_frame):
-        return camera
-    problem = f"TF does not connect {lidar_frame} to {camera.frame}"
-    return replace(camera, model=None, problem=problem)
+class Cameras:
+    """The cameras of a bag, from messages that are read along with others.
 
+    Args:
+        bag: open; no message of it is read here.
 
-def _cameras(bag: Bag, config: RecordingConfig) -> Iterator[RecordedCamera]:
-    topics: dict[str, tuple[str, str | None]] = {}
-    if config.cameras is None:
-        topics = _camera_topics(bag)
-    else:
-        for name, configured in config.cameras.items():
-            _check_topic(bag, configured.image, IMAGE, COMPRESSED_IMAGE)
-            _check_topic(bag, configured.info, CAMERA_INFO)
-            topics[name] = configured.image, configured.info
-    for name, (topic, info_topic) in sorted(topics.items()):
-        if info_topic is None:
-            yield RecordedCamera(name, topic, problem="no CameraInfo")
-            continue
-        # The calibration of a recording doesn't change: the first CameraInfo holds for all of it.
-        _, info = next(bag.messages([info_topic]))
-        rectified = _base(topic).rsplit("/", 1)[-1].startswith("image_rect")
-        try:
-            model = camera_model(info, rectified)
-        except CalibrationError as error:
-            yield RecordedCamera(name, topic, problem=str(error))
-            continue
-        yield RecordedCamera(name, topic, info.header.frame_id.lstrip("/"), model)
+    Raises:
+        InputError: a configured topic isn't there, or one CameraInfo belongs to several images.
+    """
+
+    def __init__(self, bag: Bag, config: RecordingConfig) -> None:
+        self._topics: dict[str, tuple[str, str | None]] = {}
+        if config.cameras is None:
+            self._topics = _camera_topics(bag)
+        else:
+            for name, configured in config.cameras.items():
+                _check_topic(bag, configured.image, IMAGE, COMPRESSED_IMAGE)
+                _check_topic(bag, configured.info, CAMERA_INFO)
+                self._topics[name] = configured.image, configured.info
+        self._tracks = {
+            topic: CameraTrack(rectified=_base(topic).rsplit("/", 1)[-1].startswith("image_rect"))
+            for topic, _ in self._topics.values()
+        }
+        self._first_images: dict[str, Any] = {}
+
+    @property
+    def image_topics(self) -> list[str]:
+        return sorted(topic for topic, _ in self._topics.values())
+
+    @property
+    def info_topics(self) -> list[str]:
+        return sorted({info for _, info in self._topics.values() if info is not None})
+
+    def add_info(self, topic: str, info: Any) -> None:
+        """Add a CameraInfo of a topic."""
+        for image_topic, own in self._topics.values():
+            if own == topic:
+                self._tracks[image_topic].add(info)
+
+    def add_image(self, topic: str, image: Any) -> None:
+        """Add an image of a topic; the first one counts."""
+        self._first_images.setdefault(topic, image)
+
+    def recorded(self) -> list[RecordedCamera]:
+        """All cameras, by name, also those that can't be used."""
+        return [
+            recorded_camera(
+                name,
+                topic,
+                info_topic,
+                track=self._tracks[topic],
+                image=self._first_images[topic],
+            )
+            for name, (topic, info_topic) in sorted(self._topics.items())
+        ]
 
 
 def _check_topic(bag: Bag, topic: str, *types: str) -> None:
@@ -228,11 +193,7 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
     Raises:
         InputError: one CameraInfo belongs to several images.
     """
-    images = [
-        topic
-        for topic in bag.topics_of(IMAGE, COMPRESSED_IMAGE)
-        if not topic.endswith(("/compressedDepth", "/theora"))
-    ]
+    images = bag.topics_of(IMAGE, COMPRESSED_IMAGE)
     # Of an image that is recorded twice the JPEG is used: it goes into the cache as it is.
     by_base = {_base(topic): topic for topic in sorted(images, key=len)}
     infos = bag.topics_of(CAMERA_INFO)
@@ -241,6 +202,8 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
     for base, topic in by_base.items():
         conventional = (f"{base}/camera_info", f"{base.rsplit('/', 1)[0]}/camera_info")
         info = next((name for name in conventional if name in infos), None)
+        if base.endswith("/compressedDepth"):
+            info = None  # beside a picture of the same camera
         if info is not None and owner.setdefault(info, topic) != topic:
             raise InputError(
                 f"{bag.path}: {owner[info]} and {topic} are images of one camera ({info}); "

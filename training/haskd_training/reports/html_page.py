@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing but itself: text, tables and pictures of a run."""
+"""One HTML page that needs nothing but itself: text, tables, pictures and a sweep to turn."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
+from haskd_training.reports.sweep_view import SweepView, scripts
 
 Cell = str | int | float | None
 
@@ -83,7 +84,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its text, tables and pictures, in this order.
+    """A heading and its text, tables, sweeps to turn and pictures, in this order.
 
     Attributes:
         text: paragraphs, parted by empty lines.
@@ -93,6 +94,7 @@ class Section:
     text: str = ""
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    sweeps: Sequence[SweepView] = ()
 
     def paragraphs(self) -> list[str]:
         return [part.strip() for part in re.split(r"\n\s*\n", self.text) if part.strip()]
@@ -120,7 +122,8 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(report=report)
+    drawing = scripts() if any(section.sweeps for section in report.sections) else []
+    return environment.get_template("report.html.j2").render(report=report, scripts=drawing)
 
 
 def write(report: Report, path: Path) -> None:

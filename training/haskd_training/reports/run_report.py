@@ -13,6 +13,8 @@ import torch
 from pydantic import BaseModel
 
 from haskd_ros import model_file
+from haskd_ros.taxonomy import Taxonomy
+from haskd_training.data.cache import Sweep
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.scoring import class_predictor
@@ -37,6 +39,11 @@ from haskd_training.reports.stage_sections import (
     snapshots_section,
     teacher_section,
     training_section,
+)
+from haskd_training.reports.sweep_view import (
+    SweepView,
+    class_coloring,
+    disagreement_coloring,
 )
 
 PREDICTED = 2
@@ -174,14 +181,31 @@ def _predictions(findings: RunFindings, folder: Path) -> Section:
         )
     ]
     richest = sorted(findings.refs, key=lambda ref: -np.count_nonzero(split.row(ref).class_counts))
-    shown = []
+    shown: list[Picture] = []
+    views: list[SweepView] = []
     for ref in richest[:PREDICTED]:
         sweep, path = split.sweep(ref), folder / f"predicted-{ref.cache}-{ref.sweep}.png"
         labellings = [(title, predict(ref, sweep)) for title, predict in models]
         plots.segmentation(sweep.points, [*labellings, ("true", sweep.label)], split.taxonomy, path)
         caption = f"{sweep.recording}, sweep {ref.sweep}, up to 40 m from the sensor"
         shown.append(Picture(path, caption))
-    return Section("Predictions", "Scored sweeps that show the most classes.", pictures=shown)
+        if not views:
+            views.append(_turnable(sweep, labellings, split.taxonomy, ref))
+    return Section(
+        "Predictions", "Scored sweeps that show the most classes.", pictures=shown, sweeps=views
+    )
+
+
+def _turnable(
+    sweep: Sweep, labellings: Sequence[tuple[str, np.ndarray]], taxonomy: Taxonomy, ref: SweepRef
+) -> SweepView:
+    """A sweep by the classes of two models, by its labels, and where they disagree."""
+    colorings = [
+        class_coloring(title, labels, taxonomy)
+        for title, labels in [*labellings, ("true", sweep.label)]
+    ]
+    colorings.append(disagreement_coloring(sweep.label, *labellings))
+    return SweepView(sweep.points, colorings, f"{sweep.recording}, sweep {ref.sweep}.")
 
 
 def _calibration(findings: RunFindings) -> Section:

@@ -52,7 +52,6 @@ def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
             "these sweeps, is optimistic for a street that was never driven."
         )
     for report in prepared:
-        text += [f"{', '.join(report.recordings)}: {warning}" for warning in report.warnings]
         for kind, skipped in (("sweeps", report.sweeps_skipped), ("images", report.images_skipped)):
             text += [f"{count} {kind} left out: {reason}" for reason, count in skipped.items()]
     return Section(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,13 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2 import Reader as Reader2
+from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from haskd_ros.errors import InputError
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.readers.container import lacks_its_log, opened_container
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 IMAGE = "sensor_msgs/msg/Image"
@@ -27,8 +31,6 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 TF_MESSAGES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 
 _BAG_VERSION: Literal[9] = 9
-
-STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
 
 _logger = logging.getLogger(__name__)
 
@@ -41,9 +43,13 @@ class Bag:
     """An open recording; made by `open_bag`.
 
     topics: type by topic, only topics that hold messages.
+    expected: messages by topic, as metadata.yaml counts them; empty without one.
+    findings: what there is to know of its files.
     """
 
-    def __init__(self, path: Path, reader: Reader1 | Reader2) -> None:
+    def __init__(
+        self, path: Path, reader: Reader1 | Reader2, findings: Sequence[Finding] = ()
+    ) -> None:
         self.path = path
         self._reader = reader
         # The definitions of the few messages read here are the same in every ROS 2 release (and
@@ -54,7 +60,13 @@ class Bag:
         else:
             self._deserialize = get_typestore(Stores.ROS2_HUMBLE).deserialize_cdr
         self.is_ros1 = isinstance(reader, Reader1)
-        self.topics = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
+        self._counts = _counts(reader)
+        self.topics = {c.topic: c.msgtype for c in reader.connections if self._counts[c.topic]}
+        self.expected: Counter[str] = Counter()
+        if not self.is_ros1 and path.is_dir():
+            for connection in reader.connections:
+                self.expected[connection.topic] += connection.msgcount
+        self.findings = [*findings, *self._missing_messages()]
 
     def topics_of(self, *types: str) -> list[str]:
         """Topics of these message types, sorted."""
@@ -62,16 +74,26 @@ class Bag:
 
     def count(self, topics: list[str]) -> int:
         """Number of messages on these topics."""
-        return sum(c.msgcount for c in self._reader.connections if c.topic in topics)
+        return sum(self._counts[topic] for topic in set(topics))
 
-    def messages(self, topics: list[str]) -> Iterator[tuple[str, Any]]:
+    def messages(
+        self, topics: list[str], before_ns: int | None = None
+    ) -> Iterator[tuple[str, Any]]:
         """Topic and decoded message, in the order of recording; one message is held at a time.
+
+        Args:
+            before_ns: only those recorded before, in ns.
 
         Raises:
             InputError: the bag is cut off or damaged.
         """
-        for connection, _, raw in self._read(topics):
+        for connection, _, raw in self._read(topics, before_ns):
             yield connection.topic, self._decode(connection, raw)
+
+    def timed_messages(self, topics: list[str]) -> Iterator[tuple[str, int, Any]]:
+        """As `messages`, with the time of recording in ns between the two."""
+        for connection, time_ns, raw in self._read(topics):
+            yield connection.topic, time_ns, self._decode(connection, raw)
 
     def messages_with_cdr(self, topic: str) -> Iterator[tuple[Any, bytes]]:
         """Each decoded message of a topic, and the same as ROS 2 sends it over the wire.
@@ -116,12 +138,38 @@ class Bag:
         for connection, time_ns, raw in self._read(list(self.topics)):
             yield connection, time_ns, bytes(raw), partial(self._decode, connection, raw)
 
-    def _read(self, topics: list[str]) -> Iterator[tuple[Connection, int, bytes]]:
+    def _missing_messages(self) -> Iterator[Finding]:
+        """Topics with another number of messages than metadata.yaml counts."""
+        differing = {
+            topic: count for topic, count in self.expected.items() if count != self._counts[topic]
+        }
+        if not differing:
+            return
+        listed = ", ".join(
+            f"{topic} {self._counts[topic]} of {count}" for topic, count in differing.items()
+        )
+        total, there = sum(self.expected.values()), sum(self._counts.values())
+        logs = [file.name for file in bag_files(self.path) if lacks_its_log(file)]
+        logs = [name for name in logs if not (self.path / f"{name}-wal").is_file()]
+        remedy = f"`ros2 bag reindex {self.path}` counts anew"
+        if logs and there < total:
+            remedy = f"copy {logs[0]}-wal beside {logs[0]}: the rest is in that file"
+        yield Finding(
+            "messages-missing",
+            str(self.path),
+            "left out" if there < total else "noted",
+            f"holds {there} of the {total} messages that metadata.yaml counts ({listed})",
+            remedy,
+        )
+
+    def _read(
+        self, topics: list[str], before_ns: int | None = None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
         """Connection, time of recording in ns and serialised message."""
         connections = [c for c in self._reader.connections if c.topic in topics]
         if not connections:
             return
-        stream = self._reader.messages(connections)
+        stream = self._reader.messages(connections, stop=before_ns)
         while True:
             with _damage_as_input_error(self.path):
                 try:
@@ -151,14 +199,14 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
         InputError: there is no bag, it is cut off, or of a kind that can't be read.
     """
     path = Path(path)
-    _check_is_bag(path)
-    with _damage_as_input_error(path):
-        reader = Reader1(path) if path.suffix == ".bag" else Reader2(path)
-        reader.open()
-    try:
-        yield Bag(path, reader)
-    finally:
-        reader.close()
+    with opened_container(path) as container:
+        with _damage_as_input_error(path):
+            reader = Reader1(container.path) if container.is_ros1 else Reader2(container.path)
+            reader.open()
+        try:
+            yield Bag(path, reader, container.findings)
+        finally:
+            reader.close()
 
 
 @contextmanager
@@ -237,27 +285,15 @@ def bag_files(path: Path) -> list[Path]:
     return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
-def _check_is_bag(path: Path) -> None:
-    if not path.exists():
-        raise InputError(f"bag {path} does not exist")
-    if not path.is_dir():
-        if path.suffix not in STORAGE_SUFFIXES:
-            raise InputError(
-                f"{path} is not a bag; allowed are a bag's folder and files that end in "
-                f"{', '.join(STORAGE_SUFFIXES)}"
-            )
-        return
-    if (path / "metadata.yaml").is_file():
-        return
-    inside = {file.suffix for file in path.iterdir()}
-    if inside & {".mcap", ".db3"}:
-        raise InputError(
-            f"{path}: metadata.yaml is missing, the recording was cut off; "
-            f"`ros2 bag reindex {path}` writes it anew"
-        )
-    if ".bag" in inside:
-        raise InputError(f"{path} is a folder of ROS 1 bags; name the .bag files themselves")
-    raise InputError(f"{path} is not a bag: neither metadata.yaml nor .mcap or .db3 files in it")
+def _counts(reader: Reader1 | Reader2) -> Counter[str]:
+    """Messages by topic that the storage files hold; metadata.yaml may say otherwise."""
+    connections = reader.connections
+    if isinstance(reader, Reader2) and isinstance(reader.storage, DirectoryReader):
+        connections = [c for storage in reader.storage.storages for c in storage.connections]
+    counts: Counter[str] = Counter()
+    for connection in connections:
+        counts[connection.topic] += connection.msgcount
+    return counts
 
 
 @contextmanager
@@ -271,6 +307,8 @@ def _damage_as_input_error(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         _logger.debug("reading %s", path, exc_info=True)
+        if "not supported" in str(error) or "Unsupported" in str(error):
+            raise InputError(f"{path} is of a kind that can't be read: {error}") from error
         raise InputError(
             f"{path}: the bag is cut off or damaged ({_first_line(error)}); {_repair_hint(path)}"
         ) from error

@@ -1,0 +1,234 @@
+"""Contents of a recording's clouds: every header, and the points of a sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.clouds.intensity import IntensityUnit
+from haskd_ros.clouds.pointcloud import (
+    CloudError,
+    read_intensity,
+    read_points,
+    read_xyz_intensity,
+    valid_returns,
+)
+from haskd_ros.errors import InputError
+from haskd_training.data.examination.examination import SensorSummary
+from haskd_training.recordings.findings import Finding, Outcome
+from haskd_training.recordings.readers.bag import stamp_ns
+from haskd_training.recordings.repeats import Repeats
+
+SAMPLED_CLOUDS = 12
+"""Clouds whose points are looked at, evenly spread."""
+
+KEPT_POINTS = 5_000
+"""Points of a sampled cloud that are kept, evenly spread."""
+
+FAR_M = 1_000.0
+"""No LiDAR on a vehicle sees a return further away."""
+
+
+@dataclass(frozen=True)
+class CloudSample:
+    """Some points of a cloud.
+
+    Attributes:
+        points: [n, 4] float32, x y z in m in the cloud's frame, intensity in its own unit.
+    """
+
+    stamp_ns: int
+    frame: str
+    points: np.ndarray
+
+
+class CloudExaminer:
+    """Looks at a recording's clouds, one after another.
+
+    Args:
+        topic: theirs.
+        clouds: how many there are.
+    """
+
+    def __init__(self, topic: str, clouds: int) -> None:
+        self.topic = topic
+        self.clouds = clouds
+        self.samples: list[CloudSample] = []
+        self.intensity = IntensityUnit()
+        self._sampled = set(np.linspace(0, max(0, clouds - 1), SAMPLED_CLOUDS).astype(int).tolist())
+        self._seen = self._looked_at = self._repeated = self._standing = 0
+        self._empty = 0
+        self._returns: list[int] = []
+        self._malformed: Counter[str] = Counter()
+        self._fields_of_malformed: list[str] = []
+        self._fields: dict[str, str] = {}
+        self._intensity_field: str | None = None
+        self._values: dict[str, Counter[str]] = {}
+        self._beams: int | None = None
+        self._repeats = Repeats()
+        self._last_stamps: dict[str, int] = {}
+
+    def add(self, cloud: Any) -> None:
+        """Look at the next cloud."""
+        number, self._seen = self._seen, self._seen + 1
+        if self._is_repeat(cloud):
+            return
+        if not cloud.width * cloud.height:
+            self._empty += 1
+            return
+        try:
+            read_points(cloud, ["x", "y", "z"])
+            self.intensity.add(read_intensity(cloud))
+            if number in self._sampled:
+                self._look_at(cloud)
+        except CloudError as error:
+            self._malformed[error.reason] += 1
+            self._fields_of_malformed = [field.name for field in cloud.fields]
+
+    def check(self, path: Path) -> None:
+        """
+        Raises:
+            InputError: all clouds lack x, y or z.
+        """
+        names = self._fields_of_malformed
+        missing = {"x", "y", "z"} - set(names)
+        if names and missing and self._malformed.total() + self._empty == self._seen:
+            raise InputError(
+                f"{path}: the clouds of {self.topic} have no {', '.join(sorted(missing))}; "
+                f"their fields are {', '.join(names) or '(none)'}"
+            )
+
+    def _is_repeat(self, cloud: Any) -> bool:
+        """Whether it is there already; if not, whether it has the stamp of the one before."""
+        if self._repeats.is_repeat(self.topic, cloud):
+            self._repeated += 1
+            return True
+        frame, stamp = cloud.header.frame_id, stamp_ns(cloud)
+        if stamp and self._last_stamps.get(frame) == stamp:
+            self._standing += 1
+        self._last_stamps[frame] = stamp
+        return False
+
+    def _look_at(self, cloud: Any) -> None:
+        self._looked_at += 1
+        points, self._intensity_field = read_xyz_intensity(cloud)
+        valid = valid_returns(points)
+        returns = points[valid]
+        self._returns.append(len(returns))
+        for name, values in _columns(cloud):
+            self._fields.setdefault(name, str(values.dtype.name))
+            self._values.setdefault(name, Counter())[_kind(values[valid])] += 1
+            if name == "ring" and values.dtype.kind in "iu":
+                self._beams = max(self._beams or 0, len(np.unique(values[valid])))
+        if self._beams is None and cloud.height > 1:
+            self._beams = int(cloud.height)
+        kept = np.array(returns[:: max(1, -(-len(returns) // KEPT_POINTS))])
+        frame = cloud.header.frame_id.lstrip("/")
+        self.samples.append(CloudSample(stamp_ns(cloud), frame, kept))
+
+    def summary(self) -> SensorSummary:
+        """What the sensor is like."""
+        points = np.concatenate([np.zeros((0, 4)), *(s.points for s in self.samples)])
+        flat = np.hypot(points[:, 0], points[:, 1])
+        elevation = None
+        if len(points):
+            low, high = np.percentile(np.degrees(np.arctan2(points[:, 2], flat)), [1, 99])
+            elevation = {"min": float(low), "max": float(high)}
+        intensity = points[np.isfinite(points[:, 3]), 3]
+        return SensorSummary(
+            clouds=self.clouds,
+            sampled=self._looked_at,
+            fields=self._fields,
+            beams=self._beams,
+            points=_percentiles(np.array(self._returns)),
+            range_m=_percentiles(np.hypot(flat, points[:, 2])),
+            elevation_deg=elevation,
+            intensity_field=self._intensity_field,
+            intensity=None if self._intensity_field is None else _percentiles(intensity),
+        )
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong with the clouds."""
+        of = f"of {self._seen} clouds"
+        if self._repeated:
+            yield Finding(
+                "clouds-repeated",
+                self.topic,
+                "repaired",
+                f"{self._repeated} {of} are there already, to the byte; each is used once",
+            )
+        if self._standing:
+            yield Finding(
+                "stamps-stand-still",
+                self.topic,
+                "doubtful",
+                f"{self._standing} {of} have the stamp of the one before, with other points: they "
+                "get its pose and images",
+                "have the driver stamp each cloud",
+            )
+        if self._empty:
+            yield Finding(
+                "clouds-empty", self.topic, "left out", f"{self._empty} {of} have no points"
+            )
+        for reason, count in self._malformed.most_common():
+            yield Finding(
+                "clouds-malformed", self.topic, "left out", f"{count} {of} are malformed: {reason}"
+            )
+        if self._looked_at:
+            yield from self._of_contents()
+
+    def _of_contents(self) -> Iterator[Finding]:
+        of = f"{self._looked_at} sampled clouds"
+        if without := self._returns.count(0):
+            yield Finding(
+                "clouds-without-returns",
+                self.topic,
+                "left out",
+                f"{without} of {of} hold no return: every point is not finite or at the origin",
+            )
+        for note in self.intensity.notes():
+            outcome: Outcome = "doubtful" if note.is_warning else "noted"
+            yield Finding(note.code, self.topic, outcome, note.message)
+        for name, kinds in self._values.items():
+            if name != self._intensity_field and kinds["nan"]:
+                share = "all" if kinds["nan"] == kinds.total() else f"{kinds['nan']} of"
+                message = f"field {name} is NaN at every point of {share} {of}"
+                yield Finding("field-nan", self.topic, "noted", message)
+        distances = [np.linalg.norm(s.points[:, :3], axis=1) for s in self.samples]
+        if all(len(d) == 0 or d.min() > FAR_M for d in distances) and any(map(len, distances)):
+            nearest = min(float(d.min()) for d in distances if len(d))
+            frame = self.samples[0].frame
+            yield Finding(
+                "points-far-away",
+                self.topic,
+                "doubtful",
+                f"every point is more than {nearest:,.0f} m from the origin of its frame {frame}, "
+                "which no sensor sees: is the cloud in the sensor's frame?",
+                "record the clouds before they are moved into a map",
+            )
+
+
+def _columns(cloud: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and values [N] of each field that stands once."""
+    counts = Counter(field.name for field in cloud.fields)
+    for field in cloud.fields:
+        if field.name and counts[field.name] == 1 and field.count == 1:
+            yield field.name, read_points(replace(cloud, fields=[field]))[field.name]
+
+
+def _kind(values: np.ndarray) -> str:
+    """Whether a field's values are `nan` throughout, or `values`."""
+    is_nan = len(values) > 0 and values.dtype.kind == "f" and bool(np.isnan(values).all())
+    return "nan" if is_nan else "values"
+
+
+def _percentiles(values: np.ndarray) -> dict[str, float] | None:
+    if not len(values):
+        return None
+    p5, median, p95 = np.percentile(values.astype(np.float64), [5, 50, 95])
+    return {"p5": float(p5), "median": float(median), "p95": float(p95)}

@@ -1,0 +1,124 @@
+"""What the examination of a recording yields."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.recording import Recording
+
+
+@dataclass(frozen=True)
+class TopicSummary:
+    """A topic of a recording.
+
+    Attributes:
+        messages: in the recording.
+        rate_hz, longest_gap_s: by the headers' stamps, or by time of recording where no header is
+            read; None for less than two messages.
+        frames: messages by frame of their header; empty where no header is read.
+    """
+
+    topic: str
+    type: str
+    messages: int
+    rate_hz: float | None
+    longest_gap_s: float | None
+    frames: dict[str, int]
+
+
+@dataclass(frozen=True)
+class SensorSummary:
+    """The clouds, by a sample evenly spread over the recording.
+
+    Attributes:
+        clouds: in the recording, sampled: those whose points were looked at.
+        fields: of a point, name and type.
+        beams: by the ring field or the rows of organised clouds; None where neither is there.
+        points: p5, median, p95 of valid returns a cloud.
+        range_m, intensity: p5, median, p95 over valid returns; intensity in the cloud's own unit,
+            None without the field or without a finite value.
+        elevation_deg: min and max, as 1st and 99th percentile.
+        intensity_field: None without one.
+    """
+
+    clouds: int
+    sampled: int
+    fields: dict[str, str]
+    beams: int | None
+    points: dict[str, float] | None
+    range_m: dict[str, float] | None
+    elevation_deg: dict[str, float] | None
+    intensity_field: str | None
+    intensity: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class CameraSummary:
+    """A camera of a recording.
+
+    Attributes:
+        images: in the recording.
+        problem: why its images can't be used; None where they can.
+        seen: share of the points of the sampled clouds in the image nearest in time; None where no
+            image is near or none can be used.
+    """
+
+    name: str
+    topic: str
+    frame: str
+    images: int
+    width: int | None
+    height: int | None
+    problem: str | None
+    seen: float | None
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """Labels of a recording.
+
+    Attributes:
+        classes: points by class.
+        ignored: points without a class.
+        labelled: the clouds, by number from 0, with at least one point of a class.
+    """
+
+    classes: dict[str, int]
+    ignored: int
+    labelled: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A recording, and what there is to say about it.
+
+    Attributes:
+        recording: what the preparation and the others read it by.
+        findings: what is repaired, doubtful, left out; in the order in which they are to be read.
+        topics: all, sorted.
+        labels: None where they were not asked for.
+    """
+
+    recording: Recording
+    findings: tuple[Finding, ...]
+    topics: tuple[TopicSummary, ...]
+    sensor: SensorSummary
+    cameras: tuple[CameraSummary, ...]
+    labels: LabelSummary | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        recording = self.recording
+        return {
+            "bag": str(recording.path),
+            "points_topic": recording.points_topic,
+            "lidar_frame": recording.lidar_frame,
+            "world_frame": recording.world_frame,
+            "findings": [finding.to_json() for finding in self.findings],
+            "topics": [asdict(topic) for topic in self.topics],
+            "sensor": asdict(self.sensor),
+            "cameras": [asdict(camera) for camera in self.cameras],
+            "labels": None if self.labels is None else asdict(self.labels),
+        }

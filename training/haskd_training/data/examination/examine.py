@@ -1,0 +1,201 @@
+"""One pass over a recording, before anything is computed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from haskd_ros.taxonomy import Taxonomy
+from haskd_training.core.progress import Progress, no_progress
+from haskd_training.data.examination.cameras import camera_findings, camera_summaries
+from haskd_training.data.examination.clouds import CloudExaminer
+from haskd_training.data.examination.examination import Examination
+from haskd_training.data.examination.images import ImageTally
+from haskd_training.data.examination.labels import LabelCounts
+from haskd_training.data.examination.stamps import (
+    StampSeries,
+    clock_findings,
+    order_findings,
+    restart_finding,
+    restart_of,
+)
+from haskd_training.data.examination.topics import (
+    TopicTally,
+    frame_findings,
+    main_frame,
+    topic_summaries,
+)
+from haskd_training.data.examination.transforms import transform_findings
+from haskd_training.recordings.camera_track import paired
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.labels import LabelSource
+from haskd_training.recordings.readers.bag import (
+    POINT_CLOUD,
+    TF_MESSAGES,
+    Bag,
+    choose_topic,
+    open_bag,
+    stamp_ns,
+)
+from haskd_training.recordings.recording import (
+    Cameras,
+    Recording,
+    RecordingConfig,
+    add_transforms,
+    check_fixed_frame,
+    empty_tree,
+    transforms,
+)
+
+
+def examine(
+    path: Path,
+    name: str,
+    config: RecordingConfig,
+    labelled_by: tuple[Taxonomy, LabelSource] | None = None,
+    progress: Progress = no_progress,
+) -> Examination:
+    """Look at every message of a recording's clouds, cameras and transforms, once.
+
+    Args:
+        name: of the recording, unique among those of a cache.
+        labelled_by: classes and labels; None looks at no labels.
+        progress: counts messages.
+
+    Raises:
+        InputError: no bag, a damaged one, no PointCloud2 topic, several and none configured, a
+            configured topic or frame that isn't there, clouds without x, y and z, or
+            labels that fit neither cloud nor label map.
+    """
+    with open_bag(path) as bag:
+        points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
+        labels = None if labelled_by is None else LabelCounts(path, *labelled_by)
+        seen = _Pass(bag, points_topic, config, labels, progress)
+        tallies, clouds = seen.tallies, seen.clouds
+        clouds.check(path)
+        restart = restart_of(seen.senders())
+        stop_ns = None if restart is None else restart[1].recorded_ns
+        tree = seen.tree if stop_ns is None else transforms(bag, config, stop_ns)
+        check_fixed_frame(path, tree, config.fixed_frame)
+        lidar_frame = main_frame(tallies[points_topic])
+        cameras, of_stereo = paired(
+            [camera.connected(tree, lidar_frame) for camera in seen.cameras.recorded()], tree
+        )
+        used = [points_topic, *(camera.topic for camera in cameras)]
+        recording = Recording(
+            path=path,
+            name=name,
+            points_topic=points_topic,
+            lidar_frame=lidar_frame,
+            cameras=tuple(cameras),
+            tree=tree,
+            fixed_frame=config.fixed_frame,
+            intensity=clouds.intensity,
+            messages=sum(len(tallies[topic].series.before(stop_ns)) for topic in used),
+            stop_ns=stop_ns,
+        )
+        summaries = camera_summaries(recording, clouds.samples, seen.images)
+        return Examination(
+            recording=recording,
+            findings=(
+                *_stamp_findings(seen, recording),
+                *clouds.findings(),
+                *transform_findings(recording),
+                *of_stereo,
+                *camera_findings(recording, summaries, clouds.samples, seen.images),
+                *(() if labels is None else labels.findings()),
+            ),
+            topics=topic_summaries(bag, tallies),
+            sensor=clouds.summary(),
+            cameras=summaries,
+            labels=None if labels is None else labels.summary(),
+        )
+
+
+class _Pass:
+    """What the messages of a bag say, one after another.
+
+    Attributes:
+        cameras: with their calibrations.
+        images: by topic.
+        tallies: by topic, of clouds, images and CameraInfo.
+        clouds: of the one topic.
+        tree: all transforms.
+    """
+
+    def __init__(
+        self,
+        bag: Bag,
+        points_topic: str,
+        config: RecordingConfig,
+        labels: LabelCounts | None,
+        progress: Progress,
+    ) -> None:
+        self.cameras = Cameras(bag, config)
+        infos, transform_topics = self.cameras.info_topics, bag.topics_of(*TF_MESSAGES)
+        self.images = {topic: ImageTally(topic) for topic in self.cameras.image_topics}
+        self.tallies = {topic: TopicTally(topic) for topic in (points_topic, *self.images, *infos)}
+        self.clouds = CloudExaminer(points_topic, bag.count([points_topic]))
+        self.tree = empty_tree(config)
+        self._moving: dict[str, StampSeries] = {}
+        topics = [*self.tallies, *transform_topics]
+        total = bag.count(topics)
+        for done, (topic, recorded_ns, message) in enumerate(bag.timed_messages(topics), 1):
+            if topic in transform_topics:
+                add_transforms(self.tree, topic, message)
+                if not topic.endswith("tf_static"):
+                    self._add_moving(message, recorded_ns)
+            else:
+                self.tallies[topic].add(message, recorded_ns)
+            if topic == points_topic:
+                self.clouds.add(message)
+                if labels is not None:
+                    labels.add(message)
+            elif topic in self.images:
+                self.images[topic].add(message, recorded_ns)
+                self.cameras.add_image(topic, message)
+            elif topic in infos:
+                self.cameras.add_info(topic, message)
+            progress(done, total)
+
+    def _add_moving(self, message: object, recorded_ns: int) -> None:
+        for stamped in message.transforms:  # type: ignore[attr-defined]
+            child = stamped.child_frame_id.lstrip("/")
+            name = f"/tf ({child})"
+            self._moving.setdefault(name, StampSeries()).add(stamp_ns(stamped), recorded_ns)
+
+    def senders(self) -> dict[str, StampSeries]:
+        """Stamps by sender: of each frame of a topic, of each moving transform."""
+        by_frame = {
+            f"{topic} ({frame})" if len(tally.by_frame) > 1 else topic: series
+            for topic, tally in self.tallies.items()
+            for frame, series in tally.by_frame.items()
+        }
+        return by_frame | self._moving
+
+    def moving(self) -> StampSeries:
+        """All moving transforms together."""
+        together = StampSeries()
+        for series in self._moving.values():
+            for stamp, recorded in zip(series.stamps.tolist(), series.recorded.tolist()):
+                together.add(stamp, recorded)
+        return together
+
+
+def _stamp_findings(seen: _Pass, recording: Recording) -> Iterator[Finding]:
+    """Of stamps and frames, what lies before a restart alone."""
+    stop_ns = recording.stop_ns
+    clouds = seen.tallies[recording.points_topic].series
+    restart = restart_of(seen.senders())
+    if restart is not None:
+        yield restart_finding(*restart, len(clouds.before(stop_ns)), len(clouds))
+    for topic, tally in seen.tallies.items():
+        yield from order_findings(topic, tally.series.before(stop_ns))
+        yield from frame_findings(tally)
+    others = {
+        camera.topic: seen.tallies[camera.topic].series.before(stop_ns)
+        for camera in recording.cameras
+    }
+    if len(moving := seen.moving()):
+        others["/tf"] = moving.before(stop_ns)
+    yield from clock_findings((recording.points_topic, clouds.before(stop_ns)), others)

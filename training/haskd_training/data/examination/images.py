@@ -1,0 +1,86 @@
+"""Headers of a recording's images: frame and size of each."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from haskd_training.data.examination.stamps import StampSeries
+from haskd_training.recordings.camera_model import CalibrationError
+from haskd_training.recordings.camera_track import RecordedCamera
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.readers.bag import stamp_ns
+
+Kind = tuple[str, int, int]
+"""Frame (without a leading slash), width and height of an image."""
+
+
+class ImageTally:
+    """The images of a topic by frame and size."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.kinds: dict[Kind, StampSeries] = {}
+        self._broken: Counter[str] = Counter()
+
+    def add(self, image: Any, recorded_ns: int) -> None:
+        """Look at the header of the next image; its pixels are not decoded."""
+        size = _size(image)
+        if isinstance(size, str):
+            self._broken[size] += 1
+            return
+        kind = (image.header.frame_id.lstrip("/"), *size)
+        self.kinds.setdefault(kind, StampSeries()).add(stamp_ns(image), recorded_ns)
+
+    def nearest(self, at_ns: int) -> tuple[int, Kind] | None:
+        """Stamp and kind of the image nearest in time; None where there is none."""
+        found = []
+        for kind, series in self.kinds.items():
+            stamps = series.stamps
+            found.append((int(stamps[np.abs(stamps - at_ns).argmin()]), kind))
+        return min(found, key=lambda item: abs(item[0] - at_ns), default=None)
+
+    def findings(self, camera: RecordedCamera) -> Iterator[Finding]:
+        """Images without content, and sizes that are not those of the CameraInfo."""
+        total = sum(map(len, self.kinds.values())) + self._broken.total()
+        for reason, count in self._broken.most_common():
+            message = f"{count} of {total} images are left out: {reason}"
+            yield Finding("images-broken", self.topic, "left out", message)
+        if camera.problem is not None:
+            return
+        notes: Counter[str] = Counter()
+        unfit: Counter[str] = Counter()
+        for (frame, width, height), series in self.kinds.items():
+            calibration = camera.track.at(int(series.stamps[0]), frame)
+            try:
+                _, note = calibration.fitted(width, height)
+            except CalibrationError as error:
+                unfit[str(error)] += len(series)
+            else:
+                notes[note] += len(series)
+        for reason, count in unfit.most_common():
+            message = f"{count} of {total} images are left out: {reason}"
+            yield Finding("image-size", self.topic, "left out", message)
+        for note, count in notes.items():
+            if note:
+                message = f"{count} of {total} {note}"
+                yield Finding("camera-fitted", self.topic, "repaired", message)
+
+
+def _size(image: Any) -> tuple[int, int] | str:
+    """Width and height in px, or why there are none."""
+    if not len(image.data):
+        return "without data"
+    if hasattr(image, "encoding"):
+        return int(image.width), int(image.height)
+    try:
+        with PIL.Image.open(io.BytesIO(image.data)) as header:
+            width, height = header.size
+    except (PIL.UnidentifiedImageError, OSError):
+        return f"no picture in them (format {image.format!r})"
+    return width, height

@@ -1,0 +1,82 @@
+"""Counts, rates, gaps and frames of a recording's topics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from haskd_training.data.examination.examination import TopicSummary
+from haskd_training.data.examination.stamps import StampSeries
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.readers.bag import Bag, stamp_ns
+
+
+class TopicTally:
+    """What the headers of a topic's messages say.
+
+    Attributes:
+        series: stamps of all messages.
+        by_frame: the same by frame, without a leading slash.
+        frames: messages by frame as it stands there.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.series = StampSeries()
+        self.by_frame: dict[str, StampSeries] = {}
+        self.frames: Counter[str] = Counter()
+
+    def add(self, message: Any, recorded_ns: int) -> None:
+        stamp, frame = stamp_ns(message), message.header.frame_id
+        self.series.add(stamp, recorded_ns)
+        self.frames[frame] += 1
+        self.by_frame.setdefault(frame.lstrip("/"), StampSeries()).add(stamp, recorded_ns)
+
+
+def topic_summaries(bag: Bag, tallies: dict[str, TopicTally]) -> tuple[TopicSummary, ...]:
+    """All topics of a bag; those whose headers weren't read with their number of messages alone."""
+    return tuple(
+        _summary(bag, topic, tallies.get(topic) or TopicTally(topic))
+        for topic in sorted(bag.topics)
+    )
+
+
+def _summary(bag: Bag, topic: str, tally: TopicTally) -> TopicSummary:
+    stamps = np.sort(tally.series.stamps)
+    stamps = stamps[stamps != 0]
+    rate = gap = None
+    if len(stamps) > 1 and stamps[-1] > stamps[0]:
+        rate = (len(stamps) - 1) / (int(stamps[-1] - stamps[0]) / 1e9)
+        gap = float(np.diff(stamps).max()) / 1e9
+    return TopicSummary(
+        topic=topic,
+        type=bag.topics[topic],
+        messages=bag.count([topic]),
+        rate_hz=rate,
+        longest_gap_s=gap,
+        frames=dict(tally.frames.most_common()),
+    )
+
+
+def frame_findings(tally: TopicTally) -> list[Finding]:
+    """Frames that change within a topic."""
+    if len(tally.by_frame) < 2:
+        return []
+    counts = {frame: len(series) for frame, series in tally.by_frame.items()}
+    listed = ", ".join(f"{frame or '(none)'} ({count})" for frame, count in counts.items())
+    return [
+        Finding(
+            "frames-change",
+            tally.topic,
+            "repaired",
+            f"its messages come in {len(counts)} frames: {listed}; each is placed by its own",
+        )
+    ]
+
+
+def main_frame(tally: TopicTally) -> str:
+    """The frame of most messages, without a leading slash; empty without a message."""
+    named = {frame: len(series) for frame, series in tally.by_frame.items() if frame}
+    return max(named, key=lambda frame: named[frame], default="")

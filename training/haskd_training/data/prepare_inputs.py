@@ -1,0 +1,196 @@
+"""What a cache is made from: recordings, labels and settings, looked at before it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveFloat
+
+from haskd_ros.errors import InputError
+from haskd_ros.taxonomy import LabelMap
+from haskd_training.core.progress import Progress, no_progress
+from haskd_training.data.cache import INDEX, REPORT, Cache
+from haskd_training.data.examination.examination import Examination
+from haskd_training.data.examination.examine import examine
+from haskd_training.data.fingerprint import fingerprint
+from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.shards import SHARD_BYTES
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.label_names import CloudTime
+from haskd_training.recordings.labels import (
+    LabelSource,
+    check_folders,
+    cloud_times,
+    label_source,
+    load_label_map,
+)
+from haskd_training.recordings.readers.bag import (
+    POINT_CLOUD,
+    choose_topic,
+    open_bag,
+)
+from haskd_training.recordings.readers.container import STORAGE_SUFFIXES, check_is_bag
+from haskd_training.recordings.recording import RecordingConfig
+
+UNLABELLED_MAP = "simulation"
+"""The label map whose classes a cache without labels gets."""
+
+
+class PrepareConfig(RecordingConfig):
+    """Settings of `prepare`; part of a cache's fingerprint."""
+
+    label_field: str | None = Field(
+        None, description="cloud field with raw ids; overrides the map's"
+    )
+    label_folder: Path | None = Field(
+        None, description="folder of label files; overrides the map's"
+    )
+    intensity_scale: Literal["auto"] | PositiveFloat = Field(
+        "auto",
+        description="intensity of a full return; auto: 255 for a field of uint8, else 1, 255 or "
+        "65535 by all clouds of the recording",
+    )
+    jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
+    overlays: int = Field(
+        6, ge=0, description="images with points drawn over them, to check the camera calibration"
+    )
+    shard_bytes: int = Field(SHARD_BYTES, gt=0, description="size at which a shard is written")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a cache is made from.
+
+    Attributes:
+        out: folder of the cache.
+        label_map: its classes; `labelled`: whether it names the labels, too.
+        sources: of labels, one a recording.
+        examinations: of the recordings; empty where the cache is finished.
+        finished: the report of the cache where it is finished.
+    """
+
+    out: Path
+    config: PrepareConfig
+    label_map: LabelMap
+    labelled: bool
+    sources: list[LabelSource]
+    fingerprint: str
+    examinations: list[Examination]
+    finished: PrepareReport | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Of all recordings; those of a finished cache as they were when it was made."""
+        if self.finished is not None:
+            return self.finished.findings
+        return [finding for one in self.examinations for finding in one.findings]
+
+
+def read_inputs(
+    bags: Sequence[Path],
+    labels: Path | str | None,
+    out: Path,
+    config: PrepareConfig,
+    progress: Progress = no_progress,
+) -> Inputs:
+    """Examine recordings, unless `out` is a finished cache of them.
+
+    Args:
+        bags, labels, out: as of `prepare`.
+        progress: counts messages, of each recording from 0.
+
+    Raises:
+        InputError: anything wrong with the input.
+    """
+    if not bags:
+        raise InputError("no bag given")
+    label_map = _label_map(labels, config)
+    recordings = dict(zip(_recording_names(bags), bags, strict=True))
+    for bag in bags:
+        check_is_bag(bag)
+    clouds = {name: partial(_cloud_times, bag, config) for name, bag in recordings.items()}
+    if labels is not None:
+        check_folders(label_map, list(clouds.items()))
+    sources = [
+        label_source(None if labels is None else label_map, name, times)
+        for name, times in clouds.items()
+    ]
+    settings = config.model_dump(mode="json", exclude={"label_folder", "overlays"})
+    digest = fingerprint(recordings, sources, label_map, settings)
+    finished = _finished(out, digest) if (out / INDEX).exists() else None
+    examinations = []
+    if finished is None:
+        for (name, bag), source in zip(recordings.items(), sources, strict=True):
+            given = None if labels is None else (label_map.taxonomy, source)
+            examinations.append(examine(bag, name, config, given, progress))
+    return Inputs(
+        out=out,
+        config=config,
+        label_map=label_map,
+        labelled=labels is not None,
+        sources=sources,
+        fingerprint=digest,
+        examinations=examinations,
+        finished=finished,
+    )
+
+
+def _finished(out: Path, fingerprint: str) -> PrepareReport:
+    """The report of a finished cache."""
+    if Cache.open(out).fingerprint != fingerprint:
+        raise InputError(
+            f"{out} holds a cache of other bags, labels or settings; "
+            "delete it or choose another folder"
+        )
+    try:
+        report = PrepareReport.from_json(json.loads((out / REPORT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{out / REPORT} is damaged: {error}; delete the folder") from error
+    return replace(report, up_to_date=True)
+
+
+def check_labels(bags: Sequence[Path], labels: Path | str | None, config: PrepareConfig) -> None:
+    """Check that recordings that are prepared one by one have their own labels.
+
+    Raises:
+        InputError: as of `labels.check_folders`.
+    """
+    check_folders(
+        _label_map(labels, config),
+        [(recording_name(bag), partial(_cloud_times, bag, config)) for bag in bags],
+    )
+
+
+def _cloud_times(path: Path, config: RecordingConfig) -> list[CloudTime]:
+    with open_bag(path) as bag:
+        topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
+    return cloud_times(path, topic)
+
+
+def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
+    """The map, with the label field or folder that the configuration names."""
+    label_map = load_label_map(UNLABELLED_MAP if labels is None else labels)
+    if config.label_field is not None:
+        label_map = replace(label_map, field=config.label_field, folder=None)
+    if config.label_folder is not None:
+        label_map = replace(label_map, folder=str(config.label_folder))
+    return label_map
+
+
+def recording_name(bag: Path) -> str:
+    """What a bag is called in a cache, and its own folder of labels."""
+    return bag.stem if bag.suffix in STORAGE_SUFFIXES else bag.name
+
+
+def _recording_names(bags: Sequence[Path]) -> list[str]:
+    """Name of each bag; later bags of the same name get a number."""
+    names: list[str] = []
+    for stem in map(recording_name, bags):
+        alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
+        names.append(f"{stem}~{alike + 1}" if alike else stem)
+    return names
