@@ -57,8 +57,8 @@ class SweepRow:
     """A sweep in the index.
 
     class_counts: points by class id, ignored ones not counted.
-    intensity_scale: stored intensity / intensity_scale = 0..1; None: it was not measured.
     frame: of its points; clouds of one topic may come in several.
+    intensity_scale: stored intensity / intensity_scale = 0..1; None: it was not measured.
     T_world_lidar: 4x4 from that frame at the sweep's stamp, None where the recording has no such
         transform; set when all of it has been read.
     T_lidar_frame: 4x4 from that frame to the LiDAR's frame that images are placed against; None

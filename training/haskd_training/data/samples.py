@@ -73,8 +73,8 @@ def sweep_sample(
         stamp_ns=stamp,
         points=len(points),
         class_counts=np.bincount(label, minlength=256)[:classes].tolist(),
-        intensity_scale=intensity_scale if has_intensity else None,
         frame=frame,
+        intensity_scale=intensity_scale if has_intensity else None,
     )
     return row, {"points": points, "time": time, "label": label}
 

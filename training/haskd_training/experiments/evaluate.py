@@ -140,13 +140,13 @@ def _sweeps_of_bag(
 ) -> Iterator[Predicted]:
     label_map = load_label_map(labels)
     _check_classes(segmenter, label_map.taxonomy, model, labels)
+    with open_bag(path) as bag:
+        chosen = choose_topic(bag, POINT_CLOUD, topic, "--topic")
+    source = label_source(label_map, recording_name(path), partial(cloud_times, path, chosen))
 
     def sweeps() -> Iterator[Predicted]:
         with open_bag(path) as bag:
-            chosen = choose_topic(bag, POINT_CLOUD, topic, "--topic")
             label, count = BagLabeller(bag, chosen, segmenter, parameters), bag.count([chosen])
-            times = partial(cloud_times, path, chosen)
-            source = label_source(label_map, recording_name(path), times)
             for index, (_, cloud) in enumerate(bag.messages([chosen])):
                 progress(index + 1, count)
                 try:
