@@ -28,6 +28,13 @@ TRAINING = [
     "tensorboard",
     "typer",
 ]
+# What reads single clouds from files; PLY, plain PCD and NumPy's need nothing more.
+FILES = [
+    "laspy",
+    "lazrs",
+    "pye57",
+    "python-neo-lzf",  # compressed PCD
+]
 # ROS 2 itself for a machine that has no ROS installation.
 ROS_WHEELS = [
     "ros-diagnostic-msgs",
@@ -90,15 +97,18 @@ setup(
     entry_points={"console_scripts": ["haskd = haskd_training.__main__:main"]},
     install_requires=["numpy", "pyyaml", "safetensors", "torch"],
     extras_require={
+        "files": FILES,
         "training": TRAINING,
         "ros-wheels": ROS_WHEELS,
         # The linters' versions stand here alone: `make lint`, the hooks and CI call what this
         # installs.
         "test": [
+            *FILES,
             "codespell==2.4.3",
             "hypothesis",
             "mypy==2.4.1",
             "pre-commit",
+            "pypcd4",  # the other side of PCD files
             "pytest",
             "pytest-xdist",
             "ruff==0.17.6",

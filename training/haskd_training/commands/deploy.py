@@ -11,7 +11,12 @@ from haskd_training.commands.options import (
     LABEL_MAP,
     CloudTopic,
     Device,
+    Export,
+    Forward,
     NodeParameters,
+    Origin,
+    SensorHeight,
+    Up,
 )
 from haskd_training.core.progress import console, step
 
@@ -53,18 +58,44 @@ def evaluate(
 
 def segment(
     model: Annotated[Path, typer.Argument(help="model file")],
-    bag: Annotated[Path, typer.Argument(help="recording whose clouds are to be labelled")],
-    out: Annotated[Path, typer.Option(help="bag to write")],
+    bag: Annotated[
+        Path,
+        typer.Argument(help="recording whose clouds are to be labelled; a cloud file, or a folder"),
+    ],
+    out: Annotated[Path, typer.Option(help="bag, cloud file or folder to write")],
     topic: CloudTopic = None,
     device: Device = "auto",
     set_: NodeParameters = None,
+    export: Export = None,
+    labels: Annotated[str | None, LABEL_MAP] = None,
+    sensor_height: SensorHeight = 0.0,
+    up: Up = "z",
+    forward: Forward = "x",
+    origin: Origin = None,
 ) -> None:
-    """Label a recording as the node would: a copy of the bag with labelled clouds in it."""
+    """Label clouds as the node would: a copy of the bag with labelled clouds in it, or of cloud
+    files with labels added."""
     from haskd_ros.clouds.memory import keep_freed_memory
+    from haskd_training.commands import cloud_files
     from haskd_training.robot.segment_bag import parse, segment_bag
 
     keep_freed_memory()
 
+    if export is not None or labels is not None or cloud_files.is_clouds(bag):
+        frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+        cloud_files.segment(
+            model,
+            bag,
+            out,
+            export=export,
+            labels=labels,
+            topic=topic,
+            frame=frame,
+            device=device,
+            parameters=parse(set_ or ()),
+        )
+        return
+    cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
     with step(f"labelling {bag.name}") as progress:
         found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
     rate = found.labelled / found.seconds
@@ -77,7 +108,12 @@ def segment(
 
 
 def view(
-    path: Annotated[Path, typer.Argument(help="a bag, a folder made by prepare, or a model file")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="a bag, cloud file or folder of them, a folder made by prepare, or a model file"
+        ),
+    ],
     model: Annotated[
         Path | None,
         typer.Option(help="that labels; for a bag the shipped one is the default"),
@@ -88,16 +124,24 @@ def view(
     ] = None,
     topic: CloudTopic = None,
     device: Device = "auto",
+    sensor_height: SensorHeight = 0.0,
+    up: Up = "z",
+    forward: Forward = "x",
+    origin: Origin = None,
 ) -> None:
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_training.commands import cloud_files
     from haskd_training.robot import view as viewer
 
+    frame = cloud_files.sensor_frame(path, sensor_height, up, forward, origin)
     if path.suffix == ".safetensors" and path.is_file():
         console.print(viewer.model_table(path))
         return
     if viewer.is_cache(path):
         frames = viewer.frames_of_cache(path, model, device)
+    elif cloud_files.is_clouds(path):
+        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
     else:
         frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
     for finding in frames.findings:

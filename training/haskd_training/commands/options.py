@@ -34,6 +34,31 @@ Attribution = Annotated[
     str | None,
     typer.Option(help="whom the data's licence wants credited, for the model file"),
 ]
+SensorHeight = Annotated[
+    float,
+    typer.Option(
+        help="of cloud files: m of the sensor above their origin; default: the origin is the sensor"
+    ),
+]
+Up = Annotated[str, typer.Option(help="of cloud files: the axis that points up: z, -y, ...")]
+Forward = Annotated[str, typer.Option(help="of cloud files: the axis that points ahead")]
+Origin = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,Z",
+        help="of cloud files: the sensor's position, or the ground below it with --sensor-height; "
+        "center: the middle of the points, on the ground",
+        show_default=False,
+    ),
+]
+Export = Annotated[
+    str | None,
+    typer.Option(
+        metavar="labels",
+        help="write a folder of .label files and a label map instead",
+        show_default=False,
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="what would be a warning about a recording is an error")
 ]

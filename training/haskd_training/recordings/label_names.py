@@ -24,10 +24,12 @@ _NUMBER = re.compile(r"(\d+)(?:([._-])(\d+))?(?!.*\d)")
 
 
 class CloudTime(NamedTuple):
-    """When a cloud was: its header's stamp, and when it was recorded, in ns."""
+    """When a cloud was: its header's stamp, and when it was recorded, in ns; of a folder of cloud
+    files the cloud's name, too."""
 
     stamp_ns: int
     recorded_ns: int
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import numpy as np
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED, LabelMap
+from haskd_training.recordings.cloud_files.folder import CloudFolder
+from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding, Outcome
 from haskd_training.recordings.label_files import PANOPTIC, SUFFIXES, read_label_file
 from haskd_training.recordings.label_ids import ClassIds, class_ids
@@ -59,6 +61,10 @@ def cloud_times(bag: Path, topic: str) -> list[CloudTime]:
     Raises:
         InputError: as of `open_bag`.
     """
+    if is_cloud_folder(bag):
+        folder = CloudFolder(bag)
+        times = zip(folder.stamps_ns, folder.names, strict=True)
+        return sorted(CloudTime(stamp, stamp, name) for stamp, name in times)
     with open_bag(bag) as opened:
         return [
             CloudTime(stamp_ns(cloud), recorded_ns)
@@ -179,8 +185,8 @@ class FolderLabels:
     ) -> None:
         self._map = label_map
         self._folder = _own_folder(folder, recording)
-        self._files = _label_files(self._folder)
         times = clouds()
+        self._files = _label_files(self._folder, {cloud.name for cloud in times})
         self._matching = _match(self._folder, self._files, recording, times)
         self._clouds = len(times)
         self._notes = _Notes(f"labels {self._folder}")
@@ -284,14 +290,16 @@ def _own_folder(folder: Path, recording: str) -> Path:
     return own if own.is_dir() else folder
 
 
-def _label_files(folder: Path) -> dict[str, Path]:
-    """The label files of a folder by name, in its order."""
+def _label_files(folder: Path, clouds: set[str]) -> dict[str, Path]:
+    """The label files of a folder by name, in its order: those with a number in their names, or the
+    name of a cloud."""
     if not folder.is_dir():
         raise InputError(f"label folder {folder} does not exist")
     files = sorted(
         file
         for file in folder.iterdir()
-        if file.suffix in SUFFIXES and name_number(file.stem) is not None
+        if file.suffix in SUFFIXES
+        if file.stem in clouds or name_number(file.stem) is not None
     )
     kinds = Counter(file.suffix for file in files)
     if not files:
@@ -310,6 +318,10 @@ def _label_files(folder: Path) -> dict[str, Path]:
 def _match(
     folder: Path, files: Mapping[str, Path], recording: str, clouds: Sequence[CloudTime]
 ) -> Matching:
+    of_cloud = {cloud.name: index for index, cloud in enumerate(clouds) if cloud.name}
+    named = {of_cloud[file.stem]: name for name, file in files.items() if file.stem in of_cloud}
+    if named:
+        return Matching("name of the cloud's file", by_index=False, files=named)
     numbers = {name: name_number(file.stem) for name, file in files.items()}
     matching = match({name: number for name, number in numbers.items() if number}, clouds)
     if matching is None:

@@ -21,7 +21,10 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from haskd_ros.errors import InputError
+from haskd_training.recordings.cloud_files.folder import CloudFolder
+from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.readers.cloud_folder import CloudFolderReader
 from haskd_training.recordings.readers.container import lacks_its_log, opened_container
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
@@ -39,6 +42,9 @@ class Unusable(Exception):
     """A message that can't be used; `str()` is a reason to be counted, so it holds no numbers."""
 
 
+_Reader = Reader1 | Reader2 | CloudFolderReader
+
+
 class Bag:
     """An open recording; made by `open_bag`.
 
@@ -47,9 +53,7 @@ class Bag:
     findings: what there is to know of its files.
     """
 
-    def __init__(
-        self, path: Path, reader: Reader1 | Reader2, findings: Sequence[Finding] = ()
-    ) -> None:
+    def __init__(self, path: Path, reader: _Reader, findings: Sequence[Finding] = ()) -> None:
         self.path = path
         self._reader = reader
         # The definitions of the few messages read here are the same in every ROS 2 release (and
@@ -193,12 +197,16 @@ def ros1_types() -> Typestore:
 
 @contextmanager
 def open_bag(path: Path | str) -> Iterator[Bag]:
-    """Open a bag: its folder, or its `.mcap`, `.db3` or `.bag` file.
+    """Open a bag: its folder, or its `.mcap`, `.db3` or `.bag` file; or a folder of cloud files.
 
     Raises:
         InputError: there is no bag, it is cut off, or of a kind that can't be read.
     """
     path = Path(path)
+    if is_cloud_folder(path):
+        folder = CloudFolderReader(path)
+        yield Bag(path, folder, folder.findings)
+        return
     with opened_container(path) as container:
         with _damage_as_input_error(path):
             reader = Reader1(container.path) if container.is_ros1 else Reader2(container.path)
@@ -281,11 +289,13 @@ def stamp_ns(message: Any) -> int:
 
 
 def bag_files(path: Path) -> list[Path]:
-    """The files of a bag, sorted by name."""
+    """The files of a bag, sorted by name, or of a folder of clouds."""
+    if is_cloud_folder(path):
+        return CloudFolder(path).files()
     return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
-def _counts(reader: Reader1 | Reader2) -> Counter[str]:
+def _counts(reader: _Reader) -> Counter[str]:
     """Messages by topic that the storage files hold; metadata.yaml may say otherwise."""
     connections = reader.connections
     if isinstance(reader, Reader2) and isinstance(reader.storage, DirectoryReader):
@@ -305,6 +315,8 @@ def _damage_as_input_error(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
         _logger.debug("reading %s", path, exc_info=True)
         if "not supported" in str(error) or "Unsupported" in str(error):

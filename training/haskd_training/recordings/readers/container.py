@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from haskd_ros.errors import InputError
+from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.mcap_header import check_profile
 
@@ -73,7 +74,7 @@ def check_is_bag(path: Path) -> None:
                 f"{', '.join(STORAGE_SUFFIXES)}"
             )
         return
-    if (path / METADATA).is_file():
+    if (path / METADATA).is_file() or is_cloud_folder(path):
         return
     inside = {file.suffix for file in path.iterdir()}
     if inside & {".mcap", ".db3"}:

@@ -1,0 +1,109 @@
+"""What `haskd segment` and `haskd view` do with cloud files, and with labels as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from haskd_ros.errors import InputError
+from haskd_training.core.progress import console, step
+
+if TYPE_CHECKING:
+    from haskd_ros.node.parameters import Parameters
+    from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
+    from haskd_training.robot.segment_files import SegmentedFiles
+    from haskd_training.robot.view import Frames
+
+
+def is_clouds(path: Path) -> bool:
+    """Whether a path is that of a cloud file, or of a folder of them."""
+    from haskd_training.robot.file_labeller import is_clouds
+
+    return is_clouds(path)
+
+
+def sensor_frame(
+    path: Path, sensor_height: float, up: str, forward: str, origin: str | None
+) -> SensorFrame:
+    """Where the sensor is in the files' coordinates, by the options.
+
+    Raises:
+        InputError: an option that is not allowed, or one for what is no cloud file.
+    """
+    from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame, parse_origin
+
+    frame = SensorFrame(up, forward, sensor_height, parse_origin(origin))
+    if frame != SensorFrame() and not is_clouds(path):
+        raise InputError(
+            f"{path} is no cloud file: --sensor-height, --up, --forward and --origin are of cloud "
+            "files; a bag's clouds are in the sensor frame"
+        )
+    return frame
+
+
+def segment(
+    model: Path,
+    path: Path,
+    out: Path,
+    *,
+    export: str | None,
+    labels: str | None,
+    topic: str | None,
+    frame: SensorFrame,
+    device: str,
+    parameters: Parameters,
+) -> None:
+    """Write cloud files again with labels, or labels as files.
+
+    Raises:
+        InputError: options that don't go together, or anything wrong with model or clouds.
+    """
+    from haskd_training.robot.export_labels import LABEL_MAP, export_labels
+    from haskd_training.robot.segment_files import segment_files
+
+    if export not in (None, "labels"):
+        raise InputError(f"--export {export} is not known; allowed is labels")
+    if labels is not None and export is None:
+        raise InputError("--labels names the ids of label files: add --export labels")
+    if topic is not None and is_clouds(path):
+        raise InputError(f"{path} is no bag: it has no topic {topic}")
+    with step(f"labelling {path.name}") as progress:
+        if export is None:
+            found = segment_files(
+                model, path, out, frame=frame, device=device, parameters=parameters,
+                progress=progress,
+            )  # fmt: skip
+        else:
+            found = export_labels(
+                model, path, out, labels=labels, topic=topic, frame=frame, device=device,
+                parameters=parameters, progress=progress,
+            )  # fmt: skip
+    _tell(found)
+    if export is None:
+        console.print(f"{'folder' if path.is_dir() else 'file'}: {out}")
+    else:
+        console.print(f"label map: {out / LABEL_MAP}")
+
+
+def frames(path: Path, model: Path, frame: SensorFrame, device: str) -> Frames:
+    """The clouds of files as a model labels them.
+
+    Raises:
+        InputError: no model, or files that can't be read.
+    """
+    from haskd_training.robot.file_frames import frames_of_files
+
+    return frames_of_files(path, model, frame, device)
+
+
+def _tell(found: SegmentedFiles) -> None:
+    console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s")
+    for reason, count in found.rejected.items():
+        console.print(f"{count} clouds not labelled: {reason}", style="yellow")
+    if found.beyond_range:
+        console.print(
+            f"{found.beyond_range} clouds without a label: every point is beyond the range of "
+            f"{found.range_m:g} m; is the cloud in the sensor's frame? --origin X,Y,Z says where "
+            "the sensor was; where nobody knows, --origin center --sensor-height 1.8",
+            style="yellow",
+        )

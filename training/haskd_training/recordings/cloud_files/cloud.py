@@ -1,0 +1,139 @@
+"""A cloud as files hold it, and the labels that are added to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import recfunctions
+
+from haskd_ros.clouds.pointcloud import INTENSITY_FIELDS
+from haskd_ros.errors import InputError
+
+ADDED = ("class_id", "probability", "rgb")
+"""Names of what is added to each point."""
+
+AGAIN = "predicted_"
+"""Begin of an added field's name where the file has a field of that name already: what was there
+stays as it is."""
+
+_OTHER_INTENSITIES = ("remission", "reflectance")
+
+
+@dataclass(frozen=True)
+class PointLabels:
+    """The labels of a cloud; row i belongs to point i of the file.
+
+    Attributes:
+        class_id: [N] uint8; 255 = not labelled.
+        probability: [N] float32.
+        rgb: [N, 3] uint8, the colour of the class.
+    """
+
+    class_id: np.ndarray
+    probability: np.ndarray
+    rgb: np.ndarray
+
+    @property
+    def packed_rgb(self) -> np.ndarray:
+        """[N] uint32, 0x00RRGGBB."""
+        red, green, blue = self.rgb.astype(np.uint32).T
+        packed: np.ndarray = red << 16 | green << 8 | blue
+        return packed
+
+
+def new_name(name: str, present: Iterable[str], path: Path) -> str:
+    """What a field that is added is called: its name, or with `AGAIN` before it where the file has
+    that name already.
+
+    Raises:
+        InputError: the file has both, so it has been labelled already.
+    """
+    present = set(present)
+    if name not in present:
+        return name
+    if AGAIN + name in present:
+        raise InputError(
+            f"{path} has been segmented already: it has {name} and {AGAIN + name}; "
+            "give the file as it was before"
+        )
+    return AGAIN + name
+
+
+def common_names(points: np.ndarray, path: Path) -> np.ndarray:
+    """The points [N] with x, y, z and the intensity under these names, as a PointCloud2 has them.
+
+    CloudCompare calls a field `scalar_Intensity`, others write `X` or `Remission`.
+
+    Raises:
+        InputError: no x, y and z.
+    """
+    names = list(points.dtype.names or ())
+    renamed = {}
+    for axis in "xyz":
+        if axis not in names:
+            if axis.upper() not in names:
+                raise InputError(
+                    f"{path}: the cloud has no {axis}; its fields are "
+                    f"{', '.join(names) or '(none)'}"
+                )
+            renamed[axis.upper()] = axis
+    if not set(INTENSITY_FIELDS) & set(names):
+        for name in names:
+            plain = name.lower().removeprefix("scalar_").removeprefix("scalar field ")
+            if plain in (*INTENSITY_FIELDS, *_OTHER_INTENSITIES):
+                renamed[name] = "intensity"
+                break
+    if not renamed:
+        return points
+    return np.asarray(recfunctions.rename_fields(points, renamed))
+
+
+def structured(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Columns [N] by name as points [N]."""
+    length = len(next(iter(columns.values())))
+    points = np.empty(length, [(name, column.dtype) for name, column in columns.items()])
+    for name, column in columns.items():
+        points[name] = column
+    return points
+
+
+def library(name: str, path: Path) -> Any:
+    """A library that reads a kind of file.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"{path} can't be read without {error.name or name}; `pip install 'haskd_ros[files]'` "
+            "installs it"
+        ) from error
+
+
+@contextmanager
+def damage_as_input_error(path: Path) -> Iterator[None]:
+    """Turn whatever a reader raises about a damaged file into one InputError: the libraries parse
+    before they check, and raise any of a dozen types."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except MemoryError as error:
+        raise InputError(f"{path}: too large for this machine's memory, or damaged") from error
+    except OSError as error:
+        # Of the file system, whose own message is the best; libraries raise it without a number.
+        detail = error.strerror or str(error)
+        raise InputError(f"{path} can't be read: {detail}") from error
+    except Exception as error:
+        detail = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise InputError(f"{path} is cut off or damaged ({detail})") from error

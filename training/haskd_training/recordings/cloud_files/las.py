@@ -1,0 +1,94 @@
+"""LAS and LAZ files, of any point format, by laspy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.errors import InputError
+from haskd_training.recordings.cloud_files.cloud import (
+    AGAIN,
+    PointLabels,
+    damage_as_input_error,
+    library,
+    new_name,
+    structured,
+)
+
+CLASSIFICATION_BEFORE = "classification_before"
+"""The extra dimension that keeps a classification which was there."""
+
+_LARGEST_CODE = {True: 255, False: 31}
+"""Of `classification`, by whether the point format is 6 or above; of points without a label."""
+
+_SCALED = {"X", "Y", "Z"}
+
+
+def read(path: Path) -> list[np.ndarray]:
+    """The points of a file: [N] structured, x y z float64 in m, further dimensions by their names.
+
+    The intensity is float32: LAS has 16 bits for it, in a unit that it doesn't define.
+
+    Raises:
+        InputError: no whole LAS or LAZ file, or laspy is not installed.
+    """
+    las = _open(path)
+    with damage_as_input_error(path):
+        columns = {axis: np.asarray(las[axis], np.float64) for axis in "xyz"}
+        columns["intensity"] = np.asarray(las.intensity).astype(np.float32)
+        for name in las.point_format.dimension_names:
+            values = np.asarray(las[name])
+            if name not in columns and name not in _SCALED and values.ndim == 1:
+                columns[name] = values
+    return [structured(columns)]
+
+
+def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
+    """The file as it was, integers, scales and offsets untouched, with the class ids as
+    `classification` and the extra dimensions `class_id` (uint8) and `probability` (float32).
+
+    `classification` has 5 bits in the point formats 0 to 5. Ids that it can't hold, and points
+    without a label, get its largest code, 31 or 255. Where the file has a classification, it stays
+    as `CLASSIFICATION_BEFORE`.
+
+    Raises:
+        InputError: as of `read`, or the dimensions are there already.
+    """
+    laspy = library("laspy", path)
+    las = _open(path)
+    (added,) = labels
+    present = list(las.point_format.dimension_names)
+    class_id, probability = (new_name(name, present, path) for name in ("class_id", "probability"))
+    before = np.array(las.classification, np.uint8)
+    keeps = bool(before.any()) and not class_id.startswith(AGAIN)
+    dimensions = [
+        laspy.ExtraBytesParams(class_id, "uint8", "haskd class, 255: none"),
+        laspy.ExtraBytesParams(probability, "float32", "haskd probability"),
+    ]
+    if keeps and CLASSIFICATION_BEFORE not in present:
+        dimensions.append(laspy.ExtraBytesParams(CLASSIFICATION_BEFORE, "uint8"))
+    with damage_as_input_error(path):
+        las.add_extra_dims(dimensions)
+        las[class_id] = added.class_id
+        las[probability] = added.probability
+        if CLASSIFICATION_BEFORE in {dimension.name for dimension in dimensions}:
+            las[CLASSIFICATION_BEFORE] = before
+        largest = _LARGEST_CODE[las.point_format.id >= 6]
+        las.classification = np.minimum(added.class_id, largest).astype(np.uint8)
+    las.write(str(out), do_compress=out.suffix.lower() == ".laz")
+
+
+def _open(path: Path) -> Any:
+    laspy = library("laspy", path)
+    if path.suffix.lower() == ".laz":
+        library("lazrs", path)
+    with damage_as_input_error(path):
+        las = laspy.read(str(path))
+        if len(las.points) != las.header.point_count:
+            raise InputError(
+                f"{path} is cut off or damaged: the header says {las.header.point_count} points, "
+                f"there are {len(las.points)}"
+            )
+        return las

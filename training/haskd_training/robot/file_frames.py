@@ -1,0 +1,36 @@
+"""`haskd view` of cloud files: each cloud as a model labels it, in the sensor frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from haskd_ros.clouds.pointcloud import CloudError, valid_returns
+from haskd_ros.errors import InputError
+from haskd_training.recordings.cloud_files.folder import places_in
+from haskd_training.recordings.cloud_files.formats import read_clouds
+from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
+from haskd_training.robot.file_labeller import FileLabeller, files_of
+from haskd_training.robot.view import Frames, LabelledFrame
+
+
+def frames_of_files(path: Path, model: Path, frame: SensorFrame, device: str) -> Frames:
+    """Clouds of a file or a folder as a model labels them.
+
+    Raises:
+        InputError: no model, or files that can't be read.
+    """
+    files = files_of(path)
+    places = [place for file in files for place in places_in(file)]
+    labeller = FileLabeller.of(model, files, frame=frame, device=device)
+
+    def shown(number: int) -> LabelledFrame:
+        place = places[number]
+        try:
+            labelled = labeller.label(read_clouds(place.file)[place.scan])
+        except CloudError as error:
+            raise InputError(f"{place.file}: {error}") from error
+        valid = valid_returns(labelled.points)
+        labelling = (model.name, labelled.result.class_id[valid])
+        return LabelledFrame(place.name, labelled.points[valid], [labelling])
+
+    return Frames(labeller.segmenter.taxonomy, len(places), shown)
