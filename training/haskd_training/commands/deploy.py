@@ -127,7 +127,9 @@ def view(
     ],
     model: Annotated[
         Path | None,
-        typer.Option(help="that labels; for a bag the shipped one is the default"),
+        typer.Option(
+            help="that labels; for a bag without published labels the shipped one is the default"
+        ),
     ] = None,
     cloud: Annotated[int, typer.Option(help="number of the cloud, from 0")] = 0,
     out: Annotated[
@@ -157,7 +159,7 @@ def view(
         frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
     else:
         examine_first(path, topic, strict)
-        frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
+        frames = viewer.frames_of_bag(path, model, topic, device)
     for finding in frames.findings:
         console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
     if out is None and viewer.has_display():
