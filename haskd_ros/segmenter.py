@@ -101,22 +101,30 @@ class Segmenter:
         return self.metadata.taxonomy
 
     def __call__(
-        self, points: np.ndarray, min_range: float = 0.0, max_range: float = math.inf
+        self,
+        points: np.ndarray,
+        min_range: float = 0.0,
+        max_range: float = math.inf,
+        *,
+        intensity_scale: float | None = None,
     ) -> Segmentation:
         """Label every point of a cloud.
 
         Args:
-            points: [N, 4] float32 x y z in m in the sensor frame and intensity in the cloud's own
-                unit, or [N, 3] without intensity. Not finite values are allowed.
+            points: [N, 4] float32 x y z in m in the sensor frame and intensity, or [N, 3] without
+                intensity. Not finite values are allowed.
             min_range, max_range: m from the sensor; points outside are not labelled. The model's
                 own `max_range` holds as well.
+            intensity_scale: intensity of a full return, see `clouds.intensity`; None: that of the
+                clouds that the model was trained on.
 
         Raises:
             InputError: no [N, 3] or [N, 4], or no intensity where the model requires it.
         """
         started = time.perf_counter()
         farthest = min(max_range, self.metadata.max_range)
-        valid, mask = self._valid_points(np.asarray(points, np.float32), min_range, farthest)
+        scale = self.metadata.intensity.scale if intensity_scale is None else intensity_scale
+        valid, mask = self._valid_points(np.asarray(points, np.float32), min_range, farthest, scale)
         all_valid = len(valid) == len(mask)
         prepared = time.perf_counter()
         class_id, probability, entropy = self._infer(torch.from_numpy(valid))
@@ -142,7 +150,7 @@ class Segmenter:
         )
 
     def _valid_points(
-        self, points: np.ndarray, min_range: float, max_range: float
+        self, points: np.ndarray, min_range: float, max_range: float, intensity_scale: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Points that can be labelled [M, 4], intensity 0..1, and which of [N, 3 or 4] they are
         [N] bool: finite, within the range, and not in the sensor's own origin, where a sensor
@@ -154,14 +162,16 @@ class Segmenter:
             raise InputError("this model requires intensity and the cloud has none")
         if dispatch.usable() and (points.strides[1] == points.itemsize or not len(points)):
             return voxel_kernels.valid_points(
-                points, 1 / rule.scale, rule.mean, min_range, max_range
+                points, 1 / intensity_scale, rule.mean, min_range, max_range
             )
         scaled = np.empty((len(points), 4), np.float32)
         scaled[:, :3] = points[:, :3]
         # Bytes that are no numbers are no reason to warn: such points get no label.
         with np.errstate(invalid="ignore", over="ignore"):
             scaled[:, 3] = (
-                points[:, 3] * np.float32(1 / rule.scale) if points.shape[1] == 4 else rule.mean
+                points[:, 3] * np.float32(1 / intensity_scale)
+                if points.shape[1] == 4
+                else rule.mean
             )
             squared = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
         # A NaN or an infinity shows in the square.

@@ -29,6 +29,11 @@ def inside_box(
     return inside
 
 
+def same_frame(frame: str, other: str) -> bool:
+    """Whether two names are of one frame: ROS 1 put a slash before them."""
+    return frame.lstrip("/") == other.lstrip("/")
+
+
 def matrix_of(transform: Any) -> np.ndarray:
     """[4, 4] float64 of a geometry_msgs/Transform."""
     r, t = transform.rotation, transform.translation

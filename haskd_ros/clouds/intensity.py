@@ -7,8 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-UNITS = (1.0, 255.0, 65535.0)
-"""Full returns of the units in use, for fields whose type doesn't tell."""
+UNITS = {
+    "i1": (127.0,), "u1": (255.0,), "i2": (255.0, 32767.0), "u2": (255.0, 65535.0),
+    "i4": (255.0, 65535.0), "u4": (255.0, 65535.0), "f4": (1.0, 255.0, 65535.0),
+    "f8": (1.0, 255.0, 65535.0),
+}  # fmt: skip
+"""Full returns of the units in use, by the type of the field. Drivers put a calibrated reflectivity
+of 0 to 255 into fields of 16 bits, and no sensor fills 32."""
 
 SAMPLE_SIZE = 20_000
 """Values of a cloud that are looked at, evenly spread."""
@@ -16,7 +21,7 @@ SAMPLE_SIZE = 20_000
 OUTLIERS = 1e-3
 """Share of the values that may exceed a unit: single returns of a retroreflector do."""
 
-_TYPE_TELLS = ("i1", "u1", "i2", "u2")
+_BOUNDS = tuple(sorted({unit for units in UNITS.values() for unit in units}))
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,8 @@ class IntensityUnit:
     """The unit of a topic's intensity, from the clouds seen so far; the same for the same clouds in
     any order.
 
-    An integer field of 8 or 16 bits has its type for a unit: 255 for uint8, 65535 for uint16. Any
-    other has the least of `UNITS` that its values keep to, but for `OUTLIERS` of them. Clouds that
-    are all 0 or all NaN tell nothing.
+    A field of 8 bits has its type for a unit, any other the least of its `UNITS` that its values
+    keep to, but for `OUTLIERS` of them. Clouds that are all 0 or all NaN tell nothing.
 
     Args:
         fixed: a unit that is known beforehand; 0: found from the clouds.
@@ -52,9 +56,9 @@ class IntensityUnit:
     def __init__(self, fixed: float = 0.0) -> None:
         self.fixed = fixed
         self._clouds: Counter[str] = Counter()
-        self._types: set[np.dtype] = set()
+        self._types: set[str] = set()
         self._positive = self._negative = 0
-        self._above = np.zeros(len(UNITS), np.int64)
+        self._above = np.zeros(len(_BOUNDS), np.int64)
         self._above_fixed = 0
         self._largest = 0.0
 
@@ -74,7 +78,7 @@ class IntensityUnit:
         if not len(values):
             self._clouds["empty"] += 1
             return False
-        self._types.add(values.dtype.newbyteorder("="))
+        self._types.add(values.dtype.str[1:])
         sample = values[:: max(1, -(-len(values) // SAMPLE_SIZE))]
         finite = sample[np.isfinite(sample)]
         if not len(finite):
@@ -84,7 +88,7 @@ class IntensityUnit:
         self._clouds["measured" if finite.any() else "zero"] += 1
         self._positive += int(np.count_nonzero(finite > 0))
         self._negative += int(np.count_nonzero(finite < 0))
-        self._above += [np.count_nonzero(finite > unit) for unit in UNITS]
+        self._above += [np.count_nonzero(finite > unit) for unit in _BOUNDS]
         self._above_fixed += int(np.count_nonzero(finite > self.fixed))
         self._largest = max(self._largest, float(finite.max()))
         return True
@@ -92,18 +96,14 @@ class IntensityUnit:
     @property
     def is_known(self) -> bool:
         """Whether the clouds have told the unit, or it is fixed."""
-        return bool(self.fixed or self._of_type() or self._positive)
+        return bool(self.fixed or self._positive or (self._types and len(self._units()) == 1))
 
     @property
     def full_scale(self) -> float:
-        """The raw value that stands for a full return; 1 as long as nothing is known, where all
-        intensities are 0."""
-        if self.fixed:
-            return self.fixed
-        if of_type := self._of_type():
-            return of_type
-        return next(
-            (unit for unit, above in zip(UNITS, self._above) if above <= self._allowed()), UNITS[-1]
+        """The raw value that stands for a full return; 1 as long as there was no field of it."""
+        units = self._units()
+        return self.fixed or next(
+            (unit for unit in units if self._above_bound(unit) <= self._allowed()), units[-1]
         )
 
     def notes(self) -> list[IntensityNote]:
@@ -112,13 +112,12 @@ class IntensityUnit:
         seen = clouds.total() - clouds["empty"]
         notes = []
         if missing := clouds["without"]:
-            notes.append(
-                _note("no-intensity", f"{missing} of {seen} clouds have no intensity field")
-            )
+            some = "the clouds" if missing == seen else f"{missing} of {seen} clouds"
+            notes.append(_note("no-intensity", f"{some} have no intensity field"))
         if missing := clouds["nan"]:
-            notes.append(
-                _note("intensity-nan", f"intensity is NaN throughout {missing} of {seen} clouds")
-            )
+            some = "all clouds" if missing == seen else f"{missing} of {seen} clouds"
+            text = f"intensity is NaN throughout {some}: they are read as if they had none"
+            notes.append(_note("intensity-nan", text))
         if clouds["zero"]:
             everywhere = not clouds["measured"]
             text = f"intensity is 0 throughout {clouds['zero']} of {seen} clouds"
@@ -126,8 +125,8 @@ class IntensityUnit:
         if self._negative:
             text = f"intensity is below 0 in {self._share(self._negative)} of the points"
             notes.append(_note("intensity-negative", text))
-        above = self._above_fixed if self.fixed else int(self._above[-1])
-        if above > self._allowed() and (self.fixed or not self._of_type()):
+        above = self._above_fixed if self.fixed else self._above_bound(self._units()[-1])
+        if above > self._allowed():
             text = (
                 f"intensity goes up to {self._largest:.6g}, {self._share(above)} of the points "
                 f"exceed {self.full_scale:g}, which is taken for a full return"
@@ -141,10 +140,12 @@ class IntensityUnit:
             notes.append(_note("intensity-small", text))
         return notes
 
-    def _of_type(self) -> float:
-        """The largest value of the fields' type where that tells the unit, else 0."""
-        told = [np.iinfo(kind).max for kind in self._types if kind.str[1:] in _TYPE_TELLS]
-        return float(max(told)) if told and len(told) == len(self._types) else 0.0
+    def _units(self) -> list[float]:
+        """The units that fields of the types seen may be in, in order."""
+        return sorted({unit for kind in self._types for unit in UNITS[kind]}) or [1.0]
+
+    def _above_bound(self, unit: float) -> int:
+        return int(self._above[_BOUNDS.index(unit)])
 
     def _allowed(self) -> float:
         """Values that may exceed a unit: few, but one of hundreds."""

@@ -14,8 +14,19 @@ SEGMENTATION_POINT = np.dtype(
 )
 """Autoware's PointXYZCPE."""
 
+PRECISE_SEGMENTATION_POINT = np.dtype(
+    {
+        "names": ["x", "y", "z", "class_id", "probability", "entropy"],
+        "formats": ["f8", "f8", "f8", "u1", "f4", "f4"],
+        "offsets": [0, 8, 16, 24, 28, 32],
+        "itemsize": 40,
+    }
+)
+"""The same for clouds with coordinates in float64."""
+
 VISUALIZATION_POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("rgb", "f4")])
-"""`rgb` holds the bits of 0x00RRGGBB; its type is the float32 that PCL and RViz look for."""
+"""`rgb` holds the bits of 0x00RRGGBB; its type is the float32 that PCL and RViz look for. RViz
+shows clouds with x y z in float32 alone."""
 
 
 def segmentation_points(
@@ -24,15 +35,18 @@ def segmentation_points(
     """Labelled points, in the order of the input.
 
     Args:
-        points: [N, >= 3] float32, x y z in m.
+        points: [N, >= 3] float32 or float64, x y z in m.
         class_id: [N] uint8, 255 = not labelled.
         probability: [N] float32 of that class.
         entropy: [N] float32, nats.
 
     Returns:
-        [N] of `SEGMENTATION_POINT`, padding zero.
+        [N] of `SEGMENTATION_POINT`, of `PRECISE_SEGMENTATION_POINT` for float64; padding zero.
     """
-    labelled = np.zeros(len(points), SEGMENTATION_POINT)
+    is_precise = points.dtype == np.float64
+    labelled = np.zeros(
+        len(points), PRECISE_SEGMENTATION_POINT if is_precise else SEGMENTATION_POINT
+    )
     for column, name in enumerate("xyz"):
         labelled[name] = points[:, column]
     labelled["class_id"] = class_id
@@ -47,7 +61,7 @@ def visualization_points(
     """Points in the colours of their classes.
 
     Args:
-        points: [N, >= 3] float32, x y z in m.
+        points: [N, >= 3] float32 or float64, x y z in m.
         class_id: [N] uint8.
         packed_colors: [256] uint32 by class id, from `packed_color_table`.
 
@@ -55,8 +69,9 @@ def visualization_points(
         [N] of `VISUALIZATION_POINT`.
     """
     colored = np.empty(len(points), VISUALIZATION_POINT)
-    for column, name in enumerate("xyz"):
-        colored[name] = points[:, column]
+    with np.errstate(over="ignore", invalid="ignore"):  # of a float64 too large for float32
+        for column, name in enumerate("xyz"):
+            colored[name] = points[:, column]
     colored["rgb"] = packed_colors[class_id].view(np.float32)
     return colored
 

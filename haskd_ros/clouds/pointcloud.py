@@ -12,7 +12,7 @@ from __future__ import annotations
 import array
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,26 +42,31 @@ class CloudError(InputError):
         self.reason = reason
 
 
-def point_dtype(fields: Iterable[Any], point_step: int, big_endian: bool = False) -> np.dtype:
+def point_dtype(
+    fields: Iterable[Any],
+    point_step: int,
+    big_endian: bool = False,
+    names: Collection[str] | None = None,
+) -> np.dtype:
     """The structured dtype of one point.
 
     Args:
         fields: PointFields: name, offset (bytes), datatype, count.
         point_step: bytes from one point to the next, padding included.
         big_endian: byte order of the cloud.
+        names: columns that the dtype is to have, in the cloud's order; None: all. The padding of a
+            PCD file comes as several fields named `_`, so the names of others may occur twice.
 
     Raises:
         CloudError: unknown datatype, count 0, a field past `point_step`, a name that occurs
-            twice, or a `point_step` that no point has.
+            twice, a wanted column that is not there, or a `point_step` that no point has.
     """
     if not 0 < point_step <= MAX_POINT_STEP:
         raise CloudError(
             "bad point_step", f"cloud: point_step is {point_step}, must be 1 to {MAX_POINT_STEP}"
         )
     order = ">" if big_endian else "<"
-    names: list[str] = []
-    formats: list[str] = []
-    offsets: list[int] = []
+    columns: list[tuple[str, str, int]] = []
     for index, field in enumerate(fields):
         name = field.name or f"unnamed_field_{index}"
         if field.datatype not in _DTYPES:
@@ -79,17 +84,29 @@ def point_dtype(fields: Iterable[Any], point_step: int, big_endian: bool = False
                 "field past point_step",
                 f"cloud: field {name!r} ends at byte {end}, point_step is only {point_step}",
             )
-        for column in range(field.count):
-            names.append(name if field.count == 1 else f"{name}_{column}")
-            formats.append(dtype.str)
-            offsets.append(field.offset + column * dtype.itemsize)
-    if len(set(names)) < len(names):
-        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        for number in range(field.count):
+            column = name if field.count == 1 else f"{name}_{number}"
+            columns.append((column, dtype.str, field.offset + number * dtype.itemsize))
+    present = Counter(column for column, *_ in columns)
+    wanted = present.keys() if names is None else names
+    if missing := [name for name in wanted if name not in present]:
+        raise CloudError(
+            f"no field {missing[0]}",
+            f"cloud: no field {', '.join(missing)}; its fields are "
+            f"{', '.join(present) or '(none)'}",
+        )
+    if twice := sorted(name for name in wanted if present[name] > 1):
         raise CloudError(
             "field stands twice", f"cloud: fields occur more than once: {', '.join(twice)}"
         )
+    chosen = [column for column in columns if column[0] in wanted]
     return np.dtype(
-        {"names": names, "formats": formats, "offsets": offsets, "itemsize": point_step}
+        {
+            "names": [name for name, *_ in chosen],
+            "formats": [kind for _, kind, _ in chosen],
+            "offsets": [offset for *_, offset in chosen],
+            "itemsize": point_step,
+        }
     )
 
 
@@ -108,20 +125,15 @@ def read_points(
 
     Raises:
         CloudError: the header is malformed, the data is shorter than it says, or a requested
-            field is not there. Nothing larger than the message is allocated on the way.
+            field is not there, or there twice. Nothing larger than the message is allocated on the
+            way.
     """
     if not cloud.fields and not cloud.width * cloud.height and field_names is None:
         return np.empty(0, np.dtype([]))
-    dtype = point_dtype(cloud.fields, cloud.point_step, cloud.is_bigendian)
+    selected = None if field_names is None else list(field_names)
+    dtype = point_dtype(cloud.fields, cloud.point_step, cloud.is_bigendian, selected)
     points = _rows(cloud, dtype).reshape(-1)
-    if field_names is not None:
-        present, selected = dtype.names or (), list(field_names)
-        if missing := [name for name in selected if name not in present]:
-            raise CloudError(
-                f"no field {missing[0]}",
-                f"cloud: no field {', '.join(missing)}; its fields are "
-                f"{', '.join(present) or '(none)'}",
-            )
+    if selected is not None:
         points = points[selected]
     if skip_nans:
         keep = np.ones(len(points), bool)
@@ -169,6 +181,28 @@ def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
         for column, name in enumerate(columns):
             flat[:, column] = points[name]
     return flat, intensity
+
+
+def read_coordinates(cloud: Any, points: np.ndarray) -> np.ndarray:
+    """x y z (m) of every point as precise as in the cloud: a map's coordinates are larger than
+    float32 resolves.
+
+    Args:
+        points: [N, >= 3] float32 of the cloud, from `read_xyz_intensity`.
+
+    Returns:
+        [N, 3] float64 where one of the three fields is of 64 bits or an integer of 32, else the
+        float32 of `points`.
+
+    Raises:
+        CloudError: as `read_xyz_intensity`.
+    """
+    types = {field.datatype for field in cloud.fields if field.name in ("x", "y", "z")}
+    if not len(points) or not types & {_DATATYPES[np.dtype(kind)] for kind in ("i4", "u4", "f8")}:
+        return points[:, :3]
+    rows = read_points(cloud, "xyz")
+    with np.errstate(invalid="ignore"):
+        return np.stack([rows[name].astype(np.float64) for name in "xyz"], axis=1)
 
 
 def read_intensity(cloud: Any) -> np.ndarray | None:

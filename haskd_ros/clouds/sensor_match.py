@@ -32,7 +32,9 @@ class Mismatch:
     message: str
 
 
-def mismatches(points: np.ndarray, has_intensity: bool, metadata: ModelMetadata) -> list[Mismatch]:
+def mismatches(
+    points: np.ndarray, intensity_scale: float | None, metadata: ModelMetadata
+) -> list[Mismatch]:
     """The quantities in which a live cloud differs from those that a model was trained on.
 
     The bounds are wide: another street must not raise an alarm, another sensor must.
@@ -40,7 +42,7 @@ def mismatches(points: np.ndarray, has_intensity: bool, metadata: ModelMetadata)
     Args:
         points: [N, >= 3] float32 x y z in m in the sensor frame, intensity in the cloud's own unit;
             not finite points don't count.
-        has_intensity: whether the cloud has an intensity at all.
+        intensity_scale: intensity of a full return; None: the cloud has no intensity.
         metadata: of the model; a quantity that its statistics lack is not judged.
     """
     points = points[np.isfinite(points[:, :3]).all(1)]
@@ -54,8 +56,8 @@ def mismatches(points: np.ndarray, has_intensity: bool, metadata: ModelMetadata)
     if len(points) >= MIN_POINTS:
         elevation = np.degrees(np.arctan2(points[:, 2], flat))
         checks += [_range(distance, metadata.sensor), _elevation(elevation, metadata.sensor)]
-        if has_intensity:
-            checks.append(_intensity(points[:, 3], metadata))
+        if intensity_scale is not None:
+            checks.append(_intensity(points[:, 3], intensity_scale, metadata.sensor))
     return [mismatch for mismatch in checks if mismatch is not None]
 
 
@@ -93,12 +95,11 @@ def _elevation(elevation: np.ndarray, sensor: Mapping[str, Any]) -> Mismatch | N
     )
 
 
-def _intensity(intensity: np.ndarray, metadata: ModelMetadata) -> Mismatch | None:
-    trained = metadata.sensor.get("intensity")
+def _intensity(intensity: np.ndarray, scale: float, sensor: Mapping[str, Any]) -> Mismatch | None:
+    trained = sensor.get("intensity")
     intensity = intensity[np.isfinite(intensity)]
     if trained is None or not trained["p95"] or not len(intensity):
         return None
-    scale = metadata.intensity.scale
     p95 = float(np.percentile(intensity, 95))
     if trained["p95"] / 8 <= p95 / scale <= trained["p95"] * 8:
         return None

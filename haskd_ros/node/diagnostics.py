@@ -69,15 +69,17 @@ def input_status(
     warn_s: float,
     error_s: float,
     lost: int,
+    clock_fault: str | None = None,
 ) -> Status:
     """Whether clouds are received.
 
     Args:
-        silence_s: since the newest cloud was received, by the node's clock; None before the
-            first.
+        silence_s: since the newest cloud was received, see `DiagnosticsMonitor.silence_s`; None
+            before the first.
         rate_hz: of the clouds received recently.
         warn_s, error_s: silence that is worth a warning, and an error.
         lost: clouds that the middleware lost since the last report.
+        clock_fault: what is wrong with the node's clock.
     """
     values = {"topic": topic, "rate (Hz)": f"{rate_hz:.2f}"}
     if silence_s is None:
@@ -89,6 +91,8 @@ def input_status(
             message = f"silent for {silence_s:.1f} s"
         else:
             level, message = OK, f"{rate_hz:.1f} Hz"
+    if clock_fault is not None:
+        level, message = max(level, WARN), f"{message}; {clock_fault}"
     if lost:
         level, message = max(level, WARN), f"{message}; {lost} clouds lost on the way recently"
     return Status("input", level, message, values)
@@ -130,7 +134,10 @@ def frames_status(counts: Mapping[str, int], newly_rejected: Mapping[str, int]) 
 
 
 def labels_status(
-    unlabelled: np.ndarray, entropy: np.ndarray, trained_entropy: float | None
+    unlabelled: np.ndarray,
+    entropy: np.ndarray,
+    trained_entropy: float | None,
+    fault: str | None = None,
 ) -> Status:
     """Whether the labels look like those of the training.
 
@@ -138,6 +145,7 @@ def labels_status(
         unlabelled: [n] share of the points without a label, of each cloud labelled recently.
         entropy: [n] their mean entropy over the labelled points, nats; NaN where there is none.
         trained_entropy: on clouds like the training's, held back from it; None: not known.
+        fault: why the newest cloud has no label at all.
     """
     if not len(unlabelled):
         return Status("labels", OK, "no cloud was labelled recently")
@@ -151,6 +159,8 @@ def labels_status(
             "not known" if trained_entropy is None else f"{trained_entropy:.3f}"
         ),
     }
+    if fault is not None:
+        return Status("labels", WARN, fault, values)
     if share > 0.5:
         return Status("labels", WARN, f"{100 * share:.0f} % of the points have no label", values)
     if mean is not None and trained_entropy and mean > 2 * trained_entropy:
@@ -233,13 +243,16 @@ class DiagnosticsMonitor:
         self._unlabelled = Window(window_s)
         self._entropy = Window(window_s)
         self._newest_ns: int | None = None
+        self._newest_s = 0.0
+        self._clock = (0, -math.inf)
+        self._label_fault: str | None = None
         self._rejected: Counter[str] = Counter()
         self._lost = 0
         self.sensor_mismatches: Sequence[str] | None = None
 
     def restart(self) -> None:
         """Forget the age of the newest cloud and the comparison with the training."""
-        self._newest_ns = self.sensor_mismatches = None
+        self._newest_ns = self.sensor_mismatches = self._label_fault = None
 
     def cloud_received(self, time_s: float, now_ns: int) -> None:
         """Note a cloud.
@@ -249,11 +262,15 @@ class DiagnosticsMonitor:
             now_ns: by the node's clock, which may.
         """
         self._received.add(time_s)
-        self._newest_ns = now_ns
+        self._newest_ns, self._newest_s = now_ns, time_s
 
-    def cloud_labelled(self, time_s: float, total_ms: float, result: Segmentation) -> None:
-        """Note a cloud that was labelled and published, message in to message out in `total_ms`."""
+    def cloud_labelled(
+        self, time_s: float, total_ms: float, result: Segmentation, fault: str | None = None
+    ) -> None:
+        """Note a cloud that was labelled and published, message in to message out in `total_ms`;
+        `fault`: why it has no label at all."""
         self._latency.add(time_s, total_ms)
+        self._label_fault = fault
         if not len(result.class_id):
             return
         known = result.class_id != UNLABELLED
@@ -261,13 +278,33 @@ class DiagnosticsMonitor:
         entropy = float(result.entropy[known].mean()) if known.any() else math.nan
         self._entropy.add(time_s, entropy)
 
-    def silence_s(self, now_ns: int) -> float | None:
-        """s since the newest cloud was received; None before the first. A clock that has jumped
-        back, as when a bag starts again, starts the silence anew."""
+    def silence_s(self, now_ns: int, time_s: float | None = None) -> float | None:
+        """s since the newest cloud was received, by the node's clock; None before the first. A
+        clock that has jumped back, as when a bag starts again, starts the silence anew.
+
+        Args:
+            time_s: as of `cloud_received`; counts instead where the node's clock has no time yet.
+        """
         if self._newest_ns is None:
             return None
-        self._newest_ns = min(self._newest_ns, now_ns)
+        if not now_ns and time_s is not None:
+            return time_s - self._newest_s
+        # 0 stands for a cloud that came before the first time on /clock.
+        self._newest_ns = min(self._newest_ns or now_ns, now_ns)
         return (now_ns - self._newest_ns) / 1e9
+
+    def clock_fault(self, time_s: float, now_ns: int, still_s: float) -> str | None:
+        """What is wrong with the node's clock: without a time, or standing still for `still_s`."""
+        last_ns, moved_s = self._clock
+        if now_ns != last_ns:
+            self._clock = now_ns, time_s
+        if not now_ns:
+            return "use_sim_time is true and there is no time on /clock"
+        if now_ns == last_ns and time_s - moved_s >= still_s:
+            silence = time_s - self._newest_s if self._newest_ns is not None else math.inf
+            quiet = f", no cloud for {silence:.1f} s" if still_s <= silence < math.inf else ""
+            return f"the time on /clock has stood still for {time_s - moved_s:.1f} s{quiet}"
+        return None
 
     def statuses(
         self,
@@ -294,17 +331,21 @@ class DiagnosticsMonitor:
         lost, self._lost = counts.lost - self._lost, counts.lost
         return [
             input_status(
-                self.silence_s(now_ns),
+                self.silence_s(now_ns, time_s),
                 self._received.rate(time_s),
                 topic=topic,
                 warn_s=parameters.diagnostics_silence_warn,
                 error_s=parameters.diagnostics_silence_error,
                 lost=lost,
+                clock_fault=self.clock_fault(time_s, now_ns, parameters.diagnostics_silence_error),
             ),
             latency_status(self._latency.values(time_s), parameters.diagnostics_max_latency),
             frames_status(counts.as_dict(), newly_rejected),
             labels_status(
-                self._unlabelled.values(time_s), self._entropy.values(time_s), trained_entropy
+                self._unlabelled.values(time_s),
+                self._entropy.values(time_s),
+                trained_entropy,
+                self._label_fault,
             ),
             sensor_status(self.sensor_mismatches),
         ]

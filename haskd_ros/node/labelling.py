@@ -12,7 +12,14 @@ import numpy as np
 
 from haskd_ros.clouds.class_rules import ClassRules
 from haskd_ros.clouds.crop import inside_box, is_unbounded
-from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
+from haskd_ros.clouds.intensity import IntensityUnit
+from haskd_ros.clouds.pointcloud import (
+    CloudError,
+    read_coordinates,
+    read_intensity,
+    read_xyz_intensity,
+    valid_returns,
+)
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
@@ -25,17 +32,35 @@ class LabelledCloud:
     Attributes:
         points: [N, 4] float32 x y z in m and intensity in the cloud's own unit (0 without one); a
             view of the message where that is possible.
-        has_intensity: whether the cloud has an intensity.
+        coordinates: [N, 3] x y z as precise as in the cloud, see `read_coordinates`.
+        intensity_scale: intensity of a full return; None: the cloud has no intensity.
+        max_range: m, within which points are labelled: of the model or the parameters.
+        is_beyond_range: whether the cloud has valid points and all of them are beyond it.
         result: labels as they are to be published.
         in_filtered: [256] bool by class id, which classes the filtered cloud keeps.
         decoding_ms: duration of what comes before the model.
     """
 
     points: np.ndarray
-    has_intensity: bool
+    coordinates: np.ndarray
+    intensity_scale: float | None
+    max_range: float
+    is_beyond_range: bool
     result: Segmentation
     in_filtered: np.ndarray
     decoding_ms: float
+
+    @property
+    def has_intensity(self) -> bool:
+        return self.intensity_scale is not None
+
+    @property
+    def beyond_range_message(self) -> str:
+        """What to say where it `is_beyond_range`."""
+        return (
+            f"every point is beyond the range of {self.max_range:g} m; is the cloud in the "
+            "sensor's frame?"
+        )
 
     def filter_mask(self, min_probability: float) -> np.ndarray:
         """[N] bool, the points of the filtered cloud."""
@@ -47,6 +72,8 @@ def label_cloud(
     cloud: Any,
     segmenter: Segmenter,
     parameters: Parameters,
+    *,
+    unit: IntensityUnit | None = None,
     crop_transform: Callable[[], np.ndarray | None] = lambda: None,
 ) -> LabelledCloud:
     """Label the points of a cloud.
@@ -55,6 +82,8 @@ def label_cloud(
         cloud: a PointCloud2 of any layout, see `read_xyz_intensity`.
         segmenter: of the model.
         parameters: of the node; those that are read-only have no effect here.
+        unit: of the intensity of the clouds before, to which this one is added; None: this one is
+            all there is.
         crop_transform: gives the transform [4, 4] from the cloud's frame to that of the crop box,
             None where they are the same; called where there is a box.
 
@@ -64,37 +93,87 @@ def label_cloud(
             `crop_transform` raises.
     """
     started = time.perf_counter()
-    rules = ClassRules.of(
-        segmenter.taxonomy,
-        class_remap=parameters.class_remap,
-        filter_classes=parameters.filter_classes,
+    points, _ = read_xyz_intensity(cloud)
+    unit = IntensityUnit(parameters.intensity_scale) if unit is None else unit
+    has_intensity = unit.add(read_intensity(cloud)) or not len(points)
+    decoded = time.perf_counter()
+    scale = unit.full_scale if has_intensity else None
+    result = label_points(points, scale, segmenter, parameters, crop_transform=crop_transform)
+    max_range = min(parameters.range_max, segmenter.metadata.max_range)
+    return LabelledCloud(
+        points=points,
+        coordinates=read_coordinates(cloud, points),
+        intensity_scale=scale,
+        max_range=max_range,
+        is_beyond_range=_is_beyond_range(points, result, max_range),
+        result=result,
+        in_filtered=_rules(segmenter, parameters).in_filtered,
+        decoding_ms=1e3 * (decoded - started),
     )
-    points, intensity = read_xyz_intensity(cloud)
+
+
+def label_points(
+    points: np.ndarray,
+    intensity_scale: float | None,
+    segmenter: Segmenter,
+    parameters: Parameters,
+    *,
+    crop_transform: Callable[[], np.ndarray | None] = lambda: None,
+) -> Segmentation:
+    """Label points that were read already, as `label_cloud` does.
+
+    Args:
+        points: [N, 4] float32 x y z in m and intensity.
+        intensity_scale: intensity of a full return; None: there is no intensity.
+        segmenter, parameters, crop_transform: as of `label_cloud`.
+
+    Returns:
+        the labels as they are to be published; `preprocess` of the timings has the crop in it.
+
+    Raises:
+        CloudError, InputError: as `label_cloud`, but for a malformed cloud.
+    """
+    started = time.perf_counter()
+    rules = _rules(segmenter, parameters)
     if (least := parameters.min_points) and (valid := int(valid_returns(points).sum())) < least:
         raise CloudError(
             "fewer than min_points",
             f"cloud: {valid} valid points of {len(points)}, min_points is {least}",
         )
-    visible = points if intensity else points[:, :3]
+    visible = points[:, :3] if intensity_scale is None else points
     if len(points) and not is_unbounded(parameters.crop_min, parameters.crop_max):
         inside = inside_box(
             points, np.array(parameters.crop_min), np.array(parameters.crop_max), crop_transform()
         )
         visible = np.where(inside[:, None], visible, np.float32(math.nan))
-    decoded = time.perf_counter()
-    result = _segment(segmenter, visible, parameters, rules)
-    return LabelledCloud(
-        points, intensity is not None, result, rules.in_filtered, 1e3 * (decoded - started)
-    )
-
-
-def _segment(
-    segmenter: Segmenter, points: np.ndarray, parameters: Parameters, rules: ClassRules
-) -> Segmentation:
     if not len(points):
         empty = np.empty(0, np.float32)
         return Segmentation(np.empty(0, np.uint8), empty, empty)
-    result = segmenter(points, min_range=parameters.range_min, max_range=parameters.range_max)
+    prepared = time.perf_counter()
+    result = segmenter(
+        visible,
+        min_range=parameters.range_min,
+        max_range=parameters.range_max,
+        intensity_scale=intensity_scale,
+    )
     class_id = rules.published[result.class_id]
     class_id[result.probability < parameters.min_probability] = UNLABELLED
-    return Segmentation(class_id, result.probability, result.entropy, result.timings)
+    timings = dict(result.timings)
+    timings["preprocess"] += 1e3 * (prepared - started)
+    return Segmentation(class_id, result.probability, result.entropy, timings)
+
+
+def _rules(segmenter: Segmenter, parameters: Parameters) -> ClassRules:
+    return ClassRules.of(
+        segmenter.taxonomy,
+        class_remap=parameters.class_remap,
+        filter_classes=parameters.filter_classes,
+    )
+
+
+def _is_beyond_range(points: np.ndarray, result: Segmentation, max_range: float) -> bool:
+    """Whether there are valid points [N, >= 3], all of them further away than `max_range` m."""
+    if not len(points) or (result.class_id != UNLABELLED).any():
+        return False
+    xyz = points[valid_returns(points), :3].astype(np.float64)
+    return bool(len(xyz) and (np.einsum("ij,ij->i", xyz, xyz) > max_range**2).all())

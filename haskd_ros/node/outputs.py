@@ -122,7 +122,7 @@ class OutputPublishers:
             topics: of `subscribed_topics`.
         """
         description = self.describe(taxonomy)
-        points, result = labelled.points, labelled.result
+        points, result = labelled.coordinates, labelled.result
         if SEGMENTATION in topics:
             rows = segmentation_points(points, result.class_id, result.probability, result.entropy)
             self._publish_cloud(SEGMENTATION, cloud, rows)

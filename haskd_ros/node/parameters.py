@@ -162,6 +162,14 @@ class Parameters:
         minimum=0,
         maximum=10_000_000,
     )
+    intensity_scale: float = _parameter(
+        0.0,
+        "Intensity of a full return. 0: found from the clouds, 255 for a field of uint8, else 1, "
+        "255 or 65535 by the largest values so far.",
+        name="intensity.scale",
+        minimum=0.0,
+        maximum=math.inf,
+    )
     crop_frame: str = _parameter(
         "",
         "Frame of the box outside of which points are not labelled; another one than the cloud's "

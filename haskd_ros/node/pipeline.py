@@ -14,6 +14,8 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import PointCloud2
 
+from haskd_ros.clouds.crop import same_frame
+from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
@@ -78,6 +80,7 @@ class LabellingPipeline:
         self._rate_limit = RateLimit()
         self._last_log: dict[str, float] = {}
         self._last_comparison: tuple[LoadedModel, float] | None = None
+        self._forget_intensity(setup.parameters.intensity_scale)
 
     # Life cycle, in the executor's thread
 
@@ -102,6 +105,7 @@ class LabellingPipeline:
         self._outputs.describe(self.setup.model.taxonomy)
         self._monitor.restart()
         self._last_comparison = None
+        self._forget_intensity(parameters.intensity_scale)
         subscription = InputSubscription(
             self._node,
             partial(self._receive, worker),
@@ -179,13 +183,19 @@ class LabellingPipeline:
 
     def _label(self, received: ReceivedCloud, setup: LabellingSetup, topics: set[str]) -> None:
         cloud, model, parameters = received.cloud, setup.model, setup.parameters
+        if self._unit.fixed != parameters.intensity_scale:
+            self._forget_intensity(parameters.intensity_scale)
         labelled = label_cloud(
-            cloud, model.segmenter, parameters, partial(self._crop_transform, cloud, parameters)
+            cloud,
+            model.segmenter,
+            parameters,
+            unit=self._unit,
+            crop_transform=partial(self._crop_transform, cloud, parameters),
         )
-        if not labelled.has_intensity and len(labelled.points):
-            self._node.get_logger().info(
-                "clouds have no intensity; the mean of the training clouds is used", once=True
-            )
+        self._tell_intensity(labelled)
+        if labelled.is_beyond_range:
+            self._counts.add(beyond_range=1)
+            self._warn_seldom("beyond range", f"no label: {labelled.beyond_range_message}")
         segmented = time.perf_counter()
         self._outputs.publish(
             cloud,
@@ -209,13 +219,18 @@ class LabellingPipeline:
             },
             topics,
         )
-        self._monitor.cloud_labelled(published, total_ms, labelled.result)
+        self._monitor.cloud_labelled(
+            published,
+            total_ms,
+            labelled.result,
+            fault=labelled.beyond_range_message if labelled.is_beyond_range else None,
+        )
         self._compare_sensor(labelled, model, published)
 
     def _crop_transform(self, cloud: PointCloud2, parameters: Parameters) -> np.ndarray | None:
         """[4, 4] from the frame of a cloud to that of the crop box; None: the same frame."""
         frame = parameters.crop_frame
-        if not frame or frame == cloud.header.frame_id:
+        if not frame or same_frame(frame, cloud.header.frame_id):
             return None
         return self._transforms.matrix(frame, cloud.header.frame_id, cloud.header.stamp)
 
@@ -228,14 +243,38 @@ class LabellingPipeline:
         self._last_comparison = model, now
         messages = [
             mismatch.message
-            for mismatch in mismatches(labelled.points, labelled.has_intensity, model.metadata)
+            for mismatch in mismatches(labelled.points, labelled.intensity_scale, model.metadata)
         ]
+        messages += [note.message for note in self._unit.notes() if note.is_warning]
         self._monitor.sensor_mismatches = messages
         if messages:
             self._node.get_logger().warning(
                 "labels may be wrong, the clouds are not like those the model was trained on: "
                 + "; ".join(messages)
             )
+
+    def _forget_intensity(self, fixed_scale: float) -> None:
+        self._unit = IntensityUnit(fixed_scale)
+        self._told_scale: float | None = None
+
+    def _tell_intensity(self, labelled: LabelledCloud) -> None:
+        """Say in which unit intensities are taken, and where there are none."""
+        log, unit = self._node.get_logger(), self._unit
+        if not labelled.has_intensity:
+            log.info(
+                "clouds have no intensity, or NaN for all of it; the mean of the training clouds "
+                "is used",
+                once=True,
+            )
+        elif unit.is_known and unit.full_scale != self._told_scale:
+            told, self._told_scale = self._told_scale, unit.full_scale
+            if told is None:
+                log.info(f"an intensity of {unit.full_scale:g} is taken for a full return")
+            else:
+                log.warning(
+                    f"an intensity of {unit.full_scale:g} is taken for a full return from now on, "
+                    f"before it was {told:g}; parameter intensity.scale fixes it"
+                )
 
     # Warnings
 

@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import numpy as np
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
 from rclpy.time import Time
 
 from haskd_ros.clouds.crop import is_unbounded, matrix_of
@@ -30,6 +32,7 @@ class Transforms:
         self._node = node
         self._buffer: Any = None
         self._listener: Any = None
+        self._jumps: Any = None
 
     def check(self, parameters: Parameters) -> None:
         """Subscribe to TF where the parameters need it: a box in a frame of its own.
@@ -49,16 +52,25 @@ class Transforms:
             ) from error
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, self._node)
+        # After a bag has started again, transforms of later times would hide the new ones.
+        self._jumps = self._node.get_clock().create_jump_callback(
+            JumpThreshold(
+                min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
+            ),
+            post_callback=lambda _: self._buffer.clear(),
+        )
 
     def matrix(self, target: str, source: str, stamp: Any) -> np.ndarray:
-        """T_target_source [4, 4] at a time. Where TF knows the frames, but has no transform of
-        that time yet, waits up to `TF_TIMEOUT_S`: not for the thread that spins.
+        """T_target_source [4, 4] at a time; a slash before a frame's name doesn't count. Where TF
+        knows the frames, but has no transform of that time yet, waits up to `TF_TIMEOUT_S`: not for
+        the thread that spins.
 
         Raises:
             CloudError: the transform is not known.
         """
         import tf2_ros
 
+        target, source = target.lstrip("/"), source.lstrip("/")
         end = time.monotonic() + TF_TIMEOUT_S
         while True:
             try:

@@ -31,6 +31,8 @@ class FrameCounts:
     Attributes:
         received: clouds that arrived.
         labelled: clouds that were labelled and published.
+        beyond_range: labelled clouds of which every point was beyond the range, and so none has a
+            label.
         without_subscriber: clouds not processed because no output had a subscriber.
         replaced: clouds replaced by a newer one while they waited for the worker.
         rate_limited: clouds not processed, to keep to the parameter `max_rate`.
@@ -44,6 +46,7 @@ class FrameCounts:
         self._lock = threading.Lock()
         self.received = 0
         self.labelled = 0
+        self.beyond_range = 0
         self.without_subscriber = 0
         self.replaced = 0
         self.rate_limited = 0
@@ -67,6 +70,7 @@ class FrameCounts:
             return {
                 "received": self.received,
                 "labelled": self.labelled,
+                "labelled, but all beyond the range": self.beyond_range,
                 "replaced by a newer one": self.replaced,
                 "that nobody watched": self.without_subscriber,
                 "left out by max_rate": self.rate_limited,

@@ -63,6 +63,9 @@ class Scene:
     d: list[float] = field(default_factory=lambda: [0.0] * 5)
     points_topics: tuple[str, ...] = ("/lidar/points",)
     image_topic: str = "/camera/front/image"
+    lidar_frame: str = "lidar"
+    rename: dict[str, str] = field(default_factory=dict)
+    """Fields of the clouds whose names begin with a key are called by its value."""
 
 
 def write_bag(folder: Path, scene: Scene | None = None, kind: str = "mcap") -> Path:
@@ -108,7 +111,9 @@ def _messages(store: Any, scene: Scene, ros1: bool) -> Iterator[tuple[int, str, 
 
     if scene.with_tf:
         fixed = [
-            transform(START_NS, "base_link", "lidar", (0.0, 0.0, 2.0), (0.0, 0.0, 0.0, 1.0)),
+            transform(
+                START_NS, "base_link", scene.lidar_frame, (0.0, 0.0, 2.0), (0.0, 0.0, 0.0, 1.0)
+            ),
             transform(
                 START_NS, "base_link", "camera_front_optical", (0.0, 0.0, 1.0),
                 (-0.5, 0.5, -0.5, 0.5),
@@ -124,16 +129,16 @@ def _messages(store: Any, scene: Scene, ros1: bool) -> Iterator[tuple[int, str, 
                 )
                 yield time_ns, "/tf", types[_TF]([pose])
             for topic in scene.points_topics:
-                yield (
-                    time_ns,
-                    topic,
-                    create_cloud(
-                        header(time_ns, "lidar"),
-                        scene.points(index),
-                        types["sensor_msgs/msg/PointCloud2"],
-                        types["sensor_msgs/msg/PointField"],
-                    ),
+                cloud = create_cloud(
+                    header(time_ns, scene.lidar_frame),
+                    scene.points(index),
+                    types["sensor_msgs/msg/PointCloud2"],
+                    types["sensor_msgs/msg/PointField"],
                 )
+                for one in cloud.fields:
+                    for begin, name in scene.rename.items():
+                        one.name = name if one.name.startswith(begin) else one.name
+                yield time_ns, topic, cloud
         if index < scene.images:
             time_ns += 50_000_000
             at = header(time_ns, "camera_front_optical")

@@ -19,13 +19,26 @@ def codes(unit):
     return [note.code for note in unit.notes()]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "full"), [("u1", 255), ("u2", 65535), ("i1", 127), ("i2", 32767), (">u2", 65535)]
-)
-def test_an_integer_field_of_8_or_16_bits_has_its_type_for_a_unit(dtype, full):
-    unit = unit_of(np.array([0, 3, 100], dtype))
+@pytest.mark.parametrize(("dtype", "full"), [("u1", 255), ("i1", 127)])
+@pytest.mark.parametrize("largest", [0, 1, 100])
+def test_a_field_of_8_bits_has_its_type_for_a_unit(dtype, full, largest):
+    unit = unit_of(np.array([0, 0, largest], dtype))
     assert unit.is_known
     assert unit.full_scale == full
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest", "full"),
+    [
+        ("u2", 300, 65535), ("u2", 60_000, 65535), (">u2", 300, 65535), ("i2", 300, 32767),
+        # A calibrated reflectivity in a wider field
+        ("u2", 1, 255), ("u2", 255, 255), ("i2", 255, 255),
+        # No sensor fills 32 bits
+        ("u4", 255, 255), ("u4", 256, 65535), ("i4", 40_000, 65535),
+    ],
+)  # fmt: skip
+def test_a_wider_integer_field_has_the_least_unit_that_holds_its_values(dtype, largest, full):
+    assert unit_of(np.array([0, 1, largest], dtype)).full_scale == full
 
 
 @pytest.mark.parametrize(
@@ -35,11 +48,6 @@ def test_an_integer_field_of_8_or_16_bits_has_its_type_for_a_unit(dtype, full):
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_a_float_field_has_the_least_unit_that_holds_its_values(largest, full, dtype):
     assert unit_of(np.linspace(0, largest, 50, dtype=dtype)).full_scale == full
-
-
-@pytest.mark.parametrize("dtype", ["u4", "i4"])
-def test_an_integer_of_32_bits_goes_by_its_values_since_no_sensor_fills_it(dtype):
-    assert unit_of(np.array([0, 10, 200], dtype)).full_scale == 255
 
 
 @pytest.mark.parametrize("nothing", [np.zeros(500, "f4"), np.full(500, np.nan, "f4"), np.empty(0)])
@@ -111,9 +119,10 @@ def test_what_is_missing_is_said_with_its_numbers():
     unit = unit_of(None, nan, nan, np.zeros(3), np.array([0.2, 0.9]), np.empty(0))
     assert [note.message for note in unit.notes()] == [
         "1 of 5 clouds have no intensity field",
-        "intensity is NaN throughout 2 of 5 clouds",
+        "intensity is NaN throughout 2 of 5 clouds: they are read as if they had none",
         "intensity is 0 throughout 1 of 5 clouds",
     ]
+    assert unit_of(None).notes()[0].message == "the clouds have no intensity field"
     # A sensor that warms up is no reason to worry, one that never sees anything is.
     assert not unit.notes()[2].is_warning
     assert unit_of(np.zeros(9)).notes()[0].is_warning
@@ -124,9 +133,9 @@ def test_negative_intensities_are_said():
     assert "50 %" in unit_of(np.array([-30.0, -12.0, 0.5, 0.5])).notes()[0].message
 
 
-def test_a_16_bit_field_that_holds_8_bits_is_said():
-    assert codes(unit_of(np.array([1, 255], "u2"))) == ["intensity-small"]
-    assert codes(unit_of(np.array([1, 257], "u2"))) == []
+def test_values_far_below_the_unit_are_said():
+    assert codes(unit_of(np.array([0, 0.9], "f4"), fixed=255.0)) == ["intensity-small"]
+    assert codes(unit_of(np.array([0, 1.1], "f4"), fixed=255.0)) == []
 
 
 def test_nothing_is_said_of_a_sound_sensor():

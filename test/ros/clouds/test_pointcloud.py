@@ -186,6 +186,28 @@ def test_a_malformed_header_is_refused_with_its_reason(changes, reason, said):
     assert refused.value.reason == reason
 
 
+def test_only_fields_that_are_read_must_be_unique():
+    values = np.arange(6, dtype="<f4")
+    fields = [
+        *XYZ,
+        ("_", 12, FLOAT32, 1),
+        ("", 16, UINT8, 2),
+        ("", 18, UINT8, 1),
+        ("_", 20, UINT8, 4),
+    ]
+    cloud = cloud_of(fields, values.tobytes(), 24, 1)
+    assert read_xyz_intensity(cloud)[0].tolist() == [[0, 1, 2, 0]]
+    assert read_points(cloud, ["z", "x"])[0].tolist() == (2, 0)
+    assert select_points(message(cloud), np.ones(1, bool)).data.tobytes() == values.tobytes()
+    # A column of its own: the other field of that name has one value a point
+    assert read_points(cloud, ["__0"])["__0"].tolist() == [0]
+    twice = cloud_of([*XYZ, ("_", 0, UINT8, 1), ("_", 1, UINT8, 1)], values.tobytes(), 24, 1)
+    for wanted in (["_"], ["x", "_"], None):
+        with pytest.raises(CloudError, match="more than once: _") as refused:
+            read_points(twice, wanted)
+        assert refused.value.reason == "field stands twice"
+
+
 @st.composite
 def layouts(draw):
     """A structured array of random content and how it is to lie in a message."""

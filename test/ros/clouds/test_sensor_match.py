@@ -33,9 +33,9 @@ def cloud(count=1000, distance=10.0, low=-25.0, high=15.0, brightest=0.42 * 255)
 
 
 def test_the_same_sensor_is_not_complained_of(metadata):
-    assert mismatches(cloud(), True, metadata) == []
+    assert mismatches(cloud(), 255.0, metadata) == []
     # Nor is another street: half the points, twice as far, darker
-    assert mismatches(cloud(500, 20.0, -20, 12, 0.1 * 255), True, metadata) == []
+    assert mismatches(cloud(500, 20.0, -20, 12, 0.1 * 255), 255.0, metadata) == []
 
 
 @pytest.mark.parametrize(
@@ -51,19 +51,27 @@ def test_the_same_sensor_is_not_complained_of(metadata):
     ],
 )  # fmt: skip
 def test_another_sensor_is_named_by_the_quantity(metadata, changes, quantity, said):
-    (found,) = mismatches(cloud(**changes), True, metadata)
+    (found,) = mismatches(cloud(**changes), 255.0, metadata)
     assert found.quantity == quantity
     assert said in found.message
 
 
+def test_intensities_in_another_unit_are_compared_as_shares_of_a_full_return(metadata):
+    assert mismatches(cloud(brightest=0.42), 1.0, metadata) == []
+    assert mismatches(cloud(brightest=0.42 * 65535), 65535.0, metadata) == []
+    (found,) = mismatches(cloud(brightest=0.01), 1.0, metadata)
+    # 95 % of 0.01; 40 % of 1
+    assert "up to 0.0095 (95th percentile), trained on up to 0.4, where 1 stands" in found.message
+
+
 def test_points_that_did_not_come_back_do_not_count(metadata):
     points = np.concatenate([cloud(), np.full((1000, 4), np.nan, np.float32)])
-    assert mismatches(points, True, metadata) == []
+    assert mismatches(points, 255.0, metadata) == []
 
 
 def test_what_is_not_known_is_not_judged(metadata, tiny_metadata):
-    assert mismatches(cloud(250, 1.0, -2, 2, 1.0), True, tiny_metadata) == []
-    assert mismatches(cloud(brightest=0.0), False, metadata) == []
+    assert mismatches(cloud(250, 1.0, -2, 2, 1.0), 255.0, tiny_metadata) == []
+    assert mismatches(cloud(brightest=0.0), None, metadata) == []
     # Too few points to say more than that they are few
-    (found,) = mismatches(cloud(50, 1.0, -2, 2), True, metadata)
+    (found,) = mismatches(cloud(50, 1.0, -2, 2), 255.0, metadata)
     assert found.quantity == "points per sweep"

@@ -13,6 +13,7 @@ from haskd_training.commands.options import (
     Device,
     Export,
     Forward,
+    NodeParameters,
     Origin,
     SensorHeight,
     Up,
@@ -22,7 +23,8 @@ from haskd_training.core.progress import console, step
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model file")],
-    cache: Annotated[Path, typer.Argument(help="folder made by prepare")],
+    data: Annotated[Path, typer.Argument(help="folder made by prepare, or a labelled recording")],
+    labels: Annotated[str | None, LABEL_MAP] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json and the plots")
     ] = None,
@@ -30,12 +32,25 @@ def evaluate(
     max_range: Annotated[
         float | None, typer.Option(help="m; points further away don't count")
     ] = None,
+    topic: CloudTopic = None,
+    set_: NodeParameters = None,
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
     from haskd_training.experiments.evaluate import evaluate_model, table
+    from haskd_training.robot.segment_bag import parse
 
     with step("evaluating") as progress:
-        evaluation = evaluate_model(model, cache, out, device, max_range, progress)
+        evaluation = evaluate_model(
+            model,
+            data,
+            out,
+            device,
+            max_range,
+            progress,
+            labels=labels,
+            topic=topic,
+            parameters=parse(set_ or ()),
+        )
     console.print(table(evaluation))
     if out is not None:
         console.print(f"wrote {out}")
@@ -50,10 +65,7 @@ def segment(
     out: Annotated[Path, typer.Option(help="bag, cloud file or folder to write")],
     topic: CloudTopic = None,
     device: Device = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="a parameter of the node"),
-    ] = None,
+    set_: NodeParameters = None,
     export: Export = None,
     labels: Annotated[str | None, LABEL_MAP] = None,
     sensor_height: SensorHeight = 0.0,
@@ -88,6 +100,8 @@ def segment(
         found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
     rate = found.labelled / found.seconds
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")
+    for finding in found.findings:
+        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
     for reason, count in found.rejected.items():
         console.print(f"{count} clouds not labelled: {reason}", style="yellow")
     console.print(f"bag: {out}")
@@ -130,6 +144,8 @@ def view(
         frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
     else:
         frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
+    for finding in frames.findings:
+        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
     if out is None and viewer.has_display():
         viewer.show(frames, cloud, console.print)
         return

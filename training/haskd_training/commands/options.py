@@ -25,6 +25,10 @@ Whole = Annotated[
     typer.Option(help="a cache that serves this alone; nothing else is held back for it then"),
 ]
 CloudTopic = Annotated[str | None, typer.Option(help="topic of the clouds; default: the only one")]
+NodeParameters = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="a parameter of the node"),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N")]
 Attribution = Annotated[
     str | None,

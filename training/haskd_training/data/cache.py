@@ -39,7 +39,8 @@ BY_PRODUCTS = (REPORT, OVERLAYS)
 class Sweep:
     """One LiDAR sweep of N points.
 
-    points: [N, 4] float32, x y z in m in the sensor frame, intensity 0..1; all finite.
+    points: [N, 4] float32, x y z in m in the sensor frame, intensity 0..1 (0 where it was not
+        measured); all finite.
     time: [N] float32, s relative to the stamp (0 where the cloud has no time field).
     label: [N] uint8, class id, 255 ignored.
     """
@@ -57,6 +58,7 @@ class SweepRow:
 
     class_counts: points by class id, ignored ones not counted.
     frame: of its points; clouds of one topic may come in several.
+    intensity_scale: stored intensity / intensity_scale = 0..1; None: it was not measured.
     T_world_lidar: 4x4 from that frame at the sweep's stamp, None where the recording has no such
         transform; set when all of it has been read.
     T_lidar_frame: 4x4 from that frame to the LiDAR's frame that images are placed against; None
@@ -73,6 +75,7 @@ class SweepRow:
     T_lidar_frame: list[list[float]] | None = None
     shard: str = ""
     key: str = ""
+    intensity_scale: float | None = 1.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ class ImageRow:
 class Cache:
     """A cache to read. Safe to fork and to pickle: files are opened when first read.
 
-    intensity_scale: intensity as in the cloud / intensity_scale = 0..1.
+    intensity_scale: intensity of a full return in the first recording that has any, the unit of a
+        model that learns from this cache; each sweep has its own.
     statistics: the sensor's, see `sensor_statistics`.
     fingerprint: of the bags, labels and settings it was made from.
     labelled: False hides the labels, where there are any.
@@ -175,9 +179,25 @@ class Cache:
         """
         row = self.sweeps[i]
         points, time, label = self._read(row, "points", "time", "label")
+        if row.intensity_scale not in (None, 1.0):
+            points[:, 3] /= row.intensity_scale
         if not self.labelled:
             label = np.full_like(label, UNLABELLED)
         return Sweep(points, time, label, row.stamp_ns, row.recording)
+
+    def recorded_points(self, i: int) -> tuple[np.ndarray, float | None]:
+        """The points of sweep `i` as the robot gets them.
+
+        Returns:
+            points: [N, 4] float32, intensity as in the cloud.
+            intensity_scale: intensity of a full return; None: it was not measured.
+
+        Raises:
+            InputError: its shard is missing or damaged.
+        """
+        row = self.sweeps[i]
+        (points,) = self._read(row, "points")
+        return points, row.intensity_scale
 
     def image(self, j: int) -> np.ndarray:
         """Image `j` of `images`: [H, W, 3] uint8, RGB, distorted as taken.

@@ -95,17 +95,16 @@ def write_cache(
     recordings = [examination.recording for examination in inputs.examinations]
     writer = CacheWriter(out, inputs.fingerprint, config.shard_bytes)
     try:
-        scales = [_intensity_scale(recording, config.intensity_scale) for recording in recordings]
-        scale = max(scales)
         classes = len(inputs.label_map.taxonomy)
         total = sum(recording.messages for recording in recordings)
         done = 0
         for recording, source in zip(recordings, inputs.sources, strict=True):
+            scale = _intensity_scale(recording, config.intensity_scale)
             sampler = _Sampler(recording, source, classes, scale, config.jpeg_quality)
             for _ in _write_recording(writer, sampler):
                 done += 1
                 progress(done, total)
-        report = _finish(writer, inputs, recordings, scale)
+        report = _finish(writer, inputs, recordings)
     except InputError:
         writer.discard()
         raise
@@ -200,9 +199,7 @@ def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
             )
 
 
-def _finish(
-    writer: CacheWriter, inputs: Inputs, recordings: list[Recording], intensity_scale: float
-) -> PrepareReport:
+def _finish(writer: CacheWriter, inputs: Inputs, recordings: list[Recording]) -> PrepareReport:
     """Compute what needs the whole cache, then write the index."""
     writer.close()
     if not writer.sweeps.rows:
@@ -213,7 +210,9 @@ def _finish(
     cache = Cache(
         path=writer.path,
         taxonomy=inputs.label_map.taxonomy,
-        intensity_scale=intensity_scale,
+        intensity_scale=next(
+            (row.intensity_scale for row in sweeps if row.intensity_scale is not None), 1.0
+        ),
         statistics={},
         sweeps=sweeps,
         images=images,

@@ -51,7 +51,9 @@ class PrepareConfig(RecordingConfig):
         None, description="folder of label files; overrides the map's"
     )
     intensity_scale: Literal["auto"] | PositiveFloat = Field(
-        "auto", description="intensity / scale = 0..1; auto: 1, 255 or 65535 by the first clouds"
+        "auto",
+        description="intensity of a full return; auto: 255 for a field of uint8, else 1, 255 or "
+        "65535 by clouds from all of the recording",
     )
     jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
     overlays: int = Field(
@@ -160,7 +162,7 @@ def check_labels(bags: Sequence[Path], labels: Path | str | None, config: Prepar
     """
     check_folders(
         _label_map(labels, config),
-        [(_recording_name(bag), partial(_cloud_times, bag, config)) for bag in bags],
+        [(recording_name(bag), partial(_cloud_times, bag, config)) for bag in bags],
     )
 
 
@@ -180,14 +182,15 @@ def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
     return label_map
 
 
-def _recording_name(bag: Path) -> str:
+def recording_name(bag: Path) -> str:
+    """What a bag is called in a cache, and its own folder of labels."""
     return bag.stem if bag.suffix in STORAGE_SUFFIXES else bag.name
 
 
 def _recording_names(bags: Sequence[Path]) -> list[str]:
     """Name of each bag; later bags of the same name get a number."""
     names: list[str] = []
-    for stem in map(_recording_name, bags):
+    for stem in map(recording_name, bags):
         alike = sum(name == stem or name.rpartition("~")[0] == stem for name in names)
         names.append(f"{stem}~{alike + 1}" if alike else stem)
     return names

@@ -41,7 +41,7 @@ def sweep_sample(
     Args:
         index: of the cloud in its recording.
         classes: number of classes.
-        intensity_scale: intensity as in the cloud / intensity_scale = 0..1.
+        intensity_scale: intensity of a full return.
 
     Raises:
         Unusable: the sweep is to be skipped.
@@ -51,7 +51,7 @@ def sweep_sample(
     frame = cloud.header.frame_id.lstrip("/") or recording.lidar_frame
     _check_frame(frame, recording)
     try:
-        points, _ = read_xyz_intensity(cloud)
+        points, field = read_xyz_intensity(cloud)
         if not len(points):
             raise Unusable("cloud of zero points")
         valid = cached_points(points)
@@ -64,14 +64,17 @@ def sweep_sample(
         label = labels.of(cloud, index, stamp)[valid]
     except InputError as error:
         raise InputError(f"{recording.path}, cloud {index} (stamp {stamp}): {error}") from error
+    has_intensity = field is not None and bool(np.isfinite(points[:, 3]).any())
     points = points[valid]
-    points[:, 3] /= intensity_scale
+    if not has_intensity:
+        points[:, 3] = 0
     row = SweepRow(
         recording=recording.name,
         stamp_ns=stamp,
         points=len(points),
         class_counts=np.bincount(label, minlength=256)[:classes].tolist(),
         frame=frame,
+        intensity_scale=intensity_scale if has_intensity else None,
     )
     return row, {"points": points, "time": time, "label": label}
 
@@ -85,9 +88,11 @@ def _check_frame(frame: str, recording: Recording) -> None:
 
 
 def cached_points(points: np.ndarray) -> NDArray[np.bool_]:
-    """[N] bool: the points [N, 4] of a cloud that a cache holds: valid, with an intensity."""
-    cached: NDArray[np.bool_] = valid_returns(points) & np.isfinite(points[:, 3])
-    return cached
+    """[N] bool: the points [N, 4] of a cloud that a cache holds: valid, with an intensity where any
+    has one."""
+    has_intensity = np.isfinite(points[:, 3])
+    cached: NDArray[np.bool_] = valid_returns(points)
+    return cached & has_intensity if has_intensity.any() else cached
 
 
 def image_sample(

@@ -25,16 +25,19 @@ def sensor_statistics(cache: Cache) -> dict[str, Any]:
 
     Returns:
         points_per_sweep: p5, median, p95 over all sweeps.
-        range_m, intensity (0..1, also mean), height_m (z in the sensor frame): p5, median, p95
-            over the points of `sampled_sweeps`.
+        range_m, intensity (0..1, also mean; 0 where it was never measured), height_m (z in the
+            sensor frame): p5, median, p95 over the points of `sampled_sweeps`.
         elevation_deg: min and max, as 1st and 99th percentile.
         class_counts, class_scans: labelled points, and sweeps with at least one, by class id.
     """
-    samples = []
+    samples, measured = [], []
     for i in sampled_sweeps(cache):
         points = cache.sweep(i).points
         samples.append(points[:: -(-len(points) // _POINTS_PER_SWEEP)])
+        if cache.sweeps[i].intensity_scale is not None:
+            measured.append(samples[-1][:, 3])
     points = np.concatenate(samples).astype(np.float64)
+    intensity = np.concatenate(measured or [np.zeros(1)]).astype(np.float64)
     flat = np.hypot(points[:, 0], points[:, 1])
     elevation = np.degrees(np.arctan2(points[:, 2], flat))
     low, high = np.percentile(elevation, [1, 99])
@@ -43,7 +46,7 @@ def sensor_statistics(cache: Cache) -> dict[str, Any]:
         "points_per_sweep": _percentiles(np.array([row.points for row in cache.sweeps])),
         "range_m": _percentiles(np.hypot(flat, points[:, 2])),
         "elevation_deg": {"min": float(low), "max": float(high)},
-        "intensity": {**_percentiles(points[:, 3]), "mean": float(points[:, 3].mean())},
+        "intensity": {**_percentiles(intensity), "mean": float(intensity.mean())},
         "height_m": _percentiles(points[:, 2]),
         "class_counts": counts.sum(axis=0).tolist(),
         "class_scans": (counts > 0).sum(axis=0).tolist(),

@@ -108,7 +108,7 @@ def reliabilities(
     for number, ref in enumerate(refs, 1):
         sweep = split.sweep(ref)
         for segmenter, parts in zip((raw, calibrated), by_temperature):
-            predicted = label_as_robot(segmenter, sweep.points)
+            predicted = label_as_robot(segmenter, split.caches[ref.cache], ref.sweep)
             counted = (sweep.label != UNLABELLED) & (predicted.class_id != UNLABELLED)
             correct = predicted.class_id[counted] == sweep.label[counted]
             parts.append(reliability(predicted.probability[counted], correct))

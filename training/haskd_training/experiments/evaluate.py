@@ -4,76 +4,99 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
+from haskd_ros.clouds.crop import is_unbounded
+from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
+from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
+from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import Cache, Sweep
+from haskd_training.data.cache import Cache
+from haskd_training.data.prepare_inputs import recording_name
 from haskd_training.data.sweep_ref import within_range
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.metrics.confusion import (
     RANGES_M,
     Evaluation,
+    Predicted,
     accuracy,
-    evaluate,
+    evaluate_predicted,
     iou,
     mean_iou,
     range_name,
 )
+from haskd_training.recordings.cloud_files.formats import is_cloud_folder
+from haskd_training.recordings.labels import cloud_times, label_source, load_label_map
+from haskd_training.recordings.readers.bag import (
+    POINT_CLOUD,
+    Unusable,
+    choose_topic,
+    open_bag,
+    stamp_ns,
+)
 from haskd_training.reports import plots
+from haskd_training.robot.bag_labeller import BagLabeller
 
 
 def evaluate_model(
     model: Path,
-    cache_path: Path,
+    data: Path,
     out: Path | None = None,
     device: str = "auto",
     max_range: float | None = None,
     progress: Progress = no_progress,
+    *,
+    labels: Path | str | None = None,
+    topic: str | None = None,
+    parameters: Parameters = DEFAULTS,
 ) -> Evaluation:
-    """Label every sweep of a cache as the robot would, and compare with its labels.
+    """Label every sweep of a cache or clouds of a recording as `haskd segment` and the node do, and
+    compare with its labels. Points without coordinates don't count; all others do, those that get
+    no label as missed, and so do the clouds that are rejected.
 
     Args:
         model: model file.
-        cache_path: folder made by `prepare`, with the model's classes.
+        data: folder made by `prepare`, or a recording; with the model's classes.
         out: folder for evaluation.json, confusion.png and iou_by_range.png; None writes nothing.
         device: as of `Segmenter.load`.
         max_range: m; true points further away are left out of the count. By default none is: a
             point beyond the model's own range counts as missed.
+        labels: label map of a recording; a cache has its own.
+        topic: of a recording's clouds; None: the only one.
+        parameters: of the node. Classes that are published as another one are compared with the
+            labels as they are. A box in another frame than the clouds' needs a recording.
 
     Raises:
-        InputError: model or cache can't be read, their classes differ, or there are no labels.
+        InputError: model, cache or recording can't be read, their classes differ, or there are no
+            labels.
     """
     segmenter = Segmenter.load(model, device=device)
-    cache = Cache.open(cache_path)
-    if segmenter.taxonomy.names != cache.taxonomy.names:
-        raise InputError(
-            f"model {model} has the classes {', '.join(segmenter.taxonomy.names)}; "
-            f"cache {cache_path} has {', '.join(cache.taxonomy.names)}"
-        )
-    if not any(sum(row.class_counts) for row in cache.sweeps):
-        raise InputError(f"cache {cache_path} has no labels to compare with")
-
-    def sweeps() -> Iterator[Sweep]:
-        for number in range(len(cache)):
-            sweep = cache.sweep(number)
-            yield sweep if max_range is None else _crop(sweep, max_range)
-            progress(number + 1, len(cache))
-
-    evaluation = evaluate(
-        lambda points: label_as_robot(segmenter, points).class_id, sweeps(), segmenter.taxonomy
-    )
+    if not _is_recording(data):
+        if labels is not None or topic is not None:
+            raise InputError(f"{data} is no recording; --labels and --topic are for one")
+        sweeps = _sweeps_of_cache(segmenter, model, data, parameters, progress)
+    else:
+        if labels is None:
+            raise InputError(f"{data} is a recording; --labels names its label map")
+        sweeps = _sweeps_of_bag(segmenter, model, data, labels, topic, parameters, progress)
+    if max_range is not None:
+        sweeps = (_crop(sweep, max_range) for sweep in sweeps)
+    evaluation = evaluate_predicted(sweeps, segmenter.taxonomy)
+    if max_range is None and not evaluation.counts.any():
+        raise InputError(f"{data} has no labels to compare with")
     if out is not None:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{out} can't be written: {error.strerror}") from error
-        document = {"model": str(model), "cache": str(cache_path), "max_range": max_range}
+        document = {"model": str(model), "cache": str(data), "max_range": max_range}
         document |= evaluation.to_json()
         write_atomically(out / "evaluation.json", json.dumps(document, indent=2).encode())
         plots.confusion_matrix(evaluation, out / "confusion.png")
@@ -81,11 +104,85 @@ def evaluate_model(
     return evaluation
 
 
-def _crop(sweep: Sweep, max_range: float) -> Sweep:
+def _sweeps_of_cache(
+    segmenter: Segmenter, model: Path, path: Path, parameters: Parameters, progress: Progress
+) -> Iterator[Predicted]:
+    cache = Cache.open(path)
+    _check_classes(segmenter, cache.taxonomy, model, path)
+    if not any(sum(row.class_counts) for row in cache.sweeps):
+        raise InputError(f"cache {path} has no labels to compare with")
+    if parameters.crop_frame and not is_unbounded(parameters.crop_min, parameters.crop_max):
+        raise InputError(
+            f"a cache holds no transforms to the box's frame {parameters.crop_frame}; evaluate the "
+            f"recording itself: haskd evaluate {model} BAG --labels MAP"
+        )
+
+    def sweeps() -> Iterator[Predicted]:
+        for number in range(len(cache)):
+            sweep = cache.sweep(number)
+            try:
+                predicted = label_as_robot(segmenter, cache, number, parameters).class_id
+            except CloudError:
+                predicted = np.full(len(sweep.points), UNLABELLED, np.uint8)
+            yield Predicted(sweep.points, sweep.label, predicted)
+            progress(number + 1, len(cache))
+
+    return sweeps()
+
+
+def _sweeps_of_bag(
+    segmenter: Segmenter,
+    model: Path,
+    path: Path,
+    labels: Path | str,
+    topic: str | None,
+    parameters: Parameters,
+    progress: Progress,
+) -> Iterator[Predicted]:
+    label_map = load_label_map(labels)
+    _check_classes(segmenter, label_map.taxonomy, model, labels)
+    with open_bag(path) as bag:
+        chosen = choose_topic(bag, POINT_CLOUD, topic, "--topic")
+    source = label_source(label_map, recording_name(path), partial(cloud_times, path, chosen))
+
+    def sweeps() -> Iterator[Predicted]:
+        with open_bag(path) as bag:
+            label, count = BagLabeller(bag, chosen, segmenter, parameters), bag.count([chosen])
+            for index, (_, cloud) in enumerate(bag.messages([chosen])):
+                progress(index + 1, count)
+                try:
+                    points, _ = read_xyz_intensity(cloud)
+                    true = source.of(cloud, index, stamp_ns(cloud))
+                except (CloudError, Unusable):
+                    continue  # without points or without labels there is nothing to compare
+                try:
+                    predicted = label(cloud).result.class_id
+                except CloudError:
+                    predicted = np.full(len(points), UNLABELLED, np.uint8)
+                valid = valid_returns(points)
+                yield Predicted(points[valid], true[valid], predicted[valid])
+
+    return sweeps()
+
+
+def _is_recording(path: Path) -> bool:
+    """Whether a bag is meant, even a damaged one, and not a cache."""
+    inside = {file.suffix for file in path.iterdir()} if path.is_dir() else set()
+    is_bag = (path / "metadata.yaml").is_file() or bool(inside & {".mcap", ".db3"})
+    return path.is_file() or is_bag or is_cloud_folder(path)
+
+
+def _check_classes(segmenter: Segmenter, taxonomy: Taxonomy, model: Path, data: Path | str) -> None:
+    if segmenter.taxonomy.names != taxonomy.names:
+        raise InputError(
+            f"model {model} has the classes {', '.join(segmenter.taxonomy.names)}; "
+            f"{data} has {', '.join(taxonomy.names)}"
+        )
+
+
+def _crop(sweep: Predicted, max_range: float) -> Predicted:
     near = within_range(sweep.points, max_range)
-    return Sweep(
-        sweep.points[near], sweep.time[near], sweep.label[near], sweep.stamp_ns, sweep.recording
-    )
+    return Predicted(sweep.points[near], sweep.true[near], sweep.predicted[near])
 
 
 def table(evaluation: Evaluation) -> Table:

@@ -115,7 +115,7 @@ def select(
     for number, ref in enumerate(sweeps, 1):
         if ref not in files:
             cache = caches[ref.cache]
-            predicted = label_as_robot(segmenter, cache.sweep(ref.sweep).points)
+            predicted = label_as_robot(segmenter, cache, ref.sweep)
             records = filter_images(
                 cache,
                 ref.sweep,

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from haskd_ros import model_file
+from haskd_ros.node.labelling import label_points
+from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef, within_range
 
 SweepPredictor = Callable[[SweepRef, Tensor, np.ndarray], dict[str, Tensor]]
@@ -41,11 +44,20 @@ def predict_with(
     return labels
 
 
-def label_as_robot(segmenter: Segmenter, points: np.ndarray) -> Segmentation:
-    """A cache's points [N, 4] as the robot would label them: their intensity is 0..1, the
-    segmenter expects the sensor's own unit."""
-    unit = np.array([1, 1, 1, segmenter.metadata.intensity.scale], np.float32)
-    return segmenter(points * unit)
+def label_as_robot(
+    segmenter: Segmenter, cache: Cache, sweep: int, parameters: Parameters = DEFAULTS
+) -> Segmentation:
+    """The points of a cache's sweep [N] as the node would label them.
+
+    Args:
+        parameters: of the node; a box in another frame than the sweep's own is not possible, since
+            a cache holds no transforms.
+
+    Raises:
+        InputError: as of `label_points`.
+    """
+    points, scale = cache.recorded_points(sweep)
+    return label_points(points, scale, segmenter, parameters)
 
 
 def model_predictor(model: Path, device: torch.device) -> SweepPredictor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,14 +116,27 @@ def evaluate(
         predict: points [N, 4] (intensity 0..1) -> class ids [N] uint8, 255 for none.
         sweeps: labelled.
     """
+    answers = (Predicted(sweep.points, sweep.label, predict(sweep.points)) for sweep in sweeps)
+    return evaluate_predicted(answers, taxonomy)
+
+
+class Predicted(NamedTuple):
+    """Points [N, >= 3] x y z in m, their true and their predicted class ids [N] uint8."""
+
+    points: np.ndarray
+    true: np.ndarray
+    predicted: np.ndarray
+
+
+def evaluate_predicted(sweeps: Iterable[Predicted], taxonomy: Taxonomy) -> Evaluation:
+    """Confusion counts of predictions that have been made."""
     classes = len(taxonomy)
     by_range = np.zeros((len(RANGES_M), classes, classes + 1), np.int64)
     number = 0
-    for sweep in sweeps:
-        predicted = predict(sweep.points)
-        distance = np.linalg.norm(sweep.points[:, :3], axis=1)
+    for points, true, predicted in sweeps:
+        distance = np.linalg.norm(points[:, :3], axis=1)
         for row, (low, high) in enumerate(RANGES_M):
             inside = (distance >= low) & (distance < high)
-            by_range[row] += confusion(sweep.label[inside], predicted[inside], classes)
+            by_range[row] += confusion(true[inside], predicted[inside], classes)
         number += 1
     return Evaluation(taxonomy, by_range, number)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
-from haskd_ros.clouds.crop import is_unbounded
 from haskd_ros.clouds.output_clouds import (
     packed_color_table,
     segmentation_points,
@@ -24,7 +21,6 @@ from haskd_ros.clouds.output_clouds import (
 )
 from haskd_ros.clouds.pointcloud import CloudError, create_cloud
 from haskd_ros.errors import InputError
-from haskd_ros.node.labelling import label_cloud
 from haskd_ros.node.parameters import (
     DEFAULTS,
     PARAMETERS,
@@ -35,6 +31,7 @@ from haskd_ros.node.parameters import (
 from haskd_ros.segmenter import Segmenter
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
+from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
     Bag,
@@ -42,10 +39,8 @@ from haskd_training.recordings.readers.bag import (
     choose_topic,
     new_bag,
     open_bag,
-    stamp_ns,
 )
-from haskd_training.recordings.recording import RecordingConfig, transforms
-from haskd_training.recordings.transform_tree import NoTransform
+from haskd_training.robot.bag_labeller import BagLabeller
 
 SEGMENTATION, VISUALIZATION = "/segment/output/segmentation", "/segment/output/visualization"
 """The node's own topics: the shipped RViz configuration shows them in a replay."""
@@ -53,8 +48,8 @@ SEGMENTATION, VISUALIZATION = "/segment/output/segmentation", "/segment/output/v
 _TYPES = get_typestore(Stores.ROS2_HUMBLE)
 _CLOUD = _TYPES.types[POINT_CLOUD]
 _OF_LABELS = (
-    "min_probability", "range.min", "range.max", "min_points", "crop.frame", "crop.min",
-    "crop.max", "class_remap",
+    "min_probability", "range.min", "range.max", "min_points", "intensity.scale", "crop.frame",
+    "crop.min", "crop.max", "class_remap",
 )  # fmt: skip
 
 # Messages that wait to be written.
@@ -69,16 +64,20 @@ class SegmentedBag:
     """The result of labelling a recording.
 
     Attributes:
-        labelled: clouds with labels.
+        labelled: clouds that were labelled.
+        beyond_range: clouds of which every point was beyond the range, and so none has a label.
+        findings: what there is to say of the recording's clouds.
         rejected: clouds without, by reason.
         copied: messages that were taken over as they are, the clouds among them.
         seconds: spent in all.
     """
 
     labelled: int
+    beyond_range: int
     rejected: Counter[str]
     copied: int
     seconds: float
+    findings: list[Finding]
 
 
 def segment_bag(
@@ -110,11 +109,11 @@ def segment_bag(
     segmenter = Segmenter.load(model, device=device)
     colors = packed_color_table(segmenter.taxonomy.color_table())
     rejected: Counter[str] = Counter()
-    labelled = copied = 0
+    labelled = beyond_range = copied = 0
     with open_bag(bag) as recording, new_bag(out) as folder:
         topic = _topic(recording, topic)
         clouds = recording.count([topic])
-        crop_transform = _crop_transform(recording, parameters)
+        label = BagLabeller(recording, topic, segmenter, parameters)
         # Compressing what is written takes as long as labelling it.
         with bag_writer(folder) as writer, BackgroundCalls(_CALLS_BEHIND) as writes:
             copies = _add_copies(writer, recording.connections)
@@ -129,14 +128,13 @@ def segment_bag(
                     continue
                 cloud = decode()
                 try:
-                    labelled_cloud = label_cloud(
-                        cloud, segmenter, parameters, partial(crop_transform, cloud)
-                    )
+                    labelled_cloud = label(cloud)
                 except CloudError as error:
                     rejected[error.reason] += 1
                 else:
-                    labelled += 1
-                    result, points = labelled_cloud.result, labelled_cloud.points
+                    labelled += not labelled_cloud.is_beyond_range
+                    beyond_range += labelled_cloud.is_beyond_range
+                    result, points = labelled_cloud.result, labelled_cloud.coordinates
                     clouds_out = (
                         segmentation_points(
                             points, result.class_id, result.probability, result.entropy
@@ -148,8 +146,16 @@ def segment_bag(
                         message = create_cloud(cloud.header, organised, _CLOUD, _FIELD)
                         cdr = _TYPES.serialize_cdr(message, POINT_CLOUD)
                         writes.call(writer.write, connection_out, time_ns, cdr)
-                progress(labelled + rejected.total(), clouds)
-    return SegmentedBag(labelled, rejected, copied, time.perf_counter() - started)
+                progress(labelled + beyond_range + rejected.total(), clouds)
+    findings = [*label.findings, *label.later_findings]
+    return SegmentedBag(
+        labelled=labelled,
+        beyond_range=beyond_range,
+        rejected=rejected,
+        copied=copied,
+        seconds=time.perf_counter() - started,
+        findings=findings,
+    )
 
 
 def parse(assignments: Sequence[str]) -> Parameters:
@@ -192,22 +198,6 @@ def _topic(recording: Bag, topic: str | None) -> str:
     if known := {SEGMENTATION, VISUALIZATION} & {c.topic for c in recording.connections}:
         raise InputError(f"{recording.path} has labelled clouds already, on {min(known)}")
     return choose_topic(recording, POINT_CLOUD, topic, "--topic")
-
-
-def _crop_transform(recording: Bag, parameters: Parameters) -> Callable[[Any], np.ndarray | None]:
-    """The transform of a cloud to the frame of the crop box, from the recording's TF."""
-    frame = parameters.crop_frame
-    if not frame or is_unbounded(parameters.crop_min, parameters.crop_max):
-        return lambda cloud: None
-    tree = transforms(recording, RecordingConfig())
-
-    def matrix(cloud: Any) -> np.ndarray:
-        try:
-            return tree.lookup(frame, cloud.header.frame_id, stamp_ns(cloud))
-        except NoTransform as error:
-            raise CloudError("no transform to crop.frame", str(error)) from error
-
-    return matrix
 
 
 def _add_copies(writer: Writer, connections: Sequence[Connection]) -> dict[int, Connection]:

@@ -15,14 +15,17 @@ from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
-from haskd_ros.node.labelling import label_cloud
 from haskd_ros.node.parameters import DEFAULTS
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.data.cache import INDEX, Cache
+from haskd_training.data.sensor_statistics import sampled_sweeps
 from haskd_training.learning.inference import label_as_robot
+from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
+from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
 from haskd_training.reports import plots
+from haskd_training.robot.bag_labeller import BagLabeller
 
 BACKGROUND = np.array([16, 20, 24]) / 255
 KEYS = "N next cloud, P the one before, space another labelling, Q ends"
@@ -45,11 +48,16 @@ class LabelledFrame:
 
 @dataclass(frozen=True)
 class Frames:
-    """The clouds of a recording or a cache, labelled on demand."""
+    """The clouds of a recording or a cache, labelled on demand.
+
+    Attributes:
+        findings: what there is to say of the clouds.
+    """
 
     taxonomy: Taxonomy
     count: int
     frame: Callable[[int], LabelledFrame]
+    findings: Sequence[Finding] = ()
 
 
 def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
@@ -68,12 +76,16 @@ def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
         labellings = []
         if predicted is not None:
             name, segmenter = predicted
-            labellings.append((name, label_as_robot(segmenter, sweep.points).class_id))
+            labellings.append((name, label_as_robot(segmenter, cache, number).class_id))
         if any(row.class_counts) or not labellings:
             labellings.append(("truth", sweep.label))
         return LabelledFrame(f"{row.recording}, sweep {number}", sweep.points, labellings)
 
-    return Frames(cache.taxonomy, len(cache), frame)
+    findings = []
+    if predicted is not None:
+        recorded = (cache.recorded_points(i) for i in sampled_sweeps(cache, SAMPLED_CLOUDS))
+        findings = sensor_findings(recorded, predicted[1].metadata, path.name)
+    return Frames(cache.taxonomy, len(cache), frame, findings)
 
 
 def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Frames:
@@ -86,15 +98,16 @@ def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Fr
     with open_bag(path) as bag:
         topic = choose_topic(bag, POINT_CLOUD, topic, "--topic")
         count = bag.count([topic])
+        label = BagLabeller(bag, topic, segmenter, DEFAULTS)
     clouds = _CloudsOfBag(path, topic)
 
     def frame(number: int) -> LabelledFrame:
-        labelled = label_cloud(clouds[number], segmenter, DEFAULTS)
+        labelled = label(clouds[number])
         valid = valid_returns(labelled.points)
         labelling = (model.name, labelled.result.class_id[valid])
         return LabelledFrame(f"{path.name}, cloud {number}", labelled.points[valid], [labelling])
 
-    return Frames(segmenter.taxonomy, count, frame)
+    return Frames(segmenter.taxonomy, count, frame, label.findings)
 
 
 class _CloudsOfBag:

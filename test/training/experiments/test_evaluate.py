@@ -1,0 +1,160 @@
+"""What `haskd evaluate` says is what `haskd segment` and the node publish, to the point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from haskd_ros.clouds.pointcloud import read_points
+from haskd_ros.errors import InputError
+from haskd_training.data.cache import Cache
+from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.experiments.evaluate import evaluate_model
+from haskd_training.recordings.readers.bag import open_bag
+from haskd_training.robot.segment_bag import SEGMENTATION, parse, segment_bag
+from recorded_bags import POINT, Scene, write_bag
+
+LABELS = """
+classes:
+  - {name: road, color: [128, 64, 128], ids: [1]}
+  - {name: car, color: [0, 0, 142], ids: [2], movable: true}
+  - {name: building, color: [70, 70, 70], ids: [3]}
+ignore: [0]
+field: label
+"""
+CLOUDS, POINTS = 2, 700
+UNITS = {"<f4": 1.0, "u1": 255.0, "<u2": 65535.0, "<f8": 65535.0}
+
+
+def with_intensity(kind: str) -> np.dtype:
+    return np.dtype([(name, kind if name == "intensity" else POINT[name]) for name in POINT.names])
+
+
+def points_of_cloud(index: int, kind: str, full: float) -> np.ndarray:
+    """Points around the sensor, some beyond the model's 100 m, some lost, in every class."""
+    random = np.random.default_rng(index)
+    points = np.zeros(POINTS, with_intensity(kind))
+    for name in "xyz":
+        points[name] = random.uniform(-20, 20, POINTS)
+    points["x"][::50] = 140
+    points["y"][7::100] = np.nan
+    points["label"] = random.integers(0, 4, POINTS)
+    points["label"][7::100] = 0
+    # Whole 255ths, so that 8 bits hold them
+    points["intensity"] = random.integers(0, 256, POINTS) / 255 * full + (full > 1) * 1e-6
+    return points
+
+
+def recording(folder: Path, kind: str, full: float) -> Path:
+    (folder / "labels.yaml").write_text(LABELS)
+    scene = Scene(CLOUDS, 0, lambda index: points_of_cloud(index, kind, full))
+    return write_bag(folder, scene)
+
+
+def counted(labelled: Path) -> np.ndarray:
+    """[3, 4] points by label and published class, the last column without one."""
+    counts = np.zeros((3, 4), np.int64)
+    with open_bag(labelled) as bag:
+        clouds = [read_points(cloud) for _, cloud in bag.messages(["/lidar/points"])]
+        answers = [read_points(cloud) for _, cloud in bag.messages([SEGMENTATION])]
+    for cloud, answer in zip(clouds, answers, strict=True):
+        for label, class_id in zip(cloud["label"], answer["class_id"]):
+            if label:
+                counts[label - 1, min(class_id, 3)] += 1
+    return counts
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_evaluate_counts_what_segment_writes_in_any_unit(tmp_path, tiny_model, kind):
+    bag = recording(tmp_path, kind, UNITS[kind])
+    prepare([bag], tmp_path / "labels.yaml", tmp_path / "cache", PrepareConfig(overlays=0))
+    assert Cache.open(tmp_path / "cache").intensity_scale == UNITS[kind]
+    for number, settings in enumerate(
+        (
+            [],
+            ["min_probability=0.5", "range.max=15"],
+            ["class_remap=[car:road, building:unlabelled]"],
+            ["crop.min=[-10, -10, -5]", "crop.max=[30, 10, 5]"],
+        )
+    ):
+        out, parameters = tmp_path / f"labelled-{number}", parse(settings)
+        segment_bag(tiny_model, bag, out, device="cpu", parameters=parameters)
+        expected = counted(out).tolist()
+        of_cache = evaluate_model(
+            tiny_model, tmp_path / "cache", device="cpu", parameters=parameters
+        )
+        of_bag = evaluate_model(
+            tiny_model, bag, device="cpu", labels=tmp_path / "labels.yaml", parameters=parameters
+        )
+        assert of_cache.counts.tolist() == of_bag.counts.tolist() == expected
+        # 14 points beyond the range of the model a cloud, of which 3 in 4 are labelled
+        assert of_cache.counts[:, 3].sum() > 10
+
+
+def test_all_units_get_the_same_labels(tmp_path, tiny_model):
+    found = []
+    for kind in ("<f4", "u1", "<u2"):
+        folder = tmp_path / kind.strip("<")
+        folder.mkdir()
+        bag = recording(folder, kind, UNITS[kind])
+        segment_bag(tiny_model, bag, folder / "out", device="cpu")
+        found.append(counted(folder / "out"))
+    # 255ths are not the same float in every unit; a point on the fence may change sides
+    assert np.abs(found[0] - found[1]).sum() <= 4
+    assert np.abs(found[0] - found[2]).sum() <= 4
+    assert np.count_nonzero(found[0][:, :3].sum(0)) == 3
+
+
+def test_nan_intensity_is_read_as_none_at_all(tmp_path, tiny_model):
+    def without(index: int) -> np.ndarray:
+        points = points_of_cloud(index, "<f4", 1.0)
+        kept = [name for name in POINT.names if name != "intensity"]
+        bare = np.zeros(POINTS, [(name, POINT[name]) for name in kept])
+        for name in kept:
+            bare[name] = points[name]
+        return bare
+
+    def nan(index: int) -> np.ndarray:
+        points = points_of_cloud(index, "<f4", 1.0)
+        points["intensity"] = np.nan
+        return points
+
+    counts = []
+    for name, points in (("without", without), ("nan", nan)):
+        folder = tmp_path / name
+        bag = write_bag(folder, Scene(CLOUDS, 0, points))
+        (folder / "labels.yaml").write_text(LABELS)
+        found = segment_bag(tiny_model, bag, folder / "out", device="cpu")
+        (finding,) = found.findings
+        assert finding.code == ("no-intensity" if name == "without" else "intensity-nan")
+        counts.append(counted(folder / "out").tolist())
+        prepare([bag], folder / "labels.yaml", folder / "cache", PrepareConfig(overlays=0))
+        evaluation = evaluate_model(tiny_model, folder / "cache", device="cpu")
+        assert evaluation.counts.tolist() == counts[-1]
+    assert counts[0] == counts[1]
+
+
+def test_a_box_in_another_frame_needs_the_recording(tmp_path, tiny_model):
+    bag = recording(tmp_path, "u1", 255.0)
+    # The sensor is 2 m above the base: from 3 m above the base on, 1 m above the sensor
+    parameters = parse(["crop.frame=/base_link", "crop.min=[-.inf, -.inf, 3]"])
+    segment_bag(tiny_model, bag, tmp_path / "out", device="cpu", parameters=parameters)
+    labels = tmp_path / "labels.yaml"
+    found = evaluate_model(tiny_model, bag, device="cpu", labels=labels, parameters=parameters)
+    assert found.counts.tolist() == counted(tmp_path / "out").tolist()
+    assert 0 < found.counts[:, :3].sum() < found.counts[:, 3].sum()
+    prepare([bag], labels, tmp_path / "cache", PrepareConfig(overlays=0))
+    with pytest.raises(InputError, match="no transforms to the box's frame /base_link; evaluate"):
+        evaluate_model(tiny_model, tmp_path / "cache", device="cpu", parameters=parameters)
+
+
+def test_a_recording_needs_a_label_map_and_a_cache_none(tmp_path, tiny_model):
+    bag = recording(tmp_path, "u1", 255.0)
+    with pytest.raises(InputError, match="is a recording; --labels names its label map"):
+        evaluate_model(tiny_model, bag, device="cpu")
+    with pytest.raises(InputError, match="is no recording; --labels and --topic"):
+        evaluate_model(tiny_model, tmp_path / "none", device="cpu", labels="pandaset")
+    with pytest.raises(InputError, match="has the classes road, car, building; pandaset has"):
+        evaluate_model(tiny_model, bag, device="cpu", labels="pandaset")
