@@ -164,8 +164,11 @@ def test_discarding_removes_what_was_written(tmp_path: Path) -> None:
 
 
 def test_a_split_is_made_of_blocks_in_time(cache: Cache) -> None:
-    splits = split_by_time(cache, {"train": 0.5, "calibration": 1 / 6, "validation": 1 / 3})
-    assert splits == {"train": [0, 1, 2], "calibration": [3], "validation": [4, 5]}
+    splits = split_by_time([cache], {"train": 0.5, "calibration": 1 / 6, "validation": 1 / 3})
+    numbers = {role: [ref.sweep for ref in refs] for role, refs in splits.items()}
+    assert numbers == {
+        "train": [0, 1, 2], "calibration": [3], "validation": [4, 5], "unlabelled": [],
+    }  # fmt: skip
 
 
 def test_every_recording_is_split_for_itself(tmp_path: Path) -> None:
@@ -173,16 +176,15 @@ def test_every_recording_is_split_for_itself(tmp_path: Path) -> None:
     prepare(bags, "pandaset", tmp_path / "cache")
     cache = Cache.open(tmp_path / "cache")
     assert [row.recording for row in cache.sweeps] == ["drive"] * 4 + ["drive~2"] * 2
-    assert split_by_time(cache, {"train": 0.5, "validation": 0.5}) == {
-        "train": [0, 1, 4],
-        "validation": [2, 3, 5],
-    }
+    splits = split_by_time([cache], {"train": 0.5, "validation": 0.5})
+    numbers = {role: [ref.sweep for ref in refs] for role, refs in splits.items()}
+    assert numbers == {"train": [0, 1, 4], "validation": [2, 3, 5], "unlabelled": []}
 
 
 def test_fractions_that_do_not_add_up_are_refused(cache: Cache) -> None:
     for fractions in ({"train": 0.5}, {"train": 1.5, "validation": -0.5}):
         with pytest.raises(InputError, match="add up to 1"):
-            split_by_time(cache, fractions)
+            split_by_time([cache], fractions)
 
 
 def test_the_index_is_plain_json(cache: Cache) -> None:

@@ -156,3 +156,19 @@ def test_the_table_shows_scores_experts_and_reasons():
 def test_without_calibration_scans_the_user_is_told():
     with pytest.raises(InputError, match="no labelled sweep to calibrate on"):
         expertise(np.zeros((2, 0, 2, 3)), np.zeros((0, 2, 3)), ["a", "b"], ["c", "d"], CONFIG)
+
+
+def test_how_often_a_class_must_be_seen_follows_the_number_of_calibration_scans():
+    # A tenth of 24, 60, 120, 200 and 1000 sweeps: half of that, but 2 to 20
+    least = [ExpertiseConfig().scans_to_be_seen_in(scans) for scans in (2, 6, 12, 20, 100)]
+    assert least == [2, 3, 6, 10, 20]
+    assert ExpertiseConfig(min_scans=5).scans_to_be_seen_in(100) == 5
+
+
+def test_six_calibration_scans_are_enough_for_an_expert_by_default():
+    # The class is in three of six scans, the other in two: fewer than half.
+    better = [scan(90, 90)] * 2 + [scan(90, None)] + [scan(None, None)] * 3
+    last = [scan(80, 10)] * 2 + [scan(80, None)] + [scan(None, None)] * 3
+    found = table(better, last, config=ExpertiseConfig())
+    assert found.experts == (0, None)
+    assert found.classes[1].reason == "seen in 2 scans, fewer than 3"

@@ -44,7 +44,7 @@ def test_bag_in_labelled_live_clouds_out(tmp_path):
     assert 0 < max(stages["inference"]) < max(stages["total"])
     saved = json.loads((tmp_path / "out/drive/demo.json").read_text())
     assert saved["frames"]["sent"] == 5
-    assert saved["distilled"]["miou"] == result.run.student.to_json()["miou"]
+    assert saved["distilled"]["miou"] == result.run.distilled.to_json()["miou"]
 
 
 def test_the_simulated_demo_needs_nothing_and_can_be_run_again(tmp_path):

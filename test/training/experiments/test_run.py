@@ -14,12 +14,14 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.core.progress import console
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.evaluation.student_cost import same_network, tensors
-from haskd_training.experiments.run import RunConfig, held_back, run
+from haskd_training.experiments.run import RunConfig, held_back, run, score_table
 from haskd_training.metrics.confusion import mean_iou
+from haskd_training.robot.view import model_table
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
 
@@ -55,7 +57,7 @@ def test_a_bag_becomes_a_calibrated_model(result):
     # 20 sweeps: 0.2, 0.1 and 0.2 of them held back
     roles = ("train", "calibration", "validation", "test")
     assert [len(getattr(result.split, role)) for role in roles] == [10, 4, 2, 4]
-    assert result.student.sweeps == 4
+    assert result.distilled.sweeps == 4
 
 
 def test_two_bags_may_not_take_the_same_labels(tmp_path):
@@ -84,7 +86,7 @@ def test_the_report_is_one_page_with_what_the_run_found(result):
         "Training cost",
         "Provenance",
     ]
-    for evaluation in (result.baseline, result.student):
+    for evaluation in (result.baseline, result.distilled):
         assert f"{100 * mean_iou(evaluation.counts):.1f} %" in page
     assert "on 4 test sweeps that had no part in training" in page
     assert "the same tensors as trained on labels alone" in page
@@ -99,16 +101,54 @@ def test_the_report_is_one_page_with_what_the_run_found(result):
     assert result.report.stat().st_size < 8e6
 
 
-def test_the_distilled_student_is_the_network_that_it_was(result, out):
-    (plain,) = out.glob("stages/baseline-*/model.safetensors")
-    assert same_network(plain, result.model)
-    states = [model_file.load(path)[0].state_dict() for path in (plain, result.model)]
+def test_the_distilled_student_is_the_network_that_it_was(out, result):
+    plain, distilled = (
+        next(out.glob(f"stages/{stage}-*/model.safetensors")) for stage in ("baseline", "student")
+    )
+    assert same_network(plain, distilled)
+    states = [model_file.load(path)[0].state_dict() for path in (plain, distilled)]
     sizes = [sum(value.nbytes for value in state.values()) for state in states]
     assert sizes[0] == sizes[1]
-    assert list(tensors(plain)) == list(tensors(result.model))
+    assert list(tensors(plain)) == list(tensors(distilled))
     # What differs is what it learned, and in the file the header that says so.
     name = next(name for name in states[0] if name.endswith("weight"))
     assert not np.array_equal(states[0][name], states[1][name])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "distilled_epochs", "ships"), [(6, 1, "labels alone"), (1, 6, "distilled")]
+)
+def test_the_better_student_on_the_validation_sweeps_ships(
+    drive, tmp_path, epochs, distilled_epochs, ships
+):
+    """One epoch against six, of ten steps each: whoever learns longer is better."""
+    config = settings(
+        "distillation.teacher=none", f"student.loop.epochs={epochs}",
+        f"distillation.epochs={distilled_epochs}",
+    )  # fmt: skip
+    result = run([drive], tmp_path / "run", "simulation", config, quiet)
+    stage = {"labels alone": "baseline", "distilled": "student"}
+    scores = {}
+    for name, folder in stage.items():
+        (file,) = (tmp_path / "run/stages").glob(f"{folder}-*/result.json")
+        scores[name] = json.loads(file.read_text())["validation_miou"]
+    assert max(scores, key=scores.get) == ships
+    (source,) = (tmp_path / "run/stages").glob(f"{stage[ships]}-*/model.safetensors")
+    weights, shipped = (model_file.load(path)[0].state_dict() for path in (source, result.model))
+    assert all(np.array_equal(weights[name], shipped[name]) for name in weights)
+    _, metadata = model_file.load(result.model)
+    assert metadata.provenance["shipped"] == {
+        "student": ships, "validation_miou": scores, "validation_sweeps": 2,
+    }  # fmt: skip
+    assert metadata.temperature == result.calibration.temperature
+    # The report, the table and the model's own facts say so, and by how much.
+    other = min(scores, key=scores.get)
+    lead = f"{100 * (scores[ships] - scores[other]):.1f} more than the"
+    assert lead in result.report.read_text()
+    assert lead in str(score_table(result).caption)
+    with console.capture() as shown:
+        console.print(model_table(result.model))
+    assert re.search(rf"student\W+{ships} \(mIoU on 2 validation sweeps", shown.get())
 
 
 def test_a_second_call_does_nothing_again(result, out, drive):
@@ -121,7 +161,7 @@ def test_a_second_call_does_nothing_again(result, out, drive):
     again = run([drive], out, "simulation", settings(), quiet, attribution="Nobody, CC0")
     assert written() == before
     assert again.model.read_bytes() == model
-    np.testing.assert_array_equal(again.student.counts, result.student.counts)
+    np.testing.assert_array_equal(again.distilled.counts, result.distilled.counts)
 
 
 def test_a_changed_setting_redoes_what_depends_on_it(result, out, drive):
@@ -229,7 +269,7 @@ def test_a_2d_network_goes_the_same_way_and_no_test_sweeps_are_admitted(drive, t
         "teacher-outputs",
     ]
     # 0.3 of 20 sweeps
-    assert result.student.sweeps == 6
+    assert result.distilled.sweeps == 6
     page = result.report.read_text()
     assert "6 validation sweeps, which also picked the epoch, since no test sweeps" in page
 

@@ -3,6 +3,7 @@ contiguous block of time, never at random."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,14 @@ from haskd_ros.taxonomy import Taxonomy
 from haskd_training.data.cache import Cache, Sweep, SweepRow
 from haskd_training.data.sweep_ref import SweepRef
 
+log = logging.getLogger(__name__)
+
 ROLES = ("train", "calibration", "validation", "test", "unlabelled")
 
 
 class SplitConfig(BaseModel):
-    """Shares held out from the end of each training recording, in this order."""
+    """Shares of the labelled sweeps, held out from the end of each training recording in this
+    order. A share above 0 is at least one sweep of all recordings together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -119,7 +123,8 @@ def make_split(
     """Give every sweep a role.
 
     Args:
-        caches: to train on; the ends of their recordings are held out as `config` says.
+        caches: to train on; the ends of their recordings' labelled parts are held out as `config`
+            says.
         calibration, validation, test: caches of which every sweep has that role.
         unlabelled: caches whose labels, where they have any, are not read.
 
@@ -134,15 +139,7 @@ def make_split(
         "validation": config.validation,
         "test": config.test,
     }
-    roles: dict[str, list[SweepRef]] = {role: [] for role in (*fractions, "unlabelled")}
-    for number, cache in enumerate(caches):
-        for role, sweeps in split_by_time(cache, fractions).items():
-            for sweep in sweeps:
-                labelled = any(cache.sweeps[sweep].class_counts)
-                if labelled:
-                    roles[role].append(SweepRef(number, sweep))
-                elif role == "train":
-                    roles["unlabelled"].append(SweepRef(number, sweep))
+    roles = split_by_time(caches, fractions)
     number = len(caches)
     for role, dedicated in (
         ("calibration", calibration),
@@ -164,6 +161,9 @@ def make_split(
             "no labelled sweep is left to train on: prepare the caches with --labels, "
             "or hold out less (split.calibration, split.validation, split.test)"
         )
+    for role, share in fractions.items():
+        if share and not roles[role]:
+            log.warning("no sweep is left for %s: there are too few labelled sweeps", role)
     hidden = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
     split = Split([*caches, *calibration, *validation, *test, *hidden], **roles)
     _check_no_sweep_twice(split, config.distil_held_out)
@@ -203,17 +203,21 @@ def _check_same_classes(caches: Sequence[Cache]) -> None:
             )
 
 
-def split_by_time(cache: Cache, fractions: dict[str, float]) -> dict[str, list[int]]:
-    """Cut every recording into one contiguous block of sweeps per split.
+def split_by_time(
+    caches: Sequence[Cache], fractions: dict[str, float]
+) -> dict[str, list[SweepRef]]:
+    """Cut the labelled sweeps of every recording into one contiguous block per role.
 
     Neighbouring sweeps show nearly the same scene, so a random split would test on what was
     trained on. The blocks follow each other in time in the order of `fractions`.
 
     Args:
-        fractions: share of the sweeps by split name; they add up to 1.
+        fractions: share of the labelled sweeps by role, that of training first; they add up to 1.
 
     Returns:
-        Sweep indices of the cache by split name, in time order within a recording.
+        Sweeps by role, in time order within a recording; under "unlabelled" those without labels
+        that lie before or after the held-out blocks. Within these they are left out: they show
+        nearly what the held-out sweeps show.
 
     Raises:
         InputError: fractions that are negative or don't add up to 1.
@@ -222,17 +226,56 @@ def split_by_time(cache: Cache, fractions: dict[str, float]) -> dict[str, list[i
         sum(fractions.values()), 1.0, abs_tol=1e-6
     ):
         raise InputError(f"fractions of a split must be positive and add up to 1: {fractions}")
-    by_recording: dict[str, list[int]] = {}
-    for i, row in enumerate(cache.sweeps):
-        by_recording.setdefault(row.recording, []).append(i)
+    recordings: dict[tuple[int, str], list[SweepRef]] = {}
+    for number, cache in enumerate(caches):
+        for i, sweep in enumerate(cache.sweeps):
+            recordings.setdefault((number, sweep.recording), []).append(SweepRef(number, i))
 
-    splits: dict[str, list[int]] = {name: [] for name in fractions}
-    for members in by_recording.values():
-        members.sort(key=lambda i: cache.sweeps[i].stamp_ns)
-        share, start = 0.0, 0
-        for name, fraction in fractions.items():
-            share += fraction
-            end = round(share * len(members))
-            splits[name] += members[start:end]
-            start = end
-    return splits
+    def row(ref: SweepRef) -> SweepRow:
+        return caches[ref.cache].sweeps[ref.sweep]
+
+    in_time = [sorted(refs, key=lambda ref: row(ref).stamp_ns) for refs in recordings.values()]
+    labelled = [[ref for ref in refs if any(row(ref).class_counts)] for refs in in_time]
+    roles: dict[str, list[SweepRef]] = {role: [] for role in (*fractions, "unlabelled")}
+    training = next(iter(fractions))
+    sizes_of_all = block_sizes([len(refs) for refs in labelled], list(fractions.values()))
+    for refs, own, sizes in zip(in_time, labelled, sizes_of_all, strict=True):
+        role_of = dict(zip(own, np.repeat(list(fractions), sizes).tolist(), strict=True))
+        for ref, role in role_of.items():
+            roles[role].append(ref)
+        # A sweep lies in the block of the labelled one that follows; behind the last one nothing is
+        # held out.
+        block, without_labels = training, []
+        for ref in reversed(refs):
+            block = role_of.get(ref, block)
+            if ref not in role_of and block == training:
+                without_labels.append(ref)
+        roles["unlabelled"] += reversed(without_labels)
+    return roles
+
+
+def block_sizes(counts: Sequence[int], shares: Sequence[float]) -> list[list[int]]:
+    """How many sweeps of each recording a role gets.
+
+    Every recording is cut at the shares, rounded. Of short ones nothing may be left for a role
+    then: where all recordings together give it less than its share, or none, it takes single sweeps
+    from the first role, of recordings that have most left.
+
+    Args:
+        counts: sweeps of each recording.
+        shares: of each role; they add up to 1.
+
+    Returns:
+        [recordings][roles]; as many as there are where they are enough to give every role one.
+    """
+    edges = np.cumsum(shares)
+    sizes = [np.diff([round(edge * count) for edge in edges], prepend=0) for count in counts]
+    for role, share in enumerate(shares[1:], 1):
+        least = max(1, math.floor(share * sum(counts))) if share else 0
+        while sum(own[role] for own in sizes) < least:
+            donor = max(sizes, key=lambda own: int(own[0]))
+            if sum(own[0] for own in sizes) <= 1:
+                break
+            donor[0] -= 1
+            donor[role] += 1
+    return [[int(size) for size in own] for own in sizes]

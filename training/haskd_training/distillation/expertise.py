@@ -21,6 +21,8 @@ from torch import Tensor
 from haskd_ros.errors import InputError
 from haskd_training.metrics.confusion import iou
 
+_LEAST_SCANS, _ENOUGH_SCANS = 2, 20
+
 
 class ExpertiseConfig(BaseModel):
     """Where the experts come from, and how sure the choice of one must be."""
@@ -33,10 +35,24 @@ class ExpertiseConfig(BaseModel):
         "student.loop.cycles falling learning rates, whose snapshots differ more",
     )
     resamples: int = Field(1000, ge=200, description="bootstrap resamples of whole scans")
-    min_scans: int = Field(
-        20, ge=1, description="scans in which a class must be seen to get an expert of its own"
+    min_scans: int | None = Field(
+        None,
+        ge=1,
+        description="calibration scans in which a class must be seen to get an expert of its own; "
+        "none: half of them, but 2 to 20",
     )
     seed: int = Field(0, ge=0, description="of the resampling")
+
+    def scans_to_be_seen_in(self, scans: int) -> int:
+        """`min_scans`, of so many calibration scans where it is to follow their number.
+
+        The interval of the lead is what keeps a lucky snapshot from being an expert; of few scans
+        it is wide by itself. It needs two scans to have a width at all, and a class that most
+        scans don't show has its interval from the few that do.
+        """
+        if self.min_scans is not None:
+            return self.min_scans
+        return min(max(_LEAST_SCANS, math.ceil(scans / 2)), _ENOUGH_SCANS)
 
 
 @dataclass(frozen=True)
@@ -198,9 +214,10 @@ def expertise(
         for x in (each.mean(1), each.std(1))
     )
     seen = (counts[0].sum(2) > 0).sum(0)
+    least = config.scans_to_be_seen_in(scans)
     rows = []
     for c, name in enumerate(classes):
-        expert, reason = _choose(int(seen[c]), lead[:, c], doubt[:, c], config, snapshots)
+        expert, reason = _choose(int(seen[c]), lead[:, c], doubt[:, c], least, snapshots)
         rows.append(
             ClassExpertise(
                 name=name,
@@ -236,13 +253,13 @@ def _choose(
     seen: int,
     lead: np.ndarray,
     doubt: np.ndarray,
-    config: ExpertiseConfig,
+    least: int,
     snapshots: Sequence[str],
 ) -> tuple[int | None, str]:
     """The expert of one class, and why; mean and deviation [K] of each snapshot's lead in IoU over
-    the last."""
-    if seen < config.min_scans:
-        return None, f"seen in {seen} scans, fewer than {config.min_scans}"
+    the last. `least`: scans in which it must be seen."""
+    if seen < least:
+        return None, f"seen in {seen} scans, fewer than {least}"
     if len(snapshots) == 1:
         return None, "there is one snapshot only"
     best = int((lead - doubt)[:-1].argmax())

@@ -109,7 +109,7 @@ def find_experts(
             "expertise table for why (%d calibration sweeps; split.calibration, "
             "expertise.min_scans=%d)",
             len(places),
-            config.min_scans,
+            config.scans_to_be_seen_in(len(places)),
         )
     return table
 

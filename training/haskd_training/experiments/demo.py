@@ -198,7 +198,8 @@ def _write_result(path: Path, evaluation: Evaluation, played: Replay, result: Ru
     document = {
         "scores": evaluation.to_json(),
         "labels_alone": result.baseline.to_json(),
-        "distilled": result.student.to_json(),
+        "distilled": result.distilled.to_json(),
+        "shipped": result.choice.to_json(),
         "latency_ms": played.percentiles(),
         "frames": {
             "sent": played.sent,

@@ -1,6 +1,6 @@
 """`haskd run`: recorded bags in, a deployable model and a report on it out.
 
-OUT/model.safetensors   the student, calibrated: what the robot loads
+OUT/model.safetensors   the better student, calibrated: what the robot loads
 OUT/report.html         how it came about and what it is worth
 OUT/pictures/           of the report
 OUT/caches/             the prepared bags
@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
 from haskd_training.evaluation.temperature import TemperatureCalibration, calibrate
 from haskd_training.learning.loop import make_fabric
 from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
+from haskd_training.pipeline.choice import StudentChoice, choose_student, write_shipped
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.method import run_method
 from haskd_training.pipeline.stage_folders import StageRunner
@@ -57,8 +57,9 @@ class RunResult:
         report: the page to read.
         caches: one a bag, in the order in which they were given.
         split: roles of the sweeps.
-        baseline, student: scores on the test sweeps (on the validation sweeps where no test
-            sweeps were held back).
+        baseline, distilled: scores of the two students on the test sweeps (on the validation
+            sweeps where no test sweeps were held back).
+        choice: which of them the model is.
         calibration: of the model's probabilities.
     """
 
@@ -67,7 +68,8 @@ class RunResult:
     caches: list[Cache]
     split: Split
     baseline: Evaluation
-    student: Evaluation
+    distilled: Evaluation
+    choice: StudentChoice
     calibration: TemperatureCalibration
 
 
@@ -132,15 +134,17 @@ def run(
     if not runner.fabric.is_global_zero:
         return None
     device = runner.device
+    taught = method.distillation.student
+    choice = choose_student(method.baseline, taught, len(split.validation))
     model = out / MODEL
-    shutil.copyfile(method.distillation.student.model, model)
+    write_shipped(choice, model)
     with steps("calibrating probabilities"):
         calibration = calibrate(model, split.caches, split.calibration, device)
     refs = split.test or split.validation
     with steps("scoring labels alone") as progress:
         baseline_scores = evaluate_sweeps(method.baseline.model, split, refs, device, progress)
-    with steps("scoring the student") as progress:
-        student_scores = evaluate_sweeps(model, split, refs, device, progress)
+    with steps("scoring the distilled student") as progress:
+        distilled_scores = evaluate_sweeps(taught.model, split, refs, device, progress)
     with steps("scoring probabilities") as progress:
         uncalibrated, calibrated = reliabilities(model, split, refs, device, progress)
     findings = RunFindings(
@@ -148,7 +152,8 @@ def run(
         prepared=[*labelled_reports, *unlabelled_reports, *test_reports],
         refs=refs,
         baseline=baseline_scores,
-        student=student_scores,
+        distilled=distilled_scores,
+        choice=choice,
         calibration=calibration,
         uncalibrated=uncalibrated,
         calibrated=calibrated,
@@ -164,20 +169,22 @@ def run(
         caches=labelled_caches,
         split=split,
         baseline=baseline_scores,
-        student=student_scores,
+        distilled=distilled_scores,
+        choice=choice,
         calibration=calibration,
     )
 
 
 def score_table(result: RunResult) -> Table:
-    """Baseline and student side by side, for the screen."""
+    """Both students side by side, for the screen."""
     kind = "test" if result.split.test else "validation"
-    table = Table(title=f"IoU in % over {result.student.sweeps} {kind} sweeps")
+    title = f"IoU in % over {result.distilled.sweeps} {kind} sweeps"
+    table = Table(title=title, caption=result.choice.reason)
     table.add_column("class")
     for name in ("labels alone", "distilled", "difference"):
         table.add_column(name, justify="right")
-    both = (result.baseline.counts, result.student.counts)
-    for name, *scores in zip(result.student.taxonomy.names, *map(iou, both)):
+    both = (result.baseline.counts, result.distilled.counts)
+    for name, *scores in zip(result.distilled.taxonomy.names, *map(iou, both)):
         table.add_row(name, *_cells(*scores))
     table.add_section()
     table.add_row("mIoU", *_cells(*map(mean_iou, both)), style="bold")

@@ -43,13 +43,18 @@ def check(split: Split, config: MethodConfig, no_images: str = "") -> None:
     Raises:
         InputError: it can't.
     """
+    labelled = len(split.train + split.calibration + split.validation + split.test)
+    too_few = f"; there are {labelled} labelled sweeps, at least 3 are needed"
     if not split.calibration:
         raise InputError(
-            "no labelled sweep to calibrate on: raise split.calibration (HAS-KD needs it to tell "
-            "which snapshot is adept at what)"
+            "no labelled sweep to calibrate on (HAS-KD needs it to tell which snapshot is adept at "
+            "what)" + (too_few if labelled < 3 else ": raise student.split.calibration")
         )
     if not (split.test or split.validation):
-        raise InputError("no labelled sweep to score on: raise split.test or split.validation")
+        raise InputError(
+            "no labelled sweep to score on"
+            + (too_few if labelled < 3 else ": raise student.split.test or .validation")
+        )
     if config.distillation.teacher == "none":
         return
     if no_images:

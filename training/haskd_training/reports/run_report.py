@@ -28,6 +28,7 @@ from haskd_training.metrics.confusion import (
     mean_iou,
     range_name,
 )
+from haskd_training.pipeline.choice import DISTILLED, LABELS_ALONE, StudentChoice
 from haskd_training.pipeline.method import MethodResult
 from haskd_training.reports import plots
 from haskd_training.reports.html_page import Cell, Picture, Report, Section, Table, write
@@ -58,11 +59,12 @@ class RunFindings:
         method: what its stages made.
         prepared: a report of each bag.
         refs: the sweeps that were scored: those for tests, or for validation where none are.
-        baseline, student: scores on them.
-        calibration: the temperature that was fitted.
-        uncalibrated, calibrated: the student's probabilities on `refs`, at temperature 1 and at
-            the fitted one.
-        model: the model file for the robot.
+        baseline, distilled: scores of the two students on them.
+        choice: which of them ships.
+        calibration: the temperature that was fitted to it.
+        uncalibrated, calibrated: its probabilities on `refs`, at temperature 1 and at the fitted
+            one.
+        model: its model file, for the robot.
         device: to predict on.
         processes: that trained together.
     """
@@ -71,7 +73,8 @@ class RunFindings:
     prepared: Sequence[PrepareReport]
     refs: Sequence[SweepRef]
     baseline: Evaluation
-    student: Evaluation
+    distilled: Evaluation
+    choice: StudentChoice
     calibration: TemperatureCalibration
     uncalibrated: Reliability
     calibrated: Reliability
@@ -83,6 +86,11 @@ class RunFindings:
     def tested(self) -> bool:
         """Whether the scored sweeps had no part in training."""
         return bool(self.method.split.test)
+
+    @property
+    def shipped(self) -> Evaluation:
+        """Scores of the student that ships."""
+        return self.distilled if self.choice.ships == DISTILLED else self.baseline
 
 
 def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
@@ -120,7 +128,7 @@ def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
 
 
 def _lead(findings: RunFindings) -> str:
-    before, after = (percent(mean_iou(e.counts)) for e in (findings.baseline, findings.student))
+    before, after = (percent(mean_iou(e.counts)) for e in (findings.baseline, findings.distilled))
     kind = (
         "test sweeps that had no part in training"
         if findings.tested
@@ -129,28 +137,31 @@ def _lead(findings: RunFindings) -> str:
     )
     return (
         f"{after:.1f} % mIoU for the distilled student, {before:.1f} % for the same network "
-        f"trained on labels alone, on {len(findings.refs)} {kind}. One run of each: runs that "
-        "differ in nothing but their seed can differ by more than a point."
+        f"trained on labels alone, on {len(findings.refs)} {kind}. {findings.choice.reason} One "
+        "run of each: runs that differ in nothing but their seed can differ by more than a point."
     )
 
 
 def _scores(findings: RunFindings, pictures: Path) -> Section:
-    both = findings.baseline.counts, findings.student.counts
+    both = findings.baseline.counts, findings.distilled.counts
     before, after = map(iou, both)
-    points = findings.student.counts.sum(1)
+    points = findings.distilled.counts.sum(1)
     rows: list[list[Cell]] = [
         [name, int(n), *_change(a, b)]
-        for name, n, a, b in zip(findings.student.taxonomy.names, points, before, after)
+        for name, n, a, b in zip(findings.distilled.taxonomy.names, points, before, after)
     ]
     rows.append(["mean (mIoU)", int(points.sum()), *_change(*map(mean_iou, both))])
     rows.append(["accuracy", int(points.sum()), *_change(*map(accuracy, both))])
     by_range: list[list[Cell]] = [
         [f"{range_name(span)} m", int(a.sum()), *_change(mean_iou(a), mean_iou(b))]
-        for span, a, b in zip(RANGES_M, findings.baseline.by_range, findings.student.by_range)
+        for span, a, b in zip(RANGES_M, findings.baseline.by_range, findings.distilled.by_range)
     ]
     columns = ["labelled points", "labels alone", "distilled", "difference"]
-    plots.confusion_matrix(findings.student, pictures / "confusion.png")
-    plots.iou_by_range(findings.student, pictures / "iou_by_range.png")
+    plots.confusion_matrix(findings.shipped, pictures / "confusion.png")
+    plots.iou_by_range(findings.shipped, pictures / "iou_by_range.png")
+    student = "the distilled student"
+    if findings.choice.ships == LABELS_ALONE:
+        student = "the student trained on labels alone"
     return Section(
         "Scores",
         "A class without points among the scored sweeps has no score and is left out of the mean. "
@@ -160,8 +171,8 @@ def _scores(findings: RunFindings, pictures: Path) -> Section:
             Table(["distance", *columns], by_range, "mIoU in % by distance from the sensor"),
         ],
         [
-            Picture(pictures / "confusion.png", "The distilled student's confusions."),
-            Picture(pictures / "iou_by_range.png", "The distilled student's IoU by distance."),
+            Picture(pictures / "confusion.png", f"Confusions of {student}, which ships."),
+            Picture(pictures / "iou_by_range.png", f"IoU by distance of {student}."),
         ],
     )
 
@@ -176,8 +187,8 @@ def _predictions(findings: RunFindings, folder: Path) -> Section:
     models = [
         (title, class_predictor(path, findings.device))
         for title, path in (
-            ("distilled", findings.model),
-            ("labels alone", findings.method.baseline.model),
+            (DISTILLED, findings.method.distillation.student.model),
+            (LABELS_ALONE, findings.method.baseline.model),
         )
     ]
     richest = sorted(findings.refs, key=lambda ref: -np.count_nonzero(split.row(ref).class_counts))
@@ -254,6 +265,7 @@ def _provenance(findings: RunFindings) -> Section:
     origin = metadata.provenance
     alike = same_network(method.baseline.model, findings.model)
     facts = [
+        ["student", findings.choice.reason],
         ["model file", f"{findings.model.name}, {findings.model.stat().st_size:,} bytes"],
         ["network", f"{metadata.architecture}, {sum(p.numel() for p in network.parameters()):,} "
          "weights; "

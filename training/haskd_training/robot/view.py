@@ -244,6 +244,17 @@ def _facts(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
         yield "points a sweep", f"{points['p5']:,.0f} to {points['p95']:,.0f}"
     if span := sensor.get("elevation_deg"):
         yield "elevation", f"{span['min']:.0f} to {span['max']:.0f} degrees"
+    if shipped := metadata.provenance.get("shipped"):
+        yield "student", _student(shipped)
     for name in ("trained", "haskd_ros", "recordings", "sweeps", "attribution"):
         if value := metadata.provenance.get(name):
             yield name, ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _student(shipped: dict[str, Any]) -> str:
+    """Which student a run handed out, argument as of `StudentChoice.to_json`."""
+    scores = ", ".join(
+        f"{name} {100 * miou:.1f} %" for name, miou in shipped["validation_miou"].items()
+    )
+    compared = f"mIoU on {shipped['validation_sweeps']} validation sweeps: {scores}"
+    return f"{shipped['student']} ({compared if scores else 'nothing to compare on'})"

@@ -1,0 +1,123 @@
+"""Which sweeps serve what."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haskd_training.data.cache import Cache, SweepRow
+from haskd_training.data.splits import SplitConfig, block_sizes, make_split
+from haskd_training.recordings.labels import load_label_map
+
+SHARES = [0.7, 0.1, 0.1, 0.1]
+
+
+def cache(**drives: str) -> Cache:
+    """Sweeps by recording: L labelled, - not."""
+    taxonomy = load_label_map("simulation").taxonomy
+    rows = [
+        SweepRow(name, 100_000_000 * number, 10, [5 * (letter == "L")] * len(taxonomy))
+        for name, letters in drives.items()
+        for number, letter in enumerate(letters)
+    ]
+    return Cache(Path("cache"), taxonomy, 1.0, {}, rows, [], "fingerprint")
+
+
+def numbers(given: Cache, config: SplitConfig | None = None) -> dict[str, list[int]]:
+    split = make_split([given], config or SplitConfig(distil_held_out=False))
+    roles = ("train", "calibration", "validation", "test", "unlabelled")
+    return {role: [ref.sweep for ref in getattr(split, role)] for role in roles}
+
+
+def test_of_a_drive_whose_first_half_is_labelled_that_half_is_split() -> None:
+    # 20 labelled sweeps: 14 to train on, 2 to calibrate, 2 to validate, 2 to test
+    assert numbers(cache(drive=20 * "L" + 20 * "-")) == {
+        "train": [*range(14)], "calibration": [14, 15], "validation": [16, 17], "test": [18, 19],
+        "unlabelled": [*range(20, 40)],
+    }  # fmt: skip
+
+
+def test_sweeps_without_labels_among_held_out_ones_are_left_out() -> None:
+    # Ten labelled sweeps, 0, 3, ... 27: 0 to 18 train, 21 calibrates, 24 validates, 27 tests.
+    # 19 and 20 lie in the calibration block, which begins behind 18; 28 and 29 behind the last one.
+    found = numbers(cache(drive=10 * "L--"))
+    assert found["train"] == [*range(0, 21, 3)]
+    assert [found[role] for role in ("calibration", "validation", "test")] == [[21], [24], [27]]
+    assert found["unlabelled"] == [n for n in range(18) if n % 3] + [28, 29]
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "sizes"),
+    [
+        (200, [140, 20, 20, 20]),
+        (60, [42, 6, 6, 6]),
+        # 16.8 19.2 21.6: rounded 17 19 22
+        (24, [17, 2, 3, 2]),
+        (10, [7, 1, 1, 1]),
+        # Rounded 4 4 4 5: calibration and validation would have none
+        (5, [2, 1, 1, 1]),
+        (4, [1, 1, 1, 1]),
+        # Too few for a test: it is scored on the validation sweep
+        (3, [1, 1, 1, 0]),
+        (1, [1, 0, 0, 0]),
+    ],
+)
+def test_every_role_gets_a_sweep_where_there_are_enough(sweeps: int, sizes: list[int]) -> None:
+    assert block_sizes([sweeps], SHARES) == [sizes]
+
+
+def test_six_drives_of_ten_sweeps_give_each_role_the_last_ones_of_all() -> None:
+    # With a test drive of its own: 8, 1 and 1 of each
+    assert block_sizes([10] * 6, [0.8, 0.1, 0.1, 0.0]) == [[8, 1, 1, 0]] * 6
+
+
+def test_many_drives_of_few_sweeps_give_each_role_its_share() -> None:
+    # Each is cut at 2.8 3.2 3.6 4: 3, 0, 1, 0. Of 40 sweeps, 4 have to calibrate and 4 to test.
+    sizes = block_sizes([4] * 10, SHARES)
+    assert [sum(own[role] for own in sizes) for role in range(4)] == [22, 4, 10, 4]
+
+
+@given(
+    counts=st.lists(st.integers(0, 60), min_size=1, max_size=8),
+    held_out=st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.2, 0.25]), min_size=3, max_size=3),
+)
+def test_no_sweep_is_lost_and_no_role_left_without(
+    counts: list[int], held_out: list[float]
+) -> None:
+    shares = [1 - sum(held_out), *held_out]
+    sizes = block_sizes(counts, shares)
+    assert [sum(own) for own in sizes] == counts
+    assert all(size >= 0 for own in sizes for size in own)
+    totals = [sum(own[role] for own in sizes) for role in range(4)]
+    wanted = [role for role, share in enumerate(shares) if share > 0]
+    if sum(counts) >= len(wanted):
+        assert all(totals[role] for role in wanted)
+    for role, share in enumerate(shares):
+        assert share or not totals[role]
+
+
+def test_a_role_without_a_sweep_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        numbers(cache(drive="LLL"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "no sweep is left for test: there are too few labelled sweeps"
+    ]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        numbers(cache(drive="LLL"), replace_shares(test=0.0))
+    assert not caplog.records
+
+
+def replace_shares(**shares: float) -> SplitConfig:
+    return SplitConfig(distil_held_out=False).model_copy(update=shares)
+
+
+def test_a_recording_without_labels_is_trained_on_as_a_whole() -> None:
+    labelled, other = cache(first=10 * "L"), cache(second=10 * "-")
+    split = make_split([labelled, replace(other, path=Path("b"))], replace_shares())
+    assert [(ref.cache, ref.sweep) for ref in split.unlabelled] == [(1, n) for n in range(10)]
