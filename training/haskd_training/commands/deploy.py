@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from haskd_training.commands.findings import examine_first, say_of_cache
 from haskd_training.commands.options import (
     LABEL_MAP,
     CloudTopic,
@@ -16,6 +17,7 @@ from haskd_training.commands.options import (
     NodeParameters,
     Origin,
     SensorHeight,
+    Strict,
     Up,
 )
 from haskd_training.core.progress import console, step
@@ -34,11 +36,17 @@ def evaluate(
     ] = None,
     topic: CloudTopic = None,
     set_: NodeParameters = None,
+    strict: Strict = False,
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
     from haskd_training.experiments.evaluate import evaluate_model, table
     from haskd_training.robot.segment_bag import parse
+    from haskd_training.robot.view import is_cache
 
+    if is_cache(data):
+        say_of_cache(data, strict)
+    else:
+        examine_first(data, topic, strict)
     with step("evaluating") as progress:
         evaluation = evaluate_model(
             model,
@@ -72,6 +80,7 @@ def segment(
     up: Up = "z",
     forward: Forward = "x",
     origin: Origin = None,
+    strict: Strict = False,
 ) -> None:
     """Label clouds as the node would: a copy of the bag with labelled clouds in it, or of cloud
     files with labels added."""
@@ -81,6 +90,8 @@ def segment(
 
     keep_freed_memory()
 
+    if not cloud_files.is_clouds(bag):
+        examine_first(bag, topic, strict)
     if export is not None or labels is not None or cloud_files.is_clouds(bag):
         frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
         cloud_files.segment(
@@ -128,6 +139,7 @@ def view(
     up: Up = "z",
     forward: Forward = "x",
     origin: Origin = None,
+    strict: Strict = False,
 ) -> None:
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
@@ -139,10 +151,12 @@ def view(
         console.print(viewer.model_table(path))
         return
     if viewer.is_cache(path):
+        say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, model, device)
     elif cloud_files.is_clouds(path):
         frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
     else:
+        examine_first(path, topic, strict)
         frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
     for finding in frames.findings:
         console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
@@ -173,6 +187,7 @@ def benchmark(
         int | None, typer.Option(help="drawn from each cloud: a smaller sensor; default: all")
     ] = None,
     topic: CloudTopic = None,
+    strict: Strict = False,
 ) -> None:
     """How long the live node takes, message in to message out; candidates side by side."""
     from haskd_ros.segmenter import DEFAULT_MODEL
@@ -181,6 +196,7 @@ def benchmark(
 
     models, backends = model or [DEFAULT_MODEL], backend or ["auto"]
     rates = rate or [10.0]
+    examine_first(bag, topic, strict)
     measured = work(bag, models, backends, rates, frames, rounds, out, topic, step, points)
     for table in tables(measured):
         console.print(table)
