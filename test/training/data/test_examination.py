@@ -143,7 +143,10 @@ def test_a_stamp_of_zero_is_told_and_cuts_nothing(tmp_path):
     first = clouds_of(messages)[0]
     messages[first] = (*messages[first][:2], yard.cloud(0, yard.points()))
     found = examine(yard.write(tmp_path, messages), "yard", RecordingConfig())
-    assert "1 of 6 messages have stamp 0" in the_one(found, "stamp-zero").message
+    told = {finding.code: finding.message for finding in found.findings}
+    assert told.keys() == {"stamp-zero", "clouds-without-pose"}
+    assert "1 of 6 messages have stamp 0" in told["stamp-zero"]
+    assert "5 of 6 clouds have a pose" in told["clouds-without-pose"]
     assert found.recording.stop_ns is None
 
 
@@ -188,7 +191,7 @@ def test_an_intensity_that_is_nan_throughout_is_told(tmp_path):
         return found
 
     finding = the_one(examined(tmp_path, rows=rows), "intensity-nan")
-    assert finding.is_warning and "6 of 6 clouds" in finding.message
+    assert finding.is_warning and "NaN throughout all clouds" in finding.message
 
 
 def test_clouds_in_a_map_far_away_are_told(tmp_path):

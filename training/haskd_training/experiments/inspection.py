@@ -95,8 +95,7 @@ def inspect(
         examinations = examine_bags(bags, labels, config, progress)
     unlike = {
         one.recording.name: [
-            mismatch.message
-            for mismatch in mismatches(one.example, one.sensor.intensity is not None, metadata)
+            mismatch.message for mismatch in mismatches(one.example, one.full_scale, metadata)
         ]
         for one in examinations
     }
