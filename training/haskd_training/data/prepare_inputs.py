@@ -29,11 +29,7 @@ from haskd_training.recordings.labels import (
     label_source,
     load_label_map,
 )
-from haskd_training.recordings.readers.bag import (
-    POINT_CLOUD,
-    choose_topic,
-    open_bag,
-)
+from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
 from haskd_training.recordings.readers.container import STORAGE_SUFFIXES, check_is_bag
 from haskd_training.recordings.recording import RecordingConfig
 

@@ -171,10 +171,21 @@ class Cameras:
                 topic,
                 info_topic,
                 track=self._tracks[topic],
-                image=self._first_images[topic],
+                image=self._first_images.get(topic),
             )
             for name, (topic, info_topic) in sorted(self._topics.items())
         ]
+
+
+def cameras_before(bag: Bag, config: RecordingConfig, before_ns: int) -> Cameras:
+    """The cameras by what was recorded before a time, in ns."""
+    cameras = Cameras(bag, config)
+    for topic, message in bag.messages([*cameras.info_topics, *cameras.image_topics], before_ns):
+        if topic in cameras.info_topics:
+            cameras.add_info(topic, message)
+        else:
+            cameras.add_image(topic, message)
+    return cameras
 
 
 def _check_topic(bag: Bag, topic: str, *types: str) -> None:

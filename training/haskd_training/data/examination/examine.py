@@ -46,6 +46,7 @@ from haskd_training.recordings.recording import (
     Recording,
     RecordingConfig,
     add_transforms,
+    cameras_before,
     check_fixed_frame,
     empty_tree,
     transforms,
@@ -86,8 +87,9 @@ def examine(
         tree = seen.tree if stop_ns is None else transforms(bag, config, stop_ns)
         check_fixed_frame(path, tree, config.fixed_frame)
         lidar_frame = main_frame(tallies[points_topic])
+        every = seen.cameras if stop_ns is None else cameras_before(bag, config, stop_ns)
         cameras, of_stereo = paired(
-            [camera.connected(tree, lidar_frame) for camera in seen.cameras.recorded()], tree
+            [camera.connected(tree, lidar_frame) for camera in every.recorded()], tree
         )
         used = [points_topic, *(camera.topic for camera in cameras)]
         recording = Recording(
