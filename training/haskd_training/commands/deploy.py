@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from haskd_training.commands.findings import examine_first, say_of_cache
+from haskd_training.commands.findings import examine_first, say, say_of_cache
 from haskd_training.commands.options import (
     LABEL_MAP,
     CloudTopic,
@@ -90,8 +90,9 @@ def segment(
 
     keep_freed_memory()
 
+    said: set[str] = set()
     if not cloud_files.is_clouds(bag):
-        examine_first(bag, topic, strict)
+        said = examine_first(bag, topic, strict, model)
     if export is not None or labels is not None or cloud_files.is_clouds(bag):
         frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
         cloud_files.segment(
@@ -112,7 +113,8 @@ def segment(
     rate = found.labelled / found.seconds
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")
     for finding in found.findings:
-        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
+        if finding.code not in said:
+            say(finding)
     for reason, count in found.rejected.items():
         console.print(f"{count} clouds not labelled: {reason}", style="yellow")
     console.print(f"bag: {out}")
@@ -152,16 +154,18 @@ def view(
     if path.suffix == ".safetensors" and path.is_file():
         console.print(viewer.model_table(path))
         return
+    said: set[str] = set()
     if viewer.is_cache(path):
         say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, model, device)
     elif cloud_files.is_clouds(path):
         frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
     else:
-        examine_first(path, topic, strict)
+        said = examine_first(path, topic, strict, model or DEFAULT_MODEL)
         frames = viewer.frames_of_bag(path, model, topic, device)
     for finding in frames.findings:
-        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
+        if finding.code not in said:
+            say(finding)
     if out is None and viewer.has_display():
         viewer.show(frames, cloud, console.print)
         return
