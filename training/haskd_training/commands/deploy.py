@@ -90,10 +90,11 @@ def segment(
 
     keep_freed_memory()
 
-    if not cloud_files.is_clouds(bag):
+    frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+    is_clouds = cloud_files.is_clouds(bag)
+    if not is_clouds:
         examine_first(bag, topic, strict)
-    if export is not None or labels is not None or cloud_files.is_clouds(bag):
-        frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+    if export is not None or labels is not None or is_clouds:
         cloud_files.segment(
             model,
             bag,
@@ -104,9 +105,9 @@ def segment(
             frame=frame,
             device=device,
             parameters=parse(set_ or ()),
+            strict=strict,
         )
         return
-    cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
     with step(f"labelling {bag.name}") as progress:
         found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
     rate = found.labelled / found.seconds
@@ -154,7 +155,7 @@ def view(
         say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, model, device)
     elif cloud_files.is_clouds(path):
-        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
+        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device, strict)
     else:
         examine_first(path, topic, strict)
         frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
