@@ -91,10 +91,11 @@ def segment(
     keep_freed_memory()
 
     said: set[str] = set()
-    if not cloud_files.is_clouds(bag):
+    frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+    is_clouds = cloud_files.is_clouds(bag)
+    if not is_clouds:
         said = examine_first(bag, topic, strict, model)
-    if export is not None or labels is not None or cloud_files.is_clouds(bag):
-        frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+    if export is not None or labels is not None or is_clouds:
         cloud_files.segment(
             model,
             bag,
@@ -105,9 +106,9 @@ def segment(
             frame=frame,
             device=device,
             parameters=parse(set_ or ()),
+            strict=strict,
         )
         return
-    cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
     with step(f"labelling {bag.name}") as progress:
         found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
     rate = found.labelled / found.seconds
@@ -159,7 +160,7 @@ def view(
         say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, model, device)
     elif cloud_files.is_clouds(path):
-        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
+        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device, strict)
     else:
         said = examine_first(path, topic, strict, model or DEFAULT_MODEL)
         frames = viewer.frames_of_bag(path, model, topic, device)
