@@ -19,7 +19,7 @@ from haskd_training.recordings.camera_model import (
     calibration,
 )
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.image_codec import NotAPicture, size_of
+from haskd_training.recordings.image_codec import NotAPicture, example_of
 from haskd_training.recordings.readers.bag import stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
@@ -137,7 +137,8 @@ class RecordedCamera:
     topic, info_topic: of its images, and of their CameraInfo where there is one.
     frame: optical frame of its first image: that of the CameraInfo, or of the image where the
         CameraInfo has none or one that TF doesn't connect to the LiDAR.
-    image_frame, size: of its first image; size is its width and height in px.
+    image_frame, size, note: of its first image; size is its width and height in px, note tells
+        how its colours were restored.
     track: its calibrations.
     stereo: the track of the camera whose frame this one borrows, as the right camera of a stereo
         pair does; None where the frame is its own.
@@ -151,6 +152,7 @@ class RecordedCamera:
     frame: str = ""
     image_frame: str = ""
     size: tuple[int, int] | None = None
+    note: str = ""
     track: CameraTrack = field(default_factory=CameraTrack, compare=False)
     stereo: CameraTrack | None = field(default=None, compare=False)
     shifted: bool = True
@@ -219,6 +221,8 @@ class RecordedCamera:
         if self.problem is not None:
             return
         yield from self.track.findings(self.info_topic or self.topic)
+        if self.note:
+            yield Finding("image-colours", self.topic, "repaired", self.note)
         first = self.track.first
         if self.image_frame and first.frame and self.image_frame != first.frame:
             yield Finding(
@@ -229,13 +233,6 @@ class RecordedCamera:
                 f"{self.frame} is used",
                 "record both in the optical frame",
             )
-        if self.size is not None:
-            try:
-                note = first.fitted(*self.size)[1]
-            except CalibrationError as error:
-                note = str(error)
-            if note:
-                yield Finding("camera-info-fitted", self.topic, "repaired", note)
         turned = Rotation.from_matrix(first.R).magnitude()
         if first.rectified and turned > 1e-3:
             yield Finding(
@@ -253,11 +250,16 @@ def recorded_camera(
     """A camera whose CameraInfo messages have been read.
 
     Args:
-        image: its first message.
+        image: its first message; None where none is used.
     """
-    size = None
+    if image is None:
+        nothing = "all of them come after the part that is used"
+        return RecordedCamera(name, topic, info_topic, track=track, problem=nothing)
+    size, note = None, ""
+    problem: str | None
     try:
-        size = size_of(image)
+        if (example := example_of(image)) is not None:
+            size, note = (example.width, example.height), example.note
         problem = "no CameraInfo" if info_topic is None else track.problem_of(size)
     except NotAPicture as reason:
         problem = str(reason)
@@ -269,6 +271,7 @@ def recorded_camera(
         frame="" if problem is not None else track.first.frame or image_frame,
         image_frame=image_frame,
         size=size,
+        note=note,
         track=track,
         problem=problem,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -54,11 +54,13 @@ class NotAPicture(Unusable):
 
 @dataclass(frozen=True)
 class Jpeg:
-    """data: [n] uint8, the file's bytes; width, height in px."""
+    """data: [n] uint8, the file's bytes; width, height in px. note: how its colours were restored;
+    empty where they were there."""
 
     data: np.ndarray
     width: int
     height: int
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,22 +112,26 @@ def jpeg_of(message: Any, quality: int) -> Jpeg:
     restored = _restored(image, told)
     if restored is None:
         return Jpeg(data, image.shape[1], image.shape[0]) if is_jpeg else _encode(image, quality)
-    return _encode(restored, quality)
+    note = ""
+    if told.encoding in _BAYER:
+        note = f"their Bayer mosaic ({told.encoding}) was compressed; its colours are restored"
+    elif told.compressed.startswith("rgb"):
+        note = "red and blue are exchanged in the files, as their format says; they are put right"
+    return replace(_encode(restored, quality), note=note)
 
 
-def size_of(message: Any) -> tuple[int, int] | None:
-    """Width and height of an Image or a CompressedImage in px; None where it is broken.
+def example_of(message: Any) -> Jpeg | None:
+    """What images like this Image or CompressedImage become; None where this one is broken.
 
     Raises:
         NotAPicture: no image like this one can be used.
     """
     try:
-        jpeg = jpeg_of(message, quality=50)
+        return jpeg_of(message, quality=50)
     except NotAPicture:
         raise
     except Unusable:
         return None
-    return jpeg.width, jpeg.height
 
 
 def _restored(image: np.ndarray, told: CompressedFormat) -> np.ndarray | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.clouds.pointcloud import read_points
+from haskd_training.recordings.findings import Finding
 
 TIME_FIELDS = (
     "time", "t", "timestamp", "time_stamp", "offset_time", "time_offset", "time_offset_ns",
@@ -45,6 +46,26 @@ class PointTimes:
     origin: str
     seconds: np.ndarray
 
+    def finding(self, topic: str) -> Finding | None:
+        """What there is to know of the times of this cloud; None where they are s, or where it has
+        no time field.
+
+        Args:
+            topic: of the clouds.
+        """
+        if not self.field or (self.unit == "s" and self.origin != "another clock"):
+            return None
+        if not self.unit:
+            message = f"field {self.field} holds no times within a sweep; all points get the stamp"
+            return Finding("point-times", topic, "noted", message)
+        since = {
+            "stamp": "since the stamp",
+            "epoch": "by the stamp's clock",
+            "another clock": "by another clock than the stamp's; they count from the first point",
+        }[self.origin]
+        message = f"field {self.field} holds times in {self.unit} {since}"
+        return Finding("point-times", topic, "noted", message)
+
 
 def point_times(
     cloud: Any, stamp_ns: int, valid: np.ndarray, interval_s: float = SWEEP_S
@@ -63,7 +84,7 @@ def point_times(
     Raises:
         CloudError: the cloud is malformed.
     """
-    present = {field.name for field in cloud.fields}
+    present = {field.name for field in cloud.fields if field.count == 1}
     name = next((name for name in TIME_FIELDS if name in present), None)
     nothing = np.zeros(cloud.width * cloud.height, np.float32)
     if name is None:

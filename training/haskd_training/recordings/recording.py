@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.errors import InputError
@@ -45,6 +45,11 @@ class RecordingConfig(BaseModel):
         0.02, ge=0, description="how long a transform holds beyond its first and last sample"
     )
     max_tf_gap_s: float = Field(1.0, gt=0, description="longest time interpolated over")
+
+    @field_validator("fixed_frame")
+    @classmethod
+    def _without_slash(cls, frame: str | None) -> str | None:
+        return frame and frame.lstrip("/")
 
 
 @dataclass(frozen=True)
@@ -171,10 +176,21 @@ class Cameras:
                 topic,
                 info_topic,
                 track=self._tracks[topic],
-                image=self._first_images[topic],
+                image=self._first_images.get(topic),
             )
             for name, (topic, info_topic) in sorted(self._topics.items())
         ]
+
+
+def cameras_before(bag: Bag, config: RecordingConfig, before_ns: int) -> Cameras:
+    """The cameras by what was recorded before a time, in ns."""
+    cameras = Cameras(bag, config)
+    for topic, message in bag.messages([*cameras.info_topics, *cameras.image_topics], before_ns):
+        if topic in cameras.info_topics:
+            cameras.add_info(topic, message)
+        else:
+            cameras.add_image(topic, message)
+    return cameras
 
 
 def _check_topic(bag: Bag, topic: str, *types: str) -> None:

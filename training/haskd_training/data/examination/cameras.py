@@ -8,16 +8,13 @@ import numpy as np
 
 from haskd_training.data.examination.clouds import CloudSample
 from haskd_training.data.examination.examination import CameraSummary
-from haskd_training.data.examination.images import ImageTally
+from haskd_training.data.examination.images import NEAR_NS, ImageTally
 from haskd_training.data.projection import project
 from haskd_training.recordings.camera_model import CalibrationError
 from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.recording import Recording
 from haskd_training.recordings.transform_tree import NoTransform
-
-NEAR_NS = 500_000_000
-"""An image further away in time from a cloud than this shows nothing of it."""
 
 SEES_NOTHING = 0.0005
 """Share of the cloud below which a camera is said to see 0.0 % of it."""
@@ -114,8 +111,7 @@ def camera_findings(
     for camera, summary in zip(recording.cameras, summaries, strict=True):
         tally = tallies[camera.topic]
         yield from tally.findings(camera)
-        if camera.info_topic is not None:
-            yield from camera.track.findings(camera.info_topic)
+        yield from camera.findings()
         if camera.problem is not None:
             yield Finding(
                 "camera-left-out",
