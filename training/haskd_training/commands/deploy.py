@@ -168,6 +168,7 @@ def view(
         if finding.code not in said:
             say(finding)
     if out is None and viewer.has_display():
+        console.print(viewer.legend(frames.taxonomy))
         viewer.show(frames, cloud, console.print)
         return
     picture = out or Path(f"{path.resolve().name}-{cloud}.png")
