@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haskd_ros.errors import InputError
+from haskd_training.commands.findings import say
 from haskd_training.core.progress import console, step
 
 if TYPE_CHECKING:
@@ -98,12 +99,7 @@ def frames(path: Path, model: Path, frame: SensorFrame, device: str) -> Frames:
 
 def _tell(found: SegmentedFiles) -> None:
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s")
+    for finding in found.findings:
+        say(finding)
     for reason, count in found.rejected.items():
         console.print(f"{count} clouds not labelled: {reason}", style="yellow")
-    if found.beyond_range:
-        console.print(
-            f"{found.beyond_range} clouds without a label: every point is beyond the range of "
-            f"{found.range_m:g} m; is the cloud in the sensor's frame? --origin X,Y,Z says where "
-            "the sensor was; where nobody knows, --origin center --sensor-height 1.8",
-            style="yellow",
-        )

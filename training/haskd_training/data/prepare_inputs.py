@@ -49,7 +49,7 @@ class PrepareConfig(RecordingConfig):
     intensity_scale: Literal["auto"] | PositiveFloat = Field(
         "auto",
         description="intensity of a full return; auto: 255 for a field of uint8, else 1, 255 or "
-        "65535 by clouds from all of the recording",
+        "65535 by all clouds of the recording",
     )
     jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
     overlays: int = Field(
