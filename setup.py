@@ -85,7 +85,12 @@ setup(
         ("share/haskd_ros/launch", ["launch/segment.launch.py"]),
         (
             "share/haskd_ros/config",
-            ["config/segment.yaml", "config/segment.rviz", "haskd_ros/data/fastdds.xml"],
+            [
+                "config/segment.yaml",
+                "config/segment.rviz",
+                "haskd_ros/data/fastdds.xml",
+                "haskd_ros/data/fastdds_small.xml",
+            ],
         ),
         ("lib/haskd_ros", ["scripts/segment"]),
     ],

@@ -19,7 +19,7 @@ from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
-from haskd_ros.node.dds import PROFILE, profile_variable
+from haskd_ros.node.dds import lost_clouds_advice
 from haskd_ros.node.diagnostics import DiagnosticsMonitor
 from haskd_ros.node.inputs import InputSubscription
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
@@ -160,7 +160,7 @@ class LabellingPipeline:
         self._warn_seldom(
             "lost on the way",
             f"{self._counts.lost} clouds were sent and lost on the way: mostly the sender's shared "
-            f"memory is too small for them; start the sender with {profile_variable()}={PROFILE}",
+            f"memory or the receiver's queue is too small for them; {lost_clouds_advice()}",
         )
 
     # Labelling, in the worker's thread

@@ -16,7 +16,7 @@ import yaml
 
 import haskd_ros
 from haskd_ros.node import parameter_table
-from haskd_ros.node.dds import PROFILE, profile_environment
+from haskd_ros.node.dds import LARGE, PROFILE, SMALL, profile_environment
 from haskd_ros.node.parameters import PARAMETERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -161,8 +161,16 @@ def test_the_dds_profile_is_applied_unless_the_user_has_one(monkeypatch):
 
 def test_the_dds_profile_has_room_for_large_clouds():
     space = {"dds": "http://www.eprosima.com"}
-    profile = ElementTree.parse(PROFILE).getroot()
-    assert profile.findtext(".//dds:segment_size", namespaces=space) == str(32 * 1024**2)
+
+    def number(path: Path, name: str) -> int:
+        return int(ElementTree.parse(path).getroot().findtext(f".//dds:{name}", namespaces=space))
+
+    cloud = 2_000_000 * 46  # bytes; Fast DDS sends it in pieces of 65,500
+    assert number(LARGE, "segment_size") > 2 * cloud
+    assert number(LARGE, "port_queue_capacity") > 2 * cloud / 65_500
+    # Two processes share a container's 64 MiB
+    assert number(SMALL, "segment_size") == 32 * 1024**2
+    assert PROFILE in (LARGE, SMALL)
 
 
 def test_rviz_shows_the_coloured_cloud_and_offers_the_entropy():

@@ -3,7 +3,9 @@ diagnostics. The long runs are those of benchmarks/stress_node.py."""
 
 from __future__ import annotations
 
+import array
 import os
+import select
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float32
 from stress import Traffic, operate, recorded, traffic
 
-from haskd_ros.node.dds import PROFILE, profile_variable
+from haskd_ros.node.dds import LARGE, PROFILE, profile_variable
 
 
 @pytest.fixture
@@ -159,6 +161,54 @@ def test_clouds_lost_in_transport_are_reported_with_the_setting_that_helps(
     assert node.end() == 0
     assert f"start the sender with {variable}={PROFILE}" in node.log
     assert second_robot.final_counts()["lost on the way"] > 0
+
+
+RECEIVER_OF_LARGE_CLOUDS = """
+import sys
+import rclpy
+from robot import BEST_EFFORT
+from sensor_msgs.msg import PointCloud2
+rclpy.init()
+node = rclpy.create_node("receiver")
+def received(cloud):
+    print(cloud.header.stamp.sec, len(cloud.data), flush=True)
+node.create_subscription(PointCloud2, "/large", received, BEST_EFFORT)
+rclpy.spin(node)
+"""
+
+
+@pytest.mark.skipif(PROFILE != LARGE, reason="needs 1 GiB of /dev/shm")
+def test_with_the_profile_no_cloud_of_two_million_points_is_lost(second_robot):
+    robot, size = second_robot, 2_000_000 * 46
+    cloud = cloud_of(np.zeros(1, [("x", "u1")]))
+    small = cloud_of(np.zeros(1, [("x", "u1")]))
+    cloud.width, cloud.point_step, cloud.data = size // 46, 46, array.array("B", bytes(size))
+    robot.publish_on("/large")
+    environment = {
+        **os.environ,
+        "ROS_DOMAIN_ID": str(DOMAIN + 1),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    receiver = subprocess.Popen(
+        [sys.executable, "-c", RECEIVER_OF_LARGE_CLOUDS], env=environment, stdout=subprocess.PIPE
+    )
+
+    def is_readable(seconds: float) -> bool:
+        return bool(select.select([receiver.stdout], [], [], seconds)[0])
+
+    try:
+        # Each side has to have discovered the other.
+        robot.wait(lambda: robot.send(small) or is_readable(0.5))
+        while is_readable(1.0):
+            assert receiver.stdout.readline().split() == [b"0", b"1"]
+        for number in range(4):
+            cloud.header.stamp.sec = number
+            robot.send(cloud)
+            assert is_readable(20.0), f"cloud {number} was lost"
+            assert receiver.stdout.readline().split() == [b"%d" % number, b"%d" % size]
+    finally:
+        receiver.terminate()
+        receiver.wait()
 
 
 def test_a_bag_that_starts_again_is_not_silence(start, second_robot, tiny_model):

@@ -53,6 +53,12 @@ def test_the_box_follows_a_fixed_transform(start, second_robot, tiny_model):
     inside = in_the_box(points)
     assert 50 < inside.sum() < 500
     np.testing.assert_array_equal(class_id != UNLABELLED, inside)
+    # ROS 1's slash before a frame's name doesn't count
+    assert robot.set_parameter("crop.frame", "/base") == (True, "")
+    cloud = cloud_of(points)
+    cloud.header.frame_id = "/lidar"
+    class_id = read_points(robot.label(cloud))["class_id"]
+    np.testing.assert_array_equal(class_id != UNLABELLED, inside)
 
 
 def test_a_cloud_waits_for_the_transform_of_its_own_time(start, second_robot, tiny_model):

@@ -225,3 +225,23 @@ def test_whatever_fields_a_pcd_has_its_points_stay(
     assert np.array_equal(after["y"], rows[str(k)][:, 0])
     assert np.array_equal(after["class_id"], labels.class_id)
     assert np.array_equal(after["probability"], labels.probability)
+
+
+@pytest.mark.parametrize("data", ["ascii", "binary", "binary_compressed"])
+def test_a_pcd_without_points_is_one(tmp_path, data):
+    header = f"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH 0\nHEIGHT 1\nPOINTS 0\nDATA {data}\n"
+    path = write_pcd(tmp_path / "a.pcd", header, lzf_of_literals(b"") if "_" in data else b"")
+    (points,) = formats.read_clouds(label(path, tmp_path / "b.pcd"))
+    assert points.dtype.names == ("x", "y", "z", "class_id", "probability", "rgb")
+    assert len(points) == 0
+
+
+@pytest.mark.parametrize("data", ["ascii", "binary_little_endian"])
+def test_a_ply_without_points_is_one(tmp_path, data):
+    path = tmp_path / "a.ply"
+    path.write_text(
+        f"ply\nformat {data} 1.0\nelement vertex 0\nproperty float x\nproperty float y\n"
+        "property float z\nend_header\n"
+    )
+    (points,) = formats.read_clouds(label(path, tmp_path / "b.ply"))
+    assert len(points) == 0 and "class_id" in points.dtype.names

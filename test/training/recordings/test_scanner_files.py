@@ -209,3 +209,32 @@ def test_raw_floats_are_kitti_s_or_nuscenes(tmp_path, name):
         assert np.array_equal(points[field], rows[:, column])
     with np.load(label(tmp_path / name, tmp_path / "a.npz")) as after:
         assert np.array_equal(after["points"], rows)
+
+
+def test_spherical_coordinates_of_an_e57_are_turned_into_cartesian_ones(tmp_path):
+    file = libe57.ImageFile(str(tmp_path / "a.e57"), "w")
+    file.extensionsAdd("", libe57.E57_V1_0_URI)
+    prototype = libe57.StructureNode(file)
+    names = ("sphericalRange", "sphericalAzimuth", "sphericalElevation")
+    for name in names:
+        prototype.set(name, libe57.FloatNode(file, 0.0))
+    points = libe57.CompressedVectorNode(file, prototype, libe57.VectorNode(file, True))
+    scans, scan = libe57.VectorNode(file, True), libe57.StructureNode(file)
+    file.root().set("data3D", scans)
+    scans.append(scan)
+    scan.set("points", points)
+    # 2 m to the left (azimuth 90 degrees), and 2 m up at 30 degrees ahead
+    columns = [np.array([2.0, 2.0]), np.array([np.pi / 2, 0.0]), np.array([0.0, np.pi / 6])]
+    buffers = libe57.VectorSourceDestBuffer()
+    for name, values in zip(names, columns):
+        buffers.append(libe57.SourceDestBuffer(file, name, values, 2))
+    writer = points.writer(buffers)
+    writer.write(2)
+    writer.close()
+    file.close()
+    (read,) = formats.read_clouds(tmp_path / "a.e57")
+    expected = [[0, 2, 0], [np.sqrt(3), 0, 1]]
+    assert np.allclose([list(row) for row in read[["x", "y", "z"]]], expected)
+    label(tmp_path / "a.e57", tmp_path / "b.e57", labels_of(2))
+    (again,) = formats.read_clouds(tmp_path / "b.e57")
+    assert again["haskd:class_id"].tolist() == [0, 1]

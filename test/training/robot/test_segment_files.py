@@ -145,6 +145,17 @@ def test_a_cloud_beyond_the_range_is_written_and_said(tiny_model, tmp_path, monk
     assert (np.array(labelled["class_id"]) != 255).any()
 
 
+def test_strict_refuses_a_cloud_beyond_the_range_and_leaves_nothing(
+    tiny_model, tmp_path, monkeypatch, capsys
+):
+    points = street_points() + np.float32([1000, 0, 0, 0])
+    np.save(tmp_path / "a.npy", points)
+    arguments = ["segment", tiny_model, tmp_path / "a.npy", "--out", tmp_path / "b.npz"]
+    code, said = haskd(monkeypatch, capsys, *arguments, "--strict")
+    assert code == 2 and "every point is beyond the range" in " ".join(said.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
 def test_a_folder_is_labelled_in_the_formats_that_it_has(tiny_model, tmp_path):
     folder = tmp_path / "clouds"
     folder.mkdir()
@@ -263,6 +274,25 @@ def test_labels_of_a_folder_are_named_as_its_clouds(tiny_model, tmp_path):
     assert np.array_equal(raw, expected(tiny_model, street_points(1)))
     prepare([folder], tmp_path / "exported" / "label_map.yaml", tmp_path / "cache")
     assert all_right(tiny_model, tmp_path / "cache")
+
+
+def test_a_labelled_folder_is_evaluated_as_a_recording(tiny_model, tmp_path):
+    folder = tmp_path / "clouds"
+    (folder / "labels").mkdir(parents=True)
+    map_file = tmp_path / "map.yaml"
+    map_file.write_text(
+        "classes:\n- {name: road, color: [1, 2, 3], ids: [7]}\n"
+        "- {name: car, color: [1, 2, 3], ids: [8]}\n"
+        "- {name: building, color: [1, 2, 3], ids: [9]}\nignore: [0]\n"
+    )
+    points = street_points()
+    points.tofile(folder / "000000.bin")
+    # Half of the points have what the network says, the others something else
+    classes = expected(tiny_model, points).astype("<u4")
+    raw = np.where(np.arange(len(points)) % 2, 7 + classes, 7 + (classes + 1) % 3).astype("<u4")
+    raw.tofile(folder / "labels" / "000000.label")
+    found = evaluate_model(tiny_model, folder, None, "cpu", labels=str(map_file))
+    assert np.trace(found.counts) == len(points) / 2 == found.counts.sum() / 2
 
 
 def test_a_label_map_without_the_model_s_classes_is_refused(drive, tiny_model, tmp_path):

@@ -9,7 +9,7 @@ import typer
 
 import haskd_ros
 from haskd_ros.errors import InputError
-from haskd_training.commands import deploy, prepare, train
+from haskd_training.commands import deploy, inspect, prepare, train
 from haskd_training.core.progress import console
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 for command in (
     train.demo,
     prepare.simulate,
+    inspect.inspect,
     train.run,
     deploy.view,
     deploy.segment,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from haskd_training.commands.findings import examine_first, say, say_of_cache
 from haskd_training.commands.options import (
     LABEL_MAP,
     CloudTopic,
@@ -16,6 +17,7 @@ from haskd_training.commands.options import (
     NodeParameters,
     Origin,
     SensorHeight,
+    Strict,
     Up,
 )
 from haskd_training.core.progress import console, step
@@ -34,11 +36,17 @@ def evaluate(
     ] = None,
     topic: CloudTopic = None,
     set_: NodeParameters = None,
+    strict: Strict = False,
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
     from haskd_training.experiments.evaluate import evaluate_model, table
     from haskd_training.robot.segment_bag import parse
+    from haskd_training.robot.view import is_cache
 
+    if is_cache(data):
+        say_of_cache(data, strict)
+    else:
+        examine_first(data, topic, strict)
     with step("evaluating") as progress:
         evaluation = evaluate_model(
             model,
@@ -72,6 +80,7 @@ def segment(
     up: Up = "z",
     forward: Forward = "x",
     origin: Origin = None,
+    strict: Strict = False,
 ) -> None:
     """Label clouds as the node would: a copy of the bag with labelled clouds in it, or of cloud
     files with labels added."""
@@ -81,8 +90,12 @@ def segment(
 
     keep_freed_memory()
 
-    if export is not None or labels is not None or cloud_files.is_clouds(bag):
-        frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+    said: set[str] = set()
+    frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+    is_clouds = cloud_files.is_clouds(bag)
+    if not is_clouds:
+        said = examine_first(bag, topic, strict, model)
+    if export is not None or labels is not None or is_clouds:
         cloud_files.segment(
             model,
             bag,
@@ -93,15 +106,16 @@ def segment(
             frame=frame,
             device=device,
             parameters=parse(set_ or ()),
+            strict=strict,
         )
         return
-    cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
     with step(f"labelling {bag.name}") as progress:
         found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
     rate = found.labelled / found.seconds
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")
     for finding in found.findings:
-        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
+        if finding.code not in said:
+            say(finding)
     for reason, count in found.rejected.items():
         console.print(f"{count} clouds not labelled: {reason}", style="yellow")
     console.print(f"bag: {out}")
@@ -116,7 +130,9 @@ def view(
     ],
     model: Annotated[
         Path | None,
-        typer.Option(help="that labels; for a bag the shipped one is the default"),
+        typer.Option(
+            help="that labels; for a bag without published labels the shipped one is the default"
+        ),
     ] = None,
     cloud: Annotated[int, typer.Option(help="number of the cloud, from 0")] = 0,
     out: Annotated[
@@ -128,6 +144,7 @@ def view(
     up: Up = "z",
     forward: Forward = "x",
     origin: Origin = None,
+    strict: Strict = False,
 ) -> None:
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
@@ -138,14 +155,18 @@ def view(
     if path.suffix == ".safetensors" and path.is_file():
         console.print(viewer.model_table(path))
         return
+    said: set[str] = set()
     if viewer.is_cache(path):
+        say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, model, device)
     elif cloud_files.is_clouds(path):
-        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
+        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device, strict)
     else:
-        frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
+        said = examine_first(path, topic, strict, model or DEFAULT_MODEL)
+        frames = viewer.frames_of_bag(path, model, topic, device)
     for finding in frames.findings:
-        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
+        if finding.code not in said:
+            say(finding)
     if out is None and viewer.has_display():
         viewer.show(frames, cloud, console.print)
         return
@@ -173,6 +194,7 @@ def benchmark(
         int | None, typer.Option(help="drawn from each cloud: a smaller sensor; default: all")
     ] = None,
     topic: CloudTopic = None,
+    strict: Strict = False,
 ) -> None:
     """How long the live node takes, message in to message out; candidates side by side."""
     from haskd_ros.segmenter import DEFAULT_MODEL
@@ -181,6 +203,7 @@ def benchmark(
 
     models, backends = model or [DEFAULT_MODEL], backend or ["auto"]
     rates = rate or [10.0]
+    examine_first(bag, topic, strict)
     measured = work(bag, models, backends, rates, frames, rounds, out, topic, step, points)
     for table in tables(measured):
         console.print(table)

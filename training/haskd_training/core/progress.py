@@ -38,6 +38,12 @@ def no_progress(done: int, total: int, remark: str = "", /) -> None:
     """Show nothing."""
 
 
+@contextmanager
+def silent(title: str) -> Iterator[Progress]:
+    """A step of which nothing is shown."""
+    yield no_progress
+
+
 # Of several processes that train together, only the first one prints.
 console = Console(quiet=os.environ.get("RANK", "0") != "0")
 

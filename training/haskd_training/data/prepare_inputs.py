@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 
 from haskd_ros.errors import InputError
-from haskd_ros.taxonomy import LabelMap
+from haskd_ros.taxonomy import LabelMap, Taxonomy
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import INDEX, REPORT, Cache
 from haskd_training.data.examination.examination import Examination
@@ -49,7 +49,7 @@ class PrepareConfig(RecordingConfig):
     intensity_scale: Literal["auto"] | PositiveFloat = Field(
         "auto",
         description="intensity of a full return; auto: 255 for a field of uint8, else 1, 255 or "
-        "65535 by clouds from all of the recording",
+        "65535 by all clouds of the recording",
     )
     jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
     overlays: int = Field(
@@ -103,6 +103,56 @@ def read_inputs(
     Raises:
         InputError: anything wrong with the input.
     """
+    recordings, label_map, sources = _sources(bags, labels, config)
+    settings = config.model_dump(mode="json", exclude={"label_folder", "overlays"})
+    digest = fingerprint(recordings, sources, label_map, settings)
+    finished = _finished(out, digest) if (out / INDEX).exists() else None
+    taxonomy = None if labels is None else label_map.taxonomy
+    return Inputs(
+        out=out,
+        config=config,
+        label_map=label_map,
+        labelled=labels is not None,
+        sources=sources,
+        fingerprint=digest,
+        examinations=[] if finished else _examined(recordings, taxonomy, sources, config, progress),
+        finished=finished,
+    )
+
+
+def examine_bags(
+    bags: Sequence[Path],
+    labels: Path | str | None,
+    config: PrepareConfig,
+    progress: Progress = no_progress,
+) -> list[Examination]:
+    """Examine recordings, with their labels where a label map is given.
+
+    Raises:
+        InputError: anything wrong with the input.
+    """
+    recordings, label_map, sources = _sources(bags, labels, config)
+    taxonomy = None if labels is None else label_map.taxonomy
+    return _examined(recordings, taxonomy, sources, config, progress)
+
+
+def _examined(
+    recordings: dict[str, Path],
+    taxonomy: Taxonomy | None,
+    sources: Sequence[LabelSource],
+    config: PrepareConfig,
+    progress: Progress,
+) -> list[Examination]:
+    return [
+        examine(bag, name, config, None if taxonomy is None else (taxonomy, source), progress)
+        for (name, bag), source in zip(recordings.items(), sources, strict=True)
+    ]
+
+
+def _sources(
+    bags: Sequence[Path], labels: Path | str | None, config: PrepareConfig
+) -> tuple[dict[str, Path], LabelMap, list[LabelSource]]:
+    """Bags by name, the label map, and where the labels of each bag come from."""
     if not bags:
         raise InputError("no bag given")
     label_map = _label_map(labels, config)
@@ -116,24 +166,7 @@ def read_inputs(
         label_source(None if labels is None else label_map, name, times)
         for name, times in clouds.items()
     ]
-    settings = config.model_dump(mode="json", exclude={"label_folder", "overlays"})
-    digest = fingerprint(recordings, sources, label_map, settings)
-    finished = _finished(out, digest) if (out / INDEX).exists() else None
-    examinations = []
-    if finished is None:
-        for (name, bag), source in zip(recordings.items(), sources, strict=True):
-            given = None if labels is None else (label_map.taxonomy, source)
-            examinations.append(examine(bag, name, config, given, progress))
-    return Inputs(
-        out=out,
-        config=config,
-        label_map=label_map,
-        labelled=labels is not None,
-        sources=sources,
-        fingerprint=digest,
-        examinations=examinations,
-        finished=finished,
-    )
+    return recordings, label_map, sources
 
 
 def _finished(out: Path, fingerprint: str) -> PrepareReport:
@@ -143,11 +176,20 @@ def _finished(out: Path, fingerprint: str) -> PrepareReport:
             f"{out} holds a cache of other bags, labels or settings; "
             "delete it or choose another folder"
         )
+    return replace(read_report(out), up_to_date=True)
+
+
+def read_report(cache: Path) -> PrepareReport:
+    """The report of a finished cache.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    path = cache / REPORT
     try:
-        report = PrepareReport.from_json(json.loads((out / REPORT).read_text(encoding="utf-8")))
+        return PrepareReport.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{out / REPORT} is damaged: {error}; delete the folder") from error
-    return replace(report, up_to_date=True)
+        raise InputError(f"{path} is damaged: {error}; delete the folder") from error
 
 
 def check_labels(bags: Sequence[Path], labels: Path | str | None, config: PrepareConfig) -> None:

@@ -32,6 +32,7 @@ from haskd_training.metrics.confusion import (
     mean_iou,
     range_name,
 )
+from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.labels import cloud_times, label_source, load_label_map
 from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
@@ -167,7 +168,8 @@ def _sweeps_of_bag(
 def _is_recording(path: Path) -> bool:
     """Whether a bag is meant, even a damaged one, and not a cache."""
     inside = {file.suffix for file in path.iterdir()} if path.is_dir() else set()
-    return path.is_file() or (path / "metadata.yaml").is_file() or bool(inside & {".mcap", ".db3"})
+    is_bag = (path / "metadata.yaml").is_file() or bool(inside & {".mcap", ".db3"})
+    return path.is_file() or is_bag or is_cloud_folder(path)
 
 
 def _check_classes(segmenter: Segmenter, taxonomy: Taxonomy, model: Path, data: Path | str) -> None:

@@ -35,6 +35,7 @@ from haskd_training.reports.html_page import Cell, Picture, Report, Section, Tab
 from haskd_training.reports.stage_sections import (
     cost_section,
     data_section,
+    findings_section,
     percent,
     selection_section,
     snapshots_section,
@@ -121,6 +122,7 @@ def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
     sections += [
         training_section(method, pictures),
         data_section(method.split, findings.prepared),
+        findings_section(findings.prepared),
         cost_section(method),
         _provenance(findings),
     ]

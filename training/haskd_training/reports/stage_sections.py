@@ -21,6 +21,22 @@ from haskd_training.reports.html_page import Cell, Picture, Section, Table
 from haskd_training.reports.training_curves import draw_curves
 
 
+def findings_section(prepared: Sequence[PrepareReport]) -> Section:
+    """What the examination of the recordings found, before anything was computed."""
+    rows: list[list[Cell]] = [
+        [", ".join(report.recordings), finding.outcome, str(finding)]
+        for report in prepared
+        for finding in report.findings
+    ]
+    text = (
+        "What was repaired, is doubtful or was left out in the recordings."
+        if rows
+        else "Every message of the recordings was looked at, and nothing is wrong with them."
+    )
+    tables = [Table(["recording", "outcome", "finding"], rows)] if rows else []
+    return Section("Examination of the recordings", text, tables)
+
+
 def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
     """Recordings, roles and classes."""
     bags: list[list[Cell]] = [

@@ -32,10 +32,10 @@ _OUTLYING = "intensity-exceeds-unit"
 
 class BagLabeller:
     """Labels the clouds of one topic of a recording. The unit of their intensity is that of the
-    whole recording, from clouds evenly spread over it, and holds from the first cloud on.
+    whole recording, from all of its clouds, and holds from the first one on.
 
     Args:
-        bag: open; read here for a sample of its clouds, and for TF where a box needs it.
+        bag: open; read here for the unit, a sample of its clouds, and TF where a box needs it.
         topic: of the clouds.
         segmenter: of the model.
         parameters: of the node.
@@ -50,7 +50,8 @@ class BagLabeller:
 
     def __init__(self, bag: Bag, topic: str, segmenter: Segmenter, parameters: Parameters) -> None:
         self._segmenter, self._parameters, self._topic = segmenter, parameters, topic
-        unit = intensity_unit(sampled_clouds(bag, topic), parameters.intensity_scale)
+        clouds = (cloud for _, cloud in bag.messages([topic]))
+        unit = intensity_unit(clouds, parameters.intensity_scale)
         self.findings = intensity_findings(unit, topic)
         measured = measured_points(sampled_clouds(bag, topic), unit.full_scale)
         self.findings += sensor_findings(measured, segmenter.metadata, topic)

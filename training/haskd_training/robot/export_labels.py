@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ import yaml
 
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
-from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
@@ -22,12 +23,18 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.recordings.cloud_files.folder import CloudFolder, places_in
 from haskd_training.recordings.cloud_files.formats import read_clouds
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
+from haskd_training.recordings.findings import refuse
 from haskd_training.recordings.labels import cloud_times, load_label_map
-from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, new_bag, open_bag
-from haskd_training.robot.file_labeller import FileLabeller, is_beyond_range, is_clouds
+from haskd_training.recordings.readers.bag import (
+    POINT_CLOUD,
+    Bag,
+    choose_topic,
+    new_bag,
+    open_bag,
+)
+from haskd_training.robot.bag_labeller import BagLabeller
+from haskd_training.robot.file_labeller import FileLabeller, is_clouds
 from haskd_training.robot.segment_files import SegmentedFiles
-
-_Labelled = Iterable[LabelledCloud | CloudError]
 
 LABELS = "labels"
 LABEL_MAP = "label_map.yaml"
@@ -47,6 +54,7 @@ def export_labels(
     frame: SensorFrame | None = None,
     device: str = "auto",
     parameters: Parameters = DEFAULTS,
+    strict: bool = False,
     progress: Progress = no_progress,
 ) -> SegmentedFiles:
     """Label the clouds of a bag, a cloud file or a folder of them into a folder: a `.label` file
@@ -62,7 +70,7 @@ def export_labels(
         out: new folder.
         labels: a label map whose raw ids are written, of each class the first one; None: class ids.
         topic: of the clouds of a bag, as of `segment_bag`.
-        frame, device, parameters: as of `segment_files`.
+        frame, device, parameters, strict: as of `segment_files`.
         progress: called with the clouds done and those there are.
 
     Raises:
@@ -71,72 +79,73 @@ def export_labels(
     """
     started = time.perf_counter()
     label_map = None if labels is None else load_label_map(labels)
-    with new_bag(out) as scratch:
+    with new_bag(out) as scratch, ExitStack() as stack:
         if is_clouds(path):
-            segmenter, names, found = _of_files(
-                model, path, frame or SensorFrame(), device, parameters
-            )
+            clouds = _of_files(model, path, frame or SensorFrame(), device, parameters)
         else:
-            segmenter, names, found = _of_bag(model, path, topic, device, parameters)
-        ids = _raw_ids(segmenter.taxonomy, label_map)
+            clouds = _of_bag(stack.enter_context(open_bag(path)), model, topic, device, parameters)
+        refuse(clouds.label.findings, strict)
+        ids = _raw_ids(clouds.taxonomy, label_map)
         (scratch / LABELS).mkdir(parents=True)
         rejected: Counter[str] = Counter()
-        range_m = min(segmenter.metadata.max_range, parameters.range_max)
-        beyond = 0
-        for done, (name, labelled) in enumerate(zip(names, found, strict=True), start=1):
-            if isinstance(labelled, CloudError):
-                rejected[labelled.reason] += 1
+        labelled = beyond = 0
+        for name, cloud in zip(clouds.names, clouds.clouds, strict=True):
+            try:
+                found = clouds.label(cloud)
+            except CloudError as error:
+                rejected[error.reason] += 1
             else:
-                beyond += is_beyond_range(labelled.points, range_m)
-                raw = ids[labelled.result.class_id].astype("<u4")
+                labelled += not found.is_beyond_range
+                beyond += found.is_beyond_range
+                raw = ids[found.result.class_id].astype("<u4")
                 (scratch / LABELS / f"{name}.label").write_bytes(raw.tobytes())
-            progress(done, len(names))
-        document = _document(segmenter.taxonomy, label_map, ids)
+            progress(labelled + beyond + rejected.total(), len(clouds.names))
+        refuse(clouds.label.later_findings, strict)
+        document = _document(clouds.taxonomy, label_map, ids)
         text = yaml.safe_dump(document, sort_keys=False, default_flow_style=None)
         (scratch / LABEL_MAP).write_text(text, encoding="utf-8")
-    seconds = time.perf_counter() - started
-    done = len(names) - rejected.total() - beyond
-    return SegmentedFiles(done, beyond, range_m, rejected, seconds)
+    return SegmentedFiles(
+        labelled=labelled,
+        beyond_range=beyond,
+        rejected=rejected,
+        seconds=time.perf_counter() - started,
+        findings=[*clouds.label.findings, *clouds.label.later_findings],
+    )
+
+
+@dataclass(frozen=True)
+class _Clouds:
+    """Clouds with their names, and what labels each of them."""
+
+    names: Sequence[str]
+    clouds: Iterable[Any]
+    label: FileLabeller | BagLabeller
+    taxonomy: Taxonomy
 
 
 def _of_files(
     model: Path, path: Path, frame: SensorFrame, device: str, parameters: Parameters
-) -> tuple[Segmenter, list[str], _Labelled]:
-    """The model, the clouds' names, and the clouds, labelled one after the other."""
+) -> _Clouds:
     places = CloudFolder(path).places if path.is_dir() else places_in(path)
     files = list(dict.fromkeys(place.file for place in places))
-    labeller = FileLabeller.of(model, files, frame=frame, device=device, parameters=parameters)
-
-    def labelled() -> Iterator[LabelledCloud | CloudError]:
-        for place in places:
-            try:
-                yield labeller.label(read_clouds(place.file)[place.scan])
-            except CloudError as error:
-                yield error
-
-    return labeller.segmenter, [place.name for place in places], labelled()
+    label = FileLabeller(
+        model, files, name=path.name, frame=frame, device=device, parameters=parameters
+    )
+    clouds = (read_clouds(place.file)[place.scan] for place in places)
+    return _Clouds([place.name for place in places], clouds, label, label.segmenter.taxonomy)
 
 
 def _of_bag(
-    model: Path, path: Path, topic: str | None, device: str, parameters: Parameters
-) -> tuple[Segmenter, list[str], _Labelled]:
-    """The same of a bag."""
-    with open_bag(path) as bag:
-        chosen = choose_topic(bag, POINT_CLOUD, topic, "--topic")
-    stamps = [time.stamp_ns for time in cloud_times(path, chosen)]
+    bag: Bag, model: Path, topic: str | None, device: str, parameters: Parameters
+) -> _Clouds:
+    chosen = choose_topic(bag, POINT_CLOUD, topic, "--topic")
+    stamps = [time.stamp_ns for time in cloud_times(bag.path, chosen)]
     tell = len(set(stamps)) == len(stamps) and min(stamps) >= _FIRST_STAMP
     names = [str(stamp) if tell else f"{index:06d}" for index, stamp in enumerate(stamps)]
     segmenter = Segmenter.load(model, device=device)
-
-    def labelled() -> Iterator[LabelledCloud | CloudError]:
-        with open_bag(path) as bag:
-            for _, cloud in bag.messages([chosen]):
-                try:
-                    yield label_cloud(cloud, segmenter, parameters)
-                except CloudError as error:
-                    yield error
-
-    return segmenter, names, labelled()
+    label = BagLabeller(bag, chosen, segmenter, parameters)
+    clouds = (cloud for _, cloud in bag.messages([chosen]))
+    return _Clouds(names, clouds, label, segmenter.taxonomy)
 
 
 def _raw_ids(taxonomy: Taxonomy, label_map: LabelMap | None) -> np.ndarray:

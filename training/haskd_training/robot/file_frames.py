@@ -21,16 +21,16 @@ def frames_of_files(path: Path, model: Path, frame: SensorFrame, device: str) ->
     """
     files = files_of(path)
     places = [place for file in files for place in places_in(file)]
-    labeller = FileLabeller.of(model, files, frame=frame, device=device)
+    label = FileLabeller(model, files, name=path.name, frame=frame, device=device)
 
     def shown(number: int) -> LabelledFrame:
         place = places[number]
         try:
-            labelled = labeller.label(read_clouds(place.file)[place.scan])
+            labelled = label(read_clouds(place.file)[place.scan])
         except CloudError as error:
             raise InputError(f"{place.file}: {error}") from error
         valid = valid_returns(labelled.points)
         labelling = (model.name, labelled.result.class_id[valid])
         return LabelledFrame(place.name, labelled.points[valid], [labelling])
 
-    return Frames(labeller.segmenter.taxonomy, len(places), shown)
+    return Frames(label.segmenter.taxonomy, len(places), shown, label.findings)

@@ -1,15 +1,15 @@
-"""What labels a cloud of a file: read, turned into the sensor frame, labelled as the node would."""
+"""What labels clouds of files: read, turned into the sensor frame, labelled as the node would."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from haskd_ros.clouds.intensity import IntensityUnit
-from haskd_ros.clouds.pointcloud import INTENSITY_FIELDS, CloudError, valid_returns
+from haskd_ros.clouds.pointcloud import INTENSITY_FIELDS, CloudError
 from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.parameters import DEFAULTS, Parameters
@@ -22,10 +22,17 @@ from haskd_training.recordings.cloud_files.formats import (
     read_clouds,
 )
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
+from haskd_training.recordings.cloud_sample import (
+    intensity_findings,
+    intensity_unit,
+    measured_points,
+    sensor_findings,
+)
+from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.cloud_folder import cloud_message
 
 _SAMPLED_FILES = 10
-"""Files of a folder that are read for the unit of intensity, evenly spread."""
+"""Files of a folder that are looked at before the first one is labelled, evenly spread."""
 
 
 def files_of(path: Path) -> list[Path]:
@@ -47,48 +54,52 @@ def is_clouds(path: Path) -> bool:
     return is_cloud_folder(path) if path.is_dir() else is_cloud_file(path)
 
 
-@dataclass(frozen=True)
 class FileLabeller:
-    """A model that labels clouds of files.
+    """A model that labels the clouds of files. The unit of their intensity is the same for all.
+
+    Args:
+        model: model file.
+        files: whose clouds are to be labelled; some are read here.
+        name: what the findings call them.
+        frame: where the sensor is in the files' coordinates.
+        device: as of `Segmenter`.
+        parameters: of the node; a crop box is in the sensor frame.
 
     Attributes:
-        parameters: of the node; a crop box is in the sensor frame.
-        unit: of the intensity.
+        findings: what there is to say of the clouds before they are labelled: the intensity, and
+            where the sensor is unlike that of the model's training.
+
+    Raises:
+        InputError: no model, files that can't be read, or a crop box in another frame.
     """
 
-    segmenter: Segmenter
-    frame: SensorFrame
-    parameters: Parameters
-    unit: IntensityUnit
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         model: Path,
         files: Sequence[Path],
         *,
+        name: str,
         frame: SensorFrame,
         device: str = "auto",
         parameters: Parameters = DEFAULTS,
-    ) -> FileLabeller:
-        """Load a model, and find the unit of the intensity in these files.
-
-        Raises:
-            InputError: no model, files that can't be read, or a crop box in another frame.
-        """
+    ) -> None:
         if parameters.crop_frame:
             raise InputError(
                 f"crop.frame={parameters.crop_frame}: a file knows no other frame; its box is in "
                 "the sensor frame"
             )
-        unit = IntensityUnit()
-        chosen = np.unique(np.linspace(0, len(files) - 1, _SAMPLED_FILES).round().astype(int))
-        for index in chosen.tolist():
-            for points in read_clouds(files[index]):
-                unit.add(_intensity(points))
-        return cls(Segmenter.load(model, device=device), frame, parameters, unit)
+        self._name, self._frame, self._parameters = name, frame, parameters
+        sample = list(self._sample(files))
+        unit = intensity_unit(sample, parameters.intensity_scale)
+        self.segmenter = Segmenter.load(model, device=device)
+        self.findings = intensity_findings(unit, name)
+        measured = measured_points(sample, unit.full_scale)
+        self.findings += sensor_findings(measured, self.segmenter.metadata, name)
+        self._unit = IntensityUnit(unit.full_scale)
+        self._beyond_range = ""
+        self._beyond = 0
 
-    def label(self, points: np.ndarray) -> LabelledCloud:
+    def __call__(self, points: np.ndarray) -> LabelledCloud:
         """Label a cloud; the labelled points are in the sensor frame.
 
         Args:
@@ -100,28 +111,38 @@ class FileLabeller:
         """
         if not len(points):
             raise CloudError("cloud of zero points", "cloud: there is no point in it")
-        xyz = self.frame.in_sensor_frame(points)
-        columns = dict(zip("xyz", xyz.T))
-        intensity = _intensity(points)
-        if intensity is not None and np.isfinite(intensity).any():
-            full = self.segmenter.metadata.intensity.scale
-            columns["intensity"] = (intensity * (full / self.unit.full_scale)).astype(np.float32)
-        message = cloud_message(structured(columns))
-        return label_cloud(message, self.segmenter, self.parameters)
+        labelled = label_cloud(
+            self._message(points), self.segmenter, self._parameters, unit=self._unit
+        )
+        if labelled.is_beyond_range:
+            self._beyond += 1
+            self._beyond_range = labelled.beyond_range_message
+        return labelled
 
+    @property
+    def later_findings(self) -> list[Finding]:
+        """What has shown only when the clouds were labelled."""
+        if not self._beyond:
+            return []
+        remedy = (
+            f"{self._beyond_range} --origin X,Y,Z says where the sensor was; where nobody knows, "
+            "--origin center --sensor-height 1.8"
+        )
+        message = f"{self._beyond} clouds without a label"
+        return [Finding("all-beyond-range", self._name, "doubtful", message, remedy)]
 
-def is_beyond_range(points: np.ndarray, range_m: float) -> bool:
-    """Whether all returns of a cloud [N, >= 3] in m are further away than a range."""
-    returns = points[valid_returns(points), :3]
-    squared = np.einsum("ij,ij->i", returns, returns)
-    return bool(len(returns) and (squared > range_m**2).all())
+    def _sample(self, files: Sequence[Path]) -> Iterator[Any]:
+        chosen = np.unique(np.linspace(0, len(files) - 1, _SAMPLED_FILES).round().astype(int))
+        for index in chosen.tolist():
+            for points in read_clouds(files[index]):
+                if len(points):
+                    yield self._message(points)
 
-
-def _intensity(points: np.ndarray) -> np.ndarray | None:
-    names = points.dtype.names or ()
-    name = next((name for name in INTENSITY_FIELDS if name in names), None)
-    if name is None:
-        return None
-    values = np.ascontiguousarray(points[name])
-    # Of kinds that no PointCloud2 has
-    return values.astype(np.float64) if values.itemsize == 8 else values
+    def _message(self, points: np.ndarray) -> Any:
+        """The coordinates in the sensor frame and the intensity, as a PointCloud2."""
+        columns = dict(zip("xyz", self._frame.in_sensor_frame(points).T))
+        names = points.dtype.names or ()
+        intensity = next((name for name in INTENSITY_FIELDS if name in names), None)
+        if intensity is not None:
+            columns[intensity] = points[intensity]
+        return cloud_message(structured(columns))

@@ -22,8 +22,9 @@ from haskd_training.recordings.cloud_files.formats import (
     stem_of,
 )
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
+from haskd_training.recordings.findings import Finding, refuse
 from haskd_training.recordings.readers.bag import new_bag
-from haskd_training.robot.file_labeller import FileLabeller, files_of, is_beyond_range
+from haskd_training.robot.file_labeller import FileLabeller, files_of
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,16 @@ class SegmentedFiles:
     Attributes:
         labelled: clouds that were labelled.
         beyond_range: clouds of which every point was beyond the range, and so none has a label.
-        range_m: that range.
         rejected: clouds without labels, by reason.
         seconds: spent in all.
+        findings: what there is to say of the clouds.
     """
 
     labelled: int
     beyond_range: int
-    range_m: float
     rejected: Counter[str]
     seconds: float
+    findings: list[Finding]
 
 
 def segment_files(
@@ -53,6 +54,7 @@ def segment_files(
     frame: SensorFrame | None = None,
     device: str = "auto",
     parameters: Parameters = DEFAULTS,
+    strict: bool = False,
     progress: Progress = no_progress,
 ) -> SegmentedFiles:
     """Write cloud files again with labels, in the format that they have, see `formats`.
@@ -66,6 +68,7 @@ def segment_files(
         out: new file or folder.
         frame: where the sensor is in the files' coordinates; only what the network sees is turned.
         device, parameters: as of `segment_bag`.
+        strict: refuse what would be a warning.
         progress: called with the files done and those there are.
 
     Raises:
@@ -76,20 +79,25 @@ def segment_files(
     files = files_of(path)
     targets = _targets(path, files, out)
     with new_bag(out) as scratch:
-        labeller = FileLabeller.of(
-            model, files, frame=frame or SensorFrame(), device=device, parameters=parameters
+        label = FileLabeller(
+            model,
+            files,
+            name=path.name,
+            frame=frame or SensorFrame(),
+            device=device,
+            parameters=parameters,
         )
-        colors = labeller.segmenter.taxonomy.color_table()
+        refuse(label.findings, strict)
+        colors = label.segmenter.taxonomy.color_table()
         if path.is_dir():
             scratch.mkdir()
         labelled = beyond = 0
-        range_m = min(labeller.segmenter.metadata.max_range, parameters.range_max)
         rejected: Counter[str] = Counter()
         for done, (file, target) in enumerate(zip(files, targets, strict=True), start=1):
             labels = []
             for points in read_clouds(file):
                 try:
-                    found = labeller.label(points)
+                    found = label(points)
                 except CloudError as error:
                     if len(files) == 1 and not len(points):
                         raise InputError(f"{file}: {error}") from error
@@ -97,14 +105,20 @@ def segment_files(
                     class_id = np.full(len(points), UNLABELLED, np.uint8)
                     probability = np.zeros(len(points), np.float32)
                 else:
-                    is_beyond = is_beyond_range(found.points, range_m)
-                    labelled += not is_beyond
-                    beyond += is_beyond
+                    labelled += not found.is_beyond_range
+                    beyond += found.is_beyond_range
                     class_id, probability = found.result.class_id, found.result.probability
                 labels.append(PointLabels(class_id, probability, colors[class_id]))
             format_of(file).write(file, scratch / target if path.is_dir() else scratch, labels)
             progress(done, len(files))
-    return SegmentedFiles(labelled, beyond, range_m, rejected, time.perf_counter() - started)
+        refuse(label.later_findings, strict)
+    return SegmentedFiles(
+        labelled=labelled,
+        beyond_range=beyond,
+        rejected=rejected,
+        seconds=time.perf_counter() - started,
+        findings=[*label.findings, *label.later_findings],
+    )
 
 
 def _targets(path: Path, files: list[Path], out: Path) -> list[str]:

@@ -8,16 +8,13 @@ import numpy as np
 
 from haskd_training.data.examination.clouds import CloudSample
 from haskd_training.data.examination.examination import CameraSummary
-from haskd_training.data.examination.images import ImageTally
+from haskd_training.data.examination.images import NEAR_NS, ImageTally
 from haskd_training.data.projection import project
 from haskd_training.recordings.camera_model import CalibrationError
 from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.recording import Recording
 from haskd_training.recordings.transform_tree import NoTransform
-
-NEAR_NS = 500_000_000
-"""An image further away in time from a cloud than this shows nothing of it."""
 
 SEES_NOTHING = 0.0005
 """Share of the cloud below which a camera is said to see 0.0 % of it."""

@@ -20,13 +20,14 @@ from haskd_ros.clouds.pointcloud import (
 )
 from haskd_ros.errors import InputError
 from haskd_training.data.examination.examination import SensorSummary
-from haskd_training.recordings.findings import Finding, Outcome
-from haskd_training.recordings.point_times import point_times
-from haskd_training.recordings.readers.bag import stamp_ns
+from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, intensity_findings
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.point_times import PointTimes, point_times
+from haskd_training.recordings.readers.bag import spread_numbers, stamp_ns
 from haskd_training.recordings.repeats import Repeats
 
-SAMPLED_CLOUDS = 12
-"""Clouds whose points are looked at, evenly spread."""
+LOOKED_INTO = 6
+"""Of the sampled clouds those whose every field is looked at, evenly spread."""
 
 KEPT_POINTS = 5_000
 """Points of a sampled cloud that are kept, evenly spread."""
@@ -43,6 +44,7 @@ class CloudSample:
         points: [n, 4] float32, x y z in m in the cloud's frame, intensity in its own unit.
     """
 
+    recorded_ns: int
     stamp_ns: int
     frame: str
     points: np.ndarray
@@ -60,8 +62,10 @@ class CloudExaminer:
         self.topic = topic
         self.clouds = clouds
         self.samples: list[CloudSample] = []
+        self.example = np.zeros((0, 4), np.float32)
         self.intensity = IntensityUnit()
-        self._sampled = set(np.linspace(0, max(0, clouds - 1), SAMPLED_CLOUDS).astype(int).tolist())
+        self._sampled = spread_numbers(clouds, SAMPLED_CLOUDS)
+        self._looked_into = spread_numbers(clouds, LOOKED_INTO)
         self._seen = self._looked_at = self._repeated = self._standing = 0
         self._empty = 0
         self._returns: list[int] = []
@@ -70,27 +74,30 @@ class CloudExaminer:
         self._fields: dict[str, str] = {}
         self._intensity_field: str | None = None
         self._values: dict[str, Counter[str]] = {}
-        self._times: dict[str, Finding] = {}
         self._beams: int | None = None
+        self._times: list[PointTimes] = []
+        self._time_span = (np.inf, -np.inf)
         self._repeats = Repeats()
         self._last_stamps: dict[str, int] = {}
 
-    def add(self, cloud: Any) -> None:
-        """Look at the next cloud."""
+    def add(self, cloud: Any, recorded_ns: int) -> bool:
+        """Look at the next cloud; whether it is used: it isn't there already."""
         number, self._seen = self._seen, self._seen + 1
         if self._is_repeat(cloud):
-            return
+            return False
         if not cloud.width * cloud.height:
             self._empty += 1
-            return
+            return True
         try:
             read_points(cloud, ["x", "y", "z"])
-            self.intensity.add(read_intensity(cloud))
             if number in self._sampled:
-                self._look_at(cloud)
+                self.intensity.add(read_intensity(cloud))
+            if number in self._looked_into:
+                self._look_at(cloud, recorded_ns)
         except CloudError as error:
             self._malformed[error.reason] += 1
             self._fields_of_malformed = [field.name for field in cloud.fields]
+        return True
 
     def check(self, path: Path) -> None:
         """
@@ -116,16 +123,22 @@ class CloudExaminer:
         self._last_stamps[frame] = stamp
         return False
 
-    def _look_at(self, cloud: Any) -> None:
+    def _look_at(self, cloud: Any, recorded_ns: int) -> None:
         self._looked_at += 1
         points, self._intensity_field = read_xyz_intensity(cloud)
         valid = valid_returns(points)
         returns = points[valid]
-        if len(returns) and (
-            told := point_times(cloud, stamp_ns(cloud), valid).finding(self.topic)
-        ):
-            self._times.setdefault(told.message, told)
         self._returns.append(len(returns))
+        times = point_times(cloud, stamp_ns(cloud), valid)
+        if times.unit or (
+            times.field and _varies(read_points(cloud, [times.field])[times.field], valid)
+        ):
+            self._times.append(times)
+            seconds = times.seconds[valid]
+            self._time_span = (
+                min(self._time_span[0], float(seconds.min())),
+                max(self._time_span[1], float(seconds.max())),
+            )
         for name, values in _columns(cloud):
             self._fields.setdefault(name, str(values.dtype.name))
             self._values.setdefault(name, Counter())[_kind(values[valid])] += 1
@@ -135,7 +148,9 @@ class CloudExaminer:
             self._beams = int(cloud.height)
         kept = np.array(returns[:: max(1, -(-len(returns) // KEPT_POINTS))])
         frame = cloud.header.frame_id.lstrip("/")
-        self.samples.append(CloudSample(stamp_ns(cloud), frame, kept))
+        self.samples.append(CloudSample(recorded_ns, stamp_ns(cloud), frame, kept))
+        if self._looked_at <= (LOOKED_INTO + 1) // 2:
+            self.example = np.array(returns)
 
     def summary(self) -> SensorSummary:
         """What the sensor is like."""
@@ -154,9 +169,19 @@ class CloudExaminer:
             points=_percentiles(np.array(self._returns)),
             range_m=_percentiles(np.hypot(flat, points[:, 2])),
             elevation_deg=elevation,
+            point_times=self._point_times(),
             intensity_field=self._intensity_field,
             intensity=None if self._intensity_field is None else _percentiles(intensity),
         )
+
+    def _point_times(self) -> str | None:
+        """How the time of each point is told, and between which times relative to the stamp."""
+        if not self._times:
+            return None
+        one, (first, last) = self._times[0], self._time_span
+        if not one.unit:
+            return f"{one.field}, in no unit that makes a sweep"
+        return f"{one.field} in {one.unit} from {one.origin}: {first:.3f} to {last:.3f} s"
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong with the clouds."""
@@ -189,7 +214,6 @@ class CloudExaminer:
             yield from self._of_contents()
 
     def _of_contents(self) -> Iterator[Finding]:
-        yield from self._times.values()
         of = f"{self._looked_at} sampled clouds"
         if without := self._returns.count(0):
             yield Finding(
@@ -198,9 +222,15 @@ class CloudExaminer:
                 "left out",
                 f"{without} of {of} hold no return: every point is not finite or at the origin",
             )
-        for note in self.intensity.notes():
-            outcome: Outcome = "doubtful" if note.is_warning else "noted"
-            yield Finding(note.code, self.topic, outcome, note.message)
+        yield from intensity_findings(self.intensity, self.topic)
+        if unknown := [times for times in self._times if not times.unit]:
+            yield Finding(
+                "point-times-unknown",
+                self.topic,
+                "doubtful",
+                f"field {unknown[0].field} of {len(unknown)} of {of} holds no times of a sweep in "
+                "any unit; all points of a cloud are taken to be of its stamp",
+            )
         for name, kinds in self._values.items():
             if name != self._intensity_field and kinds["nan"]:
                 share = "all" if kinds["nan"] == kinds.total() else f"{kinds['nan']} of"
@@ -226,6 +256,12 @@ def _columns(cloud: Any) -> Iterator[tuple[str, np.ndarray]]:
     for field in cloud.fields:
         if field.name and counts[field.name] == 1 and field.count == 1:
             yield field.name, read_points(replace(cloud, fields=[field]))[field.name]
+
+
+def _varies(values: np.ndarray, valid: np.ndarray) -> bool:
+    """Whether the valid ones of some values [N] differ."""
+    chosen = values[valid]
+    return bool(len(chosen)) and bool((chosen != chosen[0]).any())
 
 
 def _kind(values: np.ndarray) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
+from haskd_ros.taxonomy import Taxonomy
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.recording import Recording
 
@@ -15,6 +18,7 @@ class TopicSummary:
 
     Attributes:
         messages: in the recording.
+        expected: as its metadata counts them; None where it has none.
         rate_hz, longest_gap_s: by the headers' stamps, or by time of recording where no header is
             read; None for less than two messages.
         frames: messages by frame of their header; empty where no header is read.
@@ -23,6 +27,7 @@ class TopicSummary:
     topic: str
     type: str
     messages: int
+    expected: int | None
     rate_hz: float | None
     longest_gap_s: float | None
     frames: dict[str, int]
@@ -40,6 +45,7 @@ class SensorSummary:
         range_m, intensity: p5, median, p95 over valid returns; intensity in the cloud's own unit,
             None without the field or without a finite value.
         elevation_deg: min and max, as 1st and 99th percentile.
+        point_times: how points tell their time, and its span; None where they don't.
         intensity_field: None without one.
     """
 
@@ -50,6 +56,7 @@ class SensorSummary:
     points: dict[str, float] | None
     range_m: dict[str, float] | None
     elevation_deg: dict[str, float] | None
+    point_times: str | None
     intensity_field: str | None
     intensity: dict[str, float] | None
 
@@ -82,12 +89,20 @@ class LabelSummary:
     Attributes:
         classes: points by class.
         ignored: points without a class.
-        labelled: the clouds, by number from 0, with at least one point of a class.
+        stamps: [n] int64, of the clouds that are used, in ns.
+        counts: [n, C] points of each class in each of them.
     """
 
+    taxonomy: Taxonomy
     classes: dict[str, int]
     ignored: int
-    labelled: tuple[int, ...]
+    stamps: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def labelled(self) -> int:
+        """Clouds with at least one point of a class."""
+        return int((self.counts.sum(1) > 0).sum())
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,10 @@ class Examination:
         findings: what is repaired, doubtful, left out; in the order in which they are to be read.
         topics: all, sorted.
         labels: None where they were not asked for.
+        example: [N, 4] float32, the returns of a cloud from the middle: x y z in m in its frame,
+            intensity in its own unit.
+        cloud_stamps: [n] int64, ns, of the clouds before a restart of the clock.
+        image_stamps: the same of images by camera.
     """
 
     recording: Recording
@@ -107,6 +126,14 @@ class Examination:
     sensor: SensorSummary
     cameras: tuple[CameraSummary, ...]
     labels: LabelSummary | None
+    example: np.ndarray
+    cloud_stamps: np.ndarray
+    image_stamps: dict[str, np.ndarray]
+
+    @property
+    def full_scale(self) -> float | None:
+        """Intensity of a full return; None where none was measured."""
+        return None if self.sensor.intensity is None else self.recording.intensity.full_scale
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -120,5 +147,12 @@ class Examination:
             "topics": [asdict(topic) for topic in self.topics],
             "sensor": asdict(self.sensor),
             "cameras": [asdict(camera) for camera in self.cameras],
-            "labels": None if self.labels is None else asdict(self.labels),
+            "labels": None
+            if self.labels is None
+            else {
+                "classes": self.labels.classes,
+                "ignored": self.labels.ignored,
+                "clouds": len(self.labels.stamps),
+                "labelled_clouds": self.labels.labelled,
+            },
         }

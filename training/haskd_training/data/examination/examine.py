@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.core.progress import Progress, no_progress
@@ -12,6 +15,7 @@ from haskd_training.data.examination.clouds import CloudExaminer
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.images import ImageTally
 from haskd_training.data.examination.labels import LabelCounts
+from haskd_training.data.examination.poses import pose_findings
 from haskd_training.data.examination.stamps import (
     StampSeries,
     clock_findings,
@@ -48,6 +52,8 @@ from haskd_training.recordings.recording import (
     transforms,
 )
 
+_EACH_BY_ITSELF = "stamps go back and go on from there; each cloud is taken by itself"
+
 
 def examine(
     path: Path,
@@ -55,6 +61,7 @@ def examine(
     config: RecordingConfig,
     labelled_by: tuple[Taxonomy, LabelSource] | None = None,
     progress: Progress = no_progress,
+    topic_option: str = "points_topic",
 ) -> Examination:
     """Look at every message of a recording's clouds, cameras and transforms, once.
 
@@ -62,6 +69,7 @@ def examine(
         name: of the recording, unique among those of a cache.
         labelled_by: classes and labels; None looks at no labels.
         progress: counts messages.
+        topic_option: what names the topic of the clouds, for messages.
 
     Raises:
         InputError: no bag, a damaged one, no PointCloud2 topic, several and none configured, a
@@ -69,7 +77,7 @@ def examine(
             labels that fit neither cloud nor label map.
     """
     with open_bag(path) as bag:
-        points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, "points_topic")
+        points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, topic_option)
         labels = None if labelled_by is None else LabelCounts(path, *labelled_by)
         seen = _Pass(bag, points_topic, config, labels, progress)
         tallies, clouds = seen.tallies, seen.clouds
@@ -96,23 +104,62 @@ def examine(
             messages=sum(len(tallies[topic].series.before(stop_ns)) for topic in used),
             stop_ns=stop_ns,
         )
-        summaries = camera_summaries(recording, clouds.samples, seen.images)
+        samples = [
+            sample for sample in clouds.samples if stop_ns is None or sample.recorded_ns < stop_ns
+        ]
+        images = {topic: tally.before(stop_ns) for topic, tally in seen.images.items()}
+        clouds_used = tallies[points_topic].before(stop_ns)
+        of_stamps = list(_stamp_findings(seen, recording))
+        apart = any(finding.code == "clocks-apart" for finding in of_stamps)
+        summaries = camera_summaries(recording, samples, images)
         return Examination(
             recording=recording,
             findings=(
                 *bag.findings,
-                *_stamp_findings(seen, recording),
+                *of_stamps,
                 *clouds.findings(),
                 *transform_findings(recording),
+                *(() if apart else pose_findings(recording, clouds_used, images)),
                 *of_stereo,
-                *camera_findings(recording, summaries, clouds.samples, seen.images),
-                *(() if labels is None else labels.findings()),
+                *camera_findings(recording, summaries, samples, images),
+                *(() if labels is None else labels.findings(stop_ns)),
             ),
-            topics=topic_summaries(bag, tallies),
+            topics=topic_summaries(bag, tallies, seen.transform_times),
             sensor=clouds.summary(),
             cameras=summaries,
-            labels=None if labels is None else labels.summary(),
+            labels=None if labels is None else labels.summary(stop_ns),
+            example=clouds.example,
+            cloud_stamps=tallies[points_topic].series.before(stop_ns).stamps,
+            image_stamps={
+                camera.name: np.concatenate(
+                    [np.zeros(0, np.int64)]
+                    + [series.stamps for series in images[camera.topic].kinds.values()]
+                )
+                for camera in cameras
+            },
         )
+
+
+def examine_clouds(path: Path, topic: str | None, progress: Progress = no_progress) -> Examination:
+    """Look at every cloud of a recording, for what works on one cloud after another: images don't
+    matter, nor whether stamps go back.
+
+    Args:
+        topic: of the clouds; None: the only one.
+
+    Raises:
+        InputError: as of `examine`.
+    """
+    config = RecordingConfig(points_topic=topic, cameras={})
+    examination = examine(path, path.name, config, progress=progress, topic_option="--topic")
+    findings = [
+        replace(finding, outcome="noted", message=_EACH_BY_ITSELF, remedy="")
+        if finding.code == "stamps-go-back"
+        else finding
+        for finding in examination.findings
+        if not finding.code.startswith("tf-")
+    ]
+    return replace(examination, findings=tuple(findings))
 
 
 class _Pass:
@@ -123,6 +170,7 @@ class _Pass:
         images: by topic.
         tallies: by topic, of clouds, images and CameraInfo.
         clouds: of the one topic.
+        transform_times: by topic, when transforms were recorded.
         tree: all transforms.
     """
 
@@ -137,6 +185,7 @@ class _Pass:
         self.cameras = Cameras(bag, config)
         infos, transform_topics = self.cameras.info_topics, bag.topics_of(*TF_MESSAGES)
         self.images = {topic: ImageTally(topic) for topic in self.cameras.image_topics}
+        self.transform_times = {topic: StampSeries() for topic in transform_topics}
         self.tallies = {topic: TopicTally(topic) for topic in (points_topic, *self.images, *infos)}
         self.clouds = CloudExaminer(points_topic, bag.count([points_topic]))
         self.tree = empty_tree(config)
@@ -146,14 +195,15 @@ class _Pass:
         for done, (topic, recorded_ns, message) in enumerate(bag.timed_messages(topics), 1):
             if topic in transform_topics:
                 add_transforms(self.tree, topic, message)
+                self.transform_times[topic].add(recorded_ns, recorded_ns)
                 if not topic.endswith("tf_static"):
                     self._add_moving(message, recorded_ns)
             else:
                 self.tallies[topic].add(message, recorded_ns)
             if topic == points_topic:
-                self.clouds.add(message)
+                is_used = self.clouds.add(message, recorded_ns)
                 if labels is not None:
-                    labels.add(message)
+                    labels.add(message, recorded_ns, is_used)
             elif topic in self.images:
                 self.images[topic].add(message, recorded_ns)
                 self.cameras.add_image(topic, message)

@@ -16,6 +16,9 @@ from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import stamp_ns
 
+NEAR_NS = 500_000_000
+"""An image further away in time from a cloud than this shows nothing of it."""
+
 Kind = tuple[str, int, int]
 """Frame (without a leading slash), width and height of an image."""
 
@@ -37,6 +40,14 @@ class ImageTally:
         kind = (image.header.frame_id.lstrip("/"), *size)
         self.kinds.setdefault(kind, StampSeries()).add(stamp_ns(image), recorded_ns)
 
+    def before(self, stop_ns: int | None) -> ImageTally:
+        """Those recorded before a time."""
+        kept = ImageTally(self.topic)
+        kept._broken = self._broken
+        every = {kind: series.before(stop_ns) for kind, series in self.kinds.items()}
+        kept.kinds = {kind: series for kind, series in every.items() if len(series)}
+        return kept
+
     def nearest(self, at_ns: int) -> tuple[int, Kind] | None:
         """Stamp and kind of the image nearest in time; None where there is none."""
         found = []
@@ -53,23 +64,16 @@ class ImageTally:
             yield Finding("images-broken", self.topic, "left out", message)
         if camera.problem is not None:
             return
-        notes: Counter[str] = Counter()
         unfit: Counter[str] = Counter()
         for (frame, width, height), series in self.kinds.items():
             calibration = camera.track.at(int(series.stamps[0]), frame)
             try:
-                _, note = calibration.fitted(width, height)
+                calibration.fitted(width, height)
             except CalibrationError as error:
                 unfit[str(error)] += len(series)
-            else:
-                notes[note] += len(series)
         for reason, count in unfit.most_common():
             message = f"{count} of {total} images are left out: {reason}"
             yield Finding("image-size", self.topic, "left out", message)
-        for note, count in notes.items():
-            if note:
-                message = f"{count} of {total} {note}"
-                yield Finding("camera-fitted", self.topic, "repaired", message)
 
 
 def _size(image: Any) -> tuple[int, int] | str:

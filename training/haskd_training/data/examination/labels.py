@@ -28,50 +28,57 @@ class LabelCounts:
 
     def __init__(self, path: Path, taxonomy: Taxonomy, source: LabelSource) -> None:
         self._path, self._taxonomy, self._source = path, taxonomy, source
-        self._counts = np.zeros(256, np.int64)
         self._seen = 0
-        self._labelled: list[int] = []
+        self._recorded: list[int] = []
+        self._stamps: list[int] = []
+        self._counts: list[np.ndarray] = []
 
-    def add(self, cloud: Any) -> None:
-        """
+    def add(self, cloud: Any, recorded_ns: int, is_used: bool) -> None:
+        """Count the labels of the next cloud, if it is used.
+
         Raises:
-            InputError: the labels fit neither cloud nor label map.
+            InputError: they fit neither cloud nor label map.
         """
         number, self._seen = self._seen, self._seen + 1
-        if not cloud.width * cloud.height:
+        if not is_used or not cloud.width * cloud.height:
             return
         try:
             ids = self._source.of(cloud, number, stamp_ns(cloud))
         except (Unusable, CloudError):
-            return  # counted where the cloud, or the source, tells its findings
+            return  # told by the findings of the clouds, or of the source
         except InputError as error:
             at = f"cloud {number} (stamp {stamp_ns(cloud)})"
             raise InputError(f"{self._path}, {at}: {error}") from error
-        counts = np.bincount(ids, minlength=256)
-        self._counts += counts
-        if counts[: len(self._taxonomy)].any():
-            self._labelled.append(number)
+        self._recorded.append(recorded_ns)
+        self._stamps.append(stamp_ns(cloud))
+        self._counts.append(np.bincount(ids, minlength=256))
 
-    def summary(self) -> LabelSummary:
+    def summary(self, stop_ns: int | None) -> LabelSummary:
+        """Of what was recorded before a time."""
+        used = np.array([stop_ns is None or at < stop_ns for at in self._recorded], bool)
+        counts = np.array(self._counts, np.int64).reshape(-1, 256)[used]
         classes = len(self._taxonomy)
+        points = counts.sum(0)
         return LabelSummary(
-            classes=dict(zip(self._taxonomy.names, self._counts[:classes].tolist(), strict=True)),
-            ignored=int(self._counts[classes:].sum()),
-            labelled=tuple(self._labelled),
+            taxonomy=self._taxonomy,
+            classes=dict(zip(self._taxonomy.names, points[:classes].tolist(), strict=True)),
+            ignored=int(points[classes:].sum()),
+            stamps=np.array(self._stamps, np.int64)[used],
+            counts=counts[:, :classes],
         )
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self, stop_ns: int | None) -> Iterator[Finding]:
         """Of the source, and clouds without a label."""
         yield from self._source.findings()
-        if not self._labelled:
-            yield Finding(
-                "no-labels", "labels", "doubtful", f"none of the {self._seen} clouds has a label"
+        summary = self.summary(stop_ns)
+        clouds, labelled = len(summary.stamps), summary.labelled
+        if not labelled:
+            message = f"none of the {clouds} clouds has a label that the label map gives a class"
+            yield Finding("no-labels", "labels", "doubtful", message)
+        elif labelled < clouds:
+            numbers = np.flatnonzero(summary.counts.sum(1))
+            message = (
+                f"{labelled} of {clouds} clouds are labelled, the first is cloud {numbers[0]}, "
+                f"the last cloud {numbers[-1]}"
             )
-        elif len(self._labelled) < self._seen:
-            yield Finding(
-                "labels-in-part",
-                "labels",
-                "noted",
-                f"{len(self._labelled)} of {self._seen} clouds are labelled, "
-                f"{self._labelled[0]} to {self._labelled[-1]}",
-            )
+            yield Finding("labels-in-part", "labels", "noted", message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,8 +164,8 @@ def order_findings(topic: str, series: StampSeries) -> list[Finding]:
 
 
 def clock_findings(
-    clouds: tuple[str, StampSeries], others: dict[str, StampSeries]
-) -> list[Finding]:
+    clouds: tuple[str, StampSeries], others: Mapping[str, StampSeries]
+) -> Iterator[Finding]:
     """Senders whose stamps lie nowhere near those of the clouds.
 
     Args:
@@ -172,27 +173,27 @@ def clock_findings(
         others: by topic.
     """
     topic, own = clouds
-    found: list[Finding] = []
     if own.span is None:
-        return found
+        return
     first, last = own.span
+    apart: dict[tuple[str, str], list[str]] = {}
     for other, series in others.items():
         if series.span is None:
             continue
         ahead, behind = series.span[0] - last, first - series.span[1]
         if max(ahead, behind) > APART_NS:
-            where = "after" if ahead > behind else "before"
-            found.append(
-                Finding(
-                    "clocks-apart",
-                    other,
-                    "doubtful",
-                    f"its stamps are {duration(max(ahead, behind))} {where} those of {topic}, so "
-                    f"that none of them belongs to a cloud; {_own_clock(own, series)}",
-                    "stamp all sensors by one clock",
-                )
-            )
-    return found
+            where = "before" if ahead > behind else "after"
+            distance = f"{duration(max(ahead, behind))} {where}"
+            apart.setdefault((distance, _own_clock(own, series)), []).append(other)
+    for (distance, clock), names in apart.items():
+        yield Finding(
+            "clocks-apart",
+            topic,
+            "doubtful",
+            f"stamps are {distance} those of {', '.join(names)}, so that no image or pose belongs "
+            f"to a cloud; {clock}",
+            "stamp all sensors by one clock",
+        )
 
 
 def _own_clock(clouds: StampSeries, others: StampSeries) -> str:
@@ -202,10 +203,10 @@ def _own_clock(clouds: StampSeries, others: StampSeries) -> str:
         for series in (clouds, others)
     ]
     if off == [True, False]:
-        return "the clouds are not stamped by the recorder's clock (since power-on?)"
+        return "they are not by the recorder's clock (since power-on?)"
     if off == [False, True]:
-        return "they are not stamped by the recorder's clock (since power-on?)"
-    return "they have different clocks"
+        return "the others are not by the recorder's clock (since power-on?)"
+    return "they are by different clocks"
 
 
 def duration(ns: int) -> str:

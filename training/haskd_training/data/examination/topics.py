@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,34 @@ class TopicTally:
         self.frames[frame] += 1
         self.by_frame.setdefault(frame.lstrip("/"), StampSeries()).add(stamp, recorded_ns)
 
+    def before(self, stop_ns: int | None) -> TopicTally:
+        """Those recorded before a time."""
+        kept = TopicTally(self.topic)
+        kept.series, kept.frames = self.series.before(stop_ns), self.frames
+        kept.by_frame = {frame: series.before(stop_ns) for frame, series in self.by_frame.items()}
+        return kept
 
-def topic_summaries(bag: Bag, tallies: dict[str, TopicTally]) -> tuple[TopicSummary, ...]:
-    """All topics of a bag; those whose headers weren't read with their number of messages alone."""
+
+def topic_summaries(
+    bag: Bag, tallies: Mapping[str, TopicTally], recorded: Mapping[str, StampSeries]
+) -> tuple[TopicSummary, ...]:
+    """All topics of a bag.
+
+    Args:
+        tallies: of those whose headers were read.
+        recorded: times of recording of others.
+    """
     return tuple(
-        _summary(bag, topic, tallies.get(topic) or TopicTally(topic))
+        _summary(bag, topic, tallies.get(topic), recorded.get(topic))
         for topic in sorted(bag.topics)
     )
 
 
-def _summary(bag: Bag, topic: str, tally: TopicTally) -> TopicSummary:
-    stamps = np.sort(tally.series.stamps)
+def _summary(
+    bag: Bag, topic: str, tally: TopicTally | None, recorded: StampSeries | None
+) -> TopicSummary:
+    series = recorded if tally is None else tally.series
+    stamps = np.zeros(0, np.int64) if series is None else np.sort(series.stamps)
     stamps = stamps[stamps != 0]
     rate = gap = None
     if len(stamps) > 1 and stamps[-1] > stamps[0]:
@@ -54,9 +72,10 @@ def _summary(bag: Bag, topic: str, tally: TopicTally) -> TopicSummary:
         topic=topic,
         type=bag.topics[topic],
         messages=bag.count([topic]),
+        expected=bag.expected.get(topic),
         rate_hz=rate,
         longest_gap_s=gap,
-        frames=dict(tally.frames.most_common()),
+        frames={} if tally is None else dict(tally.frames.most_common()),
     )
 
 

@@ -78,8 +78,13 @@ def read(path: Path) -> list[np.ndarray]:
                 (str(k), "f8" if field.name in _COLORS else field.dtype, (field.count,))
                 for k, field in enumerate(file.fields)
             ]
-            lines = _text_lines(path, file)
-            table = np.loadtxt(io.StringIO("\n".join(lines)), kinds, comments=None, ndmin=1)
+            text = io.StringIO("\n".join(_text_lines(path, file)))
+            # A file without points is no mistake to warn of.
+            table = (
+                np.loadtxt(text, kinds, comments=None, ndmin=1)
+                if file.points
+                else (np.empty(0, kinds))
+            )
             columns = [table[str(k)] for k in range(len(file.fields))]
         elif file.data == "binary":
             table = np.frombuffer(_whole(path, file), file.dtype)
@@ -279,6 +284,8 @@ def _blocks(path: Path, file: _File) -> list[bytes]:
 
 
 def _compress(path: Path, content: bytes) -> bytes:
+    if not content:
+        return b""
     compressed = library("lzf", path).compress(content)
     if compressed is not None:
         return bytes(compressed)

@@ -71,7 +71,9 @@ def read(path: Path) -> list[np.ndarray]:
     """
     with damage_as_input_error(path):
         file = _open(path)
-        if file.encoding == "ascii":
+        if not file.vertex.count:
+            table = np.empty(0, file.dtype)
+        elif file.encoding == "ascii":
             text = io.StringIO(file.rows.decode("latin-1"))
             table = np.loadtxt(text, file.dtype, comments=None, ndmin=1)
         else:

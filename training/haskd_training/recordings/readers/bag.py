@@ -122,10 +122,7 @@ class Bag:
         Raises:
             InputError: the bag is cut off or damaged.
         """
-        total = self.count([topic])
-        wanted = {round(k * (total - 1) / max(1, count - 1)) for k in range(min(count, total))}
-        if total <= count:
-            wanted = set(range(total))
+        wanted = spread_numbers(self.count([topic]), count)
         for number, (connection, _, raw) in enumerate(self._read([topic])):
             if number in wanted:
                 yield self._decode(connection, raw)
@@ -189,6 +186,13 @@ class Bag:
     def _decode(self, connection: Connection, raw: bytes) -> Any:
         with _damage_as_input_error(self.path):
             return self._deserialize(raw, connection.msgtype)
+
+
+def spread_numbers(total: int, count: int) -> set[int]:
+    """At most `count` numbers from 0 to `total` - 1, evenly spread, the first and the last too."""
+    if total <= count:
+        return set(range(total))
+    return {round(k * (total - 1) / max(1, count - 1)) for k in range(count)}
 
 
 def ros1_types() -> Typestore:

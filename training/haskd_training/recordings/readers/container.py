@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from haskd_ros.errors import InputError
-from haskd_training.recordings.cloud_files.formats import is_cloud_folder
+from haskd_training.recordings.cloud_files.formats import FORMATS, is_cloud_folder
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.mcap import check_profile
 
@@ -73,7 +73,8 @@ def check_is_bag(path: Path) -> None:
         if path.suffix not in STORAGE_SUFFIXES and storage_suffix(path) is None:
             raise InputError(
                 f"{path} is not a bag; allowed are a bag's folder and files that end in "
-                f"{', '.join(STORAGE_SUFFIXES)}"
+                f"{', '.join(STORAGE_SUFFIXES)}; segment and view also take cloud files "
+                f"({', '.join(FORMATS)}), and every command a folder of them"
             )
         return
     if (path / METADATA).is_file() or is_cloud_folder(path):
