@@ -10,18 +10,12 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from haskd_ros.clouds.legend import NAMESPACE, TEXT_M, legend_lines
 from haskd_ros.clouds.output_clouds import packed_color_table
 from haskd_ros.taxonomy import Taxonomy
 
 LEGEND_PERIOD_S = 0.5
 """RViz drops its markers when it is reset, and does not get a latched message a second time."""
-LINE_M = 1.5
-"""From one line of the legend to the next, upwards and forwards: seen from behind the sensor or
-from above, no line hides another one."""
-
-POSITION_M = (-5.0, 24.0)
-"""x and y of the lowest line in the cloud's frame, to the left of the sensor: all lines lie within
-the view of the shipped RViz configuration."""
 
 
 def legend(taxonomy: Taxonomy, frame: str) -> MarkerArray:
@@ -31,23 +25,21 @@ def legend(taxonomy: Taxonomy, frame: str) -> MarkerArray:
         frame: of the clouds.
     """
     markers = [Marker(header=Header(frame_id=frame), action=Marker.DELETEALL)]
-    for class_id, info in enumerate(taxonomy.classes):
+    for line in legend_lines(taxonomy):
         marker = Marker(
             # The stamp stays 0: shown whatever the time is.
             header=Header(frame_id=frame, stamp=Time()),
-            ns="legend",
-            id=class_id,
+            ns=NAMESPACE,
+            id=line.class_id,
             type=Marker.TEXT_VIEW_FACING,
             action=Marker.ADD,
-            text=info.name,
+            text=line.text,
         )
-        up = LINE_M * (len(taxonomy) - 1 - class_id)
-        marker.pose.position.x = POSITION_M[0] + up
-        marker.pose.position.y = POSITION_M[1]
-        marker.pose.position.z = up
+        position = marker.pose.position
+        position.x, position.y, position.z = line.position
         marker.pose.orientation.w = 1.0
-        marker.scale.z = 1.2
-        red, green, blue = (value / 255 for value in info.color)
+        marker.scale.z = TEXT_M
+        red, green, blue = line.color
         marker.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
         markers.append(marker)
     return MarkerArray(markers=markers)

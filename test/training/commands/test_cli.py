@@ -12,26 +12,10 @@ import pytest
 from small_run import METHOD, small_drive
 
 from haskd_ros import model_file
-from haskd_training.commands.app import main
 from haskd_training.data.prepare import prepare
 from haskd_training.data.prepare_inputs import PrepareConfig
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
-
-
-@pytest.fixture
-def haskd(monkeypatch, capsys):
-    """Calls the command's entry point: arguments -> exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> subprocess.CompletedProcess:
-        monkeypatch.setattr(sys, "argv", ["haskd", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        printed = capsys.readouterr()
-        code = exit_.value.code or 0
-        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
-
-    return call
 
 
 def test_prepare_train_and_evaluate_from_the_command_line(haskd, tmp_path):

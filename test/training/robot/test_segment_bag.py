@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import QosDurability
 
 from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity
@@ -50,7 +52,34 @@ def test_every_message_is_still_there(drive, out, result):
     before, after = recorded(drive), recorded(out)
     assert result.copied == sum(len(messages) - 1 for messages in before.values())
     assert {topic: after[topic] for topic in before} == before
-    assert set(after) - set(before) == {SEGMENTATION, VISUALIZATION}
+    assert set(after) - set(before) == {
+        SEGMENTATION, VISUALIZATION, "/segment/output/legend", "/segment/output/label_info",
+    }  # fmt: skip
+
+
+def test_the_bag_alone_names_and_colours_the_labels(out, result, tiny_metadata):
+    """As another reader finds it, by the definitions in the bag."""
+    with AnyReader([out]) as reader:
+        found = {}
+        for connection, _, raw in reader.messages():
+            if connection.topic.endswith(("/legend", "/label_info")):
+                message = reader.deserialize(raw, connection.msgtype)
+                found.setdefault(connection.topic.rpartition("/")[2], []).append(message)
+                (qos,) = connection.ext.offered_qos_profiles
+                assert qos.durability == QosDurability.TRANSIENT_LOCAL
+    (info,), (legend,) = found["label_info"], found["legend"]
+    named = [(entry.class_id, entry.class_name) for entry in info.class_map]
+    # The tiny model's classes
+    assert named == [(0, "road"), (1, "car"), (2, "building")]
+    clear, *lines = legend.markers
+    assert clear.action == 3
+    drawn = [
+        (line.id, line.text, [round(255 * v) for v in (line.color.r, line.color.g, line.color.b)])
+        for line in lines
+    ]
+    colors = [list(info.color) for info in tiny_metadata.taxonomy.classes]
+    assert drawn == [(*entry, color) for entry, color in zip(named, colors)]
+    assert {line.header.frame_id for line in lines} == {"lidar"}
 
 
 def test_clouds_are_labelled_as_on_the_robot(drive, out, result, tiny_model):

@@ -8,11 +8,15 @@ import matplotlib.image
 import numpy as np
 import pytest
 from rich.console import Console
+from rosbags.typesys import Stores, get_typestore
 from typer.testing import CliRunner
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.segmenter import DEFAULT_MODEL
 from haskd_training.commands.app import app
+from haskd_training.recordings.readers.bag import POINT_CLOUD, bag_writer, open_bag
+from haskd_training.robot.segment_bag import SEGMENTATION, segment_bag
 from haskd_training.robot.view import frames_of_bag, frames_of_cache, model_table
 
 
@@ -41,6 +45,43 @@ def test_a_bag_shows_what_the_model_says(drive, tiny_model, tmp_path):
     pixels = matplotlib.image.imread(picture)
     # car (0, 0, 142) of the tiny model is somewhere in it
     assert (np.abs(255 * pixels[..., :3] - [0, 0, 142]).max(-1) < 2).any()
+
+
+def test_a_segmented_bag_shows_its_own_labels_in_its_own_colours(drive, tiny_model, tmp_path):
+    out, picture = tmp_path / "labelled", tmp_path / "cloud.png"
+    segment_bag(tiny_model, drive, out)
+    frames = frames_of_bag(out, None, None, "cpu")
+    shipped = model_file.load(tiny_model)[1].taxonomy
+    assert [(info.name, info.color) for info in frames.taxonomy.classes] == [
+        (info.name, info.color) for info in shipped.classes
+    ]
+    assert frames.count == 20 and not frames.findings
+    shown, ((title, labels),) = frames.frame(7), frames.frame(7).labellings
+    assert (shown.name, title) == ("labelled, cloud 7", "published")
+    # As the model labels the clouds of the bag that it was made from.
+    again = frames_of_bag(out, tiny_model, None, "cpu").frame(7)
+    assert np.array_equal(shown.points[:, :3], again.points[:, :3])
+    assert np.array_equal(labels, again.labellings[0][1])
+    found = CliRunner().invoke(app, ["view", str(out), "--out", str(picture)])
+    assert found.exit_code == 0, found.output
+    pixels = matplotlib.image.imread(picture)
+    assert (np.abs(255 * pixels[..., :3] - [0, 0, 142]).max(-1) < 2).any()
+
+
+def test_labels_without_a_legend_have_the_shipped_models_names_and_a_warning(
+    drive, tiny_model, tmp_path
+):
+    segment_bag(tiny_model, drive, tmp_path / "labelled")
+    # As a recording of the labelled clouds alone, by another node's name
+    with open_bag(tmp_path / "labelled") as bag, bag_writer(tmp_path / "alone") as writer:
+        types = get_typestore(Stores.ROS2_HUMBLE)
+        topic = writer.add_connection("/front/segment/labels", POINT_CLOUD, typestore=types)
+        for time_ns, (_, cdr) in enumerate(bag.messages_with_cdr(SEGMENTATION)):
+            writer.write(topic, time_ns, cdr)
+    frames = frames_of_bag(tmp_path / "alone", None, None, "cpu")
+    assert frames.taxonomy.names == model_file.load(DEFAULT_MODEL)[1].taxonomy.names
+    (finding,) = frames.findings
+    assert finding.is_warning and "no legend beside the labelled clouds" in str(finding)
 
 
 def test_a_bag_is_leafed_through_in_any_order(drive, tiny_model):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from haskd_training.commands.findings import examine_first, say_of_cache
+from haskd_training.commands.findings import examine_first, say, say_of_cache
 from haskd_training.commands.options import (
     LABEL_MAP,
     CloudTopic,
@@ -90,10 +90,11 @@ def segment(
 
     keep_freed_memory()
 
+    said: set[str] = set()
     frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
     is_clouds = cloud_files.is_clouds(bag)
     if not is_clouds:
-        examine_first(bag, topic, strict)
+        said = examine_first(bag, topic, strict, model)
     if export is not None or labels is not None or is_clouds:
         cloud_files.segment(
             model,
@@ -113,7 +114,8 @@ def segment(
     rate = found.labelled / found.seconds
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")
     for finding in found.findings:
-        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
+        if finding.code not in said:
+            say(finding)
     for reason, count in found.rejected.items():
         console.print(f"{count} clouds not labelled: {reason}", style="yellow")
     console.print(f"bag: {out}")
@@ -128,7 +130,9 @@ def view(
     ],
     model: Annotated[
         Path | None,
-        typer.Option(help="that labels; for a bag the shipped one is the default"),
+        typer.Option(
+            help="that labels; for a bag without published labels the shipped one is the default"
+        ),
     ] = None,
     cloud: Annotated[int, typer.Option(help="number of the cloud, from 0")] = 0,
     out: Annotated[
@@ -151,16 +155,18 @@ def view(
     if path.suffix == ".safetensors" and path.is_file():
         console.print(viewer.model_table(path))
         return
+    said: set[str] = set()
     if viewer.is_cache(path):
         say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, model, device)
     elif cloud_files.is_clouds(path):
         frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device, strict)
     else:
-        examine_first(path, topic, strict)
-        frames = viewer.frames_of_bag(path, model or DEFAULT_MODEL, topic, device)
+        said = examine_first(path, topic, strict, model or DEFAULT_MODEL)
+        frames = viewer.frames_of_bag(path, model, topic, device)
     for finding in frames.findings:
-        console.print(f"warning: {finding}" if finding.is_warning else str(finding), style="yellow")
+        if finding.code not in said:
+            say(finding)
     if out is None and viewer.has_display():
         viewer.show(frames, cloud, console.print)
         return

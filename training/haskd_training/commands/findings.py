@@ -15,12 +15,18 @@ def say(finding: Finding) -> None:
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def examine_first(bag: Path, topic: str | None, strict: bool) -> None:
+def examine_first(
+    bag: Path, topic: str | None, strict: bool, model: Path | None = None
+) -> set[str]:
     """Say what is wrong with the clouds of a bag before a command works on them.
 
     Args:
         topic: of the clouds; None: the only one.
         strict: refuse what would be a warning.
+        model: that is to label them; its sensor is compared with theirs.
+
+    Returns:
+        The codes of what was said.
 
     Raises:
         InputError: the bag can't be read, or something in it is refused.
@@ -29,9 +35,18 @@ def examine_first(bag: Path, topic: str | None, strict: bool) -> None:
 
     with step(f"examining {bag.name}") as progress:
         examination = examine_clouds(bag, topic, progress)
-    for finding in examination.findings:
+    findings = list(examination.findings)
+    if model is not None and examination.sensor.points is not None:
+        from haskd_ros import model_file
+        from haskd_training.recordings.cloud_sample import sensor_findings
+
+        clouds = [(examination.example, examination.full_scale)]
+        subject = examination.recording.points_topic
+        findings += sensor_findings(clouds, model_file.load(model)[1], subject)
+    for finding in findings:
         say(finding)
-    refuse(examination.findings, strict)
+    refuse(findings, strict)
+    return {finding.code for finding in findings}
 
 
 def say_of_cache(cache: Path, strict: bool) -> None:

@@ -18,6 +18,7 @@ from haskd_training.data.examination.examination import CameraSummary, Examinati
 from haskd_training.data.examination.images import NEAR_NS
 from haskd_training.data.prepare_inputs import PrepareConfig, examine_bags
 from haskd_training.data.splits import ROLES, make_split
+from haskd_training.experiments.run import of_images
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.transform_tree import NoTransform
@@ -95,8 +96,7 @@ def inspect(
         examinations = examine_bags(bags, labels, config, progress)
     unlike = {
         one.recording.name: [
-            mismatch.message
-            for mismatch in mismatches(one.example, one.sensor.intensity is not None, metadata)
+            mismatch.message for mismatch in mismatches(one.example, one.full_scale, metadata)
         ]
         for one in examinations
     }
@@ -116,12 +116,7 @@ def run_plan(examinations: Sequence[Examination], config: MethodConfig) -> RunPl
     except InputError as error:
         return RunPlan({}, teaching, str(error))
     sweeps = {role: len(getattr(split, role)) for role in ROLES}
-    blind = [
-        str(finding)
-        for one in examinations
-        for finding in one.findings
-        if finding.code.startswith("camera-") and finding.is_warning
-    ]
+    blind = [line for one in examinations for line in of_images(one.findings)]
     sees = any(camera.seen for one in examinations for camera in one.cameras)
     try:
         check(split, config, "" if sees else "; ".join(blind))

@@ -34,7 +34,7 @@ from haskd_training.pipeline.choice import StudentChoice, choose_student, write_
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.method import run_method
 from haskd_training.pipeline.stage_folders import StageRunner
-from haskd_training.recordings.findings import Say, refuse, say_nothing
+from haskd_training.recordings.findings import Finding, Say, refuse, say_nothing
 from haskd_training.reports.run_report import RunFindings, write_report
 
 MODEL = "model.safetensors"
@@ -238,15 +238,20 @@ def why_no_images(reports: Sequence[PrepareReport]) -> str:
     image shows a point."""
     if any(report.seen_share for report in reports):
         return ""
-    about_cameras = [
-        str(finding)
-        for report in reports
-        for finding in report.findings
-        if finding.code.startswith("camera-") or finding.code == "clocks-apart"
-    ]
+    told = [line for report in reports for line in of_images(report.findings)]
     skipped = [
         f"{count} images left out: {reason}"
         for report in reports
         for reason, count in report.images_skipped.items()
     ]
-    return "; ".join(about_cameras or skipped)
+    return "; ".join(told or skipped)
+
+
+def of_images(findings: Sequence[Finding]) -> list[str]:
+    """Those findings that tell why images can't teach."""
+    return [
+        str(finding)
+        for finding in findings
+        if finding.is_warning
+        and finding.code.startswith(("camera-", "clocks-apart", "image-size", "images-"))
+    ]

@@ -93,7 +93,7 @@ def segmentation(
         Line2D(
             [], [], marker="o", linestyle="", markersize=9,
             color=taxonomy.color_table()[label] / 255,
-            label="not labelled" if label == UNLABELLED else taxonomy.names[label],
+            label=_name(taxonomy, label),
         )
         for label in shown
     ]  # fmt: skip
@@ -102,6 +102,12 @@ def segmentation(
         labelcolor="white", fontsize=13,
     )  # fmt: skip
     figure.savefig(path, dpi=90)
+
+
+def _name(taxonomy: Taxonomy, label: int) -> str:
+    if label == UNLABELLED:
+        return "not labelled"
+    return taxonomy.names[label] if label < len(taxonomy) else f"class {label}"
 
 
 def _scatter(axes: Axes, xy: np.ndarray, colors: np.ndarray, size: np.ndarray | float) -> None:

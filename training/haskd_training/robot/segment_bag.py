@@ -41,8 +41,10 @@ from haskd_training.recordings.readers.bag import (
     open_bag,
 )
 from haskd_training.robot.bag_labeller import BagLabeller
+from haskd_training.robot.class_topics import LABEL_INFO, LEGEND, ClassTopics
 
-SEGMENTATION, VISUALIZATION = "/segment/output/segmentation", "/segment/output/visualization"
+_OUTPUT = "/segment/output"
+SEGMENTATION, VISUALIZATION = f"{_OUTPUT}/segmentation", f"{_OUTPUT}/visualization"
 """The node's own topics: the shipped RViz configuration shows them in a replay."""
 
 _TYPES = get_typestore(Stores.ROS2_HUMBLE)
@@ -90,7 +92,7 @@ def segment_bag(
     progress: Progress = no_progress,
 ) -> SegmentedBag:
     """Copy a recording, every message and topic of it, and add its labelled clouds, recorded at the
-    time of the clouds they belong to.
+    time of the clouds they belong to, and the names and colours of their classes.
 
     Args:
         model: model file.
@@ -121,6 +123,7 @@ def segment_bag(
                 writer.add_connection(name, POINT_CLOUD, typestore=_TYPES)
                 for name in (SEGMENTATION, VISUALIZATION)
             ]
+            classes = ClassTopics(writer, _OUTPUT, segmenter.taxonomy)
             for connection, time_ns, raw, decode in recording.recorded():
                 writes.call(writer.write, copies[connection.id], time_ns, raw)
                 copied += 1
@@ -141,6 +144,8 @@ def segment_bag(
                         ),
                         visualization_points(points, result.class_id, colors),
                     )
+                    for connection_out, content in classes.due(cloud.header):
+                        writes.call(writer.write, connection_out, time_ns, content)
                     for connection_out, rows in zip(added, clouds_out):
                         organised = rows.reshape(cloud.height, cloud.width)
                         message = create_cloud(cloud.header, organised, _CLOUD, _FIELD)
@@ -195,7 +200,8 @@ def _topic(recording: Bag, topic: str | None) -> str:
             f"{recording.path} is a ROS 1 bag; `rosbags-convert --src {recording.path} --dst "
             f"{recording.path.stem}` makes a ROS 2 bag of it"
         )
-    if known := {SEGMENTATION, VISUALIZATION} & {c.topic for c in recording.connections}:
+    outputs = {SEGMENTATION, VISUALIZATION, f"{_OUTPUT}/{LEGEND}", f"{_OUTPUT}/{LABEL_INFO}"}
+    if known := outputs & {c.topic for c in recording.connections}:
         raise InputError(f"{recording.path} has labelled clouds already, on {min(known)}")
     return choose_topic(recording, POINT_CLOUD, topic, "--topic")
 

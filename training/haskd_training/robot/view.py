@@ -12,20 +12,28 @@ import numpy as np
 from rich.table import Table
 
 from haskd_ros import model_file
-from haskd_ros.clouds.pointcloud import valid_returns
+from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.model_file import ModelMetadata
 from haskd_ros.node.parameters import DEFAULTS
-from haskd_ros.segmenter import Segmenter
+from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.data.cache import INDEX, Cache
 from haskd_training.data.sensor_statistics import sampled_sweeps
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
+from haskd_training.recordings.readers.bag import Bag, open_bag
 from haskd_training.reports import plots
 from haskd_training.robot.bag_labeller import BagLabeller
+from haskd_training.robot.class_topics import taxonomy_of
+from haskd_training.robot.published_labels import (
+    CLASS_ID,
+    input_topic,
+    labelled_topics,
+    namespace,
+    published_topic,
+)
 
 BACKGROUND = np.array([16, 20, 24]) / 255
 KEYS = "N next cloud, P the one before, space another labelling, Q ends"
@@ -88,26 +96,53 @@ def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
     return Frames(cache.taxonomy, len(cache), frame, findings)
 
 
-def frames_of_bag(path: Path, model: Path, topic: str | None, device: str) -> Frames:
-    """Clouds as a model labels them.
+def frames_of_bag(path: Path, model: Path | None, topic: str | None, device: str) -> Frames:
+    """Clouds as a model labels them; without a model those labels that a node published, or, where
+    none are recorded, those of the model that ships.
 
     Raises:
-        InputError: no bag, no model, or no clouds in the bag.
+        InputError: no bag, no model, no clouds in the bag, or several topics of them.
     """
-    segmenter = Segmenter.load(model, device=device)
     with open_bag(path) as bag:
-        topic = choose_topic(bag, POINT_CLOUD, topic, "--topic")
+        published = None if model is not None else published_topic(bag, topic)
+        if published is not None:
+            return _published_frames(bag, published)
+        model = model or DEFAULT_MODEL
+        segmenter = Segmenter.load(model, device=device)
+        topic = input_topic(bag, topic, labelled_topics(bag))
         count = bag.count([topic])
         label = BagLabeller(bag, topic, segmenter, DEFAULTS)
-    clouds = _CloudsOfBag(path, topic)
+    clouds, title = _CloudsOfBag(path, topic), model.name
 
     def frame(number: int) -> LabelledFrame:
         labelled = label(clouds[number])
         valid = valid_returns(labelled.points)
-        labelling = (model.name, labelled.result.class_id[valid])
+        labelling = (title, labelled.result.class_id[valid])
         return LabelledFrame(f"{path.name}, cloud {number}", labelled.points[valid], [labelling])
 
     return Frames(segmenter.taxonomy, count, frame, label.findings)
+
+
+def _published_frames(bag: Bag, topic: str) -> Frames:
+    """Labelled clouds as they are in a bag, in the names and colours that it has of them."""
+    taxonomy = taxonomy_of(bag, namespace(topic))
+    findings = []
+    if taxonomy is None:
+        taxonomy = model_file.load(DEFAULT_MODEL)[1].taxonomy
+        message = "there is no legend beside the labelled clouds; names and colours are those of "
+        message += "the model that ships"
+        remedy = "--model names another one, and labels anew"
+        findings.append(Finding("no-legend", topic, "doubtful", message, remedy))
+    path, clouds = bag.path, _CloudsOfBag(bag.path, topic)
+
+    def frame(number: int) -> LabelledFrame:
+        cloud = clouds[number]
+        points, _ = read_xyz_intensity(cloud)
+        valid = valid_returns(points)
+        labels = read_points(cloud, [CLASS_ID])[CLASS_ID][valid].astype(np.uint8)
+        return LabelledFrame(f"{path.name}, cloud {number}", points[valid], [("published", labels)])
+
+    return Frames(taxonomy, bag.count([topic]), frame, findings)
 
 
 class _CloudsOfBag:

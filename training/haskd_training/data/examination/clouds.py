@@ -20,13 +20,14 @@ from haskd_ros.clouds.pointcloud import (
 )
 from haskd_ros.errors import InputError
 from haskd_training.data.examination.examination import SensorSummary
-from haskd_training.recordings.findings import Finding, Outcome
+from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, intensity_findings
+from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.point_times import PointTimes, point_times
-from haskd_training.recordings.readers.bag import stamp_ns
+from haskd_training.recordings.readers.bag import spread_numbers, stamp_ns
 from haskd_training.recordings.repeats import Repeats
 
-SAMPLED_CLOUDS = 12
-"""Clouds whose points are looked at, evenly spread."""
+LOOKED_INTO = 6
+"""Of the sampled clouds those whose every field is looked at, evenly spread."""
 
 KEPT_POINTS = 5_000
 """Points of a sampled cloud that are kept, evenly spread."""
@@ -63,7 +64,8 @@ class CloudExaminer:
         self.samples: list[CloudSample] = []
         self.example = np.zeros((0, 4), np.float32)
         self.intensity = IntensityUnit()
-        self._sampled = set(np.linspace(0, max(0, clouds - 1), SAMPLED_CLOUDS).astype(int).tolist())
+        self._sampled = spread_numbers(clouds, SAMPLED_CLOUDS)
+        self._looked_into = spread_numbers(clouds, LOOKED_INTO)
         self._seen = self._looked_at = self._repeated = self._standing = 0
         self._empty = 0
         self._returns: list[int] = []
@@ -88,8 +90,9 @@ class CloudExaminer:
             return True
         try:
             read_points(cloud, ["x", "y", "z"])
-            self.intensity.add(read_intensity(cloud))
             if number in self._sampled:
+                self.intensity.add(read_intensity(cloud))
+            if number in self._looked_into:
                 self._look_at(cloud, recorded_ns)
         except CloudError as error:
             self._malformed[error.reason] += 1
@@ -146,7 +149,7 @@ class CloudExaminer:
         kept = np.array(returns[:: max(1, -(-len(returns) // KEPT_POINTS))])
         frame = cloud.header.frame_id.lstrip("/")
         self.samples.append(CloudSample(recorded_ns, stamp_ns(cloud), frame, kept))
-        if self._looked_at <= (SAMPLED_CLOUDS + 1) // 2:
+        if self._looked_at <= (LOOKED_INTO + 1) // 2:
             self.example = np.array(returns)
 
     def summary(self) -> SensorSummary:
@@ -219,11 +222,7 @@ class CloudExaminer:
                 "left out",
                 f"{without} of {of} hold no return: every point is not finite or at the origin",
             )
-        for note in self.intensity.notes():
-            outcome: Outcome = "doubtful" if note.is_warning else "noted"
-            missing = note.code in ("no-intensity", "intensity-nan")
-            stands_in = "; a model's mean stands in for it" if missing else ""
-            yield Finding(note.code, self.topic, outcome, note.message + stands_in)
+        yield from intensity_findings(self.intensity, self.topic)
         if unknown := [times for times in self._times if not times.unit]:
             yield Finding(
                 "point-times-unknown",

@@ -130,6 +130,11 @@ class Examination:
     cloud_stamps: np.ndarray
     image_stamps: dict[str, np.ndarray]
 
+    @property
+    def full_scale(self) -> float | None:
+        """Intensity of a full return; None where none was measured."""
+        return None if self.sensor.intensity is None else self.recording.intensity.full_scale
+
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         recording = self.recording

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -26,6 +25,7 @@ from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.cloud_folder import CloudFolderReader
 from haskd_training.recordings.readers.container import lacks_its_log, opened_container
+from haskd_training.recordings.readers.mcap import FOREIGN_SCHEMAS, Reader2
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 IMAGE = "sensor_msgs/msg/Image"
@@ -118,10 +118,7 @@ class Bag:
         Raises:
             InputError: the bag is cut off or damaged.
         """
-        total = self.count([topic])
-        wanted = {round(k * (total - 1) / max(1, count - 1)) for k in range(min(count, total))}
-        if total <= count:
-            wanted = set(range(total))
+        wanted = spread_numbers(self.count([topic]), count)
         for number, (connection, _, raw) in enumerate(self._read([topic])):
             if number in wanted:
                 yield self._decode(connection, raw)
@@ -185,6 +182,13 @@ class Bag:
     def _decode(self, connection: Connection, raw: bytes) -> Any:
         with _damage_as_input_error(self.path):
             return self._deserialize(raw, connection.msgtype)
+
+
+def spread_numbers(total: int, count: int) -> set[int]:
+    """At most `count` numbers from 0 to `total` - 1, evenly spread, the first and the last too."""
+    if total <= count:
+        return set(range(total))
+    return {round(k * (total - 1) / max(1, count - 1)) for k in range(count)}
 
 
 def ros1_types() -> Typestore:
@@ -319,6 +323,10 @@ def _damage_as_input_error(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         _logger.debug("reading %s", path, exc_info=True)
+        if isinstance(error, KeyError) and error.args[0] in FOREIGN_SCHEMAS:
+            raise InputError(
+                f"{path} holds messages that aren't ROS 2's ({error.args[0]}), which are not read"
+            ) from error
         if "not supported" in str(error) or "Unsupported" in str(error):
             raise InputError(f"{path} is of a kind that can't be read: {error}") from error
         raise InputError(

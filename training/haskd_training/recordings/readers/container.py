@@ -17,7 +17,7 @@ import yaml
 from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files.formats import FORMATS, is_cloud_folder
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.readers.mcap_header import check_profile
+from haskd_training.recordings.readers.mcap import check_profile
 
 METADATA = "metadata.yaml"
 

@@ -1,0 +1,120 @@
+"""What a person is told of a recording, by `haskd inspect` and by other commands first."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yard
+
+
+def by_another_clock(folder):
+    """A yard whose clouds are stamped from 1 s on, everything else from 1,600,000,000 s on."""
+    return yard.record(folder, cloud_clock_ns=10**9)
+
+
+def test_inspect_tells_what_is_there_and_what_a_run_would_do(haskd, tmp_path):
+    bag = yard.record(tmp_path, clouds=20)
+    done = haskd("inspect", bag, "--labels", tmp_path / "labels.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    recording = found["recordings"]["yard"]
+    assert recording["findings"] == []
+    assert (recording["lidar_frame"], recording["world_frame"]) == ("lidar", "odom")
+    # 289, 136 and 70 points in each of 20 clouds
+    assert recording["labels"]["classes"] == {"ground": 5780, "wall": 2720, "box": 1400}
+    assert recording["labels"]["labelled_clouds"] == 20
+    # The model that ships was trained on 100,000 points a sweep.
+    assert any("points per sweep 495" in one for one in recording["unlike_the_model"])
+    # Of 20 sweeps a tenth each to calibrate, validate and test on.
+    run = found["run"]
+    assert run["stops"] is None
+    del run["sweeps"]["unlabelled"]
+    assert run["sweeps"] == {"train": 14, "calibration": 2, "validation": 2, "test": 2}
+    assert run["teaching_images"] == {"yard": {"front": 20}}
+
+
+def test_inspect_fits_a_screen_of_80_columns(haskd, tmp_path, monkeypatch):
+    from haskd_training.core.progress import console
+
+    monkeypatch.setattr(console, "_width", 80)
+    bag = yard.record(tmp_path)
+    done = haskd("inspect", bag, "--labels", tmp_path / "labels.yaml")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for told in (
+        "/points",
+        "PointCloud2",
+        "10.0",
+        "495",
+        "-31.3 to 9.4 degrees",
+        "ground",
+        "train",
+    ):
+        assert told in done.stdout
+
+
+def test_inspect_says_why_a_run_would_stop(haskd, tmp_path):
+    bag = by_another_clock(tmp_path)
+    done = haskd("inspect", bag, "--labels", tmp_path / "labels.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    codes = [finding["code"] for finding in found["recordings"]["yard"]["findings"]]
+    assert codes == ["clocks-apart"]
+    assert found["run"]["teaching_images"] == {"yard": {"front": 0}}
+    assert "50.7 years" in found["run"]["stops"]
+
+
+def test_run_stops_before_any_training_where_no_image_can_teach(haskd, tmp_path):
+    bag = yard.record(
+        tmp_path,
+        clouds=20,
+        static=[
+            ("base_link", "lidar", (0, 0, 2), yard.STRAIGHT),
+            ("base_link", yard.CAMERA, (0.5, 0, 1.5), yard.STRAIGHT),
+        ],
+    )
+    out = tmp_path / "run"
+    done = haskd("run", bag, "--labels", tmp_path / "labels.yaml", "--out", out)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: no image can teach: ")
+    assert "sees 0.0 % of the cloud" in line and "optical frame" in line
+    assert not (out / "stages").exists()
+    # Said first, too.
+    assert "doubtful: /front/image_raw/compressed: sees 0.0 %" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["prepare", "run", "segment", "view", "benchmark", "inspect"])
+def test_strict_makes_a_warning_an_error_and_writes_nothing(haskd, tmp_path, tiny_model, command):
+    bag = by_another_clock(tmp_path / "bag")
+    rows = yard.points()
+    rows["intensity"] = float("nan")
+    dim = yard.record(tmp_path / "dim", rows=lambda number: rows)
+    labels, out = bag.parent / "labels.yaml", tmp_path / "out"
+    arguments = {
+        "prepare": [bag, "--labels", labels, "--out", out],
+        "run": [bag, "--labels", labels, "--out", out],
+        "segment": [tiny_model, dim, "--out", out],
+        "view": [dim, "--model", tiny_model, "--out", tmp_path / "out"],
+        "benchmark": [dim, "--model", tiny_model, "--out", out],
+        "inspect": [bag, "--labels", labels],
+    }[command]
+    done = haskd(command, *arguments, "--strict")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    clocks = command in ("prepare", "run", "inspect")
+    assert ("stamps are 50.7 years before" if clocks else "intensity is NaN throughout") in line
+    assert not out.exists()
+
+
+def test_what_was_found_is_said_again_where_a_cache_is_scored(haskd, tmp_path, tiny_metadata):
+    bag = by_another_clock(tmp_path)
+    cache = tmp_path / "cache"
+    made = haskd("prepare", bag, "--labels", tmp_path / "labels.yaml", "--out", cache)
+    assert made.returncode == 0, made.stderr
+    shown = haskd("view", cache, "--out", tmp_path / "picture.png")
+    assert shown.returncode == 0, shown.stderr
+    assert "doubtful: /points: stamps are 50.7 years before" in shown.stdout
+    assert haskd("view", cache, "--out", tmp_path / "again.png", "--strict").returncode == 2
+    assert not (tmp_path / "again.png").exists()
