@@ -44,7 +44,7 @@ def ending_of_npy(path: Path) -> str:
 def write_npy(path: Path, out: Path, labels: list[PointLabels]) -> None:
     """A structured array as it was, with the fields `class_id`, `probability` and `rgb` (uint32,
     0x00RRGGBB) added. A plain array has no fields: it becomes an `.npz` of `points`, the array as
-    it was, `class_id`, `probability` and `rgb` [N, 3].
+    it was, `class_id`, `probability`, `rgb` [N, 3] and `class_names`.
 
     Raises:
         InputError: as of `read_npy`, or the fields are there already, or `out` has the ending of
@@ -108,7 +108,7 @@ def read_npz(path: Path) -> list[np.ndarray]:
 
 
 def write_npz(path: Path, out: Path, labels: list[PointLabels]) -> None:
-    """Every array as it was, and `class_id`, `probability` and `rgb` [N, 3].
+    """Every array as it was, and `class_id`, `probability`, `rgb` [N, 3] and `class_names`.
 
     Raises:
         InputError: as of `read_npz`, or the arrays are there already.
@@ -130,8 +130,8 @@ def read_raw(path: Path) -> list[np.ndarray]:
 
 
 def write_raw(path: Path, out: Path, labels: list[PointLabels]) -> None:
-    """An `.npz` of `points` [N, 4 or 5] float32 as they were, `class_id`, `probability` and `rgb`
-    [N, 3].
+    """An `.npz` of `points` [N, 4 or 5] float32 as they were, `class_id`, `probability`, `rgb` and
+    `class_names`.
 
     Raises:
         InputError: as of `read_raw`.
@@ -241,5 +241,7 @@ def _save_npz(out: Path, arrays: dict[str, np.ndarray], added: PointLabels, path
         ("rgb", added.rgb),
     ):
         named[new_name(name, arrays, path)] = array
+    if added.names:
+        named[new_name("class_names", arrays, path)] = np.array(added.names)
     with out.open("wb") as file:
         np.savez(file, allow_pickle=False, **named)
