@@ -57,7 +57,7 @@ def test_a_track_tells_what_changes_and_what_it_passes_over() -> None:
     of = track(info(0, k=(0, 0, 0)), info(1, k=(150, 0, 0)), info(2, k=(300, 0, 0)))
     passed, changes = of.findings("/camera_info")
     assert passed.outcome == "repaired" and "1 CameraInfo passed over" in passed.message
-    assert "changes 1 times (focal length 150 -> 300 px)" in changes.message
+    assert "changes once (focal length 150 -> 300 px)" in changes.message
     (without,) = track(info(0, "")).findings("/camera_info")
     assert without.code == "camera-info-without-frame"
     assert list(track(info(0), info(1)).findings("/camera_info")) == []
