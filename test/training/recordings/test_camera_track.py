@@ -108,6 +108,7 @@ def test_what_was_fitted_is_told() -> None:
         "cropped at (40, 10)"
         in (calibration(info(0, size=(400, 240), roi=(40, 10, 200, 120))).fitted(200, 120)[1])
     )
+    assert calibration(info(0, roi=(40, 10, 0, 0))).fitted(200, 120)[0].K[0, 2] == 100
     assert "K is used as it is" in calibration(info(0, binning=2)).fitted(200, 120)[1]
 
 

@@ -149,6 +149,7 @@ def view(
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
     from haskd_training.commands import cloud_files
+    from haskd_training.recordings.findings import refuse
     from haskd_training.robot import view as viewer
 
     frame = cloud_files.sensor_frame(path, sensor_height, up, forward, origin)
@@ -162,12 +163,14 @@ def view(
     elif cloud_files.is_clouds(path):
         frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device, strict)
     else:
-        said = examine_first(path, topic, strict, model or DEFAULT_MODEL)
         frames = viewer.frames_of_bag(path, model, topic, device)
+        said = examine_first(path, frames.topic, strict)
     for finding in frames.findings:
         if finding.code not in said:
             say(finding)
+    refuse(frames.findings, strict)
     if out is None and viewer.has_display():
+        console.print(viewer.legend(frames.taxonomy))
         viewer.show(frames, cloud, console.print)
         return
     picture = out or Path(f"{path.resolve().name}-{cloud}.png")

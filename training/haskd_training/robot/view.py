@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_returns
@@ -60,12 +61,14 @@ class Frames:
 
     Attributes:
         findings: what there is to say of the clouds.
+        topic: theirs in a bag.
     """
 
     taxonomy: Taxonomy
     count: int
     frame: Callable[[int], LabelledFrame]
     findings: Sequence[Finding] = ()
+    topic: str | None = None
 
 
 def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
@@ -120,7 +123,7 @@ def frames_of_bag(path: Path, model: Path | None, topic: str | None, device: str
         labelling = (title, labelled.result.class_id[valid])
         return LabelledFrame(f"{path.name}, cloud {number}", labelled.points[valid], [labelling])
 
-    return Frames(segmenter.taxonomy, count, frame, label.findings)
+    return Frames(segmenter.taxonomy, count, frame, label.findings, topic)
 
 
 def _published_frames(bag: Bag, topic: str) -> Frames:
@@ -142,7 +145,7 @@ def _published_frames(bag: Bag, topic: str) -> Frames:
         labels = read_points(cloud, [CLASS_ID])[CLASS_ID][valid].astype(np.uint8)
         return LabelledFrame(f"{path.name}, cloud {number}", points[valid], [("published", labels)])
 
-    return Frames(taxonomy, bag.count([topic]), frame, findings)
+    return Frames(taxonomy, bag.count([topic]), frame, findings, topic)
 
 
 class _CloudsOfBag:
@@ -178,6 +181,15 @@ def is_cache(path: Path) -> bool:
 def has_display() -> bool:
     """Whether a window can be opened."""
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def legend(taxonomy: Taxonomy) -> Text:
+    """The class names in their colours, for the screen: a window has no room for them."""
+    squares = [
+        Text.assemble(("■ ", f"rgb({','.join(map(str, info.color))})"), info.name)
+        for info in taxonomy.classes
+    ]
+    return Text("  ").join(squares)
 
 
 def write_picture(frames: Frames, number: int, path: Path) -> None:
