@@ -189,7 +189,8 @@ def test_a_structured_array_gets_fields(tmp_path):
 
 def test_an_npz_of_coordinates_keeps_every_array(tmp_path):
     x, y, z = coordinates(kind="f8").T
-    np.savez(tmp_path / "a.npz", x=x, y=y, z=z, intensity=intensities(), pose=np.eye(4))
+    np.savez(tmp_path / "a.npz", x=x, y=y, z=z, intensity=intensities(), pose=np.eye(4),
+             names=np.array(["a"] * COUNT))  # fmt: skip
     (points,) = formats.read_clouds(tmp_path / "a.npz")
     assert set(points.dtype.names) == {"x", "y", "z", "intensity"}
     with np.load(label(tmp_path / "a.npz", tmp_path / "b.npz")) as after:

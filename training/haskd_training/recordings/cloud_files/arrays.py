@@ -91,7 +91,11 @@ def read_npz(path: Path) -> list[np.ndarray]:
         InputError: no such arrays.
     """
     arrays = _load_npz(path)
-    rows = {name: array for name, array in arrays.items() if array.ndim == 1}
+    rows = {
+        name: array
+        for name, array in arrays.items()
+        if array.ndim == 1 and array.dtype.kind in "iufb"
+    }
     if {"x", "y", "z"} <= set(rows):
         length = len(rows["x"])
         columns = {name: row for name, row in rows.items() if len(row) == length}
@@ -102,7 +106,7 @@ def read_npz(path: Path) -> list[np.ndarray]:
     cloud = common_names(_points(points, path), path)
     columns = {name: cloud[name] for name in cloud.dtype.names or ()}
     for name, row in rows.items():
-        if name not in columns and len(row) == len(cloud) and row.dtype.kind in "iufb":
+        if name not in columns and len(row) == len(cloud):
             columns[name] = row
     return [structured(columns)]
 
