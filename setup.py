@@ -29,7 +29,7 @@ TRAINING = [
     "typer",
 ]
 # What `haskd view --rerun` draws with.
-VIEW = ["rerun-sdk>=0.26"]
+VIEW = ["rerun-sdk>=0.39"]
 # What reads single clouds from files; PLY, plain PCD and NumPy's need nothing more.
 FILES = [
     "laspy",
