@@ -298,8 +298,12 @@ def test_a_loop_between_the_sensors_is_named(tmp_path: Path) -> None:
 def test_frames_with_a_leading_slash_are_those_without(tmp_path: Path) -> None:
     slashed = [(f"/{parent}", f"/{child}", xyz, turn) for parent, child, xyz, turn in MOUNTS]
     messages = [(ns, "/points", cloud(ns, "/lidar")) for ns in times(2)]
-    cache, _ = prepared(tmp_path, [static(*slashed)], messages, camera(2, frame="/camera"))
+    cache, report = prepared(
+        tmp_path, [static(*slashed)], messages, camera(2, frame="/camera"), motion(2),
+        fixed_frame="/odom",
+    )  # fmt: skip
     assert pixel(cache, 0) == [60, 72]
+    assert report.sweeps_without_pose == 0
 
 
 def test_a_depth_camera_teaches_nothing(tmp_path: Path) -> None:

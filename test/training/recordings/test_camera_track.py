@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from street_scene import NO_TURN, compressed, info, transforms
 
 from haskd_training.recordings.camera_model import CalibrationError, calibration
-from haskd_training.recordings.camera_track import CameraTrack, RecordedCamera, paired
+from haskd_training.recordings.camera_track import (
+    CameraTrack,
+    RecordedCamera,
+    paired,
+    recorded_camera,
+)
 from haskd_training.recordings.transform_tree import TransformTree
 
 SECOND = 10**9
@@ -50,7 +57,7 @@ def test_a_track_tells_what_changes_and_what_it_passes_over() -> None:
     of = track(info(0, k=(0, 0, 0)), info(1, k=(150, 0, 0)), info(2, k=(300, 0, 0)))
     passed, changes = of.findings("/camera_info")
     assert passed.outcome == "repaired" and "1 CameraInfo passed over" in passed.message
-    assert "changes 1 times (focal length 150 -> 300 px)" in changes.message
+    assert "changes once (focal length 150 -> 300 px)" in changes.message
     (without,) = track(info(0, "")).findings("/camera_info")
     assert without.code == "camera-info-without-frame"
     assert list(track(info(0), info(1)).findings("/camera_info")) == []
@@ -75,6 +82,22 @@ def test_an_odd_binned_size_may_be_rounded_either_way() -> None:
         assert "binned 2 x 2" in note
 
 
+@given(
+    left=st.integers(0, 50), top=st.integers(0, 50), bins=st.integers(1, 4),
+    width=st.integers(20, 100), height=st.integers(20, 100),
+    pixel=st.tuples(st.floats(0, 400), st.floats(0, 400)),
+)  # fmt: skip
+def test_a_pixel_moves_as_its_image_is_cropped_and_binned(
+    left: int, top: int, bins: int, width: int, height: int, pixel: tuple[float, float]
+) -> None:
+    roi = (left, top, width * bins, height * bins)
+    full = calibration(info(0, size=(500, 500), k=(300, 240, 220), binning=bins, roi=roi))
+    fitted, _ = full.fitted(width, height)
+    direction = np.linalg.inv(full.model.K) @ [*pixel, 1]
+    moved = (fitted.K @ direction)[:2]
+    assert moved == pytest.approx([(pixel[0] - left) / bins, (pixel[1] - top) / bins], abs=1e-6)
+
+
 def test_what_was_fitted_is_told() -> None:
     assert calibration(info(0)).fitted(200, 120)[1] == ""
     assert (
@@ -85,6 +108,7 @@ def test_what_was_fitted_is_told() -> None:
         "cropped at (40, 10)"
         in (calibration(info(0, size=(400, 240), roi=(40, 10, 200, 120))).fitted(200, 120)[1])
     )
+    assert calibration(info(0, roi=(40, 10, 0, 0))).fitted(200, 120)[0].K[0, 2] == 100
     assert "K is used as it is" in calibration(info(0, binning=2)).fitted(200, 120)[1]
 
 
@@ -134,8 +158,6 @@ def test_a_right_camera_alone_is_shifted_by_the_book_and_doubted() -> None:
 
 
 def test_a_camera_tells_how_its_images_and_camera_info_fit() -> None:
-    from haskd_training.recordings.camera_track import recorded_camera
-
     of = track(info(0, "mount", size=(400, 240)))
     one = recorded_camera("c", "/c/image", "/c/camera_info", track=of, image=compressed(0))
     codes = {finding.code: finding for finding in one.findings()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,6 +180,51 @@ def test_ros_1_in_mcap_is_named_with_what_converts_it(
     assert "holds ROS 1 messages in MCAP" in message
     assert "`rosbags-convert --src drive.bag --dst drive`" in message
     assert "cut off" not in message
+
+
+def without_profile(data: bytes) -> bytes:
+    """The header of another recorder: no profile, and a library's name that is longer by that."""
+    assert data[17:25] == b"\x04\x00\x00\x00ros2"
+    (length,) = struct.unpack_from("<I", data, 25)
+    library = b"our " + data[29 : 29 + length]
+    header = struct.pack("<II", 0, len(library)) + library
+    return data[:17] + header + data[29 + length :]
+
+
+@pytest.mark.parametrize("target", [as_file, lambda path: path])
+def test_an_mcap_of_another_recorder_needs_no_profile(
+    tmp_path: Path, target: Callable[[Path], Path]
+) -> None:
+    path = bag_of(tmp_path)
+    as_file(path).write_bytes(without_profile(as_file(path).read_bytes()))
+    before = as_file(path).read_bytes()
+    assert read(target(path))[0].count(POINTS) == 4
+    assert as_file(path).read_bytes() == before
+
+
+def test_messages_that_are_not_ros_2_s_are_named(tmp_path: Path) -> None:
+    path = bag_of(tmp_path)
+    as_file(path).write_bytes(as_file(path).read_bytes().replace(b"ros2msg", b"ros1msg"))
+    message = refusal(path)
+    assert "holds messages that aren't ROS 2's (ros1msg)" in message
+    assert "cut off" not in message
+
+
+def test_a_ros_1_bag_that_was_not_closed_can_be_reindexed(tmp_path: Path) -> None:
+    whole = write_bag(tmp_path, kind="ros1").read_bytes()
+    active = tmp_path / "drive.bag.active"
+    # The index comes at the end, and its place in the header last of all.
+    active.write_bytes(whole[: len(whole) // 2])
+    assert f"`rosbag reindex {active}`" in refusal(active)
+
+
+def test_a_recording_may_be_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bag_of(tmp_path)
+    (path / "drive.mcap").rename(path / "monday.mcap")
+    monkeypatch.chdir(path)
+    assert read(Path())[0].count(POINTS) == 4
 
 
 def test_a_newer_format_is_not_said_to_be_cut_off(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from haskd_ros.segmenter import DEFAULT_MODEL
 from haskd_training.commands.app import app
 from haskd_training.recordings.readers.bag import POINT_CLOUD, bag_writer, open_bag
 from haskd_training.robot.segment_bag import SEGMENTATION, segment_bag
-from haskd_training.robot.view import frames_of_bag, frames_of_cache, model_table
+from haskd_training.robot.view import frames_of_bag, frames_of_cache, legend, model_table
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +107,15 @@ def test_what_can_not_be_shown_is_said(drive_cache, tiny_model):
     found = CliRunner().invoke(app, ["view", str(drive_cache), "--cloud", "20"])
     assert isinstance(found.exception, InputError)
     assert str(found.exception) == "there is no cloud 20; there are 20, counted from 0"
+
+
+def test_the_legend_for_the_screen_has_every_class_in_its_colour(tiny_metadata):
+    shown = Console(record=True, width=120, color_system="truecolor", force_terminal=True)
+    shown.print(legend(tiny_metadata.taxonomy))
+    text = shown.export_text(styles=True)
+    # car is (0, 0, 142)
+    assert "\x1b[38;2;0;0;142m■ \x1b[0mcar" in text
+    assert all(name in text for name in ("road", "building"))
 
 
 def test_a_model_tells_of_itself(tiny_model):

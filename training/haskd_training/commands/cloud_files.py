@@ -53,6 +53,7 @@ def segment(
     frame: SensorFrame,
     device: str,
     parameters: Parameters,
+    strict: bool,
 ) -> None:
     """Write cloud files again with labels, or labels as files.
 
@@ -72,12 +73,12 @@ def segment(
         if export is None:
             found = segment_files(
                 model, path, out, frame=frame, device=device, parameters=parameters,
-                progress=progress,
+                strict=strict, progress=progress,
             )  # fmt: skip
         else:
             found = export_labels(
                 model, path, out, labels=labels, topic=topic, frame=frame, device=device,
-                parameters=parameters, progress=progress,
+                parameters=parameters, strict=strict, progress=progress,
             )  # fmt: skip
     _tell(found)
     if export is None:
@@ -86,15 +87,18 @@ def segment(
         console.print(f"label map: {out / LABEL_MAP}")
 
 
-def frames(path: Path, model: Path, frame: SensorFrame, device: str) -> Frames:
+def frames(path: Path, model: Path, frame: SensorFrame, device: str, strict: bool) -> Frames:
     """The clouds of files as a model labels them.
 
     Raises:
-        InputError: no model, or files that can't be read.
+        InputError: no model, files that can't be read, or something in them that `strict` refuses.
     """
+    from haskd_training.recordings.findings import refuse
     from haskd_training.robot.file_frames import frames_of_files
 
-    return frames_of_files(path, model, frame, device)
+    found = frames_of_files(path, model, frame, device)
+    refuse(found.findings, strict)
+    return found
 
 
 def _tell(found: SegmentedFiles) -> None:

@@ -16,6 +16,10 @@ from haskd_training.commands.options import (
     Forward,
     NodeParameters,
     Origin,
+    RerunClouds,
+    RerunEvery,
+    RerunFile,
+    RerunLabels,
     SensorHeight,
     Strict,
     Up,
@@ -91,10 +95,11 @@ def segment(
     keep_freed_memory()
 
     said: set[str] = set()
-    if not cloud_files.is_clouds(bag):
+    frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+    is_clouds = cloud_files.is_clouds(bag)
+    if not is_clouds:
         said = examine_first(bag, topic, strict, model)
-    if export is not None or labels is not None or cloud_files.is_clouds(bag):
-        frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
+    if export is not None or labels is not None or is_clouds:
         cloud_files.segment(
             model,
             bag,
@@ -105,9 +110,9 @@ def segment(
             frame=frame,
             device=device,
             parameters=parse(set_ or ()),
+            strict=strict,
         )
         return
-    cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
     with step(f"labelling {bag.name}") as progress:
         found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
     rate = found.labelled / found.seconds
@@ -122,15 +127,18 @@ def segment(
 
 def view(
     path: Annotated[
-        Path,
-        typer.Argument(
-            help="a bag, cloud file or folder of them, a folder made by prepare, or a model file"
-        ),
-    ],
-    model: Annotated[
         Path | None,
+        typer.Argument(
+            help="a bag, cloud file or folder of them, a folder made by prepare, or a model file; "
+            "with --rerun also a run's folder, or nothing for the running node",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        list[Path] | None,
         typer.Option(
-            help="that labels; for a bag without published labels the shipped one is the default"
+            help="that labels; for a bag without published labels the shipped one is the default; "
+            "with --rerun again for more"
         ),
     ] = None,
     cloud: Annotated[int, typer.Option(help="number of the cloud, from 0")] = 0,
@@ -143,14 +151,33 @@ def view(
     up: Up = "z",
     forward: Forward = "x",
     origin: Origin = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="over time, in Rerun's viewer")] = False,
+    save: RerunFile = None,
+    labels: RerunLabels = None,
+    clouds: RerunClouds = None,
+    every: RerunEvery = 1,
     strict: Strict = False,
 ) -> None:
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
-    from haskd_training.commands import cloud_files
+    from haskd_training.commands import cloud_files, over_time
     from haskd_training.recordings.findings import refuse
     from haskd_training.robot import view as viewer
 
+    models = model or []
+    if rerun:
+        over_time.check_over_time(
+            out=out is not None,
+            cloud=cloud != 0,
+            sensor_height=sensor_height != 0.0,
+            up=up != "z",
+            forward=forward != "x",
+            origin=origin is not None,
+        )
+        over_time.show(path, models, save, topic, labels, clouds, every, device, strict)
+        return
+    path = over_time.check_one(path, models, save, labels, clouds, every)
+    chosen = next(iter(models), None)
     frame = cloud_files.sensor_frame(path, sensor_height, up, forward, origin)
     if path.suffix == ".safetensors" and path.is_file():
         console.print(viewer.model_table(path))
@@ -158,17 +185,18 @@ def view(
     said: set[str] = set()
     if viewer.is_cache(path):
         say_of_cache(path, strict)
-        frames = viewer.frames_of_cache(path, model, device)
+        frames = viewer.frames_of_cache(path, chosen, device)
     elif cloud_files.is_clouds(path):
-        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device)
+        frames = cloud_files.frames(path, chosen or DEFAULT_MODEL, frame, device, strict)
     else:
-        frames = viewer.frames_of_bag(path, model, topic, device)
+        frames = viewer.frames_of_bag(path, chosen, topic, device)
         said = examine_first(path, frames.topic, strict)
     for finding in frames.findings:
         if finding.code not in said:
             say(finding)
     refuse(frames.findings, strict)
     if out is None and viewer.has_display():
+        console.print(viewer.legend(frames.taxonomy))
         viewer.show(frames, cloud, console.print)
         return
     picture = out or Path(f"{path.resolve().name}-{cloud}.png")

@@ -9,6 +9,7 @@ import numpy as np
 
 from haskd_ros.files import write_atomically
 from haskd_training.data.cache import Cache
+from haskd_training.data.legend_strip import class_entries, with_legend
 from haskd_training.data.prepare_report import nearest_images
 from haskd_training.data.projection import project
 
@@ -31,14 +32,31 @@ def draw_overlay(cache: Cache, i: int, j: int) -> np.ndarray:
     if any(cache.sweeps[i].class_counts):
         colors = cache.taxonomy.color_table()[sweep.label]
     else:
-        near = 255 * (1 - np.clip(projection.depth / MAX_DEPTH_M, 0, 1))
-        jet = cv2.applyColorMap(near.astype(np.uint8)[:, None], cv2.COLORMAP_JET)
-        colors = jet[:, 0, ::-1]
+        colors = _depth_colors(projection.depth)
     visible = np.flatnonzero(projection.inside)
     far_to_near = visible[np.argsort(-projection.depth[visible])]
     centres = np.round(projection.pixels[far_to_near]).astype(int)
     _paint_discs(image, centres, colors[far_to_near], radius=max(1, row.width // 640))
     return image
+
+
+def _legend(cache: Cache, i: int) -> list[tuple[str, tuple[int, ...]]]:
+    """What the colours over an image mean."""
+    if any(cache.sweeps[i].class_counts):
+        return class_entries(cache.taxonomy, cache.sweep(i).label)
+    depths = np.linspace(0, MAX_DEPTH_M, 4)
+    return [
+        (f"{depth:.0f} m", tuple(color))
+        for depth, color in zip(depths, _depth_colors(depths).tolist())
+    ]
+
+
+def _depth_colors(depth: np.ndarray) -> np.ndarray:
+    """[N, 3] RGB of depths [N] in m."""
+    near = 255 * (1 - np.clip(depth / MAX_DEPTH_M, 0, 1))
+    jet = cv2.applyColorMap(near.astype(np.uint8)[:, None], cv2.COLORMAP_JET)
+    colors: np.ndarray = jet[:, 0, ::-1]
+    return colors
 
 
 def _paint_discs(image: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: int) -> None:
@@ -73,7 +91,8 @@ def write_overlays(cache: Cache, folder: Path, count: int) -> list[Path]:
             continue
         j = nearest[camera]
         path = folder / f"{cache.sweeps[i].recording}_{cache.images[j].stamp_ns}_{camera}.png"
-        _, png = cv2.imencode(".png", cv2.cvtColor(draw_overlay(cache, i, j), cv2.COLOR_RGB2BGR))
+        picture = with_legend(draw_overlay(cache, i, j), _legend(cache, i))
+        _, png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         write_atomically(path, png.tobytes())
         written.append(path)
     return written

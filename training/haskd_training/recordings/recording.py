@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.errors import InputError
@@ -45,6 +45,11 @@ class RecordingConfig(BaseModel):
         0.02, ge=0, description="how long a transform holds beyond its first and last sample"
     )
     max_tf_gap_s: float = Field(1.0, gt=0, description="longest time interpolated over")
+
+    @field_validator("fixed_frame")
+    @classmethod
+    def _without_slash(cls, frame: str | None) -> str | None:
+        return frame and frame.lstrip("/")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from rich.table import Table
 from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.cache import Cache
+from haskd_training.data.legend_strip import class_entries, with_legend
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.images.candidates import CandidateImage
 from haskd_training.images.selection import Selection
@@ -139,7 +140,8 @@ def _sheet(cache: Cache, selection: Selection, ref: SweepRef) -> np.ndarray:
         _framed(_scaled(cache.image(record.image), OTHER_WIDTH), _title(cache, record))
         for record in _examples(records)
     ]
-    return _stacked([_side_by_side(above), _side_by_side(below)])
+    sheet = _stacked([_side_by_side(above), _side_by_side(below)])
+    return with_legend(sheet, class_entries(cache.taxonomy, class_id[class_id != UNLABELLED]))
 
 
 def _examples(records: Sequence[CandidateImage]) -> list[CandidateImage]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_returns
@@ -180,6 +181,15 @@ def is_cache(path: Path) -> bool:
 def has_display() -> bool:
     """Whether a window can be opened."""
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def legend(taxonomy: Taxonomy) -> Text:
+    """The class names in their colours, for the screen: a window has no room for them."""
+    squares = [
+        Text.assemble(("■ ", f"rgb({','.join(map(str, info.color))})"), info.name)
+        for info in taxonomy.classes
+    ]
+    return Text("  ").join(squares)
 
 
 def write_picture(frames: Frames, number: int, path: Path) -> None:

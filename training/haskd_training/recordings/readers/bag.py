@@ -15,7 +15,6 @@ from typing import Any, Literal
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -25,7 +24,12 @@ from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.cloud_folder import CloudFolderReader
-from haskd_training.recordings.readers.container import lacks_its_log, opened_container
+from haskd_training.recordings.readers.container import (
+    lacks_its_log,
+    opened_container,
+    storage_suffix,
+)
+from haskd_training.recordings.readers.mcap import FOREIGN_SCHEMAS, Reader2
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 IMAGE = "sensor_msgs/msg/Image"
@@ -323,6 +327,10 @@ def _damage_as_input_error(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         _logger.debug("reading %s", path, exc_info=True)
+        if isinstance(error, KeyError) and error.args[0] in FOREIGN_SCHEMAS:
+            raise InputError(
+                f"{path} holds messages that aren't ROS 2's ({error.args[0]}), which are not read"
+            ) from error
         if "not supported" in str(error) or "Unsupported" in str(error):
             raise InputError(f"{path} is of a kind that can't be read: {error}") from error
         raise InputError(
@@ -335,7 +343,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _repair_hint(path: Path) -> str:
-    suffixes = {file.suffix for file in bag_files(path)}
+    suffixes = {storage_suffix(file) or file.suffix for file in bag_files(path)}
     if ".bag" in suffixes:
         return f"`rosbag reindex {path}` saves what was recorded"
     if ".mcap" in suffixes:
