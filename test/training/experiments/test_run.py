@@ -83,6 +83,7 @@ def test_the_report_is_one_page_with_what_the_run_found(result):
         "Expert snapshots",
         "Training",
         "Data",
+        "Examination of the recordings",
         "Training cost",
         "Provenance",
     ]
