@@ -28,6 +28,8 @@ TRAINING = [
     "tensorboard",
     "typer",
 ]
+# What `haskd view --rerun` draws with.
+VIEW = ["rerun-sdk>=0.26"]
 # What reads single clouds from files; PLY, plain PCD and NumPy's need nothing more.
 FILES = [
     "laspy",
@@ -99,10 +101,12 @@ setup(
     extras_require={
         "files": FILES,
         "training": TRAINING,
+        "view": VIEW,
         "ros-wheels": ROS_WHEELS,
         # The linters' versions stand here alone: `make lint`, the hooks and CI call what this
         # installs.
         "test": [
+            *VIEW,
             *FILES,
             "codespell==2.4.3",
             "hypothesis",

@@ -43,6 +43,7 @@ COMMAND_LINE = "test/house/test_command_line.py"
 
 TRIED = {
     "haskd simulate": "here",
+    "haskd inspect": "here",
     "haskd prepare": "here",
     "haskd baseline": "here",
     "haskd evaluate": "here",

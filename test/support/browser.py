@@ -159,7 +159,7 @@ def opened(address: str, profile: Path, *switches: str) -> Iterator[Page]:
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            with connect(_page_socket(profile), max_size=None) as socket:
+            with connect(_page_socket(profile), max_size=None, ping_interval=None) as socket:
                 page = Page(socket)
                 page.open(address)
                 yield page

@@ -23,13 +23,13 @@ def intensities(count: int = COUNT) -> np.ndarray:
     return np.linspace(0, 255, count).astype("f4")
 
 
-def labels_of(count: int = COUNT) -> PointLabels:
+def labels_of(count: int = COUNT, names: tuple[str, ...] = ()) -> PointLabels:
     """Classes 0 to 10 and one point without; probabilities that need all digits."""
     class_id = (np.arange(count) % 11).astype("u1")
     class_id[3:4] = 255
     probability = (1 / np.arange(1, count + 1)).astype("f4")
     rgb = np.stack([class_id, 255 - class_id, np.arange(count) % 256], axis=1).astype("u1")
-    return PointLabels(class_id, probability, rgb)
+    return PointLabels(class_id, probability, rgb, names)
 
 
 def label(path: Path, out: Path, labels: PointLabels | None = None) -> Path:

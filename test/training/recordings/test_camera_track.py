@@ -57,7 +57,7 @@ def test_a_track_tells_what_changes_and_what_it_passes_over() -> None:
     of = track(info(0, k=(0, 0, 0)), info(1, k=(150, 0, 0)), info(2, k=(300, 0, 0)))
     passed, changes = of.findings("/camera_info")
     assert passed.outcome == "repaired" and "1 CameraInfo passed over" in passed.message
-    assert "changes 1 times (focal length 150 -> 300 px)" in changes.message
+    assert "changes once (focal length 150 -> 300 px)" in changes.message
     (without,) = track(info(0, "")).findings("/camera_info")
     assert without.code == "camera-info-without-frame"
     assert list(track(info(0), info(1)).findings("/camera_info")) == []
@@ -108,6 +108,7 @@ def test_what_was_fitted_is_told() -> None:
         "cropped at (40, 10)"
         in (calibration(info(0, size=(400, 240), roi=(40, 10, 200, 120))).fitted(200, 120)[1])
     )
+    assert calibration(info(0, roi=(40, 10, 0, 0))).fitted(200, 120)[0].K[0, 2] == 100
     assert "K is used as it is" in calibration(info(0, binning=2)).fitted(200, 120)[1]
 
 

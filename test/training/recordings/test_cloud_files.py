@@ -48,7 +48,7 @@ def open3d_cloud(kind: str) -> o3d.t.geometry.PointCloud:
 def test_open3d_finds_in_a_labelled_file_all_that_it_wrote_and_the_labels(
     tmp_path, name, how, kind
 ):
-    path, labels = tmp_path / name, labels_of()
+    path, labels = tmp_path / name, labels_of(names=("road", "car"))
     o3d.t.io.write_point_cloud(str(path), open3d_cloud(kind), **how)
     before = o3d.t.io.read_point_cloud(str(path))
     after = o3d.t.io.read_point_cloud(str(label(path, tmp_path / f"labelled_{name}", labels)))
@@ -104,7 +104,8 @@ def test_pypcd4_reads_what_was_written(tmp_path):
     for encoding in ("ascii", "binary", "binary_compressed"):
         path = tmp_path / f"{encoding}.pcd"
         PointCloud.from_points(columns, fields, kinds).save(path, Encoding(encoding))
-        labelled = PointCloud.from_path(label(path, tmp_path / f"labelled_{encoding}.pcd"))
+        labels = labels_of(names=("road", "car"))
+        labelled = PointCloud.from_path(label(path, tmp_path / f"labelled_{encoding}.pcd", labels))
         before = PointCloud.from_path(path)
         assert labelled.fields == (*fields, "class_id", "probability", "rgb")
         for name in fields:

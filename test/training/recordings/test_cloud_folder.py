@@ -122,10 +122,23 @@ def test_a_cloud_without_a_label_file_is_unlabelled_and_a_wrong_count_is_named(t
     assert [stamp_ns(cloud) for cloud in clouds] == [10**9, 125 * 10**7, 15 * 10**8]
     assert read_points(clouds[0])["label"].tolist() == [CAR, ROAD, ROAD]
     assert np.isnan(read_points(clouds[1])["label"]).all()
+    with open_bag(root) as bag:
+        (found,) = bag.findings
+    assert str(found) == f"{root / 'labels'}: 1 of 3 clouds have no label file: 000001.label"
     (root / "labels" / "000000.label").write_bytes(bytes(8))
     with pytest.raises(InputError, match=r"000000\.label has labels of 2 points, the cloud .* 3"):
         prepare([root], "semantickitti", tmp_path / "cache", PrepareConfig())
     assert not (tmp_path / "cache").exists()
+
+
+def test_labels_of_another_kind_are_pointed_at(tmp_path):
+    root = kitti(tmp_path)
+    for file in (root / "labels").iterdir():
+        file.rename(file.with_name(f"{file.stem}_lidarseg.bin"))
+    folder = CloudFolder(root)
+    assert "label" not in folder.cloud(0).dtype.names
+    (found,) = folder.findings()
+    assert found.is_warning and "prepare.label_folder reads other kinds" in str(found)
 
 
 def test_files_beside_the_clouds_that_do_not_fit_are_named(tmp_path):

@@ -210,6 +210,23 @@ def test_messages_that_are_not_ros_2_s_are_named(tmp_path: Path) -> None:
     assert "cut off" not in message
 
 
+def test_a_ros_1_bag_that_was_not_closed_can_be_reindexed(tmp_path: Path) -> None:
+    whole = write_bag(tmp_path, kind="ros1").read_bytes()
+    active = tmp_path / "drive.bag.active"
+    # The index comes at the end, and its place in the header last of all.
+    active.write_bytes(whole[: len(whole) // 2])
+    assert f"`rosbag reindex {active}`" in refusal(active)
+
+
+def test_a_recording_may_be_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bag_of(tmp_path)
+    (path / "drive.mcap").rename(path / "monday.mcap")
+    monkeypatch.chdir(path)
+    assert read(Path())[0].count(POINTS) == 4
+
+
 def test_a_newer_format_is_not_said_to_be_cut_off(tmp_path: Path) -> None:
     path = bag_of(tmp_path)
     with_metadata(path, version=99)

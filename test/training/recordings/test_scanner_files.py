@@ -6,6 +6,7 @@ from pathlib import Path
 
 import laspy
 import numpy as np
+import open3d as o3d
 import pye57
 import pytest
 from cloud_scenes import COUNT, coordinates, intensities, label, labels_of
@@ -188,7 +189,8 @@ def test_a_structured_array_gets_fields(tmp_path):
 
 def test_an_npz_of_coordinates_keeps_every_array(tmp_path):
     x, y, z = coordinates(kind="f8").T
-    np.savez(tmp_path / "a.npz", x=x, y=y, z=z, intensity=intensities(), pose=np.eye(4))
+    np.savez(tmp_path / "a.npz", x=x, y=y, z=z, intensity=intensities(), pose=np.eye(4),
+             names=np.array(["a"] * COUNT))  # fmt: skip
     (points,) = formats.read_clouds(tmp_path / "a.npz")
     assert set(points.dtype.names) == {"x", "y", "z", "intensity"}
     with np.load(label(tmp_path / "a.npz", tmp_path / "b.npz")) as after:
@@ -238,3 +240,33 @@ def test_spherical_coordinates_of_an_e57_are_turned_into_cartesian_ones(tmp_path
     label(tmp_path / "a.e57", tmp_path / "b.e57", labels_of(2))
     (again,) = formats.read_clouds(tmp_path / "b.e57")
     assert again["haskd:class_id"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("ending", [".pcd", ".ply", ".las", ".e57", ".npz"])
+def test_a_labelled_file_says_what_its_class_ids_mean(tmp_path, ending):
+    path, out = tmp_path / f"a{ending}", tmp_path / f"b{ending}"
+    xyz = coordinates()
+    if ending == ".las":
+        write_las(path, 3)
+    elif ending == ".e57":
+        write_scaled_e57(path)
+    elif ending == ".npz":
+        np.savez(path, points=xyz)
+    else:
+        o3d.t.io.write_point_cloud(str(path), o3d.t.geometry.PointCloud(o3d.core.Tensor(xyz)))
+    label(path, out, labels_of(names=("road", "traffic_object_of_a_long_name")))
+    if ending == ".las":
+        (lookup,) = laspy.read(out).vlrs.get("ClassificationLookupVlr")
+        # 15 characters; laspy shows no underscores
+        assert (lookup[0], lookup[1], lookup[2]) == ("road", "trafficobject", "")
+    elif ending == ".npz":
+        with np.load(out) as after:
+            assert after["class_names"].tolist() == ["road", "traffic_object_of_a_long_name"]
+    elif ending == ".e57":
+        file = libe57.ImageFile(str(out), "r")
+        scan = libe57.StructureNode(libe57.VectorNode(file.root().get("data3D")).get(0))
+        text = libe57.StringNode(scan.get("haskd:classes")).value()
+        file.close()
+        assert text == "class_id 0 is road\nclass_id 1 is traffic_object_of_a_long_name"
+    else:
+        assert b"class_id 1 is traffic_object_of_a_long_name\n" in out.read_bytes()

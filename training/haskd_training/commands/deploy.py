@@ -16,6 +16,10 @@ from haskd_training.commands.options import (
     Forward,
     NodeParameters,
     Origin,
+    RerunClouds,
+    RerunEvery,
+    RerunFile,
+    RerunLabels,
     SensorHeight,
     Strict,
     Up,
@@ -123,15 +127,18 @@ def segment(
 
 def view(
     path: Annotated[
-        Path,
-        typer.Argument(
-            help="a bag, cloud file or folder of them, a folder made by prepare, or a model file"
-        ),
-    ],
-    model: Annotated[
         Path | None,
+        typer.Argument(
+            help="a bag, cloud file or folder of them, a folder made by prepare, or a model file; "
+            "with --rerun also a run's folder, or nothing for the running node",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        list[Path] | None,
         typer.Option(
-            help="that labels; for a bag without published labels the shipped one is the default"
+            help="that labels; for a bag without published labels the shipped one is the default; "
+            "with --rerun again for more"
         ),
     ] = None,
     cloud: Annotated[int, typer.Option(help="number of the cloud, from 0")] = 0,
@@ -144,13 +151,33 @@ def view(
     up: Up = "z",
     forward: Forward = "x",
     origin: Origin = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="over time, in Rerun's viewer")] = False,
+    save: RerunFile = None,
+    labels: RerunLabels = None,
+    clouds: RerunClouds = None,
+    every: RerunEvery = 1,
     strict: Strict = False,
 ) -> None:
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
-    from haskd_training.commands import cloud_files
+    from haskd_training.commands import cloud_files, over_time
+    from haskd_training.recordings.findings import refuse
     from haskd_training.robot import view as viewer
 
+    models = model or []
+    if rerun:
+        over_time.check_over_time(
+            out=out is not None,
+            cloud=cloud != 0,
+            sensor_height=sensor_height != 0.0,
+            up=up != "z",
+            forward=forward != "x",
+            origin=origin is not None,
+        )
+        over_time.show(path, models, save, topic, labels, clouds, every, device, strict)
+        return
+    path = over_time.check_one(path, models, save, labels, clouds, every)
+    chosen = next(iter(models), None)
     frame = cloud_files.sensor_frame(path, sensor_height, up, forward, origin)
     if path.suffix == ".safetensors" and path.is_file():
         console.print(viewer.model_table(path))
@@ -158,15 +185,16 @@ def view(
     said: set[str] = set()
     if viewer.is_cache(path):
         say_of_cache(path, strict)
-        frames = viewer.frames_of_cache(path, model, device)
+        frames = viewer.frames_of_cache(path, chosen, device)
     elif cloud_files.is_clouds(path):
-        frames = cloud_files.frames(path, model or DEFAULT_MODEL, frame, device, strict)
+        frames = cloud_files.frames(path, chosen or DEFAULT_MODEL, frame, device, strict)
     else:
-        said = examine_first(path, topic, strict, model or DEFAULT_MODEL)
-        frames = viewer.frames_of_bag(path, model, topic, device)
+        frames = viewer.frames_of_bag(path, chosen, topic, device)
+        said = examine_first(path, frames.topic, strict)
     for finding in frames.findings:
         if finding.code not in said:
             say(finding)
+    refuse(frames.findings, strict)
     if out is None and viewer.has_display():
         console.print(viewer.legend(frames.taxonomy))
         viewer.show(frames, cloud, console.print)

@@ -34,6 +34,17 @@ Attribution = Annotated[
     str | None,
     typer.Option(help="whom the data's licence wants credited, for the model file"),
 ]
+RerunFile = Annotated[
+    Path | None, typer.Option("--save", help="with --rerun: .rrd file to write; default: a viewer")
+]
+RerunLabels = Annotated[
+    str | None, typer.Option("--labels", help="with --rerun: label map for the labels in a bag")
+]
+RerunClouds = Annotated[
+    str | None,
+    typer.Option("--clouds", metavar="FIRST:LAST", help="with --rerun: which; LAST is left out"),
+]
+RerunEvery = Annotated[int, typer.Option("--every", help="with --rerun: every how many clouds")]
 SensorHeight = Annotated[
     float,
     typer.Option(

@@ -113,6 +113,21 @@ class ImageRow:
         )
 
 
+def t_camera_lidar(image: ImageRow, sweep: SweepRow) -> np.ndarray:
+    """T_camera_lidar [4, 4]: a point of a sweep (in its own frame, at the sweep's stamp) to the
+    optical frame of an image at the image's own stamp. The vehicle's motion between the two is in
+    it, unless the recording has no world pose for one of them."""
+    if image.T_world_camera is None or sweep.T_world_lidar is None:
+        neglecting_motion = np.array(image.T_camera_lidar)
+        if sweep.T_lidar_frame is None:
+            return neglecting_motion
+        T_camera_frame: np.ndarray = neglecting_motion @ np.array(sweep.T_lidar_frame)
+        return T_camera_frame
+    T_camera_world = invert(np.array(image.T_world_camera))
+    T_camera_lidar: np.ndarray = T_camera_world @ np.array(sweep.T_world_lidar)
+    return T_camera_lidar
+
+
 @dataclass(frozen=True)
 class Cache:
     """A cache to read. Safe to fork and to pickle: files are opened when first read.
@@ -206,26 +221,23 @@ class Cache:
             InputError: its shard is missing or damaged.
         """
         row = self.images[j]
-        (data,) = self._read(row, "jpeg")
-        image = decode_jpeg(data)
+        image = decode_jpeg(self.jpeg(j))
         if image is None or image.shape[:2] != (row.height, row.width):
             raise InputError(f"{self.path / row.shard} is damaged: image {row.key}")
         return image
 
+    def jpeg(self, j: int) -> np.ndarray:
+        """The file of image `j` of `images`: [n] uint8, JPEG.
+
+        Raises:
+            InputError: its shard is missing or damaged.
+        """
+        (data,) = self._read(self.images[j], "jpeg")
+        return data
+
     def t_camera_lidar(self, j: int, i: int) -> np.ndarray:
-        """T_camera_lidar [4, 4]: a point of sweep `i` (sensor frame, at the sweep's stamp) to the
-        optical frame of image `j` at the image's own stamp. The vehicle's motion between the two
-        is in it, unless the recording has no world pose for one of them."""
-        image, sweep = self.images[j], self.sweeps[i]
-        if image.T_world_camera is None or sweep.T_world_lidar is None:
-            neglecting_motion = np.array(image.T_camera_lidar)
-            if sweep.T_lidar_frame is None:
-                return neglecting_motion
-            T_camera_frame: np.ndarray = neglecting_motion @ np.array(sweep.T_lidar_frame)
-            return T_camera_frame
-        T_camera_world = invert(np.array(image.T_world_camera))
-        T_camera_lidar: np.ndarray = T_camera_world @ np.array(sweep.T_world_lidar)
-        return T_camera_lidar
+        """T_camera_lidar [4, 4] of image `j` and sweep `i`, see the function of that name."""
+        return t_camera_lidar(self.images[j], self.sweeps[i])
 
     def images_near(self, i: int, window_s: float) -> list[int]:
         """Images of sweep `i`'s recording at most `window_s` from its stamp, nearest first."""

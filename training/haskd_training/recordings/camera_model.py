@@ -72,7 +72,7 @@ class Calibration:
             CalibrationError: an image of this size can't be made of the full one.
         """
         full = (self.model.width or width, self.model.height or height)
-        x, y, *crop = self.roi
+        x, y, *crop = self.roi if all(self.roi[2:]) else (0, 0, 0, 0)
         cropped = (crop[0] or full[0], crop[1] or full[1])
         bins, none = self.binning, (1, 1)
         for (left, top), size, divided in (

@@ -108,6 +108,7 @@ class CameraTrack:
             )
         for frame, changes in sorted(self._changes.items()):
             if len(changes) > 1:
+                times = "once" if len(changes) == 2 else f"{len(changes) - 1} times"
                 focal = [f"{read.model.K[0, 0]:g}" for _, read in changes]
                 shown = focal if len(focal) <= 4 else [*focal[:3], "...", focal[-1]]
                 yield Finding(
@@ -115,7 +116,7 @@ class CameraTrack:
                     topic,
                     "noted",
                     f"the calibration{f' of {frame}' if frame else ''} changes "
-                    f"{len(changes) - 1} times (focal length {' -> '.join(shown)} px); each image "
+                    f"{times} (focal length {' -> '.join(shown)} px); each image "
                     "is used with its own",
                 )
         if "" in self._changes:

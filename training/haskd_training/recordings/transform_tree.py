@@ -141,8 +141,8 @@ class TransformTree:
                 "tf-static-on-both",
                 f"{static.parent} -> {child}",
                 "repaired" if used is static and not sampled.varies else "doubtful",
-                f"{child} is published on /tf_static (under {static.parent}) and {len(sampled)} "
-                f"times on /tf (under {sampled.parent}); "
+                f"{child} is published on /tf_static (under {static.parent}) and on /tf (under "
+                f"{sampled.parent}, {len(sampled)} x); "
                 f"that on {'/tf_static' if used is static else '/tf'} is used",
             )
         for edge, child in self._used():

@@ -88,7 +88,8 @@ def segment_files(
             parameters=parameters,
         )
         refuse(label.findings, strict)
-        colors = label.segmenter.taxonomy.color_table()
+        taxonomy = label.segmenter.taxonomy
+        colors = taxonomy.color_table()
         if path.is_dir():
             scratch.mkdir()
         labelled = beyond = 0
@@ -108,7 +109,7 @@ def segment_files(
                     labelled += not found.is_beyond_range
                     beyond += found.is_beyond_range
                     class_id, probability = found.result.class_id, found.result.probability
-                labels.append(PointLabels(class_id, probability, colors[class_id]))
+                labels.append(PointLabels(class_id, probability, colors[class_id], taxonomy.names))
             format_of(file).write(file, scratch / target if path.is_dir() else scratch, labels)
             progress(done, len(files))
         refuse(label.later_findings, strict)

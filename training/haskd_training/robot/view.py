@@ -61,12 +61,14 @@ class Frames:
 
     Attributes:
         findings: what there is to say of the clouds.
+        topic: theirs in a bag.
     """
 
     taxonomy: Taxonomy
     count: int
     frame: Callable[[int], LabelledFrame]
     findings: Sequence[Finding] = ()
+    topic: str | None = None
 
 
 def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
@@ -121,7 +123,7 @@ def frames_of_bag(path: Path, model: Path | None, topic: str | None, device: str
         labelling = (title, labelled.result.class_id[valid])
         return LabelledFrame(f"{path.name}, cloud {number}", labelled.points[valid], [labelling])
 
-    return Frames(segmenter.taxonomy, count, frame, label.findings)
+    return Frames(segmenter.taxonomy, count, frame, label.findings, topic)
 
 
 def _published_frames(bag: Bag, topic: str) -> Frames:
@@ -143,7 +145,7 @@ def _published_frames(bag: Bag, topic: str) -> Frames:
         labels = read_points(cloud, [CLASS_ID])[CLASS_ID][valid].astype(np.uint8)
         return LabelledFrame(f"{path.name}, cloud {number}", points[valid], [("published", labels)])
 
-    return Frames(taxonomy, bag.count([topic]), frame, findings)
+    return Frames(taxonomy, bag.count([topic]), frame, findings, topic)
 
 
 class _CloudsOfBag:

@@ -44,7 +44,7 @@ def ending_of_npy(path: Path) -> str:
 def write_npy(path: Path, out: Path, labels: list[PointLabels]) -> None:
     """A structured array as it was, with the fields `class_id`, `probability` and `rgb` (uint32,
     0x00RRGGBB) added. A plain array has no fields: it becomes an `.npz` of `points`, the array as
-    it was, `class_id`, `probability` and `rgb` [N, 3].
+    it was, `class_id`, `probability`, `rgb` [N, 3] and `class_names`.
 
     Raises:
         InputError: as of `read_npy`, or the fields are there already, or `out` has the ending of
@@ -91,7 +91,11 @@ def read_npz(path: Path) -> list[np.ndarray]:
         InputError: no such arrays.
     """
     arrays = _load_npz(path)
-    rows = {name: array for name, array in arrays.items() if array.ndim == 1}
+    rows = {
+        name: array
+        for name, array in arrays.items()
+        if array.ndim == 1 and array.dtype.kind in "iufb"
+    }
     if {"x", "y", "z"} <= set(rows):
         length = len(rows["x"])
         columns = {name: row for name, row in rows.items() if len(row) == length}
@@ -102,13 +106,13 @@ def read_npz(path: Path) -> list[np.ndarray]:
     cloud = common_names(_points(points, path), path)
     columns = {name: cloud[name] for name in cloud.dtype.names or ()}
     for name, row in rows.items():
-        if name not in columns and len(row) == len(cloud) and row.dtype.kind in "iufb":
+        if name not in columns and len(row) == len(cloud):
             columns[name] = row
     return [structured(columns)]
 
 
 def write_npz(path: Path, out: Path, labels: list[PointLabels]) -> None:
-    """Every array as it was, and `class_id`, `probability` and `rgb` [N, 3].
+    """Every array as it was, and `class_id`, `probability`, `rgb` [N, 3] and `class_names`.
 
     Raises:
         InputError: as of `read_npz`, or the arrays are there already.
@@ -130,8 +134,8 @@ def read_raw(path: Path) -> list[np.ndarray]:
 
 
 def write_raw(path: Path, out: Path, labels: list[PointLabels]) -> None:
-    """An `.npz` of `points` [N, 4 or 5] float32 as they were, `class_id`, `probability` and `rgb`
-    [N, 3].
+    """An `.npz` of `points` [N, 4 or 5] float32 as they were, `class_id`, `probability`, `rgb` and
+    `class_names`.
 
     Raises:
         InputError: as of `read_raw`.
@@ -241,5 +245,7 @@ def _save_npz(out: Path, arrays: dict[str, np.ndarray], added: PointLabels, path
         ("rgb", added.rgb),
     ):
         named[new_name(name, arrays, path)] = array
+    if added.names:
+        named[new_name("class_names", arrays, path)] = np.array(added.names)
     with out.open("wb") as file:
         np.savez(file, allow_pickle=False, **named)

@@ -33,11 +33,13 @@ class PointLabels:
         class_id: [N] uint8; 255 = not labelled.
         probability: [N] float32.
         rgb: [N, 3] uint8, the colour of the class.
+        names: of the classes; each is written as text where the file can hold it.
     """
 
     class_id: np.ndarray
     probability: np.ndarray
     rgb: np.ndarray
+    names: tuple[str, ...] = ()
 
     @property
     def packed_rgb(self) -> np.ndarray:
@@ -45,6 +47,11 @@ class PointLabels:
         red, green, blue = self.rgb.astype(np.uint32).T
         packed: np.ndarray = red << 16 | green << 8 | blue
         return packed
+
+    @property
+    def legend(self) -> list[str]:
+        """A line for each class."""
+        return [f"class_id {number} is {name}" for number, name in enumerate(self.names)]
 
 
 def new_name(name: str, present: Iterable[str], path: Path) -> str:

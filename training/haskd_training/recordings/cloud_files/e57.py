@@ -73,7 +73,8 @@ def count(path: Path) -> int:
 def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
     """The file as it was, scaled integers, poses and pictures as they are stored, with the fields
     `haskd:class_id` and `haskd:probability`, and `colorRed`, `colorGreen` and `colorBlue`
-    (with `haskd:` where the scan has colours already) in each scan.
+    (with `haskd:` where the scan has colours already) in each scan, and the classes' names as its
+    `haskd:classes`.
 
     Raises:
         InputError: as of `read`, or the fields are there already.
@@ -140,6 +141,9 @@ class _Copy:
         prototype, _, _ = utils.copy_node(lib.StructureNode(points.prototype()), target)
         columns = _read(self._source, points, scaled=False)
         prefix = EXTENSION[0]
+        if added.names:
+            legend = lib.StringNode(target, "\n".join(added.legend))
+            node.set(f"{prefix}:classes", legend)
         prototype.set(f"{prefix}:class_id", lib.IntegerNode(target, 0, 0, 255))
         prototype.set(
             f"{prefix}:probability", lib.FloatNode(target, 0.0, lib.FloatPrecision.E57_SINGLE)

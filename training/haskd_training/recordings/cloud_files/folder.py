@@ -135,7 +135,7 @@ class CloudFolder:
         """
         place = self.places[index]
         points = read_clouds(place.file)[place.scan]
-        if not (self.root / LABELS).is_dir():
+        if not self._labelled:
             return points
         raw = self._labels(place.name, len(points))
         kinds = [(n, points.dtype[n]) for n in points.dtype.names or () if n != LABEL_FIELD]
@@ -148,7 +148,7 @@ class CloudFolder:
     def files(self) -> list[Path]:
         """All files that it is read from."""
         beside = [self.root / name for name in (kitti.TIMES, kitti.POSES, kitti.CALIBRATION)]
-        labels = [self._label_file(name) for name in self.names]
+        labels = [self._label_file(name) for name in self.names if name in self._labelled]
         images = [file for camera in self.cameras for file in camera.images.values()]
         there = [file for file in (*beside, *labels) if file.is_file()]
         return [*dict.fromkeys(place.file for place in self.places), *there, *images]
@@ -168,18 +168,24 @@ class CloudFolder:
                 )
             )
         labels = self.root / LABELS
-        missing = [name for name in self.names if not self._label_file(name).is_file()]
+        missing = [name for name in self.names if name not in self._labelled]
         if labels.is_dir() and missing:
+            message = f"{len(missing)} of {len(self)} clouds have no label file: {missing[0]}.label"
             found.append(
                 Finding(
                     "clouds-without-labels",
                     str(labels),
-                    "noted",
-                    f"{len(missing)} of {len(self)} clouds have no label file, the first is "
-                    f"{missing[0]}",
+                    "noted" if self._labelled else "doubtful",
+                    message if len(missing) == 1 else f"{message} and others",
+                    "" if self._labelled else "prepare.label_folder reads other kinds and names",
                 )
             )
         return found
+
+    @cached_property
+    def _labelled(self) -> set[str]:
+        """The clouds that have a label file."""
+        return {name for name in self.names if self._label_file(name).is_file()}
 
     def _label_file(self, name: str) -> Path:
         return self.root / LABELS / f"{name}.label"
@@ -187,7 +193,7 @@ class CloudFolder:
     def _labels(self, name: str, points: int) -> np.ndarray:
         """Raw ids [N], uint16 without the instance; float32 NaN without a file."""
         file = self._label_file(name)
-        if not file.is_file():
+        if name not in self._labelled:
             return np.full(points, np.nan, np.float32)
         octets = file.read_bytes()
         if len(octets) != 4 * points:

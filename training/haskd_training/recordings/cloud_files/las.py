@@ -23,6 +23,7 @@ CLASSIFICATION_BEFORE = "classification_before"
 _LARGEST_CODE = {True: 255, False: 31}
 """Of `classification`, by whether the point format is 6 or above; of points without a label."""
 
+_NAME_LENGTH = 15
 _SCALED = {"X", "Y", "Z"}
 
 
@@ -51,7 +52,8 @@ def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
 
     `classification` has 5 bits in the point formats 0 to 5. Ids that it can't hold, and points
     without a label, get its largest code, 31 or 255. Where the file has a classification, it stays
-    as `CLASSIFICATION_BEFORE`.
+    as `CLASSIFICATION_BEFORE`. The names of the classes are written as the lookup record of LAS,
+    unless the file has one.
 
     Raises:
         InputError: as of `read`, or the dimensions are there already.
@@ -77,7 +79,19 @@ def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
             las[CLASSIFICATION_BEFORE] = before
         largest = _LARGEST_CODE[las.point_format.id >= 6]
         las.classification = np.minimum(added.class_id, largest).astype(np.uint8)
+    _name_codes(path, las, added.names)
     las.write(str(out), do_compress=out.suffix.lower() == ".laz")
+
+
+def _name_codes(path: Path, las: Any, names: tuple[str, ...]) -> None:
+    """Write what the codes of `classification` mean (LAS 1.4, 2.7: 15 characters of ASCII each)."""
+    if not names or las.vlrs.get("ClassificationLookupVlr"):
+        return
+    lookup = library("laspy.vlrs.known", path).ClassificationLookupVlr()
+    for code in range(256):
+        name = names[code] if code < len(names) else ""
+        lookup[code] = name.encode("ascii", "ignore").decode()[:_NAME_LENGTH]
+    las.vlrs.append(lookup)
 
 
 def _open(path: Path) -> Any:

@@ -110,7 +110,8 @@ def read(path: Path) -> list[np.ndarray]:
 
 
 def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
-    """The file as it was, with `class_id` (U1), `probability` (F4) and `rgb` added.
+    """The file as it was, with `class_id` (U1), `probability` (F4) and `rgb` added, and the names
+    of the classes as comments.
 
     Raises:
         InputError: as of `read`, or the fields are there already.
@@ -126,7 +127,8 @@ def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
         new_name("probability", present, path): added.probability,
         new_name("rgb", present, path): rgb,
     }
-    header = _header(file, columns)
+    comments = "".join(f"# {line}\n" for line in added.legend).encode()
+    header = comments + _header(file, columns)
     if file.data == "ascii":
         # 9 digits are enough for every float32.
         lines = (

@@ -90,7 +90,7 @@ def read(path: Path) -> list[np.ndarray]:
 
 def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
     """The file as it was, with the properties `class_id` (uchar), `probability` (float), `red`,
-    `green` and `blue` (uchar) added to its vertices.
+    `green` and `blue` (uchar) added to its vertices, and the classes' names as comments.
 
     Raises:
         InputError: as of `read`, or the properties are there already.
@@ -125,7 +125,7 @@ def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
             for column in columns.values()
         ]
         rows = np.concatenate([old, *new], axis=1).tobytes()
-    out.write_bytes(_header(file, columns) + file.before + rows + file.after)
+    out.write_bytes(_header(file, columns, added.legend) + file.before + rows + file.after)
 
 
 def _open(path: Path) -> _File:
@@ -228,8 +228,9 @@ def _wrong_count(path: Path, said: int, there: float) -> InputError:
     )
 
 
-def _header(file: _File, columns: dict[str, np.ndarray]) -> bytes:
-    """The header with the properties added at the end of those of the vertices."""
+def _header(file: _File, columns: dict[str, np.ndarray], legend: list[str]) -> bytes:
+    """The header with the properties added at the end of those of the vertices, and the legend as
+    comments."""
     names = {"u1": "uchar", "f4": "float"}
     added = [f"property {names[c.dtype.str[1:]]} {name}" for name, c in columns.items()]
     last = 0
@@ -240,7 +241,15 @@ def _header(file: _File, columns: dict[str, np.ndarray]) -> bytes:
             in_vertex = words[1] == _VERTEX
         if in_vertex and words and words[0] in ("element", "property"):
             last = number
-    lines = [*file.lines[: last + 1], *added, *file.lines[last + 1 :], "end_header"]
+    start = next(number for number, line in enumerate(file.lines) if line.startswith("element"))
+    lines = [
+        *file.lines[:start],
+        *(f"comment {line}" for line in legend),
+        *file.lines[start : last + 1],
+        *added,
+        *file.lines[last + 1 :],
+        "end_header",
+    ]
     return "".join(f"{line}\n" for line in lines).encode("latin-1")
 
 

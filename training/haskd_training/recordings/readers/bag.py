@@ -24,7 +24,11 @@ from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.cloud_folder import CloudFolderReader
-from haskd_training.recordings.readers.container import lacks_its_log, opened_container
+from haskd_training.recordings.readers.container import (
+    lacks_its_log,
+    opened_container,
+    storage_suffix,
+)
 from haskd_training.recordings.readers.mcap import FOREIGN_SCHEMAS, Reader2
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
@@ -339,7 +343,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _repair_hint(path: Path) -> str:
-    suffixes = {file.suffix for file in bag_files(path)}
+    suffixes = {storage_suffix(file) or file.suffix for file in bag_files(path)}
     if ".bag" in suffixes:
         return f"`rosbag reindex {path}` saves what was recorded"
     if ".mcap" in suffixes:

@@ -53,10 +53,12 @@ def opened_container(path: Path) -> Iterator[Container]:
     """
     check_is_bag(path)
     with tempfile.TemporaryDirectory(prefix="haskd-bag-") as scratch:
-        if path.is_dir():
-            yield _folder(path, Path(scratch))
-        else:
-            yield _file(path, Path(scratch))
+        try:
+            look = _folder if path.is_dir() else _file
+            container = look(path, Path(scratch))
+        except OSError as error:
+            raise InputError(f"{error.filename or path} can't be read: {error.strerror}") from error
+        yield container
 
 
 def check_is_bag(path: Path) -> None:
@@ -127,7 +129,7 @@ def _folder(path: Path, scratch: Path) -> Container:
     findings: list[Finding] = []
     files = _files_named(path, named, findings)
     changed = [file.name for file in files] != named
-    linked = scratch / path.name
+    linked = scratch / "bag"
     linked.mkdir()
     suffixes = []
     for file in files:

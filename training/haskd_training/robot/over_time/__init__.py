@@ -1,0 +1,1 @@
+"""Recordings and the running node over time, in the form of Rerun."""
