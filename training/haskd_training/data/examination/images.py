@@ -57,7 +57,8 @@ class ImageTally:
         return min(found, key=lambda item: abs(item[0] - at_ns), default=None)
 
     def findings(self, camera: RecordedCamera) -> Iterator[Finding]:
-        """Images without content, and sizes that are not those of the CameraInfo."""
+        """Images without content, sizes that are not those of the CameraInfo, and how K was fitted
+        to those that are cropped, binned or resized."""
         total = sum(map(len, self.kinds.values())) + self._broken.total()
         for reason, count in self._broken.most_common():
             message = f"{count} of {total} images are left out: {reason}"
@@ -65,15 +66,22 @@ class ImageTally:
         if camera.problem is not None:
             return
         unfit: Counter[str] = Counter()
+        fitted: Counter[str] = Counter()
         for (frame, width, height), series in self.kinds.items():
             calibration = camera.track.at(int(series.stamps[0]), frame)
             try:
-                calibration.fitted(width, height)
+                _, note = calibration.fitted(width, height)
             except CalibrationError as error:
                 unfit[str(error)] += len(series)
+            else:
+                if note:
+                    fitted[note] += len(series)
         for reason, count in unfit.most_common():
             message = f"{count} of {total} images are left out: {reason}"
             yield Finding("image-size", self.topic, "left out", message)
+        for note, count in fitted.most_common():
+            message = f"{note} ({count} of {total} images)"
+            yield Finding("camera-info-fitted", self.topic, "repaired", message)
 
 
 def _size(image: Any) -> tuple[int, int] | str:
