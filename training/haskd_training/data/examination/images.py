@@ -57,7 +57,8 @@ class ImageTally:
         return min(found, key=lambda item: abs(item[0] - at_ns), default=None)
 
     def findings(self, camera: RecordedCamera) -> Iterator[Finding]:
-        """Images without content, and sizes that are not those of the CameraInfo."""
+        """Images without content, sizes that are not those of the CameraInfo, and how K was fitted
+        to those that are cropped, binned or resized."""
         total = sum(map(len, self.kinds.values())) + self._broken.total()
         for reason, count in self._broken.most_common():
             message = f"{count} of {total} images are left out: {reason}"
