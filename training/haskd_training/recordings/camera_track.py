@@ -19,7 +19,7 @@ from haskd_training.recordings.camera_model import (
     calibration,
 )
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.image_codec import NotAPicture, example_of
+from haskd_training.recordings.image_codec import NotAPicture, example_of, image_size
 from haskd_training.recordings.readers.bag import stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
@@ -251,7 +251,8 @@ def recorded_camera(
     """A camera whose CameraInfo messages have been read.
 
     Args:
-        image: its first message; None where none is used.
+        image: its first message that holds a picture, or one without where none does; None where
+            none is used.
     """
     if image is None:
         nothing = "all of them come after the part that is used"
@@ -262,6 +263,8 @@ def recorded_camera(
         if (example := example_of(image)) is not None:
             size, note = (example.width, example.height), example.note
         problem = "no CameraInfo" if info_topic is None else track.problem_of(size)
+        if isinstance(broken := image_size(image), str):
+            problem = f"none of them can be decoded: {broken}"
     except NotAPicture as reason:
         problem = str(reason)
     image_frame = image.header.frame_id.lstrip("/")

@@ -16,6 +16,7 @@ from haskd_training.recordings.camera_track import (
     RecordedCamera,
     recorded_camera,
 )
+from haskd_training.recordings.image_codec import image_size
 from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -149,6 +150,7 @@ class Cameras:
             for topic, _ in self._topics.values()
         }
         self._first_images: dict[str, Any] = {}
+        self._whole: set[str] = set()
 
     @property
     def image_topics(self) -> list[str]:
@@ -165,8 +167,11 @@ class Cameras:
                 self._tracks[image_topic].add(info)
 
     def add_image(self, topic: str, image: Any) -> None:
-        """Add an image of a topic; the first one counts."""
-        self._first_images.setdefault(topic, image)
+        """Add an image of a topic; the first one that holds a picture counts."""
+        if topic not in self._whole:
+            self._first_images[topic] = image
+            if not isinstance(image_size(image), str):
+                self._whole.add(topic)
 
     def recorded(self) -> list[RecordedCamera]:
         """All cameras, by name, also those that can't be used."""

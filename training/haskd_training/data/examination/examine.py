@@ -117,7 +117,7 @@ def examine(
             findings=(
                 *bag.findings,
                 *of_stamps,
-                *clouds.findings(),
+                *clouds.findings(stop_ns),
                 *transform_findings(recording),
                 *(() if apart else pose_findings(recording, clouds_used, images)),
                 *of_stereo,
