@@ -183,7 +183,8 @@ class RecordedCamera:
         for frame in (self.frame, self.image_frame):
             if frame and tree.connects(frame, lidar_frame):
                 return replace(self, frame=frame)
-        problem = f"TF does not connect {lidar_frame} to {self.frame or 'a frame without name'}"
+        lidar, own = (frame or "a frame without name" for frame in (lidar_frame, self.frame))
+        problem = f"TF does not connect {lidar} to {own}"
         if loop := tree.loop(self.frame) or tree.loop(lidar_frame):
             problem += f", because of its loop {' -> '.join(loop)}"
         return replace(self, problem=problem)

@@ -90,6 +90,13 @@ class Recording:
             return self.fixed_frame
         return self.tree.fixed_frame(self.lidar_frame)[0]
 
+    def places(self, frame: str) -> bool:
+        """Whether clouds of a frame are used: where images are, TF has to connect it with the frame
+        of most clouds."""
+        usable = any(camera.problem is None for camera in self.cameras)
+        own = frame in ("", self.lidar_frame)
+        return own or not usable or self.tree.connects(self.lidar_frame, frame)
+
 
 def transforms(bag: Bag, config: RecordingConfig, before_ns: int | None = None) -> TransformTree:
     """The transforms of a recording.
