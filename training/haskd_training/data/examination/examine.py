@@ -27,6 +27,7 @@ from haskd_training.data.examination.topics import (
     TopicTally,
     frame_findings,
     main_frame,
+    no_frame_finding,
     topic_summaries,
 )
 from haskd_training.data.examination.transforms import transform_findings
@@ -117,7 +118,7 @@ def examine(
             findings=(
                 *bag.findings,
                 *of_stamps,
-                *clouds.findings(),
+                *clouds.findings(stop_ns),
                 *transform_findings(recording),
                 *(() if apart else pose_findings(recording, clouds_used, images)),
                 *of_stereo,
@@ -245,6 +246,7 @@ def _stamp_findings(seen: _Pass, recording: Recording) -> Iterator[Finding]:
     for topic, tally in seen.tallies.items():
         yield from order_findings(topic, tally.series.before(stop_ns))
         yield from frame_findings(tally)
+    yield from no_frame_finding(seen.tallies[recording.points_topic])
     others = {
         camera.topic: seen.tallies[camera.topic].series.before(stop_ns)
         for camera in recording.cameras
