@@ -96,5 +96,5 @@ class ImageTally:
             yield Finding("image-size", self.topic, "left out", message)
         for note, count in fitted.items():
             if note:
-                message = f"{count} of {self.total} images: {note}"
+                message = f"{note} ({count} of {self.total} images)"
                 yield Finding("camera-info-fitted", self.topic, "repaired", message)
