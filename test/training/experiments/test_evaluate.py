@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,51 @@ def test_a_recording_needs_a_label_map_and_a_cache_none(tmp_path, tiny_model):
         evaluate_model(tiny_model, tmp_path / "none", device="cpu", labels="pandaset")
     with pytest.raises(InputError, match="has the classes road, car, building; pandaset has"):
         evaluate_model(tiny_model, bag, device="cpu", labels="pandaset")
+
+
+def test_a_cloud_that_is_rejected_counts_as_missed(tmp_path, tiny_model):
+    def thinner(index: int) -> np.ndarray:
+        points = points_of_cloud(index, "u1", 255.0)
+        # Lost, all but 100 of the second cloud
+        if index == 1:
+            points["x"][:600] = np.nan
+        return points
+
+    bag = write_bag(tmp_path, Scene(CLOUDS, 0, thinner))
+    labels = tmp_path / "labels.yaml"
+    labels.write_text(LABELS)
+    parameters = parse(["min_points=200"])
+    found = segment_bag(tiny_model, bag, tmp_path / "out", device="cpu", parameters=parameters)
+    assert (found.labelled, found.rejected) == (1, {"fewer than min_points": 1})
+    # Without an answer to the second cloud its points are in the last column
+    with open_bag(tmp_path / "out") as opened:
+        ((_, answer),) = opened.messages([SEGMENTATION])
+    expected = np.zeros((3, 4), np.int64)
+    class_ids = read_points(answer)["class_id"]
+    for label, class_id in zip(thinner(0)["label"], class_ids):
+        if label:
+            expected[label - 1, min(class_id, 3)] += 1
+    for label in thinner(1)["label"][600:]:
+        if label:
+            expected[label - 1, 3] += 1
+    prepare([bag], labels, tmp_path / "cache", PrepareConfig(overlays=0))
+    of_cache = evaluate_model(tiny_model, tmp_path / "cache", device="cpu", parameters=parameters)
+    of_bag = evaluate_model(tiny_model, bag, device="cpu", labels=labels, parameters=parameters)
+    assert of_cache.counts.tolist() == of_bag.counts.tolist() == expected.tolist()
+
+
+def test_without_a_transform_to_the_box_no_cloud_is_labelled_and_all_are_missed(
+    tmp_path, tiny_model
+):
+    points = partial(points_of_cloud, kind="u1", full=255.0)
+    bag = write_bag(tmp_path, Scene(CLOUDS, 0, points, with_tf=False))
+    labels = tmp_path / "labels.yaml"
+    labels.write_text(LABELS)
+    parameters = parse(["crop.frame=base_link", "crop.min=[0, 0, 0]"])
+    found = segment_bag(tiny_model, bag, tmp_path / "out", device="cpu", parameters=parameters)
+    assert (found.labelled, found.rejected) == (0, {"no transform to crop.frame": CLOUDS})
+    counts = evaluate_model(
+        tiny_model, bag, device="cpu", labels=labels, parameters=parameters
+    ).counts
+    labelled = sum(np.count_nonzero(points(index)["label"]) for index in range(CLOUDS))
+    assert counts[:, 3].sum() == counts.sum() == labelled

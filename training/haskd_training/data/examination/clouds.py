@@ -19,8 +19,8 @@ from haskd_ros.clouds.pointcloud import (
     valid_returns,
 )
 from haskd_ros.errors import InputError
-from haskd_training.data.examination.examination import SensorSummary
-from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, intensity_findings
+from haskd_training.data.examination.examination import Examples, SensorSummary
+from haskd_training.recordings.cloud_sample import intensity_findings
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.point_times import PointTimes, point_times
 from haskd_training.recordings.readers.bag import spread_numbers, stamp_ns
@@ -28,7 +28,7 @@ from haskd_training.recordings.readers.node_outputs import LABELLED
 from haskd_training.recordings.repeats import Repeats
 
 LOOKED_INTO = 6
-"""Of the sampled clouds those whose every field is looked at, evenly spread."""
+"""Clouds whose every field is looked at, evenly spread."""
 
 KEPT_POINTS = 5_000
 """Points of a sampled cloud that are kept, evenly spread."""
@@ -57,15 +57,15 @@ class CloudExaminer:
     Args:
         topic: theirs.
         clouds: how many there are.
+        intensity_scale: as of `examine`.
     """
 
-    def __init__(self, topic: str, clouds: int) -> None:
+    def __init__(self, topic: str, clouds: int, intensity_scale: float = 0.0) -> None:
         self.topic = topic
         self.clouds = clouds
         self.samples: list[CloudSample] = []
-        self.example = np.zeros((0, 4), np.float32)
-        self.intensity = IntensityUnit()
-        self._sampled = spread_numbers(clouds, SAMPLED_CLOUDS)
+        self.intensity = IntensityUnit(intensity_scale)
+        self._examples: list[tuple[np.ndarray, bool]] = []
         self._looked_into = spread_numbers(clouds, LOOKED_INTO)
         self._seen = self._looked_at = self._standing = 0
         self._repeated: list[int] = []
@@ -93,10 +93,9 @@ class CloudExaminer:
             return True
         try:
             read_points(cloud, ["x", "y", "z"])
-            if number in self._sampled:
-                self.intensity.add(read_intensity(cloud))
+            measured = self.intensity.add(read_intensity(cloud))
             if number in self._looked_into:
-                self._look_at(cloud, recorded_ns)
+                self._look_at(cloud, recorded_ns, measured)
         except CloudError as error:
             self._malformed[error.reason] += 1
             self._fields_of_malformed = [field.name for field in cloud.fields]
@@ -125,7 +124,13 @@ class CloudExaminer:
         self._last_stamps[frame] = stamp
         return False
 
-    def _look_at(self, cloud: Any, recorded_ns: int) -> None:
+    @property
+    def examples(self) -> Examples:
+        """The clouds that are looked into."""
+        scale = self.intensity.full_scale
+        return tuple((points, scale if measured else None) for points, measured in self._examples)
+
+    def _look_at(self, cloud: Any, recorded_ns: int, measured: bool) -> None:
         self._looked_at += 1
         points, self._intensity_field = read_xyz_intensity(cloud)
         valid = valid_returns(points)
@@ -151,8 +156,7 @@ class CloudExaminer:
         kept = np.array(returns[:: max(1, -(-len(returns) // KEPT_POINTS))])
         frame = cloud.header.frame_id.lstrip("/")
         self.samples.append(CloudSample(recorded_ns, stamp_ns(cloud), frame, kept))
-        if self._looked_at <= (LOOKED_INTO + 1) // 2:
-            self.example = np.array(returns)
+        self._examples.append((np.array(returns), measured))
 
     def summary(self) -> SensorSummary:
         """What the sensor is like."""

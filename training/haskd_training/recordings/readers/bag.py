@@ -122,17 +122,6 @@ class Bag:
             cdr = store.ros1_to_cdr(raw, connection.msgtype) if self.is_ros1 else raw
             yield message, bytes(cdr)
 
-    def spread(self, topic: str, count: int) -> Iterator[Any]:
-        """At most `count` decoded messages of a topic, evenly spread over the recording.
-
-        Raises:
-            InputError: the bag is cut off or damaged.
-        """
-        wanted = spread_numbers(self.count([topic]), count)
-        for number, (connection, _, raw) in enumerate(self._read([topic])):
-            if number in wanted:
-                yield self._decode(connection, raw)
-
     def cloud_fields(self, topic: str) -> set[str]:
         """Names of the fields of the first cloud of a topic."""
         _, cloud = next(self.messages([topic]))

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from haskd_ros.errors import InputError
-from haskd_training.recordings.cloud_files.formats import FORMATS, is_cloud_folder
+from haskd_training.recordings.cloud_files.formats import FORMATS, if_text, is_cloud_folder
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.mcap import check_end, check_profile
 
@@ -75,6 +75,7 @@ def check_is_bag(path: Path) -> None:
                 f"{path} is not a bag; allowed are a bag's folder and files that end in "
                 f"{', '.join(STORAGE_SUFFIXES)}; segment and view also take cloud files "
                 f"({', '.join(FORMATS)}), and every command a folder of them"
+                f"{if_text(path)}"
             )
         return
     if (path / METADATA).is_file() or is_cloud_folder(path):
