@@ -109,4 +109,4 @@ def test_a_calibration_that_is_fitted_to_cropped_and_binned_images_is_told(tmp_p
 
     ((code, outcome, message),) = said(examined(tmp_path, info=info))
     assert (code, outcome) == ("camera-info-fitted", "repaired")
-    assert "of 200 x 120 px are cropped at (160, 80) and binned 2 x 2: K is fitted" in message
+    assert "cropped at (160, 80) and binned 2 x 2: K is fitted (6 of 6 images)" in message

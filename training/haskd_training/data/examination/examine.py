@@ -19,6 +19,7 @@ from haskd_training.data.examination.poses import pose_findings
 from haskd_training.data.examination.stamps import (
     StampSeries,
     clock_findings,
+    jump_finding,
     order_findings,
     restart_finding,
     restart_of,
@@ -260,6 +261,7 @@ def _stamp_findings(seen: _Pass, recording: Recording) -> Iterator[Finding]:
     restart = restart_of(seen.senders())
     if restart is not None:
         yield restart_finding(*restart, len(clouds.before(stop_ns)), len(clouds))
+    yield from jump_finding({name: one.before(stop_ns) for name, one in seen.senders().items()})
     for topic, tally in seen.tallies.items():
         yield from order_findings(topic, tally.series.before(stop_ns))
         yield from frame_findings(tally)

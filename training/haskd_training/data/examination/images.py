@@ -68,8 +68,8 @@ class ImageTally:
         return min(found, key=lambda item: abs(item[0] - at_ns), default=None)
 
     def findings(self, camera: RecordedCamera) -> Iterator[Finding]:
-        """Images that are there already or without content, and sizes that are not those of the
-        CameraInfo; of a camera that can be used."""
+        """Images that are there already or without content, sizes that are not those of the
+        CameraInfo, and how K was fitted to those that are cropped, binned or resized."""
         if repeated := len(self._repeated):
             message = (
                 f"{repeated} of {self.total + repeated} images are there already, to "
