@@ -32,12 +32,7 @@ def examine_first(
         InputError: the bag can't be read, or something in it is refused.
     """
     from haskd_training.data.examination.examine import examine_clouds
-    from haskd_training.recordings.readers.bag import open_bag
-    from haskd_training.robot.published_labels import input_topic, labelled_topics
 
-    if topic is None:
-        with open_bag(bag) as opened:
-            topic = input_topic(opened, topic, labelled_topics(opened))
     with step(f"examining {bag.name}") as progress:
         examination = examine_clouds(bag, topic, progress)
     findings = list(examination.findings)

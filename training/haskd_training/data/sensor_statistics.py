@@ -32,12 +32,15 @@ def sensor_statistics(cache: Cache) -> dict[str, Any]:
     """
     samples, measured = [], []
     for i in sampled_sweeps(cache):
-        points = cache.sweep(i).points
+        points, scale = cache.recorded_points(i)
         samples.append(points[:: -(-len(points) // _POINTS_PER_SWEEP)])
-        if cache.sweeps[i].intensity_scale is not None:
-            measured.append(samples[-1][:, 3])
+        if scale is not None:
+            values = samples[-1][:, 3] / scale
+            measured.append(values[np.isfinite(values)])
     points = np.concatenate(samples).astype(np.float64)
-    intensity = np.concatenate(measured or [np.zeros(1)]).astype(np.float64)
+    intensity = np.concatenate(measured or [np.zeros(0)]).astype(np.float64)
+    if not len(intensity):
+        intensity = np.zeros(1)
     flat = np.hypot(points[:, 0], points[:, 1])
     elevation = np.degrees(np.arctan2(points[:, 2], flat))
     low, high = np.percentile(elevation, [1, 99])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from haskd_ros.clouds.intensity import IntensityUnit
+from haskd_ros.clouds.intensity import IntensityUnit, is_measured
 from haskd_ros.clouds.pointcloud import CloudError, read_intensity, read_xyz_intensity
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.model_file import ModelMetadata
@@ -77,8 +77,7 @@ def measured_points(
             values = read_intensity(cloud)
         except CloudError:
             continue
-        is_measured = values is not None and bool(np.isfinite(values).any())
-        yield points, full_scale if is_measured else None
+        yield points, full_scale if is_measured(values) else None
 
 
 def sensor_findings(

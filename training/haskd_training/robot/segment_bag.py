@@ -200,9 +200,13 @@ def _topic(recording: Bag, topic: str | None) -> str:
             f"{recording.path} is a ROS 1 bag; `rosbags-convert --src {recording.path} --dst "
             f"{recording.path.stem}` makes a ROS 2 bag of it"
         )
-    outputs = {SEGMENTATION, VISUALIZATION, f"{_OUTPUT}/{LEGEND}", f"{_OUTPUT}/{LABEL_INFO}"}
-    if known := outputs & {c.topic for c in recording.connections}:
-        raise InputError(f"{recording.path} has labelled clouds already, on {min(known)}")
+    topics = {connection.topic for connection in recording.connections}
+    outputs = (SEGMENTATION, VISUALIZATION, f"{_OUTPUT}/{LEGEND}", f"{_OUTPUT}/{LABEL_INFO}")
+    if known := [output for output in outputs if output in topics]:
+        raise InputError(
+            f"{recording.path} has labelled clouds already, on {known[0]}; take the recording that "
+            "it was made from, or write labels as files: --export labels"
+        )
     return choose_topic(recording, POINT_CLOUD, topic, "--topic")
 
 

@@ -24,17 +24,12 @@ from haskd_training.data.sensor_statistics import sampled_sweeps
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.readers.bag import Bag, open_bag
+from haskd_training.recordings.readers.bag import POINT_CLOUD, Bag, choose_topic, open_bag
+from haskd_training.recordings.readers.node_outputs import CLASS_ID, namespace
 from haskd_training.reports import plots
 from haskd_training.robot.bag_labeller import BagLabeller
 from haskd_training.robot.class_topics import taxonomy_of
-from haskd_training.robot.published_labels import (
-    CLASS_ID,
-    input_topic,
-    labelled_topics,
-    namespace,
-    published_topic,
-)
+from haskd_training.robot.published_labels import published_topic
 
 BACKGROUND = np.array([16, 20, 24]) / 255
 KEYS = "N next cloud, P the one before, space another labelling, Q ends"
@@ -112,7 +107,7 @@ def frames_of_bag(path: Path, model: Path | None, topic: str | None, device: str
             return _published_frames(bag, published)
         model = model or DEFAULT_MODEL
         segmenter = Segmenter.load(model, device=device)
-        topic = input_topic(bag, topic, labelled_topics(bag))
+        topic = choose_topic(bag, POINT_CLOUD, topic, "--topic")
         count = bag.count([topic])
         label = BagLabeller(bag, topic, segmenter, DEFAULTS)
     clouds, title = _CloudsOfBag(path, topic), model.name

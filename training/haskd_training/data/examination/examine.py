@@ -145,7 +145,7 @@ def examine_clouds(path: Path, topic: str | None, progress: Progress = no_progre
     matter, nor whether stamps go back.
 
     Args:
-        topic: of the clouds; None: the only one.
+        topic: of the clouds; None: the only one that is no node's output.
 
     Raises:
         InputError: as of `examine`.

@@ -65,8 +65,8 @@ class ImageTally:
             yield Finding("images-broken", self.topic, "left out", message)
         if camera.problem is not None:
             return
+        notes: Counter[str] = Counter()
         unfit: Counter[str] = Counter()
-        fitted: Counter[str] = Counter()
         for (frame, width, height), series in self.kinds.items():
             calibration = camera.track.at(int(series.stamps[0]), frame)
             try:
@@ -74,14 +74,14 @@ class ImageTally:
             except CalibrationError as error:
                 unfit[str(error)] += len(series)
             else:
-                if note:
-                    fitted[note] += len(series)
+                notes[note] += len(series)
         for reason, count in unfit.most_common():
             message = f"{count} of {total} images are left out: {reason}"
             yield Finding("image-size", self.topic, "left out", message)
-        for note, count in fitted.most_common():
-            message = f"{note} ({count} of {total} images)"
-            yield Finding("camera-info-fitted", self.topic, "repaired", message)
+        for note, count in notes.items():
+            if note:
+                message = f"{count} of {total} images: {note}"
+                yield Finding("camera-info-fitted", self.topic, "repaired", message)
 
 
 def _size(image: Any) -> tuple[int, int] | str:
