@@ -4,7 +4,8 @@ Runs the command line as a user would, with fixed seeds and one thread, and prin
 what comes out as JSON; run it before and after a change and compare. BAG is a recording of real
 clouds without labels of ours in it, of which the first five are labelled.
 
-- student: names, types, shapes and bytes of the tensors of the model that `haskd run` hands out
+- ships: which student `haskd run` hands out, the distilled one or the one trained on labels alone.
+- student: names, types, shapes and bytes of the tensors of the distilled student, calibrated,
   after two epochs on a simulated bag of 24 sweeps, with its temperature and normalisation. What the
   model file tells of how it was made is left out: the date and the names of settings are in it.
 - selection: for each sweep the candidate images with their scores and reasons, and the classes that
@@ -22,18 +23,25 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from safetensors import safe_open
 
 from haskd_ros import model_file
+from haskd_training.core.settings import load_settings
+from haskd_training.data.cache import Cache
+from haskd_training.data.splits import make_split
+from haskd_training.evaluation.temperature import calibrate
+from haskd_training.experiments.run import RunConfig
 
 CLOUD = "sensor_msgs/msg/PointCloud2"
 LABELLED = "/segment/output/segmentation"
@@ -64,10 +72,15 @@ def digests(bag: Path, folder: Path) -> dict[str, str]:
     haskd(folder, "simulate", "drive", *settings(SIMULATION))
     haskd(folder, "run", "drive", "--labels", "simulation", "--out", "out", *settings(RUN))
     (cache,) = (folder / "out" / "caches").iterdir()
+    stages, model = folder / "out" / "stages", folder / "out" / "model.safetensors"
+    ships = model_file.load(model)[1].provenance["shipped"]["student"]
+    # In its place, whichever ships: the distilled one is comparable from change to change.
+    shutil.copy(only(stages, "student-*") / "model.safetensors", model)
+    calibrated(model, cache)
     haskd(folder, "evaluate", "out/model.safetensors", str(cache), "--out", "evaluation")
-    stages = folder / "out" / "stages"
     found = {
-        "student": digest(student(folder / "out" / "model.safetensors")),
+        "ships": ships,
+        "student": digest(student(model)),
         "selection": digest(selection(only(stages, "selection-*"))),
         "expertise": digest([(only(stages, "expertise-*") / "result.json").read_bytes()]),
         "evaluation": digest(evaluation(folder / "evaluation" / "evaluation.json")),
@@ -77,6 +90,13 @@ def digests(bag: Path, folder: Path) -> dict[str, str]:
         haskd(folder, "segment", shipped(), "clouds", "--out", name, HASKD_NATIVE=native)
         found[f"labels, {name}"] = digest(labels(folder / name))
     return found
+
+
+def calibrated(model: Path, cache: Path) -> None:
+    """Calibrate a student as `haskd run` does the one that ships."""
+    torch.set_num_threads(1)
+    split = make_split([Cache.open(cache)], load_settings(RunConfig, None, RUN).student.split)
+    calibrate(model, split.caches, split.calibration, torch.device("cpu"))
 
 
 def haskd(folder: Path, *arguments: str, **environment: str) -> None:

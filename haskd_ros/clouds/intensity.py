@@ -39,12 +39,23 @@ class IntensityNote:
     is_warning: bool = True
 
 
+def is_measured(values: np.ndarray | None) -> bool:
+    """Whether a sensor measured the intensity of a cloud: some value is a number other than 0.
+    Where it did not, the mean of a model's training stands in.
+
+    Args:
+        values: [N] of the field's own type; None: there is no such field.
+    """
+    return values is not None and bool((np.isfinite(values) & (values != 0)).any())
+
+
 class IntensityUnit:
     """The unit of a topic's intensity, from the clouds seen so far; the same for the same clouds in
     any order.
 
     A field of 8 bits has its type for a unit, any other the least of its `UNITS` that its values
-    keep to, but for `OUTLIERS` of them. Clouds that are all 0 or all NaN tell nothing.
+    keep to, but for `OUTLIERS` of them. Clouds that are not measured, see `is_measured`, tell
+    nothing.
 
     Args:
         fixed: a unit that is known beforehand; 0: found from the clouds.
@@ -70,7 +81,7 @@ class IntensityUnit:
                 such field.
 
         Returns:
-            whether there is any intensity: a value that is a number.
+            whether it was measured, see `is_measured`.
         """
         if values is None:
             self._clouds["without"] += 1
@@ -81,17 +92,15 @@ class IntensityUnit:
         self._types.add(values.dtype.str[1:])
         sample = values[:: max(1, -(-len(values) // SAMPLE_SIZE))]
         finite = sample[np.isfinite(sample)]
-        if not len(finite):
-            is_measured = len(values) > len(sample) and bool(np.isfinite(values).any())
-            self._clouds["measured" if is_measured else "nan"] += 1
-            return is_measured
-        self._clouds["measured" if finite.any() else "zero"] += 1
+        measured = bool(finite.any()) or is_measured(values)
+        is_nan = not len(finite) and not np.isfinite(values).any()
+        self._clouds["measured" if measured else "nan" if is_nan else "zero"] += 1
         self._positive += int(np.count_nonzero(finite > 0))
         self._negative += int(np.count_nonzero(finite < 0))
         self._above += [np.count_nonzero(finite > unit) for unit in _BOUNDS]
         self._above_fixed += int(np.count_nonzero(finite > self.fixed))
-        self._largest = max(self._largest, float(finite.max()))
-        return True
+        self._largest = max(self._largest, float(finite.max(initial=0)))
+        return measured
 
     @property
     def is_known(self) -> bool:
@@ -120,7 +129,8 @@ class IntensityUnit:
             notes.append(_note("intensity-nan", text))
         if clouds["zero"]:
             everywhere = not clouds["measured"]
-            text = f"intensity is 0 throughout {clouds['zero']} of {seen} clouds"
+            some = "all clouds" if clouds["zero"] == seen else f"{clouds['zero']} of {seen} clouds"
+            text = f"intensity is 0 throughout {some}: they are read as if they had none"
             notes.append(_note("intensity-zero", text, is_warning=everywhere))
         if self._negative:
             text = f"intensity is below 0 in {self._share(self._negative)} of the points"

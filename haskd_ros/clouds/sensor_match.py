@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from haskd_ros.clouds.pointcloud import valid_returns
 from haskd_ros.model_file import ModelMetadata
 
 SAMPLE_SIZE = 20_000
@@ -41,17 +42,15 @@ def mismatches(
 
     Args:
         points: [N, >= 3] float32 x y z in m in the sensor frame, intensity in the cloud's own unit;
-            not finite points don't count.
+            what is no return does not count.
         intensity_scale: intensity of a full return; None: the cloud has no intensity.
         metadata: of the model; a quantity that its statistics lack is not judged.
     """
-    points = points[np.isfinite(points[:, :3]).all(1)]
+    points = points[valid_returns(points)]
     count = len(points)
     points = points[:: max(1, math.ceil(count / SAMPLE_SIZE))].astype(np.float64)
     flat = np.hypot(points[:, 0], points[:, 1])
     distance = np.hypot(flat, points[:, 2])
-    points, flat = points[distance > 0], flat[distance > 0]
-    distance = distance[distance > 0]
     checks = [_points_per_sweep(count, metadata.sensor)]
     if len(points) >= MIN_POINTS:
         elevation = np.degrees(np.arctan2(points[:, 2], flat))

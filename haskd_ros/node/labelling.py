@@ -33,7 +33,7 @@ class LabelledCloud:
         points: [N, 4] float32 x y z in m and intensity in the cloud's own unit (0 without one); a
             view of the message where that is possible.
         coordinates: [N, 3] x y z as precise as in the cloud, see `read_coordinates`.
-        intensity_scale: intensity of a full return; None: the cloud has no intensity.
+        intensity_scale: intensity of a full return; None: it was not measured.
         max_range: m, within which points are labelled: of the model or the parameters.
         is_beyond_range: whether the cloud has valid points and all of them are beyond it.
         result: labels as they are to be published.
@@ -124,7 +124,7 @@ def label_points(
 
     Args:
         points: [N, 4] float32 x y z in m and intensity.
-        intensity_scale: intensity of a full return; None: there is no intensity.
+        intensity_scale: intensity of a full return; None: it was not measured.
         segmenter, parameters, crop_transform: as of `label_cloud`.
 
     Returns:

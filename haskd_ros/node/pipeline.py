@@ -262,8 +262,8 @@ class LabellingPipeline:
         log, unit = self._node.get_logger(), self._unit
         if not labelled.has_intensity:
             log.info(
-                "clouds have no intensity, or NaN for all of it; the mean of the training clouds "
-                "is used",
+                "clouds have no intensity, or NaN or 0 for all of it; the mean of the training "
+                "clouds is used",
                 once=True,
             )
         elif unit.is_known and unit.full_scale != self._told_scale:

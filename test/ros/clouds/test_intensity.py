@@ -82,19 +82,26 @@ def test_the_unit_is_the_same_in_any_order_of_the_clouds(largest):
     assert unit_of(*clouds).full_scale == 65535
 
 
-def test_it_says_whether_a_cloud_has_an_intensity():
+def test_it_says_whether_a_clouds_intensity_was_measured():
     unit = IntensityUnit()
     assert unit.add(np.array([np.nan, 2.0]))
-    assert unit.add(np.zeros(3, "u1"))
+    assert unit.add(np.array([0, 0, 1], "u1"))
+    assert not unit.add(np.zeros(3, "u1"))
+    assert not unit.add(np.array([np.nan, 0.0, np.inf]))
     assert not unit.add(np.full(3, np.nan))
     assert not unit.add(None)
     assert not unit.add(np.empty(0))
 
 
-def test_one_number_among_many_nan_is_an_intensity():
-    values = np.full(100_000, np.nan, "f4")
+@pytest.mark.parametrize(("rest", "code"), [(np.nan, "intensity-nan"), (0, "intensity-zero")])
+def test_one_number_among_many_that_are_none_is_an_intensity(rest, code):
+    # More values than are sampled, and this one is not
+    values = np.full(100_000, rest, "f4")
+    assert codes(unit_of(values)) == [code]
     values[7] = 3
-    assert IntensityUnit().add(values)
+    unit = IntensityUnit()
+    assert unit.add(values)
+    assert codes(unit) == []
 
 
 def test_a_fixed_unit_stays_and_values_beyond_it_are_said():
@@ -120,7 +127,7 @@ def test_what_is_missing_is_said_with_its_numbers():
     assert [note.message for note in unit.notes()] == [
         "1 of 5 clouds have no intensity field",
         "intensity is NaN throughout 2 of 5 clouds: they are read as if they had none",
-        "intensity is 0 throughout 1 of 5 clouds",
+        "intensity is 0 throughout 1 of 5 clouds: they are read as if they had none",
     ]
     assert unit_of(None).notes()[0].message == "the clouds have no intensity field"
     # A sensor that warms up is no reason to worry, one that never sees anything is.

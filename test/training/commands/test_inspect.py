@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import yard
 
+from haskd_ros import model_file
 from haskd_ros.segmenter import DEFAULT_MODEL
 
 
@@ -132,3 +134,61 @@ def test_what_was_found_is_said_again_where_a_cache_is_scored(haskd, tmp_path, t
     assert "doubtful: /points: stamps are 50.7 years before" in shown.stdout
     assert haskd("view", cache, "--out", tmp_path / "again.png", "--strict").returncode == 2
     assert not (tmp_path / "again.png").exists()
+
+
+def told(printed: str) -> list[str]:
+    """The lines of what is noted, doubtful and so on."""
+    outcomes = ("noted: ", "doubtful: ", "repaired: ", "left out: ")
+    return [line for line in printed.splitlines() if line.startswith(outcomes)]
+
+
+@pytest.mark.parametrize("command", ["segment", "export", "view", "evaluate", "evaluate a cache"])
+def test_what_labels_a_recording_says_once_what_is_wrong_with_it(
+    haskd, tmp_path, tiny_model, tiny_metadata, command
+):
+    rows = yard.points()
+    rows["intensity"] = 0
+    bag = yard.record(tmp_path, rows=lambda number: rows)
+    labels = tmp_path / "own.yaml"
+    labels.write_text(yard.LABELS)
+    for name, own in (("ground", "road"), ("wall", "car"), ("box", "building")):
+        labels.write_text(labels.read_text().replace(f"name: {name}", f"name: {own}"))
+    # Trained on ten times as many points
+    sensor = {"points_per_sweep": {"p5": 4900.0, "median": 5000.0, "p95": 5100.0}}
+    model, out = tmp_path / "other.safetensors", tmp_path / "out"
+    model_file.save(model, model_file.load(tiny_model)[0], replace(tiny_metadata, sensor=sensor))
+    arguments = {
+        "segment": ["segment", model, bag, "--out", out],
+        "export": ["segment", model, bag, "--out", out, "--export", "labels"],
+        "view": ["view", bag, "--model", model, "--out", out],
+        "evaluate": ["evaluate", model, bag, "--labels", labels, "--out", out],
+        "evaluate a cache": ["evaluate", model, tmp_path / "cache", "--out", out],
+    }[command]
+    if command == "evaluate a cache":
+        haskd("prepare", bag, "--labels", labels, "--out", tmp_path / "cache")
+    refused = haskd(*arguments, "--strict")
+    assert refused.returncode == 2
+    assert not out.exists()
+    done = haskd(*arguments)
+    assert done.returncode == 0, done.stderr
+    lines = told(done.stdout)
+    assert len(lines) == len(set(lines))
+    said = "".join(lines)
+    assert said.count("intensity is 0 throughout all clouds") == 1
+    assert said.count("points per sweep 495, trained on 4,900 to 5,100") == 1
+
+
+def test_a_fixed_unit_is_what_the_findings_are_about(haskd, tmp_path, tiny_model):
+    rows = yard.points()
+    rows["intensity"] = 100
+    bag = yard.record(tmp_path, rows=lambda number: rows)
+    out = tmp_path / "out"
+    fixed = ["--set", "intensity.scale=50", "--strict"]
+    refused = haskd("segment", tiny_model, bag, "--out", out, *fixed)
+    assert "intensity goes up to 100, 1e+02 % of the points exceed 50" in refused.stderr
+    assert not out.exists()
+    prepared = haskd(
+        "prepare", bag, "--labels", tmp_path / "labels.yaml", "--out", out,
+        "--set", "intensity_scale=50", "--strict",
+    )  # fmt: skip
+    assert "intensity goes up to 100" in prepared.stderr

@@ -9,6 +9,8 @@ import pytest
 
 from haskd_training.data.cache import Cache
 from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.splits import SplitConfig, make_split
+from haskd_training.learning.student import StudentConfig, make_network
 from recorded_bags import POINT, SCENE, Scene, write_bag
 
 WHOLE = np.dtype([(name, "u1" if name == "intensity" else POINT[name]) for name in POINT.names])
@@ -51,8 +53,9 @@ def test_a_sensor_that_starts_dark_is_read_as_one_that_does_not(tmp_path, dtype)
         return points
 
     cache = prepared(tmp_path, Scene(20, 0, dark_start))
-    assert {row.intensity_scale for row in cache.sweeps} == {255}
-    assert cache.sweep(0).points[:, 3].tolist() == [0, 0, 0, 0]
+    assert [row.intensity_scale for row in cache.sweeps] == 12 * [None] + 8 * [255]
+    # The mean of the others: (0.2 + 0.4 + 1 + 0) / 4
+    assert cache.sweep(0).points[:, 3] == pytest.approx([0.4] * 4)
     assert cache.sweep(19).points[:, 3] == pytest.approx(SHARES)
 
 
@@ -72,7 +75,48 @@ def test_statistics_leave_out_what_was_not_measured(tmp_path):
     cache = prepared(tmp_path, Scene(1, 0, nan), Scene(1, 0, lambda _: SCENE))
     assert [row.intensity_scale for row in cache.sweeps] == [None, 255]
     assert len(cache.sweep(0).points) == 4
-    assert cache.sweep(0).points[:, 3].tolist() == [0, 0, 0, 0]
     # (0.2 + 0.4 + 1 + 0) / 4
     assert cache.statistics["intensity"]["mean"] == pytest.approx(0.4)
+    assert cache.sweep(0).points[:, 3] == pytest.approx([0.4] * 4)
     assert cache.intensity_scale == 255
+
+
+def test_single_values_that_are_no_numbers_keep_their_points(tmp_path):
+    points = in_unit(POINT, 1)
+    points["intensity"][1] = np.nan
+    cache = prepared(tmp_path, Scene(1, 0, lambda _: points))
+    # (0.2 + 1 + 0) / 3 where there is none
+    assert cache.sweep(0).points[:, 3] == pytest.approx([0.2, 0.4, 1.0, 0.0])
+    assert np.isnan(cache.recorded_points(0)[0][1, 3])
+
+
+def test_training_takes_what_the_model_will_take_where_nothing_was_measured(tmp_path):
+    dark = SCENE.copy()
+    dark["intensity"] = 0
+    half = in_unit(POINT, 0.5)
+    caches = [
+        prepared(
+            tmp_path / name, *(Scene(3, 0, lambda _, points=points: points) for points in each)
+        )
+        for name, each in (("a", [dark, SCENE]), ("b", [dark, half]))
+    ]
+    # By itself each cache's own mean: 0.4, and of halves in the same unit 0.2
+    assert [cache.sweep(0).points[0, 3] for cache in caches] == pytest.approx([0.4, 0.2])
+    split = make_split(caches, SplitConfig(calibration=0, validation=0, test=0))
+    _, metadata = make_network(split, StudentConfig(), None)
+    assert metadata.intensity.mean == pytest.approx(0.4)
+    assert [cache.sweep(0).points[0, 3] for cache in split.caches] == pytest.approx([0.4, 0.4])
+
+
+def test_a_recording_without_any_intensity_is_said_to_have_none(tmp_path):
+    dark = SCENE.copy()
+    dark["intensity"] = 0
+    bag = write_bag(tmp_path / "bag", Scene(4, 0, lambda _: dark))
+    report = prepare([bag], "pandaset", tmp_path / "cache", PrepareConfig(overlays=0))
+    (finding,) = [finding for finding in report.findings if "intensity" in finding.code]
+    assert finding.is_warning
+    assert finding.message == (
+        "intensity is 0 throughout all clouds: they are read as if they had none"
+    )
+    cache = Cache.open(tmp_path / "cache")
+    assert {row.intensity_scale for row in cache.sweeps} == {None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_all_units_get_the_same_labels(tmp_path, tiny_model):
     assert np.count_nonzero(found[0][:, :3].sum(0)) == 3
 
 
-def test_nan_intensity_is_read_as_none_at_all(tmp_path, tiny_model):
+def test_intensity_that_was_not_measured_is_read_as_none_at_all(tmp_path, tiny_model):
     def without(index: int) -> np.ndarray:
         points = points_of_cloud(index, "<f4", 1.0)
         kept = [name for name in POINT.names if name != "intensity"]
@@ -121,19 +122,61 @@ def test_nan_intensity_is_read_as_none_at_all(tmp_path, tiny_model):
         points["intensity"] = np.nan
         return points
 
+    def zero(index: int) -> np.ndarray:
+        points = points_of_cloud(index, "u1", 255.0)
+        points["intensity"] = 0
+        return points
+
+    def zero_and_nan(index: int) -> np.ndarray:
+        points = points_of_cloud(index, "<f4", 1.0)
+        points["intensity"] = np.where(np.arange(POINTS) % 2, np.nan, 0)
+        return points
+
     counts = []
-    for name, points in (("without", without), ("nan", nan)):
+    for name, points, code in (
+        ("without", without, "no-intensity"),
+        ("nan", nan, "intensity-nan"),
+        ("zero", zero, "intensity-zero"),
+        ("both", zero_and_nan, "intensity-zero"),
+    ):
         folder = tmp_path / name
         bag = write_bag(folder, Scene(CLOUDS, 0, points))
         (folder / "labels.yaml").write_text(LABELS)
         found = segment_bag(tiny_model, bag, folder / "out", device="cpu")
         (finding,) = found.findings
-        assert finding.code == ("no-intensity" if name == "without" else "intensity-nan")
+        assert finding.code == code
         counts.append(counted(folder / "out").tolist())
         prepare([bag], folder / "labels.yaml", folder / "cache", PrepareConfig(overlays=0))
         evaluation = evaluate_model(tiny_model, folder / "cache", device="cpu")
         assert evaluation.counts.tolist() == counts[-1]
-    assert counts[0] == counts[1]
+    assert counts[0] == counts[1] == counts[2] == counts[3]
+
+
+def test_a_point_whose_own_intensity_is_no_number_counts_as_missed(tmp_path, tiny_model):
+    def points(index: int) -> np.ndarray:
+        points = points_of_cloud(index, "<f4", 1.0)
+        points["intensity"][:100] = np.nan
+        # A sensor that was dark at first: all of these points get a label
+        if index == 0:
+            points["intensity"][100:] = 0
+        return points
+
+    bag = write_bag(tmp_path, Scene(CLOUDS, 0, points))
+    (tmp_path / "labels.yaml").write_text(LABELS)
+    segment_bag(tiny_model, bag, tmp_path / "out", device="cpu")
+    expected = counted(tmp_path / "out").tolist()
+    prepare([bag], tmp_path / "labels.yaml", tmp_path / "cache", PrepareConfig(overlays=0))
+    of_cache = evaluate_model(tiny_model, tmp_path / "cache", device="cpu")
+    of_bag = evaluate_model(tiny_model, bag, device="cpu", labels=tmp_path / "labels.yaml")
+    assert of_cache.counts.tolist() == of_bag.counts.tolist() == expected
+    # Without a label: what lies beyond the range in both clouds, and in the second one the points
+    # without an intensity that are within it
+    one, other = points(0), points(1)
+    far = [points["x"] == 140 for points in (one, other)]
+    labelled = [(points["label"] > 0) for points in (one, other)]
+    missed = (labelled[0] & far[0]).sum()
+    missed += (labelled[1] & (far[1] | np.isnan(other["intensity"]))).sum()
+    assert sum(row[3] for row in expected) == missed
 
 
 def test_a_box_in_another_frame_needs_the_recording(tmp_path, tiny_model):
@@ -158,3 +201,51 @@ def test_a_recording_needs_a_label_map_and_a_cache_none(tmp_path, tiny_model):
         evaluate_model(tiny_model, tmp_path / "none", device="cpu", labels="pandaset")
     with pytest.raises(InputError, match="has the classes road, car, building; pandaset has"):
         evaluate_model(tiny_model, bag, device="cpu", labels="pandaset")
+
+
+def test_a_cloud_that_is_rejected_counts_as_missed(tmp_path, tiny_model):
+    def thinner(index: int) -> np.ndarray:
+        points = points_of_cloud(index, "u1", 255.0)
+        # Lost, all but 100 of the second cloud
+        if index == 1:
+            points["x"][:600] = np.nan
+        return points
+
+    bag = write_bag(tmp_path, Scene(CLOUDS, 0, thinner))
+    labels = tmp_path / "labels.yaml"
+    labels.write_text(LABELS)
+    parameters = parse(["min_points=200"])
+    found = segment_bag(tiny_model, bag, tmp_path / "out", device="cpu", parameters=parameters)
+    assert (found.labelled, found.rejected) == (1, {"fewer than min_points": 1})
+    # Without an answer to the second cloud its points are in the last column
+    with open_bag(tmp_path / "out") as opened:
+        ((_, answer),) = opened.messages([SEGMENTATION])
+    expected = np.zeros((3, 4), np.int64)
+    class_ids = read_points(answer)["class_id"]
+    for label, class_id in zip(thinner(0)["label"], class_ids):
+        if label:
+            expected[label - 1, min(class_id, 3)] += 1
+    for label in thinner(1)["label"][600:]:
+        if label:
+            expected[label - 1, 3] += 1
+    prepare([bag], labels, tmp_path / "cache", PrepareConfig(overlays=0))
+    of_cache = evaluate_model(tiny_model, tmp_path / "cache", device="cpu", parameters=parameters)
+    of_bag = evaluate_model(tiny_model, bag, device="cpu", labels=labels, parameters=parameters)
+    assert of_cache.counts.tolist() == of_bag.counts.tolist() == expected.tolist()
+
+
+def test_without_a_transform_to_the_box_no_cloud_is_labelled_and_all_are_missed(
+    tmp_path, tiny_model
+):
+    points = partial(points_of_cloud, kind="u1", full=255.0)
+    bag = write_bag(tmp_path, Scene(CLOUDS, 0, points, with_tf=False))
+    labels = tmp_path / "labels.yaml"
+    labels.write_text(LABELS)
+    parameters = parse(["crop.frame=base_link", "crop.min=[0, 0, 0]"])
+    found = segment_bag(tiny_model, bag, tmp_path / "out", device="cpu", parameters=parameters)
+    assert (found.labelled, found.rejected) == (0, {"no transform to crop.frame": CLOUDS})
+    counts = evaluate_model(
+        tiny_model, bag, device="cpu", labels=labels, parameters=parameters
+    ).counts
+    labelled = sum(np.count_nonzero(points(index)["label"]) for index in range(CLOUDS))
+    assert counts[:, 3].sum() == counts.sum() == labelled

@@ -174,7 +174,8 @@ def test_a_cloud_in_map_coordinates_is_counted_apart_and_said(tmp_path, tiny_mod
     found, labelled, _ = labelled_scene(tmp_path, tiny_model, points)
     assert (found.labelled, found.beyond_range, found.rejected) == (0, 1, {})
     assert (labelled["class_id"] == 255).all()
-    (finding,) = found.findings
+    before, finding = found.findings
+    assert before.code == "points-far-away"
     assert str(finding) == (
         "/lidar/points: 1 clouds without a label; every point is beyond the range of 100 m; is the "
         "cloud in the sensor's frame?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from haskd_training.core.progress import console, step
 
 if TYPE_CHECKING:
     from haskd_ros.node.parameters import Parameters
+    from haskd_training.data.examination.examination import Examination
     from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
+    from haskd_training.recordings.findings import Finding
     from haskd_training.robot.segment_files import SegmentedFiles
     from haskd_training.robot.view import Frames
 
@@ -54,8 +57,12 @@ def segment(
     device: str,
     parameters: Parameters,
     strict: bool,
+    examination: Examination | None,
 ) -> None:
     """Write cloud files again with labels, or labels as files.
+
+    Args:
+        examination: of the clouds of a bag; what it found was said.
 
     Raises:
         InputError: options that don't go together, or anything wrong with model or clouds.
@@ -78,9 +85,9 @@ def segment(
         else:
             found = export_labels(
                 model, path, out, labels=labels, topic=topic, frame=frame, device=device,
-                parameters=parameters, strict=strict, progress=progress,
+                parameters=parameters, strict=strict, progress=progress, examination=examination,
             )  # fmt: skip
-    _tell(found)
+    _tell(found, examination)
     if export is None:
         console.print(f"{'folder' if path.is_dir() else 'file'}: {out}")
     else:
@@ -101,9 +108,16 @@ def frames(path: Path, model: Path, frame: SensorFrame, device: str, strict: boo
     return found
 
 
-def _tell(found: SegmentedFiles) -> None:
+def say_new(findings: Sequence[Finding], examination: Examination | None) -> None:
+    """Say what an examination did not find."""
+    said = () if examination is None else examination.findings
+    for finding in findings:
+        if finding not in said:
+            say(finding)
+
+
+def _tell(found: SegmentedFiles, examination: Examination | None) -> None:
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s")
-    for finding in found.findings:
-        say(finding)
+    say_new(found.findings, examination)
     for reason, count in found.rejected.items():
         console.print(f"{count} clouds not labelled: {reason}", style="yellow")

@@ -47,10 +47,11 @@ def evaluate(
     from haskd_training.robot.segment_bag import parse
     from haskd_training.robot.view import is_cache
 
+    parameters, examination = parse(set_ or ()), None
     if is_cache(data):
-        say_of_cache(data, strict)
+        say_of_cache(data, strict, model)
     else:
-        examine_first(data, topic, strict)
+        examination = examine_first(data, topic, strict, model, parameters)
     with step("evaluating") as progress:
         evaluation = evaluate_model(
             model,
@@ -61,7 +62,9 @@ def evaluate(
             progress,
             labels=labels,
             topic=topic,
-            parameters=parse(set_ or ()),
+            parameters=parameters,
+            examination=examination,
+            say=say,
         )
     console.print(table(evaluation))
     if out is not None:
@@ -94,11 +97,11 @@ def segment(
 
     keep_freed_memory()
 
-    said: set[str] = set()
+    parameters, examination = parse(set_ or ()), None
     frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
     is_clouds = cloud_files.is_clouds(bag)
     if not is_clouds:
-        said = examine_first(bag, topic, strict, model)
+        examination = examine_first(bag, topic, strict, model, parameters)
     if export is not None or labels is not None or is_clouds:
         cloud_files.segment(
             model,
@@ -109,17 +112,18 @@ def segment(
             topic=topic,
             frame=frame,
             device=device,
-            parameters=parse(set_ or ()),
+            parameters=parameters,
             strict=strict,
+            examination=examination,
         )
         return
     with step(f"labelling {bag.name}") as progress:
-        found = segment_bag(model, bag, out, topic, device, parse(set_ or ()), progress)
+        found = segment_bag(
+            model, bag, out, topic, device, parameters, progress, examination=examination
+        )
     rate = found.labelled / found.seconds
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")
-    for finding in found.findings:
-        if finding.code not in said:
-            say(finding)
+    cloud_files.say_new(found.findings, examination)
     for reason, count in found.rejected.items():
         console.print(f"{count} clouds not labelled: {reason}", style="yellow")
     console.print(f"bag: {out}")
@@ -182,18 +186,16 @@ def view(
     if path.suffix == ".safetensors" and path.is_file():
         console.print(viewer.model_table(path))
         return
-    said: set[str] = set()
     if viewer.is_cache(path):
         say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, chosen, device)
     elif cloud_files.is_clouds(path):
         frames = cloud_files.frames(path, chosen or DEFAULT_MODEL, frame, device, strict)
     else:
-        frames = viewer.frames_of_bag(path, chosen, topic, device)
-        said = examine_first(path, frames.topic, strict)
+        with step(f"examining {path.name}") as progress:
+            frames = viewer.frames_of_bag(path, chosen, topic, device, progress)
     for finding in frames.findings:
-        if finding.code not in said:
-            say(finding)
+        say(finding)
     refuse(frames.findings, strict)
     if out is None and viewer.has_display():
         console.print(viewer.legend(frames.taxonomy))

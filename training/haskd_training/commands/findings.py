@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from haskd_training.core.progress import console, step
 from haskd_training.recordings.findings import Finding, refuse
+
+if TYPE_CHECKING:
+    from haskd_ros.node.parameters import Parameters
+    from haskd_training.data.examination.examination import Examination
 
 
 def say(finding: Finding) -> None:
@@ -16,48 +22,61 @@ def say(finding: Finding) -> None:
 
 
 def examine_first(
-    bag: Path, topic: str | None, strict: bool, model: Path | None = None
-) -> set[str]:
+    bag: Path,
+    topic: str | None,
+    strict: bool,
+    model: Path | None = None,
+    parameters: Parameters | None = None,
+) -> Examination:
     """Say what is wrong with the clouds of a bag before a command works on them.
 
     Args:
         topic: of the clouds; None: the only one that a node did not publish.
         strict: refuse what would be a warning.
         model: that is to label them; its sensor is compared with theirs.
+        parameters: of the node that labels them; None: the defaults.
 
     Returns:
-        The codes of what was said.
+        The examination, with all that was said among its findings.
 
     Raises:
         InputError: the bag can't be read, or something in it is refused.
     """
-    from haskd_training.data.examination.examine import examine_clouds
+    from haskd_ros import model_file
+    from haskd_ros.node.parameters import DEFAULTS
+    from haskd_training.recordings.cloud_sample import sensor_findings
+    from haskd_training.robot.bag_labeller import examine_input
 
+    metadata = None if model is None else model_file.load(model)[1]
     with step(f"examining {bag.name}") as progress:
-        examination = examine_clouds(bag, topic, progress)
-    findings = list(examination.findings)
-    if model is not None and examination.sensor.points is not None:
-        from haskd_ros import model_file
-        from haskd_training.recordings.cloud_sample import sensor_findings
-
-        clouds = [(examination.example, examination.full_scale)]
+        examination = examine_input(bag, topic, parameters or DEFAULTS, progress)
+    if metadata is not None:
         subject = examination.recording.points_topic
-        findings += sensor_findings(clouds, model_file.load(model)[1], subject)
-    for finding in findings:
+        unlike = sensor_findings(examination.examples, metadata, subject)
+        examination = replace(examination, findings=(*examination.findings, *unlike))
+    for finding in examination.findings:
         say(finding)
-    refuse(findings, strict)
-    return {finding.code for finding in findings}
+    refuse(examination.findings, strict)
+    return examination
 
 
-def say_of_cache(cache: Path, strict: bool) -> None:
+def say_of_cache(cache: Path, strict: bool, model: Path | None = None) -> None:
     """Say what was found when a cache was made.
+
+    Args:
+        model: that is to label its sweeps; its sensor is compared with theirs.
 
     Raises:
         InputError: its report can't be read, or something in it is refused.
     """
+    from haskd_ros import model_file
+    from haskd_training.data.cache import Cache
     from haskd_training.data.prepare_inputs import read_report
+    from haskd_training.data.sensor_statistics import unlike_training
 
-    findings = read_report(cache).findings
+    findings = list(read_report(cache).findings)
+    if model is not None:
+        findings += unlike_training(Cache.open(cache), model_file.load(model)[1])
     for finding in findings:
         say(finding)
     refuse(findings, strict)

@@ -39,8 +39,8 @@ BY_PRODUCTS = (REPORT, OVERLAYS)
 class Sweep:
     """One LiDAR sweep of N points.
 
-    points: [N, 4] float32, x y z in m in the sensor frame, intensity 0..1 (0 where it was not
-        measured); all finite.
+    points: [N, 4] float32, x y z in m in the sensor frame, intensity 0..1 (the cache's
+        `missing_intensity` where it was not measured); all finite.
     time: [N] float32, s relative to the stamp (0 where the cloud has no time field).
     label: [N] uint8, class id, 255 ignored.
     """
@@ -70,8 +70,8 @@ class SweepRow:
     stamp_ns: int
     points: int
     class_counts: list[int]
-    frame: str = ""
     T_world_lidar: list[list[float]] | None = None
+    frame: str = ""
     T_lidar_frame: list[list[float]] | None = None
     shard: str = ""
     key: str = ""
@@ -134,6 +134,7 @@ class Cache:
 
     intensity_scale: intensity of a full return in the first recording that has any, the unit of a
         model that learns from this cache; each sweep has its own.
+    stand_in: 0..1, for intensity that was not measured; None: the mean of this cache.
     statistics: the sensor's, see `sensor_statistics`.
     fingerprint: of the bags, labels and settings it was made from.
     labelled: False hides the labels, where there are any.
@@ -147,6 +148,7 @@ class Cache:
     images: list[ImageRow]
     fingerprint: str
     labelled: bool = True
+    stand_in: float | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> Cache:
@@ -186,6 +188,14 @@ class Cache:
     def __len__(self) -> int:
         return len(self.sweeps)
 
+    @property
+    def missing_intensity(self) -> float:
+        """What intensity is taken to be where it was not measured, 0..1: the mean that a model of
+        this cache has stand in on a robot."""
+        if self.stand_in is not None:
+            return self.stand_in
+        return float(self.statistics.get("intensity", {}).get("mean", 0.0))
+
     def sweep(self, i: int) -> Sweep:
         """Sweep `i` of `sweeps`.
 
@@ -194,8 +204,11 @@ class Cache:
         """
         row = self.sweeps[i]
         points, time, label = self._read(row, "points", "time", "label")
-        if row.intensity_scale not in (None, 1.0):
+        if row.intensity_scale is None:
+            points[:, 3] = self.missing_intensity
+        else:
             points[:, 3] /= row.intensity_scale
+            points[~np.isfinite(points[:, 3]), 3] = self.missing_intensity
         if not self.labelled:
             label = np.full_like(label, UNLABELLED)
         return Sweep(points, time, label, row.stamp_ns, row.recording)
@@ -204,7 +217,8 @@ class Cache:
         """The points of sweep `i` as the robot gets them.
 
         Returns:
-            points: [N, 4] float32, intensity as in the cloud.
+            points: [N, 4] float32, intensity as in the cloud, where single ones may be no
+                numbers.
             intensity_scale: intensity of a full return; None: it was not measured.
 
         Raises:

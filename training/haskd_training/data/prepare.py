@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
@@ -99,7 +99,7 @@ def write_cache(
         total = sum(recording.messages for recording in recordings)
         done = 0
         for recording, source in zip(recordings, inputs.sources, strict=True):
-            scale = _intensity_scale(recording, config.intensity_scale)
+            scale = recording.intensity.full_scale
             sampler = _Sampler(recording, source, classes, scale, config.jpeg_quality)
             for _ in _write_recording(writer, sampler):
                 done += 1
@@ -268,8 +268,3 @@ def _findings(cache: Cache, images_skipped: Counter[str], labelled: bool) -> Ite
 
 def _counted(reasons: Counter[str]) -> str:
     return ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
-
-
-def _intensity_scale(recording: Recording, configured: float | Literal["auto"]) -> float:
-    """Intensity of a full return: the configured one, or that of the recording's unit."""
-    return recording.intensity.full_scale if configured == "auto" else float(configured)

@@ -143,8 +143,16 @@ def _examined(
     config: PrepareConfig,
     progress: Progress,
 ) -> list[Examination]:
+    scale = 0.0 if config.intensity_scale == "auto" else config.intensity_scale
     return [
-        examine(bag, name, config, None if taxonomy is None else (taxonomy, source), progress)
+        examine(
+            bag,
+            name,
+            config,
+            None if taxonomy is None else (taxonomy, source),
+            progress,
+            intensity_scale=scale,
+        )
         for (name, bag), source in zip(recordings.items(), sources, strict=True)
     ]
 

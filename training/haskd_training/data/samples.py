@@ -10,9 +10,14 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
+from haskd_ros.clouds.intensity import is_measured
+from haskd_ros.clouds.pointcloud import (
+    CloudError,
+    read_intensity,
+    read_xyz_intensity,
+    valid_returns,
+)
 from haskd_ros.errors import InputError
 from haskd_training.data.cache import ImageRow, SweepRow
 from haskd_training.recordings.camera_model import CalibrationError
@@ -49,22 +54,23 @@ def sweep_sample(
     """
     stamp = stamp_ns(cloud)
     frame = cloud.header.frame_id.lstrip("/") or recording.lidar_frame
-    _check_frame(frame, recording)
+    if not recording.places(frame):
+        raise Unusable(f"TF does not connect {frame} to {recording.lidar_frame}")
     try:
-        points, field = read_xyz_intensity(cloud)
+        points, _ = read_xyz_intensity(cloud)
         if not len(points):
             raise Unusable("cloud of zero points")
-        valid = cached_points(points)
+        valid = valid_returns(points)
         if not valid.any():
             raise Unusable("cloud without a single return")
         time = point_times(cloud, stamp, valid).seconds[valid]
+        has_intensity = is_measured(read_intensity(cloud))
     except CloudError as error:
         raise Unusable(f"malformed cloud: {error.reason}") from error
     try:
         label = labels.of(cloud, index, stamp)[valid]
     except InputError as error:
         raise InputError(f"{recording.path}, cloud {index} (stamp {stamp}): {error}") from error
-    has_intensity = field is not None and bool(np.isfinite(points[:, 3]).any())
     points = points[valid]
     if not has_intensity:
         points[:, 3] = 0
@@ -77,22 +83,6 @@ def sweep_sample(
         intensity_scale=intensity_scale if has_intensity else None,
     )
     return row, {"points": points, "time": time, "label": label}
-
-
-def _check_frame(frame: str, recording: Recording) -> None:
-    """A cloud of another frame needs TF to place it beside the recording's images."""
-    reference = recording.lidar_frame
-    usable = any(camera.problem is None for camera in recording.cameras)
-    if usable and frame != reference and not recording.tree.connects(reference, frame):
-        raise Unusable(f"TF does not connect {frame} to {reference}")
-
-
-def cached_points(points: np.ndarray) -> NDArray[np.bool_]:
-    """[N] bool: the points [N, 4] of a cloud that a cache holds: valid, with an intensity where any
-    has one."""
-    has_intensity = np.isfinite(points[:, 3])
-    cached: NDArray[np.bool_] = valid_returns(points)
-    return cached & has_intensity if has_intensity.any() else cached
 
 
 def image_sample(

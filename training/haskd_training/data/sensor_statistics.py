@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from haskd_ros.model_file import ModelMetadata
 from haskd_training.data.cache import Cache
+from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
+from haskd_training.recordings.findings import Finding
 
 SAMPLED_SWEEPS = 50
 """Sweeps that percentiles are computed over, evenly spread over the cache."""
@@ -18,6 +21,13 @@ def sampled_sweeps(cache: Cache, count: int = SAMPLED_SWEEPS) -> list[int]:
     """At most `count` sweeps, evenly spread."""
     spread = np.linspace(0, len(cache) - 1, min(count, len(cache))).astype(int)
     return [int(i) for i in np.unique(spread)]
+
+
+def unlike_training(cache: Cache, metadata: ModelMetadata) -> list[Finding]:
+    """Whether most sweeps differ from those that a model was trained on."""
+    sampled = sampled_sweeps(cache, SAMPLED_CLOUDS)
+    recorded = (cache.recorded_points(i) for i in sampled)
+    return sensor_findings(recorded, metadata, cache.path.name)
 
 
 def sensor_statistics(cache: Cache) -> dict[str, Any]:
@@ -32,12 +42,15 @@ def sensor_statistics(cache: Cache) -> dict[str, Any]:
     """
     samples, measured = [], []
     for i in sampled_sweeps(cache):
-        points = cache.sweep(i).points
+        points, scale = cache.recorded_points(i)
         samples.append(points[:: -(-len(points) // _POINTS_PER_SWEEP)])
-        if cache.sweeps[i].intensity_scale is not None:
-            measured.append(samples[-1][:, 3])
+        if scale is not None:
+            values = samples[-1][:, 3] / scale
+            measured.append(values[np.isfinite(values)])
     points = np.concatenate(samples).astype(np.float64)
-    intensity = np.concatenate(measured or [np.zeros(1)]).astype(np.float64)
+    intensity = np.concatenate(measured or [np.zeros(0)]).astype(np.float64)
+    if not len(intensity):
+        intensity = np.zeros(1)
     flat = np.hypot(points[:, 0], points[:, 1])
     elevation = np.degrees(np.arctan2(points[:, 2], flat))
     low, high = np.percentile(elevation, [1, 99])

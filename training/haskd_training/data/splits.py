@@ -165,9 +165,18 @@ def make_split(
         if share and not roles[role]:
             log.warning("no sweep is left for %s: there are too few labelled sweeps", role)
     hidden = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
-    split = Split([*caches, *calibration, *validation, *test, *hidden], **roles)
+    mean = _mean_intensity(caches)
+    every = [*caches, *calibration, *validation, *test, *hidden]
+    split = Split([replace(cache, stand_in=mean) for cache in every], **roles)
     _check_no_sweep_twice(split, config.distil_held_out)
     return split
+
+
+def _mean_intensity(caches: Sequence[Cache]) -> float:
+    """The mean intensity of the first cache to train on that has any, 0..1; what was not measured
+    is taken to be of that one in all caches, as on a robot."""
+    means = [cache.missing_intensity for cache in caches]
+    return next((mean for mean in means if mean > 0), 0.0)
 
 
 def _check_no_sweep_twice(split: Split, distil_held_out: bool) -> None:
@@ -268,6 +277,8 @@ def block_sizes(counts: Sequence[int], shares: Sequence[float]) -> list[list[int
     Returns:
         [recordings][roles]; as many as there are where they are enough to give every role one.
     """
+    if not counts:
+        return []
     edges = np.cumsum(shares)
     sizes = [np.diff([round(edge * count) for edge in edges], prepend=0) for count in counts]
     for role, share in enumerate(shares[1:], 1):

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from haskd_ros.clouds.pointcloud import read_xyz_intensity
+from haskd_ros.clouds.pointcloud import read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_training.core.progress import Steps
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
 from haskd_training.data.prepare_inputs import PrepareConfig
-from haskd_training.data.samples import cached_points
 from haskd_training.data.splits import Split
 from haskd_training.experiments.run import RunConfig, RunResult, run
 from haskd_training.metrics.confusion import Evaluation, evaluate
@@ -157,7 +156,7 @@ def held_out_clouds(
             if (stamp := stamp_ns(message)) in wanted:
                 points, _ = read_xyz_intensity(message)
                 cloud = RecordedCloud(stamp, cdr)
-                found.append(HeldOut(wanted[stamp], cloud, cached_points(points)))
+                found.append(HeldOut(wanted[stamp], cloud, valid_returns(points)))
     return found
 
 

@@ -16,9 +16,10 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
-from haskd_ros.taxonomy import UNLABELLED, Taxonomy
+from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Cache
+from haskd_training.data.examination.examination import Examination
 from haskd_training.data.prepare_inputs import recording_name
 from haskd_training.data.sweep_ref import within_range
 from haskd_training.learning.inference import label_as_robot
@@ -33,16 +34,12 @@ from haskd_training.metrics.confusion import (
     range_name,
 )
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
+from haskd_training.recordings.findings import Say, say_nothing
 from haskd_training.recordings.labels import cloud_times, label_source, load_label_map
-from haskd_training.recordings.readers.bag import (
-    POINT_CLOUD,
-    Unusable,
-    choose_topic,
-    open_bag,
-    stamp_ns,
-)
+from haskd_training.recordings.readers.bag import Unusable, open_bag, stamp_ns
+from haskd_training.recordings.recording import Recording
 from haskd_training.reports import plots
-from haskd_training.robot.bag_labeller import BagLabeller
+from haskd_training.robot.bag_labeller import BagLabeller, examine_input
 
 
 def evaluate_model(
@@ -56,6 +53,8 @@ def evaluate_model(
     labels: Path | str | None = None,
     topic: str | None = None,
     parameters: Parameters = DEFAULTS,
+    examination: Examination | None = None,
+    say: Say = say_nothing,
 ) -> Evaluation:
     """Label every sweep of a cache or clouds of a recording as `haskd segment` and the node do, and
     compare with its labels. Points without coordinates don't count; all others do, those that get
@@ -72,6 +71,8 @@ def evaluate_model(
         topic: of a recording's clouds; None: the only one.
         parameters: of the node. Classes that are published as another one are compared with the
             labels as they are. A box in another frame than the clouds' needs a recording.
+        examination: of a recording's clouds, as of `examine_input`; None: they are examined here.
+        say: receives what only shows when a recording's clouds are labelled.
 
     Raises:
         InputError: model, cache or recording can't be read, their classes differ, or there are no
@@ -85,7 +86,11 @@ def evaluate_model(
     else:
         if labels is None:
             raise InputError(f"{data} is a recording; --labels names its label map")
-        sweeps = _sweeps_of_bag(segmenter, model, data, labels, topic, parameters, progress)
+        label_map = load_label_map(labels)
+        _check_classes(segmenter, label_map.taxonomy, model, labels)
+        examination = examination or examine_input(data, topic, parameters)
+        labeller = BagLabeller(examination, segmenter, parameters)
+        sweeps = _sweeps_of_bag(labeller, examination.recording, label_map, progress, say)
     if max_range is not None:
         sweeps = (_crop(sweep, max_range) for sweep in sweeps)
     evaluation = evaluate_predicted(sweeps, segmenter.taxonomy)
@@ -131,38 +136,31 @@ def _sweeps_of_cache(
 
 
 def _sweeps_of_bag(
-    segmenter: Segmenter,
-    model: Path,
-    path: Path,
-    labels: Path | str,
-    topic: str | None,
-    parameters: Parameters,
+    label: BagLabeller,
+    recording: Recording,
+    label_map: LabelMap,
     progress: Progress,
+    say: Say,
 ) -> Iterator[Predicted]:
-    label_map = load_label_map(labels)
-    _check_classes(segmenter, label_map.taxonomy, model, labels)
+    path, topic = recording.path, recording.points_topic
+    source = label_source(label_map, recording_name(path), partial(cloud_times, path, topic))
     with open_bag(path) as bag:
-        chosen = choose_topic(bag, POINT_CLOUD, topic, "--topic")
-    source = label_source(label_map, recording_name(path), partial(cloud_times, path, chosen))
-
-    def sweeps() -> Iterator[Predicted]:
-        with open_bag(path) as bag:
-            label, count = BagLabeller(bag, chosen, segmenter, parameters), bag.count([chosen])
-            for index, (_, cloud) in enumerate(bag.messages([chosen])):
-                progress(index + 1, count)
-                try:
-                    points, _ = read_xyz_intensity(cloud)
-                    true = source.of(cloud, index, stamp_ns(cloud))
-                except (CloudError, Unusable):
-                    continue  # without points or without labels there is nothing to compare
-                try:
-                    predicted = label(cloud).result.class_id
-                except CloudError:
-                    predicted = np.full(len(points), UNLABELLED, np.uint8)
-                valid = valid_returns(points)
-                yield Predicted(points[valid], true[valid], predicted[valid])
-
-    return sweeps()
+        count = bag.count([topic])
+        for index, (_, cloud) in enumerate(bag.messages([topic])):
+            progress(index + 1, count)
+            try:
+                points, _ = read_xyz_intensity(cloud)
+                true = source.of(cloud, index, stamp_ns(cloud))
+            except (CloudError, Unusable):
+                continue  # without points or without labels there is nothing to compare
+            try:
+                predicted = label(cloud).result.class_id
+            except CloudError:
+                predicted = np.full(len(points), UNLABELLED, np.uint8)
+            valid = valid_returns(points)
+            yield Predicted(points[valid], true[valid], predicted[valid])
+    for finding in label.later_findings:
+        say(finding)
 
 
 def _is_recording(path: Path) -> bool:

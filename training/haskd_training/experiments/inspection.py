@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from haskd_ros import model_file
-from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
 from haskd_training.core.progress import Steps
 from haskd_training.data.cache import Cache, ImageRow, SweepRow
@@ -20,6 +19,7 @@ from haskd_training.data.prepare_inputs import PrepareConfig, examine_bags
 from haskd_training.data.splits import ROLES, make_split
 from haskd_training.experiments.run import of_images
 from haskd_training.pipeline.config import MethodConfig, check
+from haskd_training.recordings.cloud_sample import usual_mismatches
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.transform_tree import NoTransform
 
@@ -94,12 +94,7 @@ def inspect(
     _, metadata = model_file.load(model)
     with steps("examining") as progress:
         examinations = examine_bags(bags, labels, config, progress)
-    unlike = {
-        one.recording.name: [
-            mismatch.message for mismatch in mismatches(one.example, one.full_scale, metadata)
-        ]
-        for one in examinations
-    }
+    unlike = {one.recording.name: usual_mismatches(one.examples, metadata) for one in examinations}
     plan = None if labels is None else run_plan(examinations, MethodConfig())
     return Inspection(examinations, model.name, unlike, plan)
 

@@ -97,7 +97,7 @@ def make_network(
         taxonomy=sensor.taxonomy,
         intensity=Intensity(
             scale=sensor.intensity_scale,
-            mean=float(sensor.statistics["intensity"]["mean"]),
+            mean=sensor.missing_intensity,
             required=config.intensity_required,
         ),
         max_range=config.max_range,

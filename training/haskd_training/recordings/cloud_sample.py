@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from haskd_ros.clouds.intensity import IntensityUnit
+from haskd_ros.clouds.intensity import IntensityUnit, is_measured
 from haskd_ros.clouds.pointcloud import CloudError, read_intensity, read_xyz_intensity
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.model_file import ModelMetadata
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.readers.bag import Bag
 
 SAMPLED_CLOUDS = 20
 """Clouds that are looked at, evenly spread over a recording."""
@@ -22,15 +21,6 @@ _SET_IT = (
     "set another full return as intensity_scale where a recording is prepared, as intensity.scale "
     "where it is labelled"
 )
-
-
-def sampled_clouds(bag: Bag, topic: str) -> Iterator[Any]:
-    """`SAMPLED_CLOUDS` PointCloud2 of a recording, or all that there are.
-
-    Raises:
-        InputError: the bag is cut off or damaged.
-    """
-    return bag.spread(topic, SAMPLED_CLOUDS)
 
 
 def intensity_unit(clouds: Iterable[Any], fixed: float = 0.0) -> IntensityUnit:
@@ -77,27 +67,34 @@ def measured_points(
             values = read_intensity(cloud)
         except CloudError:
             continue
-        is_measured = values is not None and bool(np.isfinite(values).any())
-        yield points, full_scale if is_measured else None
+        yield points, full_scale if is_measured(values) else None
 
 
-def sensor_findings(
-    clouds: Iterable[tuple[np.ndarray, float | None]], metadata: ModelMetadata, subject: str
-) -> list[Finding]:
-    """The quantities in which most clouds differ from those that a model was trained on.
-
-    Args:
-        clouds: as of `measured_points`.
-        metadata: of the model.
-        subject: their topic, or the name of the recording.
-    """
+def usual_mismatches(
+    clouds: Iterable[tuple[np.ndarray, float | None]], metadata: ModelMetadata
+) -> list[str]:
+    """The quantities in which most clouds differ from those that a model was trained on, in words;
+    other arguments as of `sensor_findings`."""
     messages: dict[str, list[str]] = {}
     number = 0
     for points, full_scale in clouds:
         number += 1
         for found in mismatches(points, full_scale, metadata):
             messages.setdefault(found.quantity, []).append(found.message)
-    usual = [each[len(each) // 2] for each in messages.values() if len(each) > number / 2]
+    return [each[len(each) // 2] for each in messages.values() if len(each) > number / 2]
+
+
+def sensor_findings(
+    clouds: Iterable[tuple[np.ndarray, float | None]], metadata: ModelMetadata, subject: str
+) -> list[Finding]:
+    """Whether most clouds differ from those that a model was trained on.
+
+    Args:
+        clouds: as of `measured_points`.
+        metadata: of the model.
+        subject: their topic, or the name of the recording.
+    """
+    usual = usual_mismatches(clouds, metadata)
     if not usual:
         return []
     message = "not like the clouds the model was trained on, labels may be wrong: "

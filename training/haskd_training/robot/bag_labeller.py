@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,50 +14,59 @@ from haskd_ros.clouds.crop import is_unbounded
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
-from haskd_training.recordings.cloud_sample import (
-    intensity_findings,
-    intensity_unit,
-    measured_points,
-    sampled_clouds,
-    sensor_findings,
-)
+from haskd_training.core.progress import Progress, no_progress
+from haskd_training.data.examination.examination import Examination
+from haskd_training.data.examination.examine import examine_clouds
+from haskd_training.recordings.cloud_sample import sensor_findings
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.readers.bag import Bag, stamp_ns
-from haskd_training.recordings.recording import RecordingConfig, transforms
-from haskd_training.recordings.transform_tree import NoTransform
+from haskd_training.recordings.readers.bag import open_bag, stamp_ns
+from haskd_training.recordings.recording import Recording, RecordingConfig, transforms
+from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
-_OUTLYING = "intensity-exceeds-unit"
+
+def examine_input(
+    path: Path,
+    topic: str | None,
+    parameters: Parameters = DEFAULTS,
+    progress: Progress = no_progress,
+) -> Examination:
+    """Examine the clouds of a recording that are to be labelled.
+
+    Args:
+        topic: theirs; None: the only one that no node's output is on.
+        parameters: of the node.
+
+    Raises:
+        InputError: as of `examine_clouds`.
+    """
+    return examine_clouds(path, topic, progress, intensity_scale=parameters.intensity_scale)
 
 
 class BagLabeller:
-    """Labels the clouds of one topic of a recording. The unit of their intensity is that of the
-    whole recording, from all of its clouds, and holds from the first one on.
+    """Labels the clouds of a recording that was examined. The unit of their intensity is the one
+    that was found, from the first cloud on.
 
     Args:
-        bag: open; read here for the unit, a sample of its clouds, and TF where a box needs it.
-        topic: of the clouds.
+        examination: of the recording, with the same parameters.
         segmenter: of the model.
         parameters: of the node.
 
     Attributes:
-        findings: what there is to say of the clouds before they are labelled: the intensity, and
-            where the sensor is unlike that of the model's training.
-
-    Raises:
-        InputError: the bag is cut off or damaged.
+        findings: where the sensor is unlike that of the model's training; what is to be said of
+            the clouds themselves is among the examination's.
     """
 
-    def __init__(self, bag: Bag, topic: str, segmenter: Segmenter, parameters: Parameters) -> None:
-        self._segmenter, self._parameters, self._topic = segmenter, parameters, topic
-        clouds = (cloud for _, cloud in bag.messages([topic]))
-        unit = intensity_unit(clouds, parameters.intensity_scale)
-        self.findings = intensity_findings(unit, topic)
-        measured = measured_points(sampled_clouds(bag, topic), unit.full_scale)
-        self.findings += sensor_findings(measured, segmenter.metadata, topic)
-        self._unit = IntensityUnit(unit.full_scale)
-        self._crop_transform = _crop_transform(bag, parameters)
+    def __init__(
+        self, examination: Examination, segmenter: Segmenter, parameters: Parameters
+    ) -> None:
+        recording = examination.recording
+        self._segmenter, self._parameters = segmenter, parameters
+        self._topic = recording.points_topic
+        self.findings = sensor_findings(examination.examples, segmenter.metadata, self._topic)
+        self._unit = IntensityUnit(recording.intensity.full_scale)
+        self._crop_transform = _crop_transform(recording, parameters)
         self._beyond_range: Counter[str] = Counter()
 
     def __call__(self, cloud: Any) -> LabelledCloud:
@@ -79,23 +89,21 @@ class BagLabeller:
     @property
     def later_findings(self) -> list[Finding]:
         """What has shown only when the clouds were labelled."""
-        found = [
+        return [
             Finding("all-beyond-range", self._topic, "doubtful", f"{count} clouds without a label",
                     message)
             for message, count in self._beyond_range.items()
         ]  # fmt: skip
-        if _OUTLYING not in {finding.code for finding in self.findings}:
-            later = intensity_findings(self._unit, self._topic)
-            found += [finding for finding in later if finding.code == _OUTLYING]
-        return found
 
 
-def _crop_transform(bag: Bag, parameters: Parameters) -> Callable[[Any], np.ndarray | None]:
+def _crop_transform(
+    recording: Recording, parameters: Parameters
+) -> Callable[[Any], np.ndarray | None]:
     """The transform of a cloud to the frame of the crop box, from the recording's TF."""
     frame = parameters.crop_frame.lstrip("/")
     if not frame or is_unbounded(parameters.crop_min, parameters.crop_max):
         return lambda cloud: None
-    tree = transforms(bag, RecordingConfig())
+    tree = _whole_tree(recording)
 
     def matrix(cloud: Any) -> np.ndarray | None:
         source = cloud.header.frame_id.lstrip("/")
@@ -107,3 +115,11 @@ def _crop_transform(bag: Bag, parameters: Parameters) -> Callable[[Any], np.ndar
             raise CloudError("no transform to crop.frame", str(error)) from error
 
     return matrix
+
+
+def _whole_tree(recording: Recording) -> TransformTree:
+    """All transforms, for clouds behind a restart of the clock too."""
+    if recording.stop_ns is None:
+        return recording.tree
+    with open_bag(recording.path) as bag:
+        return transforms(bag, RecordingConfig())

@@ -20,19 +20,14 @@ from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
 from haskd_training.core.progress import Progress, no_progress
+from haskd_training.data.examination.examination import Examination
 from haskd_training.recordings.cloud_files.folder import CloudFolder, places_in
 from haskd_training.recordings.cloud_files.formats import read_clouds
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
 from haskd_training.recordings.findings import refuse
 from haskd_training.recordings.labels import cloud_times, load_label_map
-from haskd_training.recordings.readers.bag import (
-    POINT_CLOUD,
-    Bag,
-    choose_topic,
-    new_bag,
-    open_bag,
-)
-from haskd_training.robot.bag_labeller import BagLabeller
+from haskd_training.recordings.readers.bag import Bag, new_bag, open_bag
+from haskd_training.robot.bag_labeller import BagLabeller, examine_input
 from haskd_training.robot.file_labeller import FileLabeller, is_clouds
 from haskd_training.robot.segment_files import SegmentedFiles
 
@@ -56,6 +51,7 @@ def export_labels(
     parameters: Parameters = DEFAULTS,
     strict: bool = False,
     progress: Progress = no_progress,
+    examination: Examination | None = None,
 ) -> SegmentedFiles:
     """Label the clouds of a bag, a cloud file or a folder of them into a folder: a `.label` file
     of each cloud (uint32 a point, in the cloud's order) in `LABELS`, and `LABEL_MAP`, with which
@@ -72,6 +68,7 @@ def export_labels(
         topic: of the clouds of a bag, as of `segment_bag`.
         frame, device, parameters, strict: as of `segment_files`.
         progress: called with the clouds done and those there are.
+        examination: of the clouds of a bag, as of `segment_bag`.
 
     Raises:
         InputError: model, clouds or label map can't be read, the map lacks a class of the model, or
@@ -83,8 +80,11 @@ def export_labels(
         if is_clouds(path):
             clouds = _of_files(model, path, frame or SensorFrame(), device, parameters)
         else:
-            clouds = _of_bag(stack.enter_context(open_bag(path)), model, topic, device, parameters)
-        refuse(clouds.label.findings, strict)
+            examination = examination or examine_input(path, topic, parameters)
+            bag = stack.enter_context(open_bag(path))
+            clouds = _of_bag(bag, examination, model, device, parameters)
+        findings = [*(examination.findings if examination else ()), *clouds.label.findings]
+        refuse(findings, strict)
         ids = _raw_ids(clouds.taxonomy, label_map)
         (scratch / LABELS).mkdir(parents=True)
         rejected: Counter[str] = Counter()
@@ -109,7 +109,7 @@ def export_labels(
         beyond_range=beyond,
         rejected=rejected,
         seconds=time.perf_counter() - started,
-        findings=[*clouds.label.findings, *clouds.label.later_findings],
+        findings=list(dict.fromkeys([*findings, *clouds.label.later_findings])),
     )
 
 
@@ -136,14 +136,14 @@ def _of_files(
 
 
 def _of_bag(
-    bag: Bag, model: Path, topic: str | None, device: str, parameters: Parameters
+    bag: Bag, examination: Examination, model: Path, device: str, parameters: Parameters
 ) -> _Clouds:
-    chosen = choose_topic(bag, POINT_CLOUD, topic, "--topic")
+    chosen = examination.recording.points_topic
     stamps = [time.stamp_ns for time in cloud_times(bag.path, chosen)]
     tell = len(set(stamps)) == len(stamps) and min(stamps) >= _FIRST_STAMP
     names = [str(stamp) if tell else f"{index:06d}" for index, stamp in enumerate(stamps)]
     segmenter = Segmenter.load(model, device=device)
-    label = BagLabeller(bag, chosen, segmenter, parameters)
+    label = BagLabeller(examination, segmenter, parameters)
     clouds = (cloud for _, cloud in bag.messages([chosen]))
     return _Clouds(names, clouds, label, segmenter.taxonomy)
 

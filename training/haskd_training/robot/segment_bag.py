@@ -31,16 +31,16 @@ from haskd_ros.node.parameters import (
 from haskd_ros.segmenter import Segmenter
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
+from haskd_training.data.examination.examination import Examination
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
     Bag,
     bag_writer,
-    choose_topic,
     new_bag,
     open_bag,
 )
-from haskd_training.robot.bag_labeller import BagLabeller
+from haskd_training.robot.bag_labeller import BagLabeller, examine_input
 from haskd_training.robot.class_topics import LABEL_INFO, LEGEND, ClassTopics
 
 _OUTPUT = "/segment/output"
@@ -90,6 +90,8 @@ def segment_bag(
     device: str = "auto",
     parameters: Parameters = DEFAULTS,
     progress: Progress = no_progress,
+    *,
+    examination: Examination | None = None,
 ) -> SegmentedBag:
     """Copy a recording, every message and topic of it, and add its labelled clouds, recorded at the
     time of the clouds they belong to, and the names and colours of their classes.
@@ -102,6 +104,7 @@ def segment_bag(
         device: as of `Segmenter`.
         parameters: of the node.
         progress: called with the clouds done and those there are.
+        examination: of the clouds, as of `examine_input`; None: they are examined here.
 
     Raises:
         InputError: model or bag can't be read, the bag is ROS 1's, it has labelled clouds already,
@@ -113,9 +116,12 @@ def segment_bag(
     rejected: Counter[str] = Counter()
     labelled = beyond_range = copied = 0
     with open_bag(bag) as recording, new_bag(out) as folder:
-        topic = _topic(recording, topic)
+        _check(recording)
+        if examination is None:
+            examination = examine_input(bag, topic, parameters)
+        topic = examination.recording.points_topic
         clouds = recording.count([topic])
-        label = BagLabeller(recording, topic, segmenter, parameters)
+        label = BagLabeller(examination, segmenter, parameters)
         # Compressing what is written takes as long as labelling it.
         with bag_writer(folder) as writer, BackgroundCalls(_CALLS_BEHIND) as writes:
             copies = _add_copies(writer, recording.connections)
@@ -152,14 +158,14 @@ def segment_bag(
                         cdr = _TYPES.serialize_cdr(message, POINT_CLOUD)
                         writes.call(writer.write, connection_out, time_ns, cdr)
                 progress(labelled + beyond_range + rejected.total(), clouds)
-    findings = [*label.findings, *label.later_findings]
+    found = [*examination.findings, *label.findings, *label.later_findings]
     return SegmentedBag(
         labelled=labelled,
         beyond_range=beyond_range,
         rejected=rejected,
         copied=copied,
         seconds=time.perf_counter() - started,
-        findings=findings,
+        findings=list(dict.fromkeys(found)),
     )
 
 
@@ -194,7 +200,7 @@ def _value(info: ParameterInfo, text: str) -> ParameterValue:
     return value
 
 
-def _topic(recording: Bag, topic: str | None) -> str:
+def _check(recording: Bag) -> None:
     if recording.is_ros1:
         raise InputError(
             f"{recording.path} is a ROS 1 bag; `rosbags-convert --src {recording.path} --dst "
@@ -207,7 +213,6 @@ def _topic(recording: Bag, topic: str | None) -> str:
             f"{recording.path} has labelled clouds already, on {known[0]}; take the recording that "
             "it was made from, or write labels as files: --export labels"
         )
-    return choose_topic(recording, POINT_CLOUD, topic, "--topic")
 
 
 def _add_copies(writer: Writer, connections: Sequence[Connection]) -> dict[int, Connection]:

@@ -19,15 +19,16 @@ from haskd_ros.model_file import ModelMetadata
 from haskd_ros.node.parameters import DEFAULTS
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.taxonomy import Taxonomy
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import INDEX, Cache
-from haskd_training.data.sensor_statistics import sampled_sweeps
+from haskd_training.data.examination.examine import examine_clouds
+from haskd_training.data.sensor_statistics import unlike_training
 from haskd_training.learning.inference import label_as_robot
-from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.readers.bag import POINT_CLOUD, Bag, choose_topic, open_bag
+from haskd_training.recordings.readers.bag import Bag, open_bag
 from haskd_training.recordings.readers.node_outputs import CLASS_ID, namespace
 from haskd_training.reports import plots
-from haskd_training.robot.bag_labeller import BagLabeller
+from haskd_training.robot.bag_labeller import BagLabeller, examine_input
 from haskd_training.robot.class_topics import taxonomy_of
 from haskd_training.robot.published_labels import published_topic
 
@@ -56,14 +57,12 @@ class Frames:
 
     Attributes:
         findings: what there is to say of the clouds.
-        topic: theirs in a bag.
     """
 
     taxonomy: Taxonomy
     count: int
     frame: Callable[[int], LabelledFrame]
     findings: Sequence[Finding] = ()
-    topic: str | None = None
 
 
 def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
@@ -89,14 +88,22 @@ def frames_of_cache(path: Path, model: Path | None, device: str) -> Frames:
 
     findings = []
     if predicted is not None:
-        recorded = (cache.recorded_points(i) for i in sampled_sweeps(cache, SAMPLED_CLOUDS))
-        findings = sensor_findings(recorded, predicted[1].metadata, path.name)
+        findings = unlike_training(cache, predicted[1].metadata)
     return Frames(cache.taxonomy, len(cache), frame, findings)
 
 
-def frames_of_bag(path: Path, model: Path | None, topic: str | None, device: str) -> Frames:
+def frames_of_bag(
+    path: Path,
+    model: Path | None,
+    topic: str | None,
+    device: str,
+    progress: Progress = no_progress,
+) -> Frames:
     """Clouds as a model labels them; without a model those labels that a node published, or, where
     none are recorded, those of the model that ships.
+
+    Args:
+        progress: of the examination of the clouds.
 
     Raises:
         InputError: no bag, no model, no clouds in the bag, or several topics of them.
@@ -104,12 +111,12 @@ def frames_of_bag(path: Path, model: Path | None, topic: str | None, device: str
     with open_bag(path) as bag:
         published = None if model is not None else published_topic(bag, topic)
         if published is not None:
-            return _published_frames(bag, published)
-        model = model or DEFAULT_MODEL
-        segmenter = Segmenter.load(model, device=device)
-        topic = choose_topic(bag, POINT_CLOUD, topic, "--topic")
-        count = bag.count([topic])
-        label = BagLabeller(bag, topic, segmenter, DEFAULTS)
+            return _published_frames(bag, published, progress)
+    model = model or DEFAULT_MODEL
+    segmenter = Segmenter.load(model, device=device)
+    examination = examine_input(path, topic, progress=progress)
+    topic = examination.recording.points_topic
+    label = BagLabeller(examination, segmenter, DEFAULTS)
     clouds, title = _CloudsOfBag(path, topic), model.name
 
     def frame(number: int) -> LabelledFrame:
@@ -118,13 +125,16 @@ def frames_of_bag(path: Path, model: Path | None, topic: str | None, device: str
         labelling = (title, labelled.result.class_id[valid])
         return LabelledFrame(f"{path.name}, cloud {number}", labelled.points[valid], [labelling])
 
-    return Frames(segmenter.taxonomy, count, frame, label.findings, topic)
+    findings = [*examination.findings, *label.findings]
+    return Frames(segmenter.taxonomy, examination.sensor.clouds, frame, findings)
 
 
-def _published_frames(bag: Bag, topic: str) -> Frames:
+def _published_frames(bag: Bag, topic: str, progress: Progress) -> Frames:
     """Labelled clouds as they are in a bag, in the names and colours that it has of them."""
     taxonomy = taxonomy_of(bag, namespace(topic))
-    findings = []
+    found = examine_clouds(bag.path, topic, progress).findings
+    # A node publishes no intensity.
+    findings = [finding for finding in found if finding.code != "no-intensity"]
     if taxonomy is None:
         taxonomy = model_file.load(DEFAULT_MODEL)[1].taxonomy
         message = "there is no legend beside the labelled clouds; names and colours are those of "
@@ -140,7 +150,7 @@ def _published_frames(bag: Bag, topic: str) -> Frames:
         labels = read_points(cloud, [CLASS_ID])[CLASS_ID][valid].astype(np.uint8)
         return LabelledFrame(f"{path.name}, cloud {number}", points[valid], [("published", labels)])
 
-    return Frames(taxonomy, bag.count([topic]), frame, findings, topic)
+    return Frames(taxonomy, bag.count([topic]), frame, findings)
 
 
 class _CloudsOfBag:

@@ -19,8 +19,8 @@ from haskd_ros.clouds.pointcloud import (
     valid_returns,
 )
 from haskd_ros.errors import InputError
-from haskd_training.data.examination.examination import SensorSummary
-from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, intensity_findings
+from haskd_training.data.examination.examination import Examples, SensorSummary
+from haskd_training.recordings.cloud_sample import intensity_findings
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.point_times import PointTimes, point_times
 from haskd_training.recordings.readers.bag import spread_numbers, stamp_ns
@@ -28,7 +28,7 @@ from haskd_training.recordings.readers.node_outputs import LABELLED
 from haskd_training.recordings.repeats import Repeats
 
 LOOKED_INTO = 6
-"""Of the sampled clouds those whose every field is looked at, evenly spread."""
+"""Clouds whose every field is looked at, evenly spread."""
 
 KEPT_POINTS = 5_000
 """Points of a sampled cloud that are kept, evenly spread."""
@@ -57,17 +57,18 @@ class CloudExaminer:
     Args:
         topic: theirs.
         clouds: how many there are.
+        intensity_scale: as of `examine`.
     """
 
-    def __init__(self, topic: str, clouds: int) -> None:
+    def __init__(self, topic: str, clouds: int, intensity_scale: float = 0.0) -> None:
         self.topic = topic
         self.clouds = clouds
         self.samples: list[CloudSample] = []
-        self.example = np.zeros((0, 4), np.float32)
-        self.intensity = IntensityUnit()
-        self._sampled = spread_numbers(clouds, SAMPLED_CLOUDS)
+        self.intensity = IntensityUnit(intensity_scale)
+        self._examples: list[tuple[np.ndarray, bool]] = []
         self._looked_into = spread_numbers(clouds, LOOKED_INTO)
-        self._seen = self._looked_at = self._repeated = self._standing = 0
+        self._seen = self._looked_at = self._standing = 0
+        self._repeated: list[int] = []
         self._empty = 0
         self._returns: list[int] = []
         self._malformed: Counter[str] = Counter()
@@ -85,16 +86,16 @@ class CloudExaminer:
         """Look at the next cloud; whether it is used: it isn't there already."""
         number, self._seen = self._seen, self._seen + 1
         if self._is_repeat(cloud):
+            self._repeated.append(recorded_ns)
             return False
         if not cloud.width * cloud.height:
             self._empty += 1
             return True
         try:
             read_points(cloud, ["x", "y", "z"])
-            if number in self._sampled:
-                self.intensity.add(read_intensity(cloud))
+            measured = self.intensity.add(read_intensity(cloud))
             if number in self._looked_into:
-                self._look_at(cloud, recorded_ns)
+                self._look_at(cloud, recorded_ns, measured)
         except CloudError as error:
             self._malformed[error.reason] += 1
             self._fields_of_malformed = [field.name for field in cloud.fields]
@@ -116,7 +117,6 @@ class CloudExaminer:
     def _is_repeat(self, cloud: Any) -> bool:
         """Whether it is there already; if not, whether it has the stamp of the one before."""
         if self._repeats.is_repeat(self.topic, cloud):
-            self._repeated += 1
             return True
         frame, stamp = cloud.header.frame_id, stamp_ns(cloud)
         if stamp and self._last_stamps.get(frame) == stamp:
@@ -124,7 +124,13 @@ class CloudExaminer:
         self._last_stamps[frame] = stamp
         return False
 
-    def _look_at(self, cloud: Any, recorded_ns: int) -> None:
+    @property
+    def examples(self) -> Examples:
+        """The clouds that are looked into."""
+        scale = self.intensity.full_scale
+        return tuple((points, scale if measured else None) for points, measured in self._examples)
+
+    def _look_at(self, cloud: Any, recorded_ns: int, measured: bool) -> None:
         self._looked_at += 1
         points, self._intensity_field = read_xyz_intensity(cloud)
         valid = valid_returns(points)
@@ -150,8 +156,7 @@ class CloudExaminer:
         kept = np.array(returns[:: max(1, -(-len(returns) // KEPT_POINTS))])
         frame = cloud.header.frame_id.lstrip("/")
         self.samples.append(CloudSample(recorded_ns, stamp_ns(cloud), frame, kept))
-        if self._looked_at <= (LOOKED_INTO + 1) // 2:
-            self.example = np.array(returns)
+        self._examples.append((np.array(returns), measured))
 
     def summary(self) -> SensorSummary:
         """What the sensor is like."""
@@ -184,15 +189,19 @@ class CloudExaminer:
             return f"{one.field}, in no unit that makes a sweep"
         return f"{one.field} in {one.unit} from {one.origin}: {first:.3f} to {last:.3f} s"
 
-    def findings(self) -> Iterator[Finding]:
-        """What is wrong with the clouds."""
+    def findings(self, stop_ns: int | None) -> Iterator[Finding]:
+        """What is wrong with the clouds.
+
+        Args:
+            stop_ns: what was recorded from then on is not used, so that it repeats nothing.
+        """
         of = f"of {self._seen} clouds"
-        if self._repeated:
+        if repeated := sum(stop_ns is None or at < stop_ns for at in self._repeated):
             yield Finding(
                 "clouds-repeated",
                 self.topic,
                 "repaired",
-                f"{self._repeated} {of} are there already, to the byte; each is used once",
+                f"{repeated} {of} are there already, to the byte; each is used once",
             )
         if self._standing:
             yield Finding(

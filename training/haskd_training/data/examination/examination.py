@@ -11,6 +11,10 @@ from haskd_ros.taxonomy import Taxonomy
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.recording import Recording
 
+Examples = tuple[tuple[np.ndarray, float | None], ...]
+"""Returns [N, 4] float32 of clouds, x y z in m in their frame and intensity in their own unit, and
+the intensity of a full return; None where it was not measured."""
+
 
 @dataclass(frozen=True)
 class TopicSummary:
@@ -114,8 +118,7 @@ class Examination:
         findings: what is repaired, doubtful, left out; in the order in which they are to be read.
         topics: all, sorted.
         labels: None where they were not asked for.
-        example: [N, 4] float32, the returns of a cloud from the middle: x y z in m in its frame,
-            intensity in its own unit.
+        examples: some of the clouds, evenly spread over the recording.
         cloud_stamps: [n] int64, ns, of the clouds before a restart of the clock.
         image_stamps: the same of images by camera.
     """
@@ -126,14 +129,9 @@ class Examination:
     sensor: SensorSummary
     cameras: tuple[CameraSummary, ...]
     labels: LabelSummary | None
-    example: np.ndarray
+    examples: Examples
     cloud_stamps: np.ndarray
     image_stamps: dict[str, np.ndarray]
-
-    @property
-    def full_scale(self) -> float | None:
-        """Intensity of a full return; None where none was measured."""
-        return None if self.sensor.intensity is None else self.recording.intensity.full_scale
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -19,6 +19,7 @@ from haskd_training.data.examination.poses import pose_findings
 from haskd_training.data.examination.stamps import (
     StampSeries,
     clock_findings,
+    jump_finding,
     order_findings,
     restart_finding,
     restart_of,
@@ -27,6 +28,7 @@ from haskd_training.data.examination.topics import (
     TopicTally,
     frame_findings,
     main_frame,
+    no_frame_finding,
     topic_summaries,
 )
 from haskd_training.data.examination.transforms import transform_findings
@@ -62,6 +64,8 @@ def examine(
     labelled_by: tuple[Taxonomy, LabelSource] | None = None,
     progress: Progress = no_progress,
     topic_option: str = "points_topic",
+    *,
+    intensity_scale: float = 0.0,
 ) -> Examination:
     """Look at every message of a recording's clouds, cameras and transforms, once.
 
@@ -70,6 +74,7 @@ def examine(
         labelled_by: classes and labels; None looks at no labels.
         progress: counts messages.
         topic_option: what names the topic of the clouds, for messages.
+        intensity_scale: intensity of a full return; 0: found from the clouds.
 
     Raises:
         InputError: no bag, a damaged one, no PointCloud2 topic, several and none configured, a
@@ -79,7 +84,8 @@ def examine(
     with open_bag(path) as bag:
         points_topic = choose_topic(bag, POINT_CLOUD, config.points_topic, topic_option)
         labels = None if labelled_by is None else LabelCounts(path, *labelled_by)
-        seen = _Pass(bag, points_topic, config, labels, progress)
+        examiner = CloudExaminer(points_topic, bag.count([points_topic]), intensity_scale)
+        seen = _Pass(bag, examiner, config, labels, progress)
         tallies, clouds = seen.tallies, seen.clouds
         clouds.check(path)
         restart = restart_of(seen.senders())
@@ -117,7 +123,7 @@ def examine(
             findings=(
                 *bag.findings,
                 *of_stamps,
-                *clouds.findings(),
+                *clouds.findings(stop_ns),
                 *transform_findings(recording),
                 *(() if apart else pose_findings(recording, clouds_used, images)),
                 *of_stereo,
@@ -128,7 +134,7 @@ def examine(
             sensor=clouds.summary(),
             cameras=summaries,
             labels=None if labels is None else labels.summary(stop_ns),
-            example=clouds.example,
+            examples=clouds.examples,
             cloud_stamps=tallies[points_topic].series.before(stop_ns).stamps,
             image_stamps={
                 camera.name: np.concatenate(
@@ -140,18 +146,31 @@ def examine(
         )
 
 
-def examine_clouds(path: Path, topic: str | None, progress: Progress = no_progress) -> Examination:
+def examine_clouds(
+    path: Path,
+    topic: str | None,
+    progress: Progress = no_progress,
+    *,
+    intensity_scale: float = 0.0,
+) -> Examination:
     """Look at every cloud of a recording, for what works on one cloud after another: images don't
     matter, nor whether stamps go back.
 
     Args:
         topic: of the clouds; None: the only one that is no node's output.
+        intensity_scale: as of `examine`.
 
     Raises:
         InputError: as of `examine`.
     """
-    config = RecordingConfig(points_topic=topic, cameras={})
-    examination = examine(path, path.name, config, progress=progress, topic_option="--topic")
+    examination = examine(
+        path,
+        path.name,
+        RecordingConfig(points_topic=topic, cameras={}),
+        progress=progress,
+        topic_option="--topic",
+        intensity_scale=intensity_scale,
+    )
     findings = [
         replace(finding, outcome="noted", message=_EACH_BY_ITSELF, remedy="")
         if finding.code == "stamps-go-back"
@@ -177,17 +196,17 @@ class _Pass:
     def __init__(
         self,
         bag: Bag,
-        points_topic: str,
+        clouds: CloudExaminer,
         config: RecordingConfig,
         labels: LabelCounts | None,
         progress: Progress,
     ) -> None:
+        self.clouds, points_topic = clouds, clouds.topic
         self.cameras = Cameras(bag, config)
         infos, transform_topics = self.cameras.info_topics, bag.topics_of(*TF_MESSAGES)
         self.images = {topic: ImageTally(topic) for topic in self.cameras.image_topics}
         self.transform_times = {topic: StampSeries() for topic in transform_topics}
         self.tallies = {topic: TopicTally(topic) for topic in (points_topic, *self.images, *infos)}
-        self.clouds = CloudExaminer(points_topic, bag.count([points_topic]))
         self.tree = empty_tree(config)
         self._moving: dict[str, StampSeries] = {}
         topics = [*self.tallies, *transform_topics]
@@ -242,9 +261,11 @@ def _stamp_findings(seen: _Pass, recording: Recording) -> Iterator[Finding]:
     restart = restart_of(seen.senders())
     if restart is not None:
         yield restart_finding(*restart, len(clouds.before(stop_ns)), len(clouds))
+    yield from jump_finding({name: one.before(stop_ns) for name, one in seen.senders().items()})
     for topic, tally in seen.tallies.items():
         yield from order_findings(topic, tally.series.before(stop_ns))
         yield from frame_findings(tally)
+    yield from no_frame_finding(seen.tallies[recording.points_topic])
     others = {
         camera.topic: seen.tallies[camera.topic].series.before(stop_ns)
         for camera in recording.cameras

@@ -20,6 +20,7 @@ from haskd_ros.clouds.pointcloud import (
 from haskd_ros.node.parameters import DEFAULTS
 from haskd_ros.segmenter import Segmenter
 from haskd_training.data.cache import ImageRow, SweepRow
+from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine
 from haskd_training.data.samples import image_sample, with_poses, with_world_poses
 from haskd_training.recordings.camera_track import RecordedCamera
@@ -84,7 +85,7 @@ def sweeps_of_bag(
     recording = examination.recording
     skipped: Counter[str] = Counter()
     reader = _BagReader(
-        recording,
+        examination,
         published=published,
         labels=None if label_map is None else source,
         skipped=skipped,
@@ -135,16 +136,19 @@ class _Waiting:
 class _BagReader:
     """Reads a bag in one pass; few messages are held at a time."""
 
-    recording: Recording
+    examination: Examination
     published: str | None
     labels: LabelSource | None
     skipped: Counter[str]
     labellers: dict[Segmenter, BagLabeller] = field(default_factory=dict)
 
+    @property
+    def recording(self) -> Recording:
+        return self.examination.recording
+
     def findings_of(self, segmenter: Segmenter) -> Sequence[Finding]:
         """The labeller's, which is made here for the reading."""
-        with open_bag(self.recording.path) as bag:
-            labeller = BagLabeller(bag, self.recording.points_topic, segmenter, DEFAULTS)
+        labeller = BagLabeller(self.examination, segmenter, DEFAULTS)
         self.labellers[segmenter] = labeller
         return labeller.findings
 
@@ -207,7 +211,7 @@ class _BagReader:
         points, _ = read_xyz_intensity(cloud)
         valid = valid_returns(points)
         frame = cloud.header.frame_id.lstrip("/") or recording.lidar_frame
-        row = SweepRow(recording.name, waiting.stamp_ns, int(valid.sum()), [], frame)
+        row = SweepRow(recording.name, waiting.stamp_ns, int(valid.sum()), [], frame=frame)
         truth = None
         if self.labels is not None:
             truth = self.labels.of(cloud, waiting.number, waiting.stamp_ns)[valid]

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
 from haskd_training.data.cache import Cache
-from haskd_training.data.sensor_statistics import sampled_sweeps
+from haskd_training.data.sensor_statistics import unlike_training
 from haskd_training.learning.inference import label_as_robot
-from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
 from haskd_training.recordings.findings import Finding
 from haskd_training.robot.over_time.sweeps import (
     IMAGE_WINDOW_S,
@@ -37,13 +36,7 @@ def sweeps_of_caches(caches: Sequence[Cache]) -> RecordedSweeps:
 
     def findings_of(segmenter: Segmenter) -> list[Finding]:
         return [
-            finding
-            for cache in caches
-            for finding in sensor_findings(
-                (cache.recorded_points(i) for i in sampled_sweeps(cache, SAMPLED_CLOUDS)),
-                segmenter.metadata,
-                cache.path.name,
-            )
+            finding for cache in caches for finding in unlike_training(cache, segmenter.metadata)
         ]
 
     def read(chosen: range) -> Iterator[SweepWithImages]:
