@@ -151,9 +151,11 @@ def test_strict_refuses_a_cloud_beyond_the_range_and_leaves_nothing(
     points = street_points() + np.float32([1000, 0, 0, 0])
     np.save(tmp_path / "a.npy", points)
     arguments = ["segment", tiny_model, tmp_path / "a.npy", "--out", tmp_path / "b.npz"]
-    code, said = haskd(monkeypatch, capsys, *arguments, "--strict")
-    assert code == 2 and "every point is beyond the range" in " ".join(said.split())
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+    shown = ["view", tmp_path / "a.npy", "--model", tiny_model, "--out", tmp_path / "a.png"]
+    for command in (arguments, shown):
+        code, said = haskd(monkeypatch, capsys, *command, "--strict")
+        assert code == 2 and "every point is beyond the range" in " ".join(said.split())
+        assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
 def test_a_folder_is_labelled_in_the_formats_that_it_has(tiny_model, tmp_path):

@@ -67,6 +67,11 @@ def latencies(milliseconds: Mapping[str, np.ndarray], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+_LEGEND_POINTS = 13
+_CHARACTER_INCH, _HANDLE_INCH = 0.125, 0.7
+"""Width of a character of the legend, and of what stands around a name there."""
+
+
 def segmentation(
     points: np.ndarray,
     labellings: Sequence[tuple[str, np.ndarray]],
@@ -97,9 +102,11 @@ def segmentation(
         )
         for label in shown
     ]  # fmt: skip
+    longest = max((len(_name(taxonomy, label)) for label in shown), default=0)
+    columns = int(figure.get_figwidth() / (_CHARACTER_INCH * longest + _HANDLE_INCH))
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=6, frameon=False,
-        labelcolor="white", fontsize=13,
+        handles=handles, loc="outside lower center", ncols=max(1, columns), frameon=False,
+        labelcolor="white", fontsize=_LEGEND_POINTS,
     )  # fmt: skip
     figure.savefig(path, dpi=90)
 

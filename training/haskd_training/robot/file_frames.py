@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from haskd_ros.clouds.pointcloud import CloudError, valid_returns
@@ -33,4 +34,7 @@ def frames_of_files(path: Path, model: Path, frame: SensorFrame, device: str) ->
         labelling = (model.name, labelled.result.class_id[valid])
         return LabelledFrame(place.name, labelled.points[valid], [labelling])
 
-    return Frames(label.segmenter.taxonomy, len(places), shown, label.findings)
+    with suppress(InputError):  # which is raised again where the cloud is shown
+        shown(0)
+    findings = [*label.findings, *label.later_findings]
+    return Frames(label.segmenter.taxonomy, len(places), shown, findings)

@@ -126,7 +126,7 @@ class FileLabeller:
             return []
         remedy = (
             f"{self._beyond_range} --origin X,Y,Z says where the sensor was; where nobody knows, "
-            "--origin center --sensor-height 1.8"
+            "--origin center --sensor-height 1.8. Coordinates are taken to be in m"
         )
         message = f"{self._beyond} clouds without a label"
         return [Finding("all-beyond-range", self._name, "doubtful", message, remedy)]
