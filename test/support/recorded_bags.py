@@ -62,6 +62,8 @@ class Scene:
     distortion_model: str = "plumb_bob"
     d: list[float] = field(default_factory=lambda: [0.0] * 5)
     points_topics: tuple[str, ...] = ("/lidar/points",)
+    other_clouds: dict[str, np.ndarray] = field(default_factory=dict)
+    """Points of other topics."""
     image_topic: str = "/camera/front/image"
     lidar_frame: str = "lidar"
     rename: dict[str, str] = field(default_factory=dict)
@@ -128,10 +130,11 @@ def _messages(store: Any, scene: Scene, ros1: bool) -> Iterator[tuple[int, str, 
                     time_ns, "map", "base_link", (float(index), 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
                 )
                 yield time_ns, "/tf", types[_TF]([pose])
-            for topic in scene.points_topics:
+            clouds = dict.fromkeys(scene.points_topics, scene.points(index)) | scene.other_clouds
+            for topic, points in clouds.items():
                 cloud = create_cloud(
                     header(time_ns, scene.lidar_frame),
-                    scene.points(index),
+                    points,
                     types["sensor_msgs/msg/PointCloud2"],
                     types["sensor_msgs/msg/PointField"],
                 )

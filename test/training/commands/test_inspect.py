@@ -9,6 +9,7 @@ import pytest
 import yard
 
 from haskd_ros import model_file
+from haskd_ros.segmenter import DEFAULT_MODEL
 
 
 def by_another_clock(folder):
@@ -35,6 +36,18 @@ def test_inspect_tells_what_is_there_and_what_a_run_would_do(haskd, tmp_path):
     del run["sweeps"]["unlabelled"]
     assert run["sweeps"] == {"train": 14, "calibration": 2, "validation": 2, "test": 2}
     assert run["teaching_images"] == {"yard": {"front": 20}}
+
+
+def test_a_segmented_recording_is_inspected_as_the_one_it_was_made_from(haskd, tmp_path):
+    bag, out = yard.record(tmp_path, clouds=4), tmp_path / "labelled"
+    assert haskd("segment", DEFAULT_MODEL, bag, "--out", out).returncode == 0
+    found = {}
+    for path in (bag, out):
+        done = haskd("inspect", path, "--json")
+        assert done.returncode == 0, done.stderr
+        (found[path],) = json.loads(done.stdout)["recordings"].values()
+    assert found[out]["sensor"] == found[bag]["sensor"]
+    assert found[out]["findings"] == found[bag]["findings"] == []
 
 
 def test_inspect_fits_a_screen_of_80_columns(haskd, tmp_path, monkeypatch):

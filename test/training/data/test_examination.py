@@ -221,6 +221,25 @@ def test_a_camera_without_an_optical_frame_sees_nothing_and_what_it_would_see_is
     assert f"with x ahead and z up it sees {sound.seen:.1%}" in finding.message
 
 
+def test_how_k_was_fitted_to_binned_images_is_told(tmp_path):
+    def info(time_ns: int):
+        """By the book: the full size and its K, and binning of 2 x 2; images have half the size."""
+        full = yard.camera_info(time_ns, focal=300.0)
+        full.width, full.height, full.binning_x, full.binning_y = 400, 240, 2, 2
+        full.k[[2, 5]] = 200, 120
+        return full
+
+    examination = examined(tmp_path, info=info)
+    finding = the_one(examination, "camera-info-fitted")
+    assert (finding.subject, finding.outcome) == (yard.IMAGES, "repaired")
+    assert finding.message == (
+        "images of 200 x 120 px are binned 2 x 2: K is fitted (6 of 6 images)"
+    )
+    # Half of (300, 200, 120)
+    K = examination.recording.cameras[0].model.K
+    assert (K[0, 0], K[0, 2], K[1, 2]) == (150, 100, 60)
+
+
 def test_what_a_camera_sees_is_worked_out_at_the_time_of_its_image(tmp_path):
     def rows(number: int) -> np.ndarray:
         return np.array(SEEN, yard.POINT)

@@ -86,6 +86,49 @@ def test_two_topics_of_a_type_must_be_chosen_from(tmp_path: Path) -> None:
         assert choose_topic(bag, POINT_CLOUD, "/left/points", "points_topic") == "/left/points"
 
 
+@pytest.mark.parametrize("outputs", ["/segment/output", "/lidar"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_node_published_is_no_input(tmp_path: Path, kind: str, outputs: str) -> None:
+    # The filtered cloud has the fields of the input: its name tells, beside labelled clouds alone.
+    node = {
+        f"{outputs}/segmentation": ["class_id", "probability", "entropy"],
+        f"{outputs}/visualization": ["rgb"],
+        f"{outputs}/filtered": ["intensity", "time", "label"],
+    }
+    path = write_outputs(tmp_path / "all", kind, {"/lidar/points": ["intensity"], **node})
+    with open_bag(path) as bag:
+        assert choose_topic(bag, POINT_CLOUD, None, "--topic") == "/lidar/points"
+        chosen = f"{outputs}/visualization"
+        assert choose_topic(bag, POINT_CLOUD, chosen, "--topic") == chosen
+    # Another cloud of no node is still to be chosen from, and without labelled clouds all are.
+    two = {"/lidar/points": ["intensity"], "/lidar/coloured": ["rgb", "intensity"], **node}
+    with (
+        open_bag(write_outputs(tmp_path / "two", kind, two)) as bag,
+        pytest.raises(InputError, match=r"several .*: /lidar/coloured, /lidar/points; name"),
+    ):
+        choose_topic(bag, POINT_CLOUD, None, "--topic")
+    plain = {"/lidar/points": ["intensity"], "/lidar/visualization": ["rgb"]}
+    with (
+        open_bag(write_outputs(tmp_path / "plain", kind, plain)) as bag,
+        pytest.raises(InputError, match=r"several .*: /lidar/points, /lidar/visualization"),
+    ):
+        choose_topic(bag, POINT_CLOUD, None, "--topic")
+    # A recording of the outputs alone: the labelled clouds are what there is.
+    with open_bag(write_outputs(tmp_path / "alone", kind, node)) as bag:
+        chosen = f"{outputs}/segmentation"
+        assert choose_topic(bag, POINT_CLOUD, None, "--topic") == chosen
+
+
+def write_outputs(folder: Path, kind: str, fields: dict[str, list[str]]) -> Path:
+    """A bag of one cloud a topic, of x, y, z and the topic's other fields."""
+    clouds = {
+        topic: np.ones(2, [(name, "<f4") for name in [*"xyz", *names]])
+        for topic, names in fields.items()
+    }
+    scene = Scene(clouds=1, images=0, points_topics=(), other_clouds=clouds)
+    return write_bag(folder, scene, kind=kind)
+
+
 def test_a_bag_without_clouds_is_answered_with_its_topics(tmp_path: Path) -> None:
     with (
         open_bag(write_bag(tmp_path, Scene(clouds=0))) as bag,

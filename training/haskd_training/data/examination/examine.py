@@ -155,7 +155,7 @@ def examine_clouds(
     matter, nor whether stamps go back.
 
     Args:
-        topic: of the clouds; None: the only one.
+        topic: of the clouds; None: the only one that is no node's output.
         intensity_scale: as of `examine`.
 
     Raises:

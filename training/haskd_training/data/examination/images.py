@@ -57,23 +57,31 @@ class ImageTally:
         return min(found, key=lambda item: abs(item[0] - at_ns), default=None)
 
     def findings(self, camera: RecordedCamera) -> Iterator[Finding]:
-        """Images without content, and sizes that are not those of the CameraInfo."""
+        """Images without content, sizes that are not those of the CameraInfo, and how K was fitted
+        to those that are cropped, binned or resized."""
         total = sum(map(len, self.kinds.values())) + self._broken.total()
         for reason, count in self._broken.most_common():
             message = f"{count} of {total} images are left out: {reason}"
             yield Finding("images-broken", self.topic, "left out", message)
         if camera.problem is not None:
             return
+        notes: Counter[str] = Counter()
         unfit: Counter[str] = Counter()
         for (frame, width, height), series in self.kinds.items():
             calibration = camera.track.at(int(series.stamps[0]), frame)
             try:
-                calibration.fitted(width, height)
+                _, note = calibration.fitted(width, height)
             except CalibrationError as error:
                 unfit[str(error)] += len(series)
+            else:
+                notes[note] += len(series)
         for reason, count in unfit.most_common():
             message = f"{count} of {total} images are left out: {reason}"
             yield Finding("image-size", self.topic, "left out", message)
+        for note, count in notes.items():
+            if note:
+                message = f"{count} of {total} images: {note}"
+                yield Finding("camera-info-fitted", self.topic, "repaired", message)
 
 
 def _size(image: Any) -> tuple[int, int] | str:

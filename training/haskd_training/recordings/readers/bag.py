@@ -30,6 +30,7 @@ from haskd_training.recordings.readers.container import (
     storage_suffix,
 )
 from haskd_training.recordings.readers.mcap import FOREIGN_SCHEMAS, Reader2
+from haskd_training.recordings.readers.node_outputs import input_clouds
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 IMAGE = "sensor_msgs/msg/Image"
@@ -115,6 +116,11 @@ class Bag:
             message = self._decode(connection, raw)
             cdr = store.ros1_to_cdr(raw, connection.msgtype) if self.is_ros1 else raw
             yield message, bytes(cdr)
+
+    def cloud_fields(self, topic: str) -> set[str]:
+        """Names of the fields of the first cloud of a topic."""
+        _, cloud = next(self.messages([topic]))
+        return {field.name for field in cloud.fields}
 
     @property
     def connections(self) -> list[Connection]:
@@ -251,7 +257,8 @@ def bag_writer(folder: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Wri
 
 
 def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> str:
-    """The one topic of a type: the configured one, or the only one there is.
+    """The one topic of a type: the configured one, or the only one there is; of clouds, the only
+    one that is no node's output.
 
     Args:
         kind: message type, such as `POINT_CLOUD`.
@@ -273,11 +280,12 @@ def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> st
     if not candidates:
         everything = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(bag.topics.items()))
         raise InputError(f"{bag.path}: no {short} in bag; topics there: {everything or '(none)'}")
-    if len(candidates) > 1:
+    inputs = input_clouds(candidates, bag.cloud_fields) if kind == POINT_CLOUD else candidates
+    if len(inputs) > 1:
         raise InputError(
-            f"{bag.path}: several {short} topics: {listed}; name one of them as {option}"
+            f"{bag.path}: several {short} topics: {', '.join(inputs)}; name one of them as {option}"
         )
-    return candidates[0]
+    return inputs[0]
 
 
 def stamp_ns(message: Any) -> int:

@@ -35,9 +35,11 @@ from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
     Bag,
     Unusable,
+    choose_topic,
     open_bag,
     stamp_ns,
 )
+from haskd_training.recordings.readers.node_outputs import namespace
 from haskd_training.recordings.recording import Recording, RecordingConfig
 from haskd_training.recordings.repeats import Repeats
 from haskd_training.robot.bag_labeller import BagLabeller
@@ -48,12 +50,7 @@ from haskd_training.robot.over_time.sweeps import (
     RecordedSweeps,
     SweepWithImages,
 )
-from haskd_training.robot.published_labels import (
-    input_topic,
-    labelled_topics,
-    namespace,
-    published_topic,
-)
+from haskd_training.robot.published_labels import labelled_topics, published_topic
 
 _OUTPUT_WINDOW = 3
 """Sweeps that a recorded node may be behind with its labels."""
@@ -117,18 +114,10 @@ def _topics(bag: Bag, topic: str | None) -> tuple[str, str | None]:
     Raises:
         InputError: there are none, or several and none is given.
     """
-    labelled = labelled_topics(bag)
-    if topic in labelled:
+    if topic in labelled_topics(bag):
         return topic, topic
     published = published_topic(bag, None)
-    outputs = {namespace(output) for output in labelled}
-    if (
-        published
-        and topic is None
-        and outputs >= {namespace(t) for t in bag.topics_of(POINT_CLOUD)}
-    ):
-        return published, published
-    return input_topic(bag, topic, labelled), published
+    return choose_topic(bag, POINT_CLOUD, topic, "--topic"), published
 
 
 @dataclass
