@@ -240,9 +240,9 @@ def test_the_same_points_are_valid_as_by_numpy(segmenter, rows, width, limits, a
         view = np.ndarray(points.shape, np.float32, buffer, 3, (22, 4))
         view[:] = points
         points = view
-    valid, mask = segmenter._valid_points(points, *limits)
+    valid, mask = segmenter._valid_points(points, *limits, 255.0)
     with dispatch.plain_torch():
-        expected, expected_mask = segmenter._valid_points(points, *limits)
+        expected, expected_mask = segmenter._valid_points(points, *limits, 255.0)
     np.testing.assert_array_equal(mask, expected_mask)
     np.testing.assert_array_equal(valid, expected)
 

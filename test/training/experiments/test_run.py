@@ -243,7 +243,7 @@ def test_without_a_camera_the_run_stops_before_any_training(tmp_path):
 
 
 def test_without_sweeps_to_calibrate_on_the_run_stops_before_any_training(drive, tmp_path):
-    with pytest.raises(InputError, match=r"raise split\.calibration"):
+    with pytest.raises(InputError, match=r"raise student\.split\.calibration"):
         run([drive], tmp_path, "simulation", settings("student.split.calibration=0"), quiet)
     assert not (tmp_path / "stages").exists()
 

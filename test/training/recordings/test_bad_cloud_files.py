@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import laspy
 import numpy as np
 import pye57
@@ -10,6 +12,7 @@ from cloud_scenes import coordinates, intensities, write_pcd
 
 from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files import formats
+from haskd_training.recordings.readers.bag import open_bag
 
 PCD = (
     "VERSION 0.7\nFIELDS x y z intensity\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\n"
@@ -85,6 +88,7 @@ def test_text_is_no_cloud(sound, name):
         ("a.laz", ".ply", "rename it to wrong.las"),
         ("a.e57", ".bin", "rename it to wrong.e57"),
         ("a.npz", ".npy", "rename it to wrong.npz"),
+        ("compressed.pcd", ".bin", "rename it to wrong.pcd"),
     ],
 )
 def test_a_wrong_ending_is_told_by_the_content(sound, name, ending, said):
@@ -141,3 +145,57 @@ def test_a_missing_library_is_named_with_what_installs_it(sound, monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(InputError, match=r"pip install 'haskd_ros\[files\]'"):
             formats.read_clouds(sound / name)
+
+
+def follow(message: str, folder: Path, monkeypatch: pytest.MonkeyPatch, columns: str = "") -> None:
+    """Run what a message advises, between its backticks."""
+    monkeypatch.chdir(folder)
+    exec(message.split("`")[1].replace("COLUMNS", columns), {"np": np})
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("a.xyz", " "), ("a b.csv", ",")])
+def test_text_is_read_once_the_advice_is_followed(tmp_path, monkeypatch, name, delimiter):
+    rows = np.array([[1.5, 2, 3, 0.5, 9], [4, 5, 6, 1, 9], [7, 8, 9, 0, 9]])
+    np.savetxt(tmp_path / name, rows, delimiter=delimiter)
+    with pytest.raises(InputError) as error:
+        formats.read_clouds(tmp_path / name)
+    with pytest.raises(InputError) as of_bags, open_bag(tmp_path / name):
+        pass
+    assert str(error.value).split("`")[1] == str(of_bags.value).split("`")[1]
+    follow(str(error.value), tmp_path, monkeypatch)
+    (cloud,) = formats.read_clouds((tmp_path / name).with_suffix(".npy"))
+    assert [cloud[axis].tolist() for axis in "xyz"] == rows[:, :3].T.tolist()
+    assert cloud["intensity"].tolist() == [0.5, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("points", [12, 13])
+def test_raw_floats_of_other_columns_are_read_once_the_advice_is_followed(
+    tmp_path, monkeypatch, points
+):
+    # x y z intensity time: 12 points of 5 are 15 of 4, so that the size alone doesn't tell; 13
+    # points of 5 are no whole number of 4.
+    rows = np.tile(np.float32([-3, -4, -1, 0.5, 0.025]), (points, 1))
+    rows.tofile(tmp_path / "a.bin")
+    with pytest.raises(InputError, match="would be negative" if points == 12 else "16 bytes") as e:
+        formats.read_clouds(tmp_path / "a.bin")
+    follow(str(e.value), tmp_path, monkeypatch, "5")
+    (cloud,) = formats.read_clouds(tmp_path / "a.npy")
+    assert len(cloud) == points and set(cloud["intensity"].tolist()) == {0.5}
+    assert set(cloud["column_4"].tolist()) == {np.float32(0.025)}
+
+
+def test_arrays_that_do_not_belong_together_are_told(tmp_path):
+    np.savez(tmp_path / "a.npz", points=np.zeros((5, 3)), intensity=np.zeros(4))
+    with pytest.raises(InputError, match="intensity has 4 values, there are 5 points"):
+        formats.read_clouds(tmp_path / "a.npz")
+    np.save(tmp_path / "a.npy", np.zeros((4, 40), np.float32))
+    with pytest.raises(InputError, match=r"\[4, 40\] has a column for each point"):
+        formats.read_clouds(tmp_path / "a.npy")
+
+
+def test_a_file_that_is_cut_off_is_told_once(sound, caplog):
+    content = (sound / "a.laz").read_bytes()
+    (sound / "a.laz").write_bytes(content[:-60])
+    with pytest.raises(InputError, match="is cut off"):
+        formats.read_clouds(sound / "a.laz")
+    assert not caplog.records

@@ -122,6 +122,66 @@ def test_of_a_split_recording_that_lacks_a_part_the_others_are_read(tmp_path: Pa
     assert "holds 4 of the 6 messages" in counted.message
 
 
+def test_an_empty_part_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    path = split(tmp_path)
+    (path / "drive_1.mcap").write_bytes(b"")
+    topics, bag = read(path)
+    assert topics.count(POINTS) == 4
+    assert "1 of 3 storage files are missing: drive_1.mcap (empty)" in bag.findings[0].message
+
+
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_a_recording_whose_only_file_is_empty_says_so(
+    tmp_path: Path, storage: StoragePlugin
+) -> None:
+    path = bag_of(tmp_path, storage)
+    (file,) = path.glob("drive.*")
+    file.write_bytes(b"")
+    message = refusal(path)
+    assert f"{file.name} is empty" in message and "cut off" not in message
+
+
+def test_of_a_split_recording_the_part_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    path = split(tmp_path)
+    last = path / "drive_2.mcap"
+    last.write_bytes(last.read_bytes()[:-40])
+    message = refusal(path)
+    assert message.startswith(f"{last} is cut off") and f"`mcap recover {last} -o" in message
+
+
+@pytest.mark.parametrize("name", ["drive.mcap", "drive.db3", "drive.bag"])
+@pytest.mark.parametrize(("data", "expected"), [(b"", "is empty"), (b"text", "is no recording")])
+def test_a_file_that_holds_no_recording_is_not_said_to_be_cut_off(
+    tmp_path: Path, name: str, data: bytes, expected: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    message = refusal(path)
+    assert expected in message and "cut off" not in message and "recover" not in message
+
+
+def test_metadata_without_a_topic_that_the_file_holds_is_refused(tmp_path: Path) -> None:
+    path = bag_of(tmp_path, StoragePlugin.SQLITE3)
+    topics = metadata(path)["topics_with_message_count"]
+    kept = [one for one in topics if one["topic_metadata"]["name"] != POINTS]
+    with_metadata(path, topics_with_message_count=kept)
+    message = refusal(path)
+    assert "lacks topics that the storage files hold (/points)" in message
+    assert f"`ros2 bag reindex {path}`" in message
+
+
+def test_more_messages_than_metadata_counts_are_read_and_told(tmp_path: Path) -> None:
+    path = bag_of(tmp_path, StoragePlugin.SQLITE3)
+    topics = metadata(path)["topics_with_message_count"]
+    with_metadata(path, topics_with_message_count=[one | {"message_count": 1} for one in topics])
+    read_topics, bag = read(path)
+    assert read_topics.count(POINTS) == 4
+    # 4 clouds and 1 transform; 1 and 1 are counted.
+    (finding,) = bag.findings
+    assert finding.outcome == "noted"
+    assert "holds 5 messages where metadata.yaml counts 2 (/points 4 of 1)" in finding.message
+
+
 def test_a_part_that_is_not_named_is_told(tmp_path: Path) -> None:
     path = split(tmp_path)
     with_metadata(path, relative_file_paths=["drive_0.mcap", "drive_1.mcap"], message_count=4)
@@ -237,7 +297,10 @@ def test_a_newer_format_is_not_said_to_be_cut_off(tmp_path: Path) -> None:
 
 def test_metadata_that_is_empty_can_be_written_anew(tmp_path: Path) -> None:
     path = bag_of(tmp_path)
-    for text in ("", "rosbag2_bagfile_information:\n  version: 9\n", "- a list\n", "{"):
+    information = metadata(path)
+    del information["version"]
+    no_version = yaml.safe_dump({"rosbag2_bagfile_information": information})
+    for text in (no_version, "", "rosbag2_bagfile_information:\n  version: 9\n", "- a list\n", "{"):
         (path / "metadata.yaml").write_text(text)
         assert f"`ros2 bag reindex {path}` writes it anew" in refusal(path)
 

@@ -85,6 +85,14 @@ def test_labels_come_from_the_field_of_the_map() -> None:
     assert labels.of(cloud_with("label", [13, 41, 0], "<f4"), 0, STAMP).tolist() == [5, 3, 255]
 
 
+def test_a_label_field_of_several_values_a_point_is_refused() -> None:
+    cloud = cloud_with("label", [13, 41, 0], "u1")
+    field = next(field for field in cloud.fields if field.name == "label")
+    field.count = 2
+    with pytest.raises(InputError, match="'label' holds 2 values a point, not one"):
+        FieldLabels(load_label_map("pandaset")).of(cloud, 0, STAMP)
+
+
 def test_a_cloud_without_the_label_field_is_answered_with_its_fields() -> None:
     labels = FieldLabels(load_label_map("pandaset"))
     with pytest.raises(InputError, match="no label field 'label'; its fields are x, y, z, ring"):

@@ -171,8 +171,7 @@ def test_a_plain_array_becomes_an_npz_with_the_array_in_it(tmp_path):
         assert np.array_equal(after["rgb"], labels.rgb)
     (again,) = formats.read_clouds(tmp_path / "a.npz")
     assert np.array_equal(again["z"], rows[:, 2]) and "class_id" in again.dtype.names
-    with pytest.raises(InputError, match=r"are written as \.npz"):
-        label(tmp_path / "a.npy", tmp_path / "b.npy", labels)
+    assert formats.labelled_endings(tmp_path / "a.npy") == (".npz",)
 
 
 def test_a_structured_array_gets_fields(tmp_path):

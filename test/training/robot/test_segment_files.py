@@ -226,6 +226,17 @@ def test_options_that_do_not_fit_are_answered(
     assert [path.name for path in tmp_path.iterdir()] == ["a.ply"]
 
 
+def test_an_array_without_fields_is_told_its_ending_by_its_own_name(
+    tiny_model, tmp_path, monkeypatch, capsys
+):
+    np.save(tmp_path / "a.npy", street_points())
+    arguments = ["segment", tiny_model, tmp_path / "a.npy", "--out", tmp_path / "b.npy"]
+    code, answer = haskd(monkeypatch, capsys, *arguments)
+    said = f"a.npy is written as .npz, {tmp_path / 'b.npy'} has another ending"
+    assert code == 2 and said in " ".join(answer.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
 def test_a_bag_is_in_the_sensor_frame(drive, tiny_model, tmp_path, monkeypatch, capsys):
     arguments = ["segment", tiny_model, drive, "--out", tmp_path / "out", "--sensor-height", 2]
     code, said = haskd(monkeypatch, capsys, *arguments)

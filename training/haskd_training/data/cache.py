@@ -70,8 +70,8 @@ class SweepRow:
     stamp_ns: int
     points: int
     class_counts: list[int]
-    frame: str = ""
     T_world_lidar: list[list[float]] | None = None
+    frame: str = ""
     T_lidar_frame: list[list[float]] | None = None
     shard: str = ""
     key: str = ""

@@ -54,7 +54,8 @@ def sweep_sample(
     """
     stamp = stamp_ns(cloud)
     frame = cloud.header.frame_id.lstrip("/") or recording.lidar_frame
-    _check_frame(frame, recording)
+    if not recording.places(frame):
+        raise Unusable(f"TF does not connect {frame} to {recording.lidar_frame}")
     try:
         points, _ = read_xyz_intensity(cloud)
         if not len(points):
@@ -82,14 +83,6 @@ def sweep_sample(
         intensity_scale=intensity_scale if has_intensity else None,
     )
     return row, {"points": points, "time": time, "label": label}
-
-
-def _check_frame(frame: str, recording: Recording) -> None:
-    """A cloud of another frame needs TF to place it beside the recording's images."""
-    reference = recording.lidar_frame
-    usable = any(camera.problem is None for camera in recording.cameras)
-    if usable and frame != reference and not recording.tree.connects(reference, frame):
-        raise Unusable(f"TF does not connect {frame} to {reference}")
 
 
 def image_sample(

@@ -277,6 +277,8 @@ def block_sizes(counts: Sequence[int], shares: Sequence[float]) -> list[list[int
     Returns:
         [recordings][roles]; as many as there are where they are enough to give every role one.
     """
+    if not counts:
+        return []
     edges = np.cumsum(shares)
     sizes = [np.diff([round(edge * count) for edge in edges], prepend=0) for count in counts]
     for role, share in enumerate(shares[1:], 1):

@@ -19,7 +19,7 @@ from haskd_training.recordings.camera_model import (
     calibration,
 )
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.image_codec import NotAPicture, example_of
+from haskd_training.recordings.image_codec import NotAPicture, example_of, image_size
 from haskd_training.recordings.readers.bag import stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
@@ -183,7 +183,8 @@ class RecordedCamera:
         for frame in (self.frame, self.image_frame):
             if frame and tree.connects(frame, lidar_frame):
                 return replace(self, frame=frame)
-        problem = f"TF does not connect {lidar_frame} to {self.frame or 'a frame without name'}"
+        lidar, own = (frame or "a frame without name" for frame in (lidar_frame, self.frame))
+        problem = f"TF does not connect {lidar} to {own}"
         if loop := tree.loop(self.frame) or tree.loop(lidar_frame):
             problem += f", because of its loop {' -> '.join(loop)}"
         return replace(self, problem=problem)
@@ -251,7 +252,8 @@ def recorded_camera(
     """A camera whose CameraInfo messages have been read.
 
     Args:
-        image: its first message; None where none is used.
+        image: its first message that holds a picture, or one without where none does; None where
+            none is used.
     """
     if image is None:
         nothing = "all of them come after the part that is used"
@@ -262,6 +264,8 @@ def recorded_camera(
         if (example := example_of(image)) is not None:
             size, note = (example.width, example.height), example.note
         problem = "no CameraInfo" if info_topic is None else track.problem_of(size)
+        if isinstance(broken := image_size(image), str):
+            problem = f"none of them can be decoded: {broken}"
     except NotAPicture as reason:
         problem = str(reason)
     image_frame = image.header.frame_id.lstrip("/")

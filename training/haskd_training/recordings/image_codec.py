@@ -40,6 +40,11 @@ _ENCODINGS: dict[str, tuple[int, int | None]] = {
     **{name: (1, conversion) for name, conversion in _BAYER.items()},
 }
 
+_VIDEO = re.compile(r"h\.?26[45]|hevc|av1|vp[89]|mpeg|theora|ffmpeg", re.IGNORECASE)
+
+# Markers of a JPEG file (ITU-T T.81, table B.1).
+_START_OF_JPEG, _END_OF_JPEG, _START_OF_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
+
 _COLOURLESS = 2
 """Difference of channels that JPEG makes of grey."""
 
@@ -97,9 +102,15 @@ def jpeg_of(message: Any, quality: int) -> Jpeg:
     told = CompressedFormat.of(message.format)
     if "compressedDepth" in message.format:
         raise NotAPicture("compressedDepth is depth, not a picture")
+    if _VIDEO.search(message.format):
+        raise NotAPicture(
+            f"format {message.format!r} is video, which is not read; record single images"
+        )
     _check_depth(told.encoding)
     as_it_is = told.encoding not in _BAYER and not told.compressed.startswith("rgb")
-    is_jpeg = data[:2].tobytes() == b"\xff\xd8"
+    is_jpeg = data[:2].tobytes() == _START_OF_JPEG
+    if is_jpeg and is_cut_off(data):
+        raise Unusable("image is cut off")
     if is_jpeg and as_it_is and (size := _size_of_jpeg(data)) is not None:
         return Jpeg(data, *size)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR if is_jpeg and as_it_is else cv2.IMREAD_UNCHANGED)
@@ -132,6 +143,17 @@ def example_of(message: Any) -> Jpeg | None:
         raise
     except Unusable:
         return None
+
+
+def is_cut_off(data: np.ndarray) -> bool:
+    """Whether a JPEG file [n] uint8 lacks its end; a decoder fills what is missing with grey.
+
+    Within a scan 0xff is followed by 0, so a marker behind the start of the last one is no pixel.
+    """
+    octets = data.tobytes()
+    if octets.endswith(_END_OF_JPEG):
+        return False
+    return octets.find(_END_OF_JPEG, max(octets.rfind(_START_OF_SCAN), 0)) < 0
 
 
 def _restored(image: np.ndarray, told: CompressedFormat) -> np.ndarray | None:
@@ -184,6 +206,24 @@ def _check_depth(encoding: str) -> None:
         )
 
 
+def image_size(message: Any) -> tuple[int, int] | str:
+    """Width and height in px of an Image or CompressedImage by its header alone, or why it holds no
+    picture."""
+    if not len(message.data):
+        return "without data"
+    if hasattr(message, "encoding"):
+        return int(message.width), int(message.height)
+    data = np.frombuffer(message.data, np.uint8)
+    if data[:2].tobytes() == _START_OF_JPEG and is_cut_off(data):
+        return "cut off"
+    try:
+        with PIL.Image.open(io.BytesIO(message.data)) as header:
+            width, height = header.size
+    except (PIL.UnidentifiedImageError, OSError):
+        return f"no picture in them (format {message.format!r})"
+    return width, height
+
+
 def _size_of_jpeg(data: np.ndarray) -> tuple[int, int] | None:
     """Width and height as `decode_jpeg` gives them; None where the image can't be decoded.
 
@@ -213,7 +253,10 @@ def _decode_raw(message: Any) -> np.ndarray:
     """Image message -> BGR [H, W, 3] uint8."""
     _check_depth(message.encoding)
     if message.encoding not in _ENCODINGS:
-        raise NotAPicture(f"image encoding {message.encoding!r} is not a colour or grey one")
+        raise NotAPicture(
+            f"image encoding {message.encoding!r} is not read; those of 8 bits a channel in BGR, "
+            "RGB, grey, Bayer or YUV 4:2:2 are"
+        )
     channels, conversion = _ENCODINGS[message.encoding]
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, np.uint8)

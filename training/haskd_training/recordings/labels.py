@@ -150,12 +150,19 @@ class FieldLabels:
 
         Raises:
             InputError: the cloud lacks the field (the message lists those it has), the field
-                holds no whole numbers, or an id that the label map doesn't name.
+                holds several values a point, no whole numbers, or an id that the label map
+                doesn't name.
         """
         present = [field.name for field in cloud.fields]
         if self._field not in present:
             raise InputError(
                 f"the cloud has no label field {self._field!r}; its fields are {', '.join(present)}"
+            )
+        elements = [field.count for field in cloud.fields if field.name == self._field]
+        if elements != [1]:
+            raise InputError(
+                f"label field {self._field!r} holds {sum(elements)} values a point, not one; "
+                "name another field in the label map"
             )
         raw = read_points(cloud, [self._field])[self._field]
         try:

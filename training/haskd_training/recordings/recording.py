@@ -16,6 +16,7 @@ from haskd_training.recordings.camera_track import (
     RecordedCamera,
     recorded_camera,
 )
+from haskd_training.recordings.image_codec import image_size
 from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -89,6 +90,13 @@ class Recording:
             return self.fixed_frame
         return self.tree.fixed_frame(self.lidar_frame)[0]
 
+    def places(self, frame: str) -> bool:
+        """Whether clouds of a frame are used: where images are, TF has to connect it with the frame
+        of most clouds."""
+        usable = any(camera.problem is None for camera in self.cameras)
+        own = frame in ("", self.lidar_frame)
+        return own or not usable or self.tree.connects(self.lidar_frame, frame)
+
 
 def transforms(bag: Bag, config: RecordingConfig, before_ns: int | None = None) -> TransformTree:
     """The transforms of a recording.
@@ -149,6 +157,7 @@ class Cameras:
             for topic, _ in self._topics.values()
         }
         self._first_images: dict[str, Any] = {}
+        self._whole: set[str] = set()
 
     @property
     def image_topics(self) -> list[str]:
@@ -165,8 +174,11 @@ class Cameras:
                 self._tracks[image_topic].add(info)
 
     def add_image(self, topic: str, image: Any) -> None:
-        """Add an image of a topic; the first one counts."""
-        self._first_images.setdefault(topic, image)
+        """Add an image of a topic; the first one that holds a picture counts."""
+        if topic not in self._whole:
+            self._first_images[topic] = image
+            if not isinstance(image_size(image), str):
+                self._whole.add(topic)
 
     def recorded(self) -> list[RecordedCamera]:
         """All cameras, by name, also those that can't be used."""

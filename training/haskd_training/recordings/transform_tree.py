@@ -58,6 +58,7 @@ class TransformTree:
         self._sampled: dict[str, _Edge] = {}
         self._first_is_static: dict[str, bool] = {}
         self._not_rigid: Counter[tuple[str, str]] = Counter()
+        self._of_themselves: Counter[str] = Counter()
 
     def add(self, message: Any, static: bool) -> None:
         """Add the transforms of a TFMessage; of a static transform the last one counts. Adding a
@@ -67,6 +68,9 @@ class TransformTree:
             parent = stamped.header.frame_id.lstrip("/")
             child = stamped.child_frame_id.lstrip("/")
             t, q = stamped.transform.translation, stamped.transform.rotation
+            if parent == child:
+                self._of_themselves[child] += 1
+                continue
             values = (t.x, t.y, t.z, q.x, q.y, q.z, q.w)
             if not np.isfinite(values).all() or not any(values[3:]):
                 self._not_rigid[parent, child] += 1
@@ -134,6 +138,9 @@ class TransformTree:
                 "left out",
                 f"{count} transforms are no rigid ones (NaN, infinity or a quaternion of zeros)",
             )
+        for frame, count in self._of_themselves.items():
+            message = f"{count} transforms lead from {frame} to itself; they are passed over"
+            yield Finding("tf-of-itself", frame, "noted", message)
         for child in sorted(self._static.keys() & self._sampled.keys()):
             static, used = self._static[child], self._edge(child)
             sampled = self._sampled[child]

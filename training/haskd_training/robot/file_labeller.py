@@ -110,7 +110,7 @@ class FileLabeller:
             InputError: a cloud without intensity for a model that requires it.
         """
         if not len(points):
-            raise CloudError("cloud of zero points", "cloud: there is no point in it")
+            raise CloudError("cloud of zero points", "there is no point in it")
         labelled = label_cloud(
             self._message(points), self.segmenter, self._parameters, unit=self._unit
         )

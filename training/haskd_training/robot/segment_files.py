@@ -17,7 +17,7 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.recordings.cloud_files.cloud import PointLabels
 from haskd_training.recordings.cloud_files.formats import (
     format_of,
-    labelled_ending,
+    labelled_endings,
     read_clouds,
     stem_of,
 )
@@ -130,13 +130,14 @@ def _targets(path: Path, files: list[Path], out: Path) -> list[str]:
             would become one.
     """
     if not path.is_dir():
-        allowed = format_of(path).endings
+        allowed = labelled_endings(path)
         if out.suffix.lower() not in allowed:
             raise InputError(
-                f"{path} is written as {' or '.join(allowed)}, {out} has another ending"
+                f"the labelled copy of {path} is written as {' or '.join(allowed)}, {out} has "
+                "another ending"
             )
         return [out.name]
-    names = [stem_of(file) + labelled_ending(file) for file in files]
+    names = [stem_of(file) + labelled_endings(file)[0] for file in files]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
             f"{path}: several files would become {twice[0]}; put the files of each kind into a "

@@ -117,7 +117,7 @@ def camera_findings(
                 "camera-left-out",
                 camera.topic,
                 "left out",
-                f"its {summary.images} images are not used: {camera.problem}",
+                f"its {tallies[camera.topic].total} images are not used: {camera.problem}",
             )
         elif summary.seen is not None and summary.seen < SEES_NOTHING:
             turned = seen_share(recording, camera, samples, tally, OPTICAL_FROM_BODY)

@@ -67,7 +67,8 @@ class CloudExaminer:
         self.intensity = IntensityUnit(intensity_scale)
         self._examples: list[tuple[np.ndarray, bool]] = []
         self._looked_into = spread_numbers(clouds, LOOKED_INTO)
-        self._seen = self._looked_at = self._repeated = self._standing = 0
+        self._seen = self._looked_at = self._standing = 0
+        self._repeated: list[int] = []
         self._empty = 0
         self._returns: list[int] = []
         self._malformed: Counter[str] = Counter()
@@ -85,6 +86,7 @@ class CloudExaminer:
         """Look at the next cloud; whether it is used: it isn't there already."""
         number, self._seen = self._seen, self._seen + 1
         if self._is_repeat(cloud):
+            self._repeated.append(recorded_ns)
             return False
         if not cloud.width * cloud.height:
             self._empty += 1
@@ -115,7 +117,6 @@ class CloudExaminer:
     def _is_repeat(self, cloud: Any) -> bool:
         """Whether it is there already; if not, whether it has the stamp of the one before."""
         if self._repeats.is_repeat(self.topic, cloud):
-            self._repeated += 1
             return True
         frame, stamp = cloud.header.frame_id, stamp_ns(cloud)
         if stamp and self._last_stamps.get(frame) == stamp:
@@ -188,15 +189,19 @@ class CloudExaminer:
             return f"{one.field}, in no unit that makes a sweep"
         return f"{one.field} in {one.unit} from {one.origin}: {first:.3f} to {last:.3f} s"
 
-    def findings(self) -> Iterator[Finding]:
-        """What is wrong with the clouds."""
+    def findings(self, stop_ns: int | None) -> Iterator[Finding]:
+        """What is wrong with the clouds.
+
+        Args:
+            stop_ns: what was recorded from then on is not used, so that it repeats nothing.
+        """
         of = f"of {self._seen} clouds"
-        if self._repeated:
+        if repeated := sum(stop_ns is None or at < stop_ns for at in self._repeated):
             yield Finding(
                 "clouds-repeated",
                 self.topic,
                 "repaired",
-                f"{self._repeated} {of} are there already, to the byte; each is used once",
+                f"{repeated} {of} are there already, to the byte; each is used once",
             )
         if self._standing:
             yield Finding(

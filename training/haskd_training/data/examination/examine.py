@@ -19,6 +19,7 @@ from haskd_training.data.examination.poses import pose_findings
 from haskd_training.data.examination.stamps import (
     StampSeries,
     clock_findings,
+    jump_finding,
     order_findings,
     restart_finding,
     restart_of,
@@ -27,6 +28,7 @@ from haskd_training.data.examination.topics import (
     TopicTally,
     frame_findings,
     main_frame,
+    no_frame_finding,
     topic_summaries,
 )
 from haskd_training.data.examination.transforms import transform_findings
@@ -121,7 +123,7 @@ def examine(
             findings=(
                 *bag.findings,
                 *of_stamps,
-                *clouds.findings(),
+                *clouds.findings(stop_ns),
                 *transform_findings(recording),
                 *(() if apart else pose_findings(recording, clouds_used, images)),
                 *of_stereo,
@@ -259,9 +261,11 @@ def _stamp_findings(seen: _Pass, recording: Recording) -> Iterator[Finding]:
     restart = restart_of(seen.senders())
     if restart is not None:
         yield restart_finding(*restart, len(clouds.before(stop_ns)), len(clouds))
+    yield from jump_finding({name: one.before(stop_ns) for name, one in seen.senders().items()})
     for topic, tally in seen.tallies.items():
         yield from order_findings(topic, tally.series.before(stop_ns))
         yield from frame_findings(tally)
+    yield from no_frame_finding(seen.tallies[recording.points_topic])
     others = {
         camera.topic: seen.tallies[camera.topic].series.before(stop_ns)
         for camera in recording.cameras

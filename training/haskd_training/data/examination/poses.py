@@ -11,6 +11,9 @@ from haskd_training.recordings.findings import Finding, Outcome
 from haskd_training.recordings.recording import Recording
 from haskd_training.recordings.transform_tree import NoTransform
 
+USUAL = 0.1
+"""Share of clouds or images without a pose that is nothing to warn of."""
+
 
 def pose_findings(
     recording: Recording, clouds: TopicTally, images: Mapping[str, ImageTally]
@@ -21,12 +24,24 @@ def pose_findings(
         clouds, images: those that are used; images by topic.
     """
     world = recording.world_frame
+    placed = {}
+    for frame, series in clouds.by_frame.items():
+        if recording.places(frame):
+            placed[frame or recording.lidar_frame] = series
+        elif len(series):
+            yield Finding(
+                "clouds-not-placed",
+                clouds.topic,
+                "left out",
+                f"{len(series)} of {len(clouds.series)} clouds are in frame {frame}, which TF does "
+                f"not connect to {recording.lidar_frame}: they are left out",
+                f"record the transform of {frame} on /tf_static",
+            )
     if world is not None:
         reasons: Counter[str] = Counter()
-        for frame, series in clouds.by_frame.items():
-            stamps = series.stamps.tolist()
-            reasons += missing(recording, world, frame or recording.lidar_frame, stamps)
-        yield from _finding("clouds", clouds.topic, reasons, len(clouds.series))
+        for frame, series in placed.items():
+            reasons += missing(recording, world, frame, series.stamps.tolist())
+        yield from _finding("clouds", clouds.topic, reasons, sum(map(len, placed.values())))
     for camera in recording.cameras:
         if camera.problem is not None:
             continue
@@ -53,7 +68,7 @@ def missing(
 
 
 def _finding(kind: str, topic: str, reasons: Counter[str], total: int) -> Iterator[Finding]:
-    """A few without at the ends of a recording are usual, all of them are not."""
+    """A few without at the ends of a recording are usual, many are not."""
     if not reasons:
         return
     consequence = {
@@ -61,12 +76,14 @@ def _finding(kind: str, topic: str, reasons: Counter[str], total: int) -> Iterat
         "images": "the others are left out",
     }[kind]
     with_pose = total - reasons.total()
-    outcome: Outcome = "noted" if with_pose else "left out" if kind == "images" else "doubtful"
+    outcome: Outcome = "left out" if kind == "images" else "doubtful"
+    if reasons.total() <= USUAL * total:
+        outcome = "noted"
     why = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
     yield Finding(
         f"{kind}-without-pose",
         topic,
         outcome,
         f"{with_pose} of {total} {kind} have a pose ({why}); {consequence}",
-        "" if with_pose else "record /tf as long as the sensors",
+        "" if outcome == "noted" else "record /tf as long as the sensors and without gaps",
     )

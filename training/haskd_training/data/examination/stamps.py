@@ -17,6 +17,13 @@ by less, of a message that was late."""
 APART_NS = 10_000_000_000
 """Senders whose stamps are further apart than this don't share a clock."""
 
+OFFSET_NS = 2_000_000_000
+"""No message is under way for longer."""
+
+DAY_NS = 86_400 * 1_000_000_000
+"""Stamps that are further apart than this are not of one drive, whatever the recorder's clock says:
+it may have been set with them."""
+
 
 @dataclass(frozen=True)
 class Restart:
@@ -24,7 +31,7 @@ class Restart:
 
     Attributes:
         message: its number, from 0.
-        back_ns: how far it lies behind the latest one before it.
+        back_ns: how far it lies behind the latest one before it; negative where it lies ahead.
         recorded_ns: when it was recorded.
     """
 
@@ -93,6 +100,20 @@ class StampSeries:
                 return Restart(number, back, int(self._recorded[number]))
         return None
 
+    def jump(self) -> Restart | None:
+        """Where the sender's clock was set ahead, by a negative `back_ns`; None where it never
+        was. A pause is as long by the recorder's clock."""
+        numbers = np.flatnonzero(self.stamps != 0)
+        steps = np.diff(np.maximum.accumulate(self.stamps[numbers]))
+        passed = np.diff(self.recorded[numbers])
+        jumps = np.flatnonzero(
+            (steps > APART_NS) & ((steps - passed > APART_NS) | (steps > DAY_NS))
+        )
+        if not len(jumps):
+            return None
+        number = int(numbers[jumps[0] + 1])
+        return Restart(number, -int(steps[jumps[0]]), int(self._recorded[number]))
+
     def late(self) -> tuple[int, int]:
         """How many messages lie behind the latest one before them, and the furthest in ns."""
         stamps = self.stamps
@@ -133,6 +154,27 @@ def restart_finding(sender: str, restart: Restart, used: int, total: int) -> Fin
         f"stamps go back by {duration(restart.back_ns)} at message {restart.message} and go on "
         f"from there; what was recorded from then on is not used: {total - used} of {total} clouds",
         "record each pass into a bag of its own",
+    )
+
+
+def jump_finding(series: Mapping[str, StampSeries]) -> Iterator[Finding]:
+    """Of senders whose clock was set ahead, in one line.
+
+    Args:
+        series: by sender, of what is used.
+    """
+    found = [(name, jump) for name, one in series.items() if (jump := one.jump())]
+    if not found:
+        return
+    name, jump = min(found, key=lambda item: item[1].recorded_ns)
+    others = [other for other, _ in found if other != name]
+    so_do = f"; so do those of {', '.join(others)}" if others else ""
+    yield Finding(
+        "stamps-jump",
+        name,
+        "doubtful",
+        f"stamps jump forward by {duration(-jump.back_ns)} at message {jump.message}{so_do}",
+        "record what lies behind into a bag of its own",
     )
 
 
@@ -177,6 +219,7 @@ def clock_findings(
         return
     first, last = own.span
     apart: dict[tuple[str, str], list[str]] = {}
+    offset: dict[str, list[str]] = {}
     for other, series in others.items():
         if series.span is None:
             continue
@@ -185,6 +228,9 @@ def clock_findings(
             where = "before" if ahead > behind else "after"
             distance = f"{duration(max(ahead, behind))} {where}"
             apart.setdefault((distance, _own_clock(own, series)), []).append(other)
+        elif abs(ns := _offset_ns(own, series)) > OFFSET_NS:
+            where = "ahead of" if ns < 0 else "behind"
+            offset.setdefault(f"{duration(abs(ns))} {where}", []).append(other)
     for (distance, clock), names in apart.items():
         yield Finding(
             "clocks-apart",
@@ -194,6 +240,29 @@ def clock_findings(
             f"to a cloud; {clock}",
             "stamp all sensors by one clock",
         )
+    for distance, names in offset.items():
+        yield Finding(
+            "clocks-offset",
+            topic,
+            "doubtful",
+            f"stamps are {distance} those of {', '.join(names)} that were recorded at the same "
+            "time: other clocks, or messages that were late; they are matched by their stamps",
+            "stamp all sensors by one clock",
+        )
+
+
+def _offset_ns(clouds: StampSeries, others: StampSeries) -> int:
+    """By how much other stamps are ahead of those of clouds that were recorded at the same time."""
+    (stamps, recorded), (other_stamps, other_recorded) = (
+        (one.stamps[one.stamps != 0], one.recorded[one.stamps != 0]) for one in (clouds, others)
+    )
+    within = (other_recorded >= recorded[0]) & (other_recorded <= recorded[-1])
+    if not within.any():
+        return 0
+    # Differences of nanoseconds since 1970 fit into float64, the times themselves don't.
+    start = recorded[0]
+    of_clouds = np.interp(other_recorded[within] - start, recorded - start, stamps - recorded)
+    return int(np.median((other_stamps - other_recorded)[within] - of_clouds))
 
 
 def _own_clock(clouds: StampSeries, others: StampSeries) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,22 @@ def frame_findings(tally: TopicTally) -> list[Finding]:
             f"its messages come in {len(counts)} frames: {listed}; each is placed by its own",
         )
     ]
+
+
+def no_frame_finding(tally: TopicTally) -> Iterator[Finding]:
+    """Clouds that name no frame."""
+    without = len(tally.by_frame.get("", ()))
+    if without:
+        frame = main_frame(tally)
+        then = f"they are taken to be in {frame}" if frame else "no image can be placed beside them"
+        yield Finding(
+            "frame-missing",
+            tally.topic,
+            "doubtful",
+            f"{without} of {len(tally.series)} clouds name no frame (header.frame_id is empty): "
+            f"{then}",
+            "have the driver fill in header.frame_id",
+        )
 
 
 def main_frame(tally: TopicTally) -> str:

@@ -15,7 +15,21 @@ def transform_findings(recording: Recording) -> Iterator[Finding]:
         _, finding = recording.tree.fixed_frame(recording.lidar_frame)
         if finding is not None:
             yield finding
-    if recording.world_frame is None and any(c.problem is None for c in recording.cameras):
+    cameras = [camera for camera in recording.cameras if camera.problem is None]
+    lidar = recording.lidar_frame
+    if recording.world_frame is not None or not cameras:
+        return
+    moving = [camera.name for camera in cameras if recording.tree.moves(lidar, camera.frame)]
+    if moving:
+        yield Finding(
+            "clouds-in-fixed-frame",
+            lidar,
+            "doubtful",
+            f"{', '.join(moving)} moves against {lidar}, the frame of the clouds: have they been "
+            "moved into a map? Ranges, and what hides what, are taken from its origin",
+            "record the clouds in the sensor's frame",
+        )
+    else:
         yield Finding(
             "motion-not-recorded",
             "/tf",

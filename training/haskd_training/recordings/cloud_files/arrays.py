@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from haskd_ros.clouds.pointcloud import INTENSITY_FIELDS
 from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files.cloud import (
     PointLabels,
@@ -21,6 +22,9 @@ NUSCENES = (*KITTI, "ring")
 
 _POINTS = ("points", "xyz", "pointcloud", "point_cloud", "pc", "data", "arr_0")
 """Names under which an `.npz` has its points, in order of preference."""
+
+_FEW = 16
+"""An array of fewer rows, and far more columns, has a point in each column."""
 
 _FARTHEST_M = 1e5
 """Raw bytes that aren't a cloud are numbers beyond this; no sensor frame reaches so far."""
@@ -47,16 +51,13 @@ def write_npy(path: Path, out: Path, labels: list[PointLabels]) -> None:
     it was, `class_id`, `probability`, `rgb` [N, 3] and `class_names`.
 
     Raises:
-        InputError: as of `read_npy`, or the fields are there already, or `out` has the ending of
-            the other kind.
+        InputError: as of `read_npy`, or the fields are there already.
     """
     array = _load_npy(path)
     (added,) = labels
     if not array.dtype.names:
         _save_npz(out, {"points": array}, added, path)
         return
-    if out.suffix != ".npy":
-        raise InputError(f"{path} has fields and is written as .npy; {out} has another ending")
     array = array.reshape(-1)
     columns = {
         "class_id": added.class_id,
@@ -106,8 +107,12 @@ def read_npz(path: Path) -> list[np.ndarray]:
     cloud = common_names(_points(points, path), path)
     columns = {name: cloud[name] for name in cloud.dtype.names or ()}
     for name, row in rows.items():
-        if name not in columns and len(row) == len(cloud):
+        if name in columns:
+            continue
+        if len(row) == len(cloud):
             columns[name] = row
+        elif name in INTENSITY_FIELDS:
+            raise InputError(f"{path}: {name} has {len(row)} values, there are {len(cloud)} points")
     return [structured(columns)]
 
 
@@ -128,7 +133,7 @@ def read_raw(path: Path) -> list[np.ndarray]:
     ring's.
 
     Raises:
-        InputError: the size fits neither, or the numbers are no coordinates.
+        InputError: the size fits neither, or the numbers are no coordinates and intensity.
     """
     return [structured(dict(zip(*_raw(path))))]
 
@@ -154,7 +159,8 @@ def _raw(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     if len(octets) % step:
         raise InputError(
             f"{path} is cut off, or no cloud: points of {len(names)} float32 "
-            f"({' '.join(names)}) have {step} bytes, the file has {len(octets):,}"
+            f"({' '.join(names)}) have {step} bytes, the file has {len(octets):,}; "
+            f"{_other_columns(path)}"
         )
     points = np.frombuffer(octets, "<f4").reshape(-1, len(names))
     with np.errstate(invalid="ignore"):
@@ -167,7 +173,21 @@ def _raw(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
             f"{int((finite & ~plausible).sum())} of {len(points)} points are further than "
             f"{_FARTHEST_M:,.0f} m away"
         )
+    # What a sensor measures is never negative; coordinates that are taken for it often are.
+    if negative := int((points[:, 3] < 0).sum()):
+        raise InputError(
+            f"{path} is no cloud of float32 {' '.join(names)}: the intensity of {negative} of "
+            f"{len(points)} points would be negative; {_other_columns(path)}"
+        )
     return names, points.T
+
+
+def _other_columns(path: Path) -> str:
+    """What makes a cloud of other columns one that can be read."""
+    return (
+        f"where points have other columns, `np.save('{path.stem}.npy', np.fromfile('{path}', "
+        "'<f4').reshape(-1, COLUMNS))` in Python makes a file that says so"
+    )
 
 
 def _has_rings(octets: bytes) -> bool:
@@ -206,6 +226,11 @@ def _points(array: np.ndarray, path: Path) -> np.ndarray:
             "[N, 3] x y z, [N, 4 or more] x y z intensity, and structured arrays with fields "
             "x, y and z"
         )
+    if len(array) < _FEW <= array.shape[1] // 2:
+        raise InputError(
+            f"{path}: an array of {list(array.shape)} has a column for each point; allowed are "
+            "[N, 3] x y z and [N, 4 or more] x y z intensity: save its transpose"
+        )
     if array.dtype.kind in "iu" or array.dtype.itemsize < 4:
         array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
     names = [*KITTI, *(f"column_{number}" for number in range(4, array.shape[1]))]
@@ -233,11 +258,6 @@ def _holds_points(array: np.ndarray) -> bool:
 
 
 def _save_npz(out: Path, arrays: dict[str, np.ndarray], added: PointLabels, path: Path) -> None:
-    if out.suffix != ".npz":
-        raise InputError(
-            f"{path} has no fields to add labels to: they are written as .npz, {out} has another "
-            "ending (`--export labels` writes a .label file)"
-        )
     named = dict(arrays)
     for name, array in (
         ("class_id", added.class_id),

@@ -21,7 +21,7 @@ class Format:
     Attributes:
         read: its clouds, [N] structured each, with the fields x, y, z and often intensity.
         write: a file, and the labels of its clouds -> another file with both.
-        endings: that a labelled file may have.
+        endings: that a labelled file may have, see `labelled_endings`.
         magic: what its content begins with; empty where that may be anything.
         count: how many clouds a file holds.
     """
@@ -45,6 +45,11 @@ FORMATS = {
 }
 """By the ending of the file's name."""
 
+_PCD_BEGINS = (b"# .PCD", b"VERSION")
+"""What most PCD files begin with; none has to."""
+
+_TEXTS = (".xyz", ".xyzi", ".txt", ".csv", ".asc")
+
 _OF_BAGS = (".mcap", ".db3", ".bag")
 
 VELODYNE = "velodyne"
@@ -54,6 +59,17 @@ VELODYNE = "velodyne"
 def is_cloud_file(path: Path) -> bool:
     """Whether a path's ending is that of a cloud file."""
     return path.suffix.lower() in FORMATS
+
+
+def if_text(path: Path) -> str:
+    """How a cloud of numbers as text becomes one that is read; empty for other endings."""
+    if path.suffix.lower() not in _TEXTS:
+        return ""
+    how = ", delimiter=','" if path.suffix.lower() == ".csv" else ""
+    return (
+        f"; text of x y z intensity becomes one by `np.save('{path.stem}.npy', "
+        f"np.genfromtxt('{path}'{how})[:, :4])` in Python"
+    )
 
 
 def is_cloud_folder(path: Path) -> bool:
@@ -88,7 +104,9 @@ def format_of(path: Path) -> Format:
         raise InputError(f"{path} does not exist")
     known = FORMATS.get(path.suffix.lower())
     if known is None or not path.is_file():
-        raise InputError(f"{path} is no cloud file; allowed endings are {', '.join(FORMATS)}")
+        raise InputError(
+            f"{path} is no cloud file; allowed endings are {', '.join(FORMATS)}{if_text(path)}"
+        )
     with damage_as_input_error(path), path.open("rb") as file:
         start = file.read(8)
     if not start:
@@ -97,25 +115,32 @@ def format_of(path: Path) -> Format:
         return known
     for ending, other in FORMATS.items():
         if other.magic and start.startswith(other.magic):
-            raise InputError(
-                f"{path} is a file of another kind by its content; rename it to "
-                f"{path.with_suffix(ending).name}"
-            )
+            raise _of_another_kind(path, ending)
+    if start.startswith(_PCD_BEGINS) and path.suffix.lower() != ".pcd":
+        raise _of_another_kind(path, ".pcd")
     if known.magic:
         raise InputError(f"{path} is no {path.suffix} file: it begins with {start!r}")
     return known
 
 
-def labelled_ending(path: Path) -> str:
-    """The ending that the labelled copy of a file has, where its name is not given.
+def _of_another_kind(path: Path, ending: str) -> InputError:
+    return InputError(
+        f"{path} is a file of another kind by its content; rename it to "
+        f"{path.with_suffix(ending).name}"
+    )
+
+
+def labelled_endings(path: Path) -> tuple[str, ...]:
+    """The endings that the labelled copy of a file may have, first the one that it gets where its
+    name is not given.
 
     Raises:
         InputError: as of `format_of`.
     """
     known = format_of(path)
     if path.suffix.lower() == ".npy":
-        return arrays.ending_of_npy(path)
-    return known.endings[0]
+        return (arrays.ending_of_npy(path),)
+    return known.endings
 
 
 def read_clouds(path: Path) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,8 @@ def _name_codes(path: Path, las: Any, names: tuple[str, ...]) -> None:
 
 def _open(path: Path) -> Any:
     laspy = library("laspy", path)
+    # It logs what it raises as well.
+    logging.getLogger("laspy").setLevel(logging.CRITICAL)
     if path.suffix.lower() == ".laz":
         library("lazrs", path)
     with damage_as_input_error(path):

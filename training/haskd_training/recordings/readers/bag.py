@@ -75,6 +75,11 @@ class Bag:
         if not self.is_ros1 and path.is_dir():
             for connection in reader.connections:
                 self.expected[connection.topic] += connection.msgcount
+        if unnamed := sorted(self._counts.keys() - {c.topic for c in reader.connections}):
+            raise InputError(
+                f"{path}: metadata.yaml lacks topics that the storage files hold "
+                f"({', '.join(unnamed)}); `ros2 bag reindex {path}` writes it anew"
+            )
         self.findings = [*findings, *self._missing_messages()]
 
     def topics_of(self, *types: str) -> list[str]:
@@ -158,7 +163,9 @@ class Bag:
             "messages-missing",
             str(self.path),
             "left out" if there < total else "noted",
-            f"holds {there} of the {total} messages that metadata.yaml counts ({listed})",
+            f"holds {there} of the {total} messages that metadata.yaml counts ({listed})"
+            if there < total
+            else f"holds {there} messages where metadata.yaml counts {total} ({listed})",
             remedy,
         )
 
@@ -277,6 +284,9 @@ def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> st
                 f"{bag.path}: topic {configured} not in bag; {short} topics there: {listed}"
             )
         return configured
+    empty = sorted({c.topic for c in bag.connections if c.msgtype == kind} - bag.topics.keys())
+    if not candidates and empty:
+        raise InputError(f"{bag.path}: no message of {', '.join(empty)} ({short}) was recorded")
     if not candidates:
         everything = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(bag.topics.items()))
         raise InputError(f"{bag.path}: no {short} in bag; topics there: {everything or '(none)'}")

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from haskd_ros.errors import InputError
-from haskd_training.recordings.cloud_files.formats import FORMATS, is_cloud_folder
+from haskd_training.recordings.cloud_files.formats import FORMATS, if_text, is_cloud_folder
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.readers.mcap import check_profile
+from haskd_training.recordings.readers.mcap import check_end, check_profile
 
 METADATA = "metadata.yaml"
 
@@ -75,6 +75,7 @@ def check_is_bag(path: Path) -> None:
                 f"{path} is not a bag; allowed are a bag's folder and files that end in "
                 f"{', '.join(STORAGE_SUFFIXES)}; segment and view also take cloud files "
                 f"({', '.join(FORMATS)}), and every command a folder of them"
+                f"{if_text(path)}"
             )
         return
     if (path / METADATA).is_file() or is_cloud_folder(path):
@@ -101,7 +102,22 @@ def storage_suffix(path: Path) -> str | None:
     return next((suffix for magic, suffix in _MAGIC.items() if head.startswith(magic)), None)
 
 
+def _check_content(file: Path) -> None:
+    """
+    Raises:
+        InputError: it is empty, or doesn't begin as a storage file does.
+    """
+    if not file.stat().st_size:
+        raise InputError(f"{file} is empty: nothing was recorded into it, or it was not copied")
+    if storage_suffix(file) is None:
+        raise InputError(
+            f"{file} is no recording by its content, whatever its name: it begins as none of "
+            f"{', '.join(STORAGE_SUFFIXES)} files does"
+        )
+
+
 def _file(path: Path, scratch: Path) -> Container:
+    _check_content(path)
     suffix = storage_suffix(path) or path.suffix
     if suffix == ".zstd":
         raise InputError(
@@ -110,6 +126,7 @@ def _file(path: Path, scratch: Path) -> Container:
         )
     if suffix == ".mcap":
         check_profile(path)
+        check_end(path)
     findings = []
     opened = path
     if suffix != path.suffix:
@@ -133,9 +150,11 @@ def _folder(path: Path, scratch: Path) -> Container:
     linked.mkdir()
     suffixes = []
     for file in files:
+        _check_content(file)
         suffix = storage_suffix(file)
         if suffix == ".mcap":
             check_profile(file)
+            check_end(file)
         finished = None
         if suffix == ".db3":
             finished = _finished(file, linked, findings)
@@ -156,7 +175,9 @@ def _metadata(path: Path) -> dict[str, Any]:
     reindex = f"`ros2 bag reindex {path}` writes it anew"
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        names = content["rosbag2_bagfile_information"]["relative_file_paths"]
+        information = content["rosbag2_bagfile_information"]
+        names = information["relative_file_paths"]
+        _check_keys(information)
     except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{file} is empty, cut off or damaged; {reindex}") from error
     if not isinstance(names, list) or not names:
@@ -164,9 +185,28 @@ def _metadata(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def _check_keys(information: dict[str, Any]) -> None:
+    """
+    Raises:
+        KeyError, TypeError: metadata.yaml lacks what every version of it has.
+    """
+    needed = [information, information["duration"], information["starting_time"]]
+    keys = [("version", "storage_identifier", "message_count"), ("nanoseconds",)]
+    keys.append(("nanoseconds_since_epoch",))
+    for topic in information["topics_with_message_count"]:
+        needed += [topic, topic["topic_metadata"]]
+        keys += [("message_count",), ("name", "type", "serialization_format")]
+    if missing := [
+        key for part, names in zip(needed, keys, strict=True) for key in names if key not in part
+    ]:
+        raise KeyError(missing[0])
+
+
 def _files_named(path: Path, named: Sequence[str], findings: list[Finding]) -> list[Path]:
     """The storage files that metadata.yaml means."""
-    there = {file.name: file for file in path.iterdir() if file.is_file()}
+    files = [file for file in path.iterdir() if file.is_file()]
+    empty = [file.name for file in files if file.name in named and not file.stat().st_size]
+    there = {file.name: file for file in files if file.name not in empty}
     found = {name: there[twin] for name in named if (twin := _twin(name, there)) is not None}
     missing = [name for name in named if name not in found]
     taken = {file.name for file in found.values()}
@@ -190,10 +230,15 @@ def _files_named(path: Path, named: Sequence[str], findings: list[Finding]) -> l
             message = f"metadata.yaml names {old}, which is not there; {new} is read for it"
             remedy = f"`ros2 bag reindex {path}` writes metadata.yaml anew"
             findings.append(Finding("file-renamed", str(path), "repaired", message, remedy))
+    elif empty and not found:
+        raise InputError(
+            f"{path}: {', '.join(empty)} is empty: nothing was recorded into it, or it was not "
+            "copied"
+        )
     elif missing and not found:
         raise InputError(
-            f"{path}: no storage file is there; metadata.yaml names {', '.join(missing)}: "
-            "copy them into the folder"
+            f"{path}: no storage file is there; metadata.yaml names "
+            f"{', '.join(missing)}: copy them into the folder"
         )
     elif missing:
         findings.append(
@@ -201,9 +246,10 @@ def _files_named(path: Path, named: Sequence[str], findings: list[Finding]) -> l
                 "file-missing",
                 str(path),
                 "left out",
-                f"{len(missing)} of {len(named)} storage files are missing: {', '.join(missing)}; "
+                f"{len(missing)} of {len(named)} storage files are missing: "
+                f"{', '.join(f'{name} (empty)' if name in empty else name for name in missing)}; "
                 "the others are read",
-                "copy them into the folder",
+                "copy them into the folder again",
             )
         )
     elif spare:

@@ -46,6 +46,25 @@ def check_profile(path: Path) -> None:
         raise InputError(f"{path} is an MCAP of profile {found!r}; only those of ROS 2 are read")
 
 
+def check_end(path: Path) -> None:
+    """Check that a file was closed: it ends as it begins.
+
+    Raises:
+        InputError: its recorder was stopped, or it was not copied as a whole.
+    """
+    with open(path, "rb") as file:
+        head = file.read(len(_MAGIC))
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - len(_MAGIC)))
+        tail = file.read()
+    if head == _MAGIC and tail != _MAGIC:
+        whole = path.with_name(f"{path.stem}_whole.mcap")
+        raise InputError(
+            f"{path} is cut off: its end is missing; `mcap recover {path} -o {whole}` saves what "
+            "was recorded (put it in its place, then `ros2 bag reindex` on its folder)"
+        )
+
+
 class _Mcap(McapReader):
     def open(self) -> None:
         header = _header(Path(str(self.path)))

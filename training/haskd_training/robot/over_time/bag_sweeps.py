@@ -211,7 +211,7 @@ class _BagReader:
         points, _ = read_xyz_intensity(cloud)
         valid = valid_returns(points)
         frame = cloud.header.frame_id.lstrip("/") or recording.lidar_frame
-        row = SweepRow(recording.name, waiting.stamp_ns, int(valid.sum()), [], frame)
+        row = SweepRow(recording.name, waiting.stamp_ns, int(valid.sum()), [], frame=frame)
         truth = None
         if self.labels is not None:
             truth = self.labels.of(cloud, waiting.number, waiting.stamp_ns)[valid]
