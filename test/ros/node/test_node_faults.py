@@ -111,13 +111,13 @@ def test_intensities_are_read_in_their_own_unit(start, second_robot, tiny_model)
     assert node.end() == 0
 
 
-def test_intensity_that_is_nan_throughout_is_none_and_said_once(segment, robot, tiny_model):
+def test_intensity_that_is_nan_or_0_throughout_is_none_and_said_once(segment, robot, tiny_model):
     robot.subscribe("output/segmentation")
     points = some_points()
-    points["intensity"] = np.nan
     raw = np.stack([points[name] for name in "xyz"], axis=1)
     expected = Segmenter.load(tiny_model, device="cpu")(raw).class_id
-    for _ in range(2):
+    for nothing in (np.nan, 0):
+        points["intensity"] = nothing
         answer = read_points(robot.label(cloud_of(points)))["class_id"]
         np.testing.assert_array_equal(answer, expected)
-    assert segment.log.count("clouds have no intensity, or NaN for all of it") == 1
+    assert segment.log.count("clouds have no intensity, or NaN or 0 for all of it") == 1

@@ -51,7 +51,7 @@ def evaluate(
     if is_cache(data):
         say_of_cache(data, strict, model)
     else:
-        examination = examine_first(data, topic, strict, model, parameters)
+        examination = examine_first(data, topic, strict, model, parameters.intensity_scale)
     with step("evaluating") as progress:
         evaluation = evaluate_model(
             model,
@@ -101,7 +101,7 @@ def segment(
     frame = cloud_files.sensor_frame(bag, sensor_height, up, forward, origin)
     is_clouds = cloud_files.is_clouds(bag)
     if not is_clouds:
-        examination = examine_first(bag, topic, strict, model, parameters)
+        examination = examine_first(bag, topic, strict, model, parameters.intensity_scale)
     if export is not None or labels is not None or is_clouds:
         cloud_files.segment(
             model,

@@ -10,7 +10,6 @@ from haskd_training.core.progress import console, step
 from haskd_training.recordings.findings import Finding, refuse
 
 if TYPE_CHECKING:
-    from haskd_ros.node.parameters import Parameters
     from haskd_training.data.examination.examination import Examination
 
 
@@ -26,7 +25,7 @@ def examine_first(
     topic: str | None,
     strict: bool,
     model: Path | None = None,
-    parameters: Parameters | None = None,
+    intensity_scale: float = 0.0,
 ) -> Examination:
     """Say what is wrong with the clouds of a bag before a command works on them.
 
@@ -34,7 +33,7 @@ def examine_first(
         topic: of the clouds; None: the only one that a node did not publish.
         strict: refuse what would be a warning.
         model: that is to label them; its sensor is compared with theirs.
-        parameters: of the node that labels them; None: the defaults.
+        intensity_scale: as of `examine_clouds`.
 
     Returns:
         The examination, with all that was said among its findings.
@@ -43,13 +42,12 @@ def examine_first(
         InputError: the bag can't be read, or something in it is refused.
     """
     from haskd_ros import model_file
-    from haskd_ros.node.parameters import DEFAULTS
+    from haskd_training.data.examination.examine import examine_clouds
     from haskd_training.recordings.cloud_sample import sensor_findings
-    from haskd_training.robot.bag_labeller import examine_input
 
     metadata = None if model is None else model_file.load(model)[1]
     with step(f"examining {bag.name}") as progress:
-        examination = examine_input(bag, topic, parameters or DEFAULTS, progress)
+        examination = examine_clouds(bag, topic, progress, intensity_scale=intensity_scale)
     if metadata is not None:
         subject = examination.recording.points_topic
         unlike = sensor_findings(examination.examples, metadata, subject)

@@ -20,6 +20,7 @@ from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Cache
 from haskd_training.data.examination.examination import Examination
+from haskd_training.data.examination.examine import examine_clouds
 from haskd_training.data.prepare_inputs import recording_name
 from haskd_training.data.sweep_ref import within_range
 from haskd_training.learning.inference import label_as_robot
@@ -39,7 +40,7 @@ from haskd_training.recordings.labels import cloud_times, label_source, load_lab
 from haskd_training.recordings.readers.bag import Unusable, open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording
 from haskd_training.reports import plots
-from haskd_training.robot.bag_labeller import BagLabeller, examine_input
+from haskd_training.robot.bag_labeller import BagLabeller
 
 
 def evaluate_model(
@@ -71,7 +72,7 @@ def evaluate_model(
         topic: of a recording's clouds; None: the only one.
         parameters: of the node. Classes that are published as another one are compared with the
             labels as they are. A box in another frame than the clouds' needs a recording.
-        examination: of a recording's clouds, as of `examine_input`; None: they are examined here.
+        examination: of a recording's clouds, as of `examine_clouds`; None: they are examined here.
         say: receives what only shows when a recording's clouds are labelled.
 
     Raises:
@@ -88,7 +89,9 @@ def evaluate_model(
             raise InputError(f"{data} is a recording; --labels names its label map")
         label_map = load_label_map(labels)
         _check_classes(segmenter, label_map.taxonomy, model, labels)
-        examination = examination or examine_input(data, topic, parameters)
+        examination = examination or examine_clouds(
+            data, topic, intensity_scale=parameters.intensity_scale
+        )
         labeller = BagLabeller(examination, segmenter, parameters)
         sweeps = _sweeps_of_bag(labeller, examination.recording, label_map, progress, say)
     if max_range is not None:

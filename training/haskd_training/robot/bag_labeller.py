@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,34 +13,14 @@ from haskd_ros.clouds.crop import is_unbounded
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
-from haskd_ros.node.parameters import DEFAULTS, Parameters
+from haskd_ros.node.parameters import Parameters
 from haskd_ros.segmenter import Segmenter
-from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine_clouds
 from haskd_training.recordings.cloud_sample import sensor_findings
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording, RecordingConfig, transforms
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
-
-
-def examine_input(
-    path: Path,
-    topic: str | None,
-    parameters: Parameters = DEFAULTS,
-    progress: Progress = no_progress,
-) -> Examination:
-    """Examine the clouds of a recording that are to be labelled.
-
-    Args:
-        topic: theirs; None: the only one that no node's output is on.
-        parameters: of the node.
-
-    Raises:
-        InputError: as of `examine_clouds`.
-    """
-    return examine_clouds(path, topic, progress, intensity_scale=parameters.intensity_scale)
 
 
 class BagLabeller:

@@ -21,13 +21,14 @@ from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.examination import Examination
+from haskd_training.data.examination.examine import examine_clouds
 from haskd_training.recordings.cloud_files.folder import CloudFolder, places_in
 from haskd_training.recordings.cloud_files.formats import read_clouds
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
 from haskd_training.recordings.findings import refuse
 from haskd_training.recordings.labels import cloud_times, load_label_map
 from haskd_training.recordings.readers.bag import Bag, new_bag, open_bag
-from haskd_training.robot.bag_labeller import BagLabeller, examine_input
+from haskd_training.robot.bag_labeller import BagLabeller
 from haskd_training.robot.file_labeller import FileLabeller, is_clouds
 from haskd_training.robot.segment_files import SegmentedFiles
 
@@ -80,7 +81,9 @@ def export_labels(
         if is_clouds(path):
             clouds = _of_files(model, path, frame or SensorFrame(), device, parameters)
         else:
-            examination = examination or examine_input(path, topic, parameters)
+            examination = examination or examine_clouds(
+                path, topic, intensity_scale=parameters.intensity_scale
+            )
             bag = stack.enter_context(open_bag(path))
             clouds = _of_bag(bag, examination, model, device, parameters)
         findings = [*(examination.findings if examination else ()), *clouds.label.findings]

@@ -32,6 +32,7 @@ from haskd_ros.segmenter import Segmenter
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.examination import Examination
+from haskd_training.data.examination.examine import examine_clouds
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
@@ -40,7 +41,7 @@ from haskd_training.recordings.readers.bag import (
     new_bag,
     open_bag,
 )
-from haskd_training.robot.bag_labeller import BagLabeller, examine_input
+from haskd_training.robot.bag_labeller import BagLabeller
 from haskd_training.robot.class_topics import LABEL_INFO, LEGEND, ClassTopics
 
 _OUTPUT = "/segment/output"
@@ -104,7 +105,7 @@ def segment_bag(
         device: as of `Segmenter`.
         parameters: of the node.
         progress: called with the clouds done and those there are.
-        examination: of the clouds, as of `examine_input`; None: they are examined here.
+        examination: of the clouds, as of `examine_clouds`; None: they are examined here.
 
     Raises:
         InputError: model or bag can't be read, the bag is ROS 1's, it has labelled clouds already,
@@ -118,7 +119,7 @@ def segment_bag(
     with open_bag(bag) as recording, new_bag(out) as folder:
         _check(recording)
         if examination is None:
-            examination = examine_input(bag, topic, parameters)
+            examination = examine_clouds(bag, topic, intensity_scale=parameters.intensity_scale)
         topic = examination.recording.points_topic
         clouds = recording.count([topic])
         label = BagLabeller(examination, segmenter, parameters)

@@ -28,7 +28,7 @@ from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import Bag, open_bag
 from haskd_training.recordings.readers.node_outputs import CLASS_ID, namespace
 from haskd_training.reports import plots
-from haskd_training.robot.bag_labeller import BagLabeller, examine_input
+from haskd_training.robot.bag_labeller import BagLabeller
 from haskd_training.robot.class_topics import taxonomy_of
 from haskd_training.robot.published_labels import published_topic
 
@@ -114,7 +114,7 @@ def frames_of_bag(
             return _published_frames(bag, published, progress)
     model = model or DEFAULT_MODEL
     segmenter = Segmenter.load(model, device=device)
-    examination = examine_input(path, topic, progress=progress)
+    examination = examine_clouds(path, topic, progress)
     topic = examination.recording.points_topic
     label = BagLabeller(examination, segmenter, DEFAULTS)
     clouds, title = _CloudsOfBag(path, topic), model.name
