@@ -247,12 +247,12 @@ class CloudExaminer:
             expected = finding.code == "no-intensity" and self._fields.keys() >= LABELLED
             yield replace(finding, outcome="noted") if expected else finding
         if self._not_finite:
-            unmeasured = self._not_finite / self._returns_in_all
+            absent = self._not_finite / self._returns_in_all
             yield Finding(
                 "intensity-not-finite",
                 self.topic,
                 "left out",
-                f"intensity is NaN or infinite at {unmeasured:.1%} of the returns of {of}, and measured "
+                f"intensity is NaN or infinite at {absent:.1%} of the returns of {of}, and measured "
                 "at the others: a model gives such a point no label",
                 "record intensity as a number for every return",
             )
