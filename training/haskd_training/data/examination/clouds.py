@@ -252,8 +252,8 @@ class CloudExaminer:
                 "intensity-not-finite",
                 self.topic,
                 "left out",
-                f"intensity is NaN or infinite at {absent:.1%} of the returns of {of}, and measured "
-                "at the others: a model gives such a point no label",
+                f"intensity is NaN or infinite at {absent:.1%} of the returns of {of}, and a "
+                "number at the others: a model gives such a point no label",
                 "record intensity as a number for every return",
             )
         for name, count in self._compound_times.items():
