@@ -162,7 +162,8 @@ class IntensityUnit:
         return max(OUTLIERS * self._positive, 1 if self._positive >= 100 else 0)
 
     def _share(self, points: int) -> str:
-        return f"{100 * points / max(1, self._positive + self._negative):.2g} %"
+        percent = 100 * points / max(1, self._positive + self._negative)
+        return f"{percent:.0f} %" if percent >= 1 else f"{percent:.2g} %"
 
 
 def _note(code: str, message: str, is_warning: bool = True) -> IntensityNote:

@@ -24,7 +24,7 @@ _DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8
 
 _DATATYPES = {np.dtype(name): datatype for datatype, name in _DTYPES.items()}
 
-INTENSITY_FIELDS = ("intensity", "reflectivity", "i")
+INTENSITY_FIELDS = ("intensity", "reflectivity", "i", "intensities")
 """Names under which drivers publish the strength of the return, in order of preference."""
 
 MAX_POINT_STEP = 65536

@@ -22,7 +22,7 @@ from haskd_ros.errors import InputError
 from haskd_training.data.examination.examination import Examples, SensorSummary
 from haskd_training.recordings.cloud_sample import intensity_findings
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.point_times import PointTimes, point_times
+from haskd_training.recordings.point_times import TIME_FIELDS, PointTimes, point_times
 from haskd_training.recordings.readers.bag import spread_numbers, stamp_ns
 from haskd_training.recordings.readers.node_outputs import LABELLED
 from haskd_training.recordings.repeats import Repeats
@@ -81,6 +81,8 @@ class CloudExaminer:
         self._time_span = (np.inf, -np.inf)
         self._repeats = Repeats()
         self._last_stamps: dict[str, int] = {}
+        self._not_finite = self._returns_in_all = 0
+        self._compound_times: dict[str, int] = {}
 
     def add(self, cloud: Any, recorded_ns: int) -> bool:
         """Look at the next cloud; whether it is used: it isn't there already."""
@@ -136,6 +138,14 @@ class CloudExaminer:
         valid = valid_returns(points)
         returns = points[valid]
         self._returns.append(len(returns))
+        if measured:
+            self._not_finite += int(np.count_nonzero(~np.isfinite(returns[:, 3])))
+            self._returns_in_all += len(returns)
+        self._compound_times |= {
+            field.name: field.count
+            for field in cloud.fields
+            if field.name in TIME_FIELDS and field.count > 1
+        }
         times = point_times(cloud, stamp_ns(cloud), valid)
         if times.unit or (
             times.field and _varies(read_points(cloud, [times.field])[times.field], valid)
@@ -236,6 +246,25 @@ class CloudExaminer:
             # A node publishes labels without the intensity that it saw.
             expected = finding.code == "no-intensity" and self._fields.keys() >= LABELLED
             yield replace(finding, outcome="noted") if expected else finding
+        if self._not_finite:
+            absent = self._not_finite / self._returns_in_all
+            yield Finding(
+                "intensity-not-finite",
+                self.topic,
+                "left out",
+                f"intensity is NaN or infinite at {absent:.1%} of the returns of {of}, and a "
+                "number at the others: a model gives such a point no label",
+                "record intensity as a number for every return",
+            )
+        for name, count in self._compound_times.items():
+            yield Finding(
+                "point-times-unknown",
+                self.topic,
+                "doubtful",
+                f"field {name} holds {count} values a point, which are not read as a time; all "
+                "points of a cloud are taken to be of its stamp",
+                "record the time of each point as one value",
+            )
         if unknown := [times for times in self._times if not times.unit]:
             yield Finding(
                 "point-times-unknown",
@@ -253,13 +282,24 @@ class CloudExaminer:
         if all(len(d) == 0 or d.min() > FAR_M for d in distances) and any(map(len, distances)):
             nearest = min(float(d.min()) for d in distances if len(d))
             frame = self.samples[0].frame
+            around = [s.points[:, :3] for s in self.samples if len(s.points)]
+            # Seen from within, points lie all around; seen from afar, close together.
+            wide = np.ptp(np.concatenate(around), axis=0).max() > nearest
+            question, remedy = (
+                ("are they in m?", "record them in m")
+                if wide
+                else (
+                    "is the cloud in the sensor's frame?",
+                    "record the clouds before they are moved into a map",
+                )
+            )
             yield Finding(
                 "points-far-away",
                 self.topic,
                 "doubtful",
                 f"every point is more than {nearest:,.0f} m from the origin of its frame {frame}, "
-                "which no sensor sees: is the cloud in the sensor's frame?",
-                "record the clouds before they are moved into a map",
+                f"which no sensor sees: {question}",
+                remedy,
             )
 
 
