@@ -74,7 +74,7 @@ def test_a_bag_too_short_to_show_anything_is_refused_before_the_node_is_started(
         [
             "student.voxel_size=1", "student.loop.epochs=1", "student.loop.device=cpu",
             "student.split.calibration=0.3", "student.split.validation=0.3",
-            "student.split.test=0.05", "distillation.teacher=none",
+            "student.split.test=0", "distillation.teacher=none",
         ],
     )  # fmt: skip
     with pytest.raises(InputError, match=r"no test sweeps are left.*raise student\.split\.test"):

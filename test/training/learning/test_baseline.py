@@ -171,6 +171,8 @@ def test_held_back_sweeps_are_explained_but_never_those_of_the_test(cache):
 def test_snapshots_are_spread_over_the_last_half_and_the_last_is_the_end():
     # 40 steps, 5 snapshots over the last 20: every 4 steps; of 8 cycles of 5 steps the last three
     assert snapshot_steps(40, StudentConfig()) == [24, 28, 32, 36, 40]
+    # Of a single step all are the end.
+    assert snapshot_steps(1, StudentConfig()) == [1, 1, 1, 1, 1]
     cyclic = ["loop.schedule=cyclic", "loop.cycles=8", "snapshots=3"]
     assert snapshot_steps(40, load_settings(StudentConfig, None, cyclic)) == [30, 35, 40]
     with pytest.raises(InputError, match=r"snapshots \(5\) may not exceed loop.cycles \(3\)"):

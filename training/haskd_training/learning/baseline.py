@@ -131,13 +131,15 @@ def snapshot_path(run: Path, number: int) -> Path:
 
 def snapshot_steps(steps: int, config: StudentConfig) -> list[int]:
     """The steps after which snapshots are saved: evenly over the last half of a one-cycle run, at
-    the ends of the last cycles of a cyclic one."""
+    the ends of the last cycles of a cyclic one; in a run of few steps several after one step."""
     count = config.snapshots
     if config.loop.schedule == "cyclic":
         cycles = config.loop.cycles
-        return [round(steps * k / cycles) for k in range(cycles - count + 1, cycles + 1)]
-    half = steps // 2
-    return [half + round((steps - half) * (k + 1) / count) for k in range(count)]
+        due = [round(steps * k / cycles) for k in range(cycles - count + 1, cycles + 1)]
+    else:
+        half = steps // 2
+        due = [half + round((steps - half) * (k + 1) / count) for k in range(count)]
+    return [max(1, step) for step in due]
 
 
 def _warn_about_several_sensors(split: Split) -> None:
