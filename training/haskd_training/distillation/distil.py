@@ -10,10 +10,9 @@ abstract of Wu, Hou et al., arXiv 2606.25278.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from haskd_ros import model_file
@@ -48,6 +47,9 @@ from haskd_training.learning.student import (
     validator,
 )
 from haskd_training.metrics.confusion import evaluate, iou
+
+if TYPE_CHECKING:  # takes two seconds
+    from lightning_fabric import Fabric
 
 
 class DistillationStudent(nn.Module):

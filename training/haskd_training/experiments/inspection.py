@@ -13,11 +13,10 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_training.core.progress import Steps
 from haskd_training.data.cache import Cache, ImageRow, SweepRow
-from haskd_training.data.examination.examination import CameraSummary, Examination
+from haskd_training.data.examination.examination import CameraSummary, Examination, of_images
 from haskd_training.data.examination.images import NEAR_NS
 from haskd_training.data.prepare_inputs import PrepareConfig, examine_bags
 from haskd_training.data.splits import ROLES, make_split
-from haskd_training.experiments.run import of_images
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.recordings.cloud_sample import usual_mismatches
 from haskd_training.recordings.findings import Finding

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from haskd_training.core.progress import Steps
 from haskd_training.data.cache import Cache
+from haskd_training.data.examination.examination import of_images
 from haskd_training.data.prepare import write_cache
 from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, check_labels, read_inputs
 from haskd_training.data.prepare_report import PrepareReport
@@ -34,7 +35,7 @@ from haskd_training.pipeline.choice import StudentChoice, choose_student, write_
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.method import run_method
 from haskd_training.pipeline.stage_folders import StageRunner
-from haskd_training.recordings.findings import Finding, Say, refuse, say_nothing
+from haskd_training.recordings.findings import Say, refuse, say_nothing
 from haskd_training.reports.run_report import RunFindings, write_report
 
 MODEL = "model.safetensors"
@@ -245,13 +246,3 @@ def why_no_images(reports: Sequence[PrepareReport]) -> str:
         for reason, count in report.images_skipped.items()
     ]
     return "; ".join(told or skipped)
-
-
-def of_images(findings: Sequence[Finding]) -> list[str]:
-    """Those findings that tell why images can't teach."""
-    return [
-        str(finding)
-        for finding in findings
-        if finding.is_warning
-        and finding.code.startswith(("camera-", "clocks-apart", "image-size", "images-"))
-    ]

@@ -14,11 +14,9 @@ from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -35,6 +33,9 @@ from haskd_training.learning.processes import (
     mean_over_processes,
     processes_and_machines,
 )
+
+if TYPE_CHECKING:  # takes two seconds
+    from lightning_fabric import Fabric
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,9 @@ def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
     Raises:
         InputError: a GPU was asked for and there is none, or not one for each process.
     """
+    from lightning_fabric import Fabric
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
     processes, machines = processes_and_machines()
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("loop.device is cuda, but torch sees no CUDA device")

@@ -9,15 +9,17 @@ import atexit
 import gc
 import os
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from haskd_ros.errors import InputError
+
+if TYPE_CHECKING:  # takes two seconds
+    from lightning_fabric import Fabric
 
 Item = TypeVar("Item")
 

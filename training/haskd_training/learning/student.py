@@ -5,10 +5,9 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -24,6 +23,9 @@ from haskd_training.learning.loop import LoopConfig
 from haskd_training.learning.losses import class_weights, cross_entropy, lovasz_softmax, soften
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.metrics.confusion import evaluate, mean_iou
+
+if TYPE_CHECKING:  # takes two seconds
+    from lightning_fabric import Fabric
 
 NetworkSize = Literal["S", "M", "R"]
 """A key of `models.SIZES`."""

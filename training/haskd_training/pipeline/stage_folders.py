@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 
 from haskd_ros.files import write_atomically
 from haskd_training.core.progress import Progress, Steps
+
+if TYPE_CHECKING:  # takes two seconds
+    from lightning_fabric import Fabric
 
 _SECONDS = "seconds.json"
 _SAVE_EVERY_S = 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -154,3 +155,13 @@ class Examination:
                 "labelled_clouds": self.labels.labelled,
             },
         }
+
+
+def of_images(findings: Sequence[Finding]) -> list[str]:
+    """Those findings that tell why images can't teach."""
+    return [
+        str(finding)
+        for finding in findings
+        if finding.is_warning
+        and finding.code.startswith(("camera-", "clocks-apart", "image-size", "images-"))
+    ]
