@@ -108,12 +108,12 @@ def test_what_is_no_cache_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a cache"):
         Cache.open(tmp_path / "nowhere")
     (tmp_path / "index.json").write_text('{"format": "something-else"}')
-    with pytest.raises(InputError, match="format 'something-else', must be 'haskd-cache-1'"):
+    with pytest.raises(InputError, match="format 'something-else', must be 'haskd-cache-2'"):
         Cache.open(tmp_path)
-    (tmp_path / "index.json").write_text('{"format": "haskd-cache-1", "cla')
+    (tmp_path / "index.json").write_text('{"format": "haskd-cache-2", "cla')
     with pytest.raises(InputError, match=r"index.json is damaged"):
         Cache.open(tmp_path)
-    (tmp_path / "index.json").write_text('{"format": "haskd-cache-1"}')
+    (tmp_path / "index.json").write_text('{"format": "haskd-cache-2"}')
     with pytest.raises(InputError, match=r"index.json is damaged"):
         Cache.open(tmp_path)
 
@@ -189,5 +189,5 @@ def test_fractions_that_do_not_add_up_are_refused(cache: Cache) -> None:
 
 def test_the_index_is_plain_json(cache: Cache) -> None:
     index = json.loads((cache.path / "index.json").read_text())
-    assert index["format"] == "haskd-cache-1"
+    assert index["format"] == "haskd-cache-2"
     assert index["intensity_scale"] == 255

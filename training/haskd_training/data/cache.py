@@ -26,7 +26,7 @@ from haskd_training.recordings.camera_model import CameraModel
 from haskd_training.recordings.image_codec import decode_jpeg
 from haskd_training.recordings.transform_tree import invert
 
-FORMAT = "haskd-cache-1"
+FORMAT = "haskd-cache-2"
 
 INDEX = "index.json"
 
@@ -171,7 +171,10 @@ class Cache:
             raise InputError(f"{path / INDEX} is damaged: {error}") from error
         actual = index.get("format") if isinstance(index, dict) else None
         if actual != FORMAT:
-            raise InputError(f"{path / INDEX}: format {actual!r}, must be {FORMAT!r}")
+            raise InputError(
+                f"{path / INDEX}: format {actual!r}, must be {FORMAT!r}; delete the folder and "
+                "prepare it again"
+            )
         try:
             return cls(
                 path=path,
