@@ -15,9 +15,6 @@ from numpy.lib import recfunctions
 from haskd_ros.clouds.pointcloud import INTENSITY_FIELDS
 from haskd_ros.errors import InputError
 
-ADDED = ("class_id", "probability", "rgb")
-"""Names of what is added to each point."""
-
 AGAIN = "predicted_"
 """Begin of an added field's name where the file has a field of that name already: what was there
 stays as it is."""

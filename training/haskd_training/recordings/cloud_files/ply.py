@@ -251,8 +251,3 @@ def _header(file: _File, columns: dict[str, np.ndarray], legend: list[str]) -> b
         "end_header",
     ]
     return "".join(f"{line}\n" for line in lines).encode("latin-1")
-
-
-def _ordered(dtype: np.dtype, big_endian: bool) -> np.dtype:
-    ordered: np.dtype = np.dtype((">" if big_endian else "<") + dtype.str[1:])
-    return ordered
