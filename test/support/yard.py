@@ -15,7 +15,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
+import street_scene
+from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.clouds.pointcloud import create_cloud
@@ -163,15 +164,7 @@ def write(
     """Write `folder/yard` and `folder/labels.yaml`; the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "labels.yaml").write_text(LABELS)
-    writer = Writer(folder / "yard", version=9, storage_plugin=storage)
-    connections: dict[str, Any] = {}
-    with writer:
-        for recorded_ns, topic, message in sorted(messages, key=lambda item: item[0]):
-            kind = message.__msgtype__
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
-            writer.write(connections[topic], recorded_ns, STORE.serialize_cdr(message, kind))
-    return folder / "yard"
+    return street_scene.write(folder / "yard", messages, storage)
 
 
 def record(folder: Path, **changes: Any) -> Path:
