@@ -29,9 +29,9 @@ def inside_box(
     return inside
 
 
-def same_frame(frame: str, other: str) -> bool:
-    """Whether two names are of one frame: ROS 1 put a slash before them."""
-    return frame.lstrip("/") == other.lstrip("/")
+def frame_name(frame: str) -> str:
+    """A frame's name without the slash that ROS 1 put before it."""
+    return frame.lstrip("/")
 
 
 def matrix_of(transform: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import PointCloud2
 
-from haskd_ros.clouds.crop import same_frame
+from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.clouds.sensor_match import mismatches
@@ -230,7 +230,7 @@ class LabellingPipeline:
     def _crop_transform(self, cloud: PointCloud2, parameters: Parameters) -> np.ndarray | None:
         """[4, 4] from the frame of a cloud to that of the crop box; None: the same frame."""
         frame = parameters.crop_frame
-        if not frame or same_frame(frame, cloud.header.frame_id):
+        if not frame or frame_name(frame) == frame_name(cloud.header.frame_id):
             return None
         return self._transforms.matrix(frame, cloud.header.frame_id, cloud.header.stamp)
 

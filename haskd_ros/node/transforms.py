@@ -10,7 +10,7 @@ from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.time import Time
 
-from haskd_ros.clouds.crop import is_unbounded, matrix_of
+from haskd_ros.clouds.crop import frame_name, is_unbounded, matrix_of
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
 from haskd_ros.node.parameters import Parameters
@@ -70,7 +70,7 @@ class Transforms:
         """
         import tf2_ros
 
-        target, source = target.lstrip("/"), source.lstrip("/")
+        target, source = frame_name(target), frame_name(source)
         end = time.monotonic() + TF_TIMEOUT_S
         while True:
             try:

@@ -25,7 +25,7 @@ from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.image_codec import jpeg_of
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.point_times import point_times
-from haskd_training.recordings.readers.bag import Unusable, stamp_ns
+from haskd_training.recordings.readers.bag import Unusable, frame_of, stamp_ns
 from haskd_training.recordings.recording import Recording
 from haskd_training.recordings.transform_tree import NoTransform, invert
 
@@ -53,7 +53,7 @@ def sweep_sample(
         InputError: the labels fit neither cloud nor label map.
     """
     stamp = stamp_ns(cloud)
-    frame = cloud.header.frame_id.lstrip("/") or recording.lidar_frame
+    frame = recording.frame_of(cloud)
     if not recording.places(frame):
         raise Unusable(f"TF does not connect {frame} to {recording.lidar_frame}")
     try:
@@ -96,7 +96,7 @@ def image_sample(
     if camera.problem is not None:
         raise Unusable(f"{camera.name}: {camera.problem}")
     jpeg = jpeg_of(message, jpeg_quality)
-    stamp, image_frame = stamp_ns(message), message.header.frame_id.lstrip("/")
+    stamp, image_frame = stamp_ns(message), frame_of(message)
     try:
         calibration = camera.track.at(stamp, image_frame)
         model, _ = calibration.fitted(jpeg.width, jpeg.height)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
 
 # Coefficients by distortion model, in the order of CameraInfo.d.
@@ -161,7 +162,7 @@ def calibration(info: Any, rectified: bool = False) -> Calibration:
         raise CalibrationError("R of its CameraInfo is not a rotation")
     roi = info.roi
     return Calibration(
-        frame=info.header.frame_id.lstrip("/"),
+        frame=frame_name(info.header.frame_id),
         model=CameraModel(K, model, D, int(info.width), int(info.height)),
         rectified=rectified,
         R=rotation if rotation.any() else np.eye(3),

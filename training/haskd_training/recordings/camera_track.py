@@ -20,7 +20,7 @@ from haskd_training.recordings.camera_model import (
 )
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.image_codec import NotAPicture, example_of, image_size
-from haskd_training.recordings.readers.bag import stamp_ns
+from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
 _SAME_PLACE = 0.1
@@ -268,7 +268,7 @@ def recorded_camera(
             problem = f"none of them can be decoded: {broken}"
     except NotAPicture as reason:
         problem = str(reason)
-    image_frame = image.header.frame_id.lstrip("/")
+    image_frame = frame_of(image)
     return RecordedCamera(
         name=name,
         topic=topic,

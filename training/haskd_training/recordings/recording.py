@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.errors import InputError
 from haskd_training.recordings.camera_track import (
@@ -23,6 +24,7 @@ from haskd_training.recordings.readers.bag import (
     IMAGE,
     TF_MESSAGES,
     Bag,
+    frame_of,
 )
 from haskd_training.recordings.transform_tree import TransformTree
 
@@ -50,7 +52,7 @@ class RecordingConfig(BaseModel):
     @field_validator("fixed_frame")
     @classmethod
     def _without_slash(cls, frame: str | None) -> str | None:
-        return frame and frame.lstrip("/")
+        return frame and frame_name(frame)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ class Recording:
         if self.fixed_frame is not None:
             return self.fixed_frame
         return self.tree.fixed_frame(self.lidar_frame)[0]
+
+    def frame_of(self, cloud: Any) -> str:
+        """The frame of a cloud; that of most clouds where it names none."""
+        return frame_of(cloud) or self.lidar_frame
 
     def places(self, frame: str) -> bool:
         """Whether clouds of a frame are used: where images are, TF has to connect it with the frame

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from haskd_ros.clouds.crop import frame_name
 from haskd_training.recordings.findings import Finding
 
 _WORTH_A_LOWER_FRAME = 0.9
@@ -65,8 +66,8 @@ class TransformTree:
         message again changes nothing."""
         for stamped in message.transforms:
             # ROS 1's first tf wrote frames with a leading slash.
-            parent = stamped.header.frame_id.lstrip("/")
-            child = stamped.child_frame_id.lstrip("/")
+            parent = frame_name(stamped.header.frame_id)
+            child = frame_name(stamped.child_frame_id)
             t, q = stamped.transform.translation, stamped.transform.rotation
             if parent == child:
                 self._of_themselves[child] += 1

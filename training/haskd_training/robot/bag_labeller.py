@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from haskd_ros.clouds.crop import is_unbounded
+from haskd_ros.clouds.crop import frame_name, is_unbounded
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
@@ -18,7 +18,7 @@ from haskd_ros.segmenter import Segmenter
 from haskd_training.data.examination.examination import Examination
 from haskd_training.recordings.cloud_sample import sensor_findings
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.readers.bag import open_bag, stamp_ns
+from haskd_training.recordings.readers.bag import frame_of, open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording, RecordingConfig, transforms
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
@@ -79,13 +79,13 @@ def _crop_transform(
     recording: Recording, parameters: Parameters
 ) -> Callable[[Any], np.ndarray | None]:
     """The transform of a cloud to the frame of the crop box, from the recording's TF."""
-    frame = parameters.crop_frame.lstrip("/")
+    frame = frame_name(parameters.crop_frame)
     if not frame or is_unbounded(parameters.crop_min, parameters.crop_max):
         return lambda cloud: None
     tree = _whole_tree(recording)
 
     def matrix(cloud: Any) -> np.ndarray | None:
-        source = cloud.header.frame_id.lstrip("/")
+        source = frame_of(cloud)
         if source == frame:
             return None
         try:

@@ -7,15 +7,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -23,7 +15,7 @@ from rosbags.typesys.store import Typestore
 from haskd_ros.clouds.legend import NAMESPACE, TEXT_M, LegendLine, legend_lines
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.recordings.readers.bag import Bag
+from haskd_training.recordings.readers.bag import LATCHED, Bag
 
 LEGEND, LABEL_INFO = "legend", "label_info"
 """Topics beside that of the labelled clouds."""
@@ -35,19 +27,6 @@ _DEFINITIONS = {
     _LABEL_INFO: ("std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold"),
 }
 _TEXT_VIEW_FACING, _ADD, _DELETE_ALL = 9, 0, 3
-
-_FOREVER = QosTime(2147483647, 4294967295)
-_LATCHED = Qos(
-    history=QosHistory.KEEP_LAST,
-    depth=1,
-    reliability=QosReliability.RELIABLE,
-    durability=QosDurability.TRANSIENT_LOCAL,
-    deadline=_FOREVER,
-    lifespan=_FOREVER,
-    liveliness=QosLiveliness.AUTOMATIC,
-    liveliness_lease_duration=_FOREVER,
-    avoid_ros_namespace_conventions=False,
-)
 
 
 @cache
@@ -72,7 +51,7 @@ class ClassTopics:
         self._taxonomy = taxonomy
         self._legend, self._label_info = (
             writer.add_connection(
-                f"{namespace}/{name}", kind, typestore=_types(), offered_qos_profiles=[_LATCHED]
+                f"{namespace}/{name}", kind, typestore=_types(), offered_qos_profiles=[LATCHED]
             )
             for name, kind in ((LEGEND, _MARKERS), (LABEL_INFO, _LABEL_INFO))
         )

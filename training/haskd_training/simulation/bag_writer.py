@@ -11,18 +11,13 @@ import numpy as np
 from rosbags.interfaces import (
     Connection,
     Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
 )
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
 from haskd_ros.clouds.pointcloud import create_cloud
-from haskd_training.recordings.readers.bag import bag_writer
+from haskd_training.recordings.readers.bag import LATCHED, bag_writer
 from haskd_training.simulation.camera import SimulatedCamera
 
 START_NS = 1_700_000_000_000_000_000
@@ -30,12 +25,6 @@ START_NS = 1_700_000_000_000_000_000
 
 _MAP, _BASE, _LIDAR = "map", "base_link", "lidar"
 _JPEG_QUALITY = 90
-_FOREVER = QosTime(2147483647, 4294967295)
-_LATCHED = Qos(
-    QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
-    _FOREVER, _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False,
-)  # fmt: skip
-
 _TYPES = get_typestore(Stores.ROS2_HUMBLE)
 _TIME = _TYPES.types["builtin_interfaces/msg/Time"]
 _HEADER = _TYPES.types["std_msgs/msg/Header"]
@@ -79,7 +68,7 @@ class BagWriter:
 
     def __enter__(self) -> BagWriter:
         self._writer.open()
-        self._connect("/tf_static", _TF, (_LATCHED,))
+        self._connect("/tf_static", _TF, (LATCHED,))
         self._connect("/tf", _TF)
         self._connect("/lidar/points", _CLOUD)
         for camera in self._cameras:

@@ -23,7 +23,7 @@ from haskd_training.data.examination.examination import Examples, SensorSummary
 from haskd_training.recordings.cloud_sample import intensity_findings
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.point_times import TIME_FIELDS, PointTimes, point_times
-from haskd_training.recordings.readers.bag import spread_numbers, stamp_ns
+from haskd_training.recordings.readers.bag import frame_of, spread_numbers, stamp_ns
 from haskd_training.recordings.readers.node_outputs import LABELLED
 from haskd_training.recordings.repeats import Repeats
 
@@ -164,7 +164,7 @@ class CloudExaminer:
         if self._beams is None and cloud.height > 1:
             self._beams = int(cloud.height)
         kept = np.array(returns[:: max(1, -(-len(returns) // KEPT_POINTS))])
-        frame = cloud.header.frame_id.lstrip("/")
+        frame = frame_of(cloud)
         self.samples.append(CloudSample(recorded_ns, stamp_ns(cloud), frame, kept))
         self._examples.append((np.array(returns), measured))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from haskd_ros.clouds.crop import frame_name
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.cameras import camera_findings, camera_summaries
@@ -232,7 +233,7 @@ class _Pass:
 
     def _add_moving(self, message: object, recorded_ns: int) -> None:
         for stamped in message.transforms:  # type: ignore[attr-defined]
-            child = stamped.child_frame_id.lstrip("/")
+            child = frame_name(stamped.child_frame_id)
             name = f"/tf ({child})"
             self._moving.setdefault(name, StampSeries()).add(stamp_ns(stamped), recorded_ns)
 

@@ -13,7 +13,7 @@ from haskd_training.recordings.camera_model import CalibrationError
 from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.image_codec import image_size
-from haskd_training.recordings.readers.bag import stamp_ns
+from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.repeats import Repeats
 
 NEAR_NS = 500_000_000
@@ -42,7 +42,7 @@ class ImageTally:
         if isinstance(size, str):
             self._broken[size] += 1
             return
-        kind = (image.header.frame_id.lstrip("/"), *size)
+        kind = (frame_of(image), *size)
         self.kinds.setdefault(kind, StampSeries()).add(stamp_ns(image), recorded_ns)
 
     def before(self, stop_ns: int | None) -> ImageTally:

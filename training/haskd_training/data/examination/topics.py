@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from haskd_ros.clouds.crop import frame_name
 from haskd_training.data.examination.examination import TopicSummary
 from haskd_training.data.examination.stamps import StampSeries
 from haskd_training.recordings.findings import Finding
@@ -33,7 +34,7 @@ class TopicTally:
         stamp, frame = stamp_ns(message), message.header.frame_id
         self.series.add(stamp, recorded_ns)
         self.frames[frame] += 1
-        self.by_frame.setdefault(frame.lstrip("/"), StampSeries()).add(stamp, recorded_ns)
+        self.by_frame.setdefault(frame_name(frame), StampSeries()).add(stamp, recorded_ns)
 
     def before(self, stop_ns: int | None) -> TopicTally:
         """Those recorded before a time."""

@@ -12,13 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from rosbags.interfaces import Connection
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
@@ -37,6 +46,13 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 TF_MESSAGES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+
+_FOREVER = QosTime(2147483647, 4294967295)
+LATCHED = Qos(
+    QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
+    _FOREVER, _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False,
+)  # fmt: skip
+"""Offered by the publisher of a topic whose last message every late subscriber gets."""
 
 _BAG_VERSION: Literal[9] = 9
 
@@ -301,6 +317,11 @@ def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> st
 def stamp_ns(message: Any) -> int:
     """The header's stamp in ns since the epoch."""
     return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+
+
+def frame_of(message: Any) -> str:
+    """The header's frame, without the slash of ROS 1; empty where there is none."""
+    return frame_name(str(message.header.frame_id))
 
 
 def bag_files(path: Path) -> list[Path]:

@@ -210,7 +210,7 @@ class _BagReader:
         recording = self.recording
         points, _ = read_xyz_intensity(cloud)
         valid = valid_returns(points)
-        frame = cloud.header.frame_id.lstrip("/") or recording.lidar_frame
+        frame = recording.frame_of(cloud)
         row = SweepRow(recording.name, waiting.stamp_ns, int(valid.sum()), [], frame=frame)
         truth = None
         if self.labels is not None:
