@@ -18,7 +18,7 @@ PACKAGES = {
 # side and don't know each other.
 ROWS = {
     "haskd_ros": (
-        ("errors", "files"),
+        ("errors", "files", "text"),
         ("taxonomy",),
         ("native",),
         ("sparse",),
