@@ -18,7 +18,9 @@ PACKAGES = {
 # side and don't know each other.
 ROWS = {
     "haskd_ros": (
-        ("errors", "files", "text"),
+        ("errors", "text"),
+        ("file_lock",),
+        ("files",),
         ("taxonomy",),
         ("native",),
         ("sparse",),

@@ -8,6 +8,7 @@ CACHE/index.json                     the tables of both; written last, marks the
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
+from haskd_ros.file_lock import LOCK
+from haskd_ros.files import TEMPORARY, remove_leftovers, write_atomically
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
-from haskd_training.data.shards import SHARD_BYTES, ShardStream, remove_temporary
+from haskd_training.data.shards import SHARD_BYTES, ShardStream
 from haskd_training.recordings.camera_model import CameraModel
 from haskd_training.recordings.image_codec import decode_jpeg
 from haskd_training.recordings.transform_tree import invert
@@ -32,7 +34,12 @@ INDEX = "index.json"
 
 REPORT = "report.json"
 OVERLAYS = "overlays"
-BY_PRODUCTS = (REPORT, OVERLAYS)
+
+_OWN = re.compile(
+    rf"((sweeps|images)-\d{{5,}}\.safetensors|{re.escape(REPORT)}|{re.escape(INDEX)}(?=\.))"
+    rf"({re.escape(TEMPORARY)})?|{OVERLAYS}|{re.escape(LOCK)}"
+)
+"""Names of what lies in an unfinished cache."""
 
 
 @dataclass(frozen=True)
@@ -340,7 +347,7 @@ class CacheWriter:
                 f"{path} is neither empty nor an unfinished cache ({min(foreign).name} is in it); "
                 "choose another folder"
             )
-        remove_temporary(path)
+        remove_leftovers(path)
         self.sweeps = ShardStream(
             path, "sweeps", row_type=SweepRow, fingerprint=fingerprint, shard_bytes=shard_bytes
         )
@@ -362,6 +369,8 @@ class CacheWriter:
         self.sweeps.cancel()
         self.images.cancel()
         for entry in filter(_is_own, self.path.iterdir()):
+            if entry.name == LOCK:
+                continue
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
@@ -372,4 +381,4 @@ class CacheWriter:
 
 def _is_own(entry: Path) -> bool:
     """Whether a file of this name may lie in an unfinished cache."""
-    return entry.name.startswith(("sweeps-", "images-", *BY_PRODUCTS, f"{INDEX}."))
+    return _OWN.fullmatch(entry.name) is not None

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
+from haskd_ros.files import remove_leftovers, write_atomically
 from haskd_training.core.background import BackgroundCalls, map_in_order
 from haskd_training.core.progress import Progress, no_progress
+from haskd_training.core.run_folder import only_user
 from haskd_training.data.cache import (
+    INDEX,
     OVERLAYS,
     REPORT,
     Cache,
@@ -67,14 +70,17 @@ def prepare(
         strict: refuse what it warns of.
 
     Raises:
-        InputError: anything wrong with the input. Nothing is left in `out` then, except after
-            a full disk, where the finished shards stay and the next call resumes.
+        InputError: anything wrong with the input, or another process prepares `out`. Nothing is
+            left in `out` then, except after a full disk, where the finished shards stay and the
+            next call resumes.
     """
-    inputs = read_inputs(bags, labels, out, config or PrepareConfig(), progress)
-    for finding in inputs.findings:
-        say(finding)
-    refuse(inputs.findings, strict)
-    return write_cache(inputs, progress, say)
+    # A finished cache is only read, and may lie where nothing can be written.
+    with nullcontext() if (out / INDEX).exists() else only_user(out):
+        inputs = read_inputs(bags, labels, out, config or PrepareConfig(), progress)
+        for finding in inputs.findings:
+            say(finding)
+        refuse(inputs.findings, strict)
+        return write_cache(inputs, progress, say)
 
 
 def write_cache(
@@ -90,6 +96,7 @@ def write_cache(
         InputError: as of `prepare`.
     """
     if inputs.finished is not None:
+        remove_leftovers(inputs.out)
         return inputs.finished
     out, config = inputs.out, inputs.config
     recordings = [examination.recording for examination in inputs.examinations]
@@ -110,8 +117,7 @@ def write_cache(
         raise
     except OSError as error:
         raise InputError(
-            f"{out}: writing failed ({error.strerror}); its finished shards are kept: free "
-            "disk space and run the command again to resume"
+            f"{error.filename or out}: {error.strerror}; what is finished in {out} is kept"
         ) from error
     for finding in report.findings[len(inputs.findings) :]:
         say(finding)
