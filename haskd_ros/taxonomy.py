@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,17 @@ import numpy as np
 import yaml
 
 from haskd_ros.errors import InputError
+from haskd_ros.text import quoted
 
 UNLABELLED = 255
 """Class id of a point without a class: ignored in training, not labelled on the robot."""
+
+NAME_CHARACTERS = 100
+"""Longest name of a class."""
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that a class's name may not have: they steer a terminal or the direction
+of a line, end it, or can't be encoded."""
 
 UNLABELLED_COLOR = (75, 75, 75)
 
@@ -46,6 +55,8 @@ class Taxonomy:
             raise InputError(
                 f"a taxonomy needs 2 to {UNLABELLED} classes, this one has {len(self.classes)}"
             )
+        for name in self.names:
+            _check_name(name)
         repeated = {name for name in self.names if self.names.count(name) > 1}
         if repeated:
             raise InputError(f"class names stand more than once: {', '.join(sorted(repeated))}")
@@ -108,6 +119,16 @@ class Taxonomy:
                 f"classes are a list of {{name, color: [r, g, b], movable}}; {error!r}"
             ) from error
         return cls(classes)
+
+
+def _check_name(name: str) -> None:
+    """Whoever shows a class's name, sends it or makes a file's name of it can do so."""
+    unseen = [character for character in name if unicodedata.category(character) in _UNSEEN]
+    if unseen or not 0 < len(name.strip()) <= len(name) <= NAME_CHARACTERS:
+        raise InputError(
+            f"class name {quoted(name)}: wanted are 1 to {NAME_CHARACTERS} characters that can be "
+            "seen" + (f", found {quoted(unseen[0])}" if unseen else "")
+        )
 
 
 @dataclass(frozen=True)

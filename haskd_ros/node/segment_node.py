@@ -235,7 +235,7 @@ class SegmentNode(LifecycleNode):
                 self.get_clock().now().nanoseconds,
                 topic=topic,
                 counts=self._counts,
-                trained_entropy=setup.model.metadata.sensor.get("entropy"),
+                trained_entropy=setup.model.metadata.sensor.entropy,
                 parameters=setup.parameters,
             )
         self._diagnostics.publish(

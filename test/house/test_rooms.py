@@ -19,10 +19,11 @@ PACKAGES = {
 ROWS = {
     "haskd_ros": (
         ("errors", "files", "text"),
-        ("taxonomy",),
+        ("json_text", "taxonomy", "validation"),
         ("native",),
         ("sparse",),
         ("models",),
+        ("model_header", "sealed_tensors"),
         ("model_file",),
         ("clouds",),
         ("segmenter",),
