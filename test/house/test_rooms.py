@@ -19,6 +19,7 @@ PACKAGES = {
 ROWS = {
     "haskd_ros": (
         ("errors", "files", "text"),
+        ("documents",),
         ("taxonomy",),
         ("native",),
         ("sparse",),
