@@ -19,7 +19,8 @@ PACKAGES = {
 ROWS = {
     "haskd_ros": (
         ("errors", "files", "text"),
-        ("json_text", "taxonomy", "validation"),
+        ("documents", "json_text", "validation"),
+        ("taxonomy",),
         ("native",),
         ("sparse",),
         ("models",),
