@@ -135,10 +135,7 @@ def _clear(scratch: Path) -> None:
 def _disk_full(error: OSError, path: Path, size: int | None) -> OSError:
     needed = "" if size is None else f"{_megabytes(size)} needed, "
     free = _megabytes(shutil.disk_usage(path.parent).free)
-    reason = (
-        f"{error.strerror}: {needed}{free} free; free some space and run the same command again"
-    )
-    return OSError(error.errno, reason, str(path))
+    return OSError(error.errno, f"{error.strerror}: {needed}{free} free", str(path))
 
 
 def _megabytes(size: int) -> str:

@@ -17,6 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros import model_file
 from haskd_ros.files import remove_leftover, write_atomically
+from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
 from haskd_training.core.progress import silent
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.cache import REPORT, Cache
@@ -46,8 +47,13 @@ def make_inputs(root: Path) -> None:
     torch.manual_seed(0)
     arguments = {"voxel_size": 1.0, "channels": [4, 8]}
     network = model_file.build("sparse_unet", classes=len(opened.taxonomy), **arguments)
-    metadata = model_file.ModelMetadata(
-        "sparse_unet", arguments, opened.taxonomy, model_file.Intensity(255.0, 0.5), max_range=50.0
+    metadata = ModelMetadata(
+        architecture="sparse_unet",
+        arguments=arguments,
+        taxonomy=opened.taxonomy,
+        intensity=Intensity(scale=255.0, mean=0.5),
+        max_range=50.0,
+        input_range=InputRange(Extent(-5.0, 5.0), Extent(0.0, 1.0)),
     )
     model_file.save(root / STUDENT, network, metadata)
 

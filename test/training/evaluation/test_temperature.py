@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.model_header import ModelMetadata
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.temperature import (
@@ -121,12 +122,13 @@ def test_calibration_finds_the_temperature_and_leaves_the_weights(tiny_model: Pa
     torch.manual_seed(0)
     network = model_file.build("sparse_unet", classes=11, voxel_size=0.5, channels=[4, 8])
     weights = {name: value.clone() for name, value in network.state_dict().items()}
-    eleven = model_file.ModelMetadata(
+    eleven = ModelMetadata(
         "sparse_unet",
         {"voxel_size": 0.5, "channels": [4, 8]},
         street.taxonomy,
         metadata.intensity,
         max_range=100.0,
+        input_range=metadata.input_range,
     )
     network.eval()
     header, found = calibrate(network, eleven, [street], [SweepRef(0, 0), SweepRef(0, 1)])
@@ -141,7 +143,7 @@ def test_calibration_finds_the_temperature_and_leaves_the_weights(tiny_model: Pa
         )
         / header.temperature
     ).entropy()
-    assert header.sensor["entropy"] == pytest.approx(float(entropy.mean()), rel=1e-4)
+    assert header.sensor.entropy == pytest.approx(float(entropy.mean()), rel=1e-4)
     # The errors are those of the header's temperature on the same points.
     logits, labels = gather_logits(
         network, [street], [SweepRef(0, 0), SweepRef(0, 1)], header.max_range

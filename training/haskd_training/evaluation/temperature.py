@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from torch import nn
 
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import SegmentationNetwork
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.cache import Cache
@@ -191,7 +191,7 @@ def calibrate(
     network.to(device)
     logits, labels = gather_logits(network, caches, sweeps, metadata.max_range, seed=seed)
     temperature = fit_temperature(logits, labels)
-    sensor = metadata.sensor | {"entropy": _mean_entropy(logits, temperature)}
+    sensor = replace(metadata.sensor, entropy=_mean_entropy(logits, temperature))
     return replace(metadata, temperature=temperature, sensor=sensor), TemperatureCalibration(
         temperature, len(labels), _error(logits, labels, 1.0), _error(logits, labels, temperature)
     )

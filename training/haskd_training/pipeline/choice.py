@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from haskd_ros import model_file
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import ModelMetadata, ShippedStudent
 from haskd_ros.models import SegmentationNetwork
 from haskd_training.learning.baseline import TrainingResult
 
@@ -94,5 +94,5 @@ def shipped_student(choice: StudentChoice) -> tuple[SegmentationNetwork, ModelMe
         ModelFileError: its file can't be read.
     """
     network, metadata = model_file.load(choice.model)
-    provenance = metadata.provenance | {"shipped": choice.to_json()}
+    provenance = replace(metadata.provenance, shipped=ShippedStudent(**choice.to_json()))
     return network, replace(metadata, provenance=provenance)
