@@ -15,7 +15,7 @@ from torch import Tensor
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import SegmentationNetwork, SparseUNet, fold_batch_norm
 from haskd_ros.native import dispatch, kernels, load_kernels, voxel_kernels
 from haskd_ros.sparse import spconv_backend

@@ -19,10 +19,12 @@ PACKAGES = {
 ROWS = {
     "haskd_ros": (
         ("errors", "files", "text"),
+        ("documents", "json_text", "validation"),
         ("taxonomy",),
         ("native",),
         ("sparse",),
         ("models",),
+        ("model_header", "sealed_tensors"),
         ("model_file",),
         ("clouds",),
         ("segmenter",),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import Intensity, ModelMetadata
+from haskd_ros.model_header import Intensity, ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.segmenter import Segmenter
 

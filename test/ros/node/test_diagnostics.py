@@ -75,7 +75,13 @@ def test_entropy_is_that_of_the_labelled_points():
     monitor.cloud_labelled(0.0, 5.0, segmentation([0, 1, 255, 255], [0.1, 0.3, 9.0, 9.0]))
     monitor.cloud_labelled(1.0, 5.0, segmentation([255] * 4, [9.0] * 4))
     statuses = monitor.statuses(
-        1.0, 0, topic="/points", counts=FrameCounts(), trained_entropy=None, parameters=DEFAULTS
+        1.0,
+        0,
+        topic="/points",
+        counts=FrameCounts(),
+        trained_entropy=None,
+        parameters=DEFAULTS,
+        on_fault=str,
     )
     (labels,) = (status for status in statuses if status.name == "labels")
     assert labels.values["unlabelled (%)"] == "75.0"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.model_header import ModelMetadata
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.temperature import (
@@ -123,12 +124,13 @@ def test_calibration_writes_the_temperature_and_leaves_the_weights(
     torch.manual_seed(0)
     network = model_file.build("sparse_unet", classes=11, voxel_size=0.5, channels=[4, 8])
     path = tmp_path / "model.safetensors"
-    eleven = model_file.ModelMetadata(
+    eleven = ModelMetadata(
         "sparse_unet",
         {"voxel_size": 0.5, "channels": [4, 8]},
         street.taxonomy,
         metadata.intensity,
         max_range=100.0,
+        input_range=metadata.input_range,
     )
     model_file.save(path, network, eleven)
     found = calibrate(path, [street], [SweepRef(0, 0), SweepRef(0, 1)])
@@ -147,7 +149,7 @@ def test_calibration_writes_the_temperature_and_leaves_the_weights(
         )
         / header.temperature
     ).entropy()
-    assert header.sensor["entropy"] == pytest.approx(float(entropy.mean()), rel=1e-4)
+    assert header.sensor.entropy == pytest.approx(float(entropy.mean()), rel=1e-4)
     # The errors are those of the header's temperature on the same points.
     logits, labels = gather_logits(
         calibrated, [street], [SweepRef(0, 0), SweepRef(0, 1)], header.max_range

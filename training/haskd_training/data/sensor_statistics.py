@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import Extent, InputRange, ModelMetadata
 from haskd_training.data.cache import Cache
+from haskd_training.data.sweep_ref import within_range
 from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
 from haskd_training.recordings.findings import Finding
 
@@ -15,6 +17,9 @@ SAMPLED_SWEEPS = 50
 """Sweeps that percentiles are computed over, evenly spread over the cache."""
 
 _POINTS_PER_SWEEP = 20_000
+
+OUTLIERS = 1e-3
+"""Share of the points at either end that doesn't count as seen."""
 
 
 def sampled_sweeps(cache: Cache, count: int = SAMPLED_SWEEPS) -> list[int]:
@@ -64,6 +69,27 @@ def sensor_statistics(cache: Cache) -> dict[str, Any]:
         "class_counts": counts.sum(axis=0).tolist(),
         "class_scans": (counts > 0).sum(axis=0).tolist(),
     }
+
+
+def input_range(caches: Sequence[Cache], max_range: float) -> InputRange:
+    """What a network sees of sweeps of these caches: heights in m, intensities in units of a full
+    return, `OUTLIERS` of them left out at either end.
+
+    Args:
+        max_range: m; points beyond don't count.
+    """
+    samples = []
+    for cache in caches:
+        for i in sampled_sweeps(cache):
+            points = cache.sweep(i).points
+            points = points[:: -(-len(points) // _POINTS_PER_SWEEP)]
+            samples.append(points[within_range(points, max_range)][:, 2:])
+    low, high = np.quantile(np.concatenate(samples), [OUTLIERS, 1 - OUTLIERS], axis=0).tolist()
+    # An intensity that was not measured is one of these.
+    stand_ins = [cache.missing_intensity for cache in caches]
+    return InputRange(
+        Extent(low[0], high[0]), Extent(min(low[1], *stand_ins), max(high[1], *stand_ins))
+    )
 
 
 def _percentiles(values: np.ndarray) -> dict[str, float]:

@@ -9,6 +9,7 @@ abstract of Wu, Hou et al., arXiv 2606.25278.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,9 @@ def distil(
         trained_on = split if config.unlabelled else split.labelled()
         network, metadata = make_network(trained_on, student, attribution)
         folder.claim()
-    metadata.provenance["distillation"] = inputs["distillation"] | {"sources": inputs["sources"]}
+    distillation = inputs["distillation"] | {"sources": inputs["sources"]}
+    provenance = replace(metadata.provenance, distillation=distillation)
+    metadata = replace(metadata, provenance=provenance)
     width = 0 if teacher is None or not compares_features(config) else teacher.feature_width
     learner = DistillationStudent(network, width, len(split.taxonomy))
     expert_iou = None if snapshots is None else snapshots.expert_iou

@@ -187,7 +187,7 @@ def calibrate(
     network.to(device)
     logits, labels = gather_logits(network, caches, sweeps, metadata.max_range, seed=seed)
     temperature = fit_temperature(logits, labels)
-    sensor = metadata.sensor | {"entropy": _mean_entropy(logits, temperature)}
+    sensor = replace(metadata.sensor, entropy=_mean_entropy(logits, temperature))
     model_file.save(model, network, replace(metadata, temperature=temperature, sensor=sensor))
     return TemperatureCalibration(
         temperature, len(labels), _error(logits, labels, 1.0), _error(logits, labels, temperature)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from haskd_ros import model_file
+from haskd_ros.model_header import ShippedStudent
 from haskd_training.learning.baseline import TrainingResult
 
 DISTILLED = "distilled"
@@ -92,5 +93,6 @@ def write_shipped(choice: StudentChoice, path: Path) -> None:
         InputError: it can't be written.
     """
     network, metadata = model_file.load(choice.model)
-    provenance = metadata.provenance | {"shipped": choice.to_json()}
+    shipped = ShippedStudent(**choice.to_json())
+    provenance = replace(metadata.provenance, shipped=shipped)
     model_file.save(path, network, replace(metadata, provenance=provenance))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -120,24 +119,3 @@ def library(name: str, path: Path) -> Any:
             f"{path} can't be read without {error.name or name}; `pip install 'haskd_ros[files]'` "
             "installs it"
         ) from error
-
-
-@contextmanager
-def damage_as_input_error(path: Path) -> Iterator[None]:
-    """Turn whatever a reader raises about a damaged file into one InputError: the libraries parse
-    before they check, and raise any of a dozen types."""
-    try:
-        yield
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except MemoryError as error:
-        raise InputError(f"{path}: too large for this machine's memory, or damaged") from error
-    except OSError as error:
-        # Of the file system, whose own message is the best; libraries raise it without a number.
-        detail = error.strerror or str(error)
-        raise InputError(f"{path} can't be read: {detail}") from error
-    except Exception as error:
-        detail = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise InputError(f"{path} is cut off or damaged ({detail})") from error

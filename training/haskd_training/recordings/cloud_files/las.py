@@ -12,11 +12,11 @@ from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files.cloud import (
     AGAIN,
     PointLabels,
-    damage_as_input_error,
     library,
     new_name,
     structured,
 )
+from haskd_training.recordings.reading import check_memory, reading
 
 CLASSIFICATION_BEFORE = "classification_before"
 """The extra dimension that keeps a classification which was there."""
@@ -37,7 +37,7 @@ def read(path: Path) -> list[np.ndarray]:
         InputError: no whole LAS or LAZ file, or laspy is not installed.
     """
     las = _open(path)
-    with damage_as_input_error(path):
+    with reading(path):
         columns = {axis: np.asarray(las[axis], np.float64) for axis in "xyz"}
         columns["intensity"] = np.asarray(las.intensity).astype(np.float32)
         for name in las.point_format.dimension_names:
@@ -72,7 +72,7 @@ def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
     ]
     if keeps and CLASSIFICATION_BEFORE not in present:
         dimensions.append(laspy.ExtraBytesParams(CLASSIFICATION_BEFORE, "uint8"))
-    with damage_as_input_error(path):
+    with reading(path):
         las.add_extra_dims(dimensions)
         las[class_id] = added.class_id
         las[probability] = added.probability
@@ -101,8 +101,10 @@ def _open(path: Path) -> Any:
     logging.getLogger("laspy").setLevel(logging.CRITICAL)
     if path.suffix.lower() == ".laz":
         library("lazrs", path)
-    with damage_as_input_error(path):
-        las = laspy.read(str(path))
+    with reading(path):
+        with laspy.open(str(path)) as file:
+            check_memory(file.header.point_count * file.header.point_format.size)
+            las = file.read()
         if len(las.points) != las.header.point_count:
             raise InputError(
                 f"{path} is cut off or damaged: the header says {las.header.point_count} points, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import tempfile
 from collections import Counter
@@ -29,6 +28,7 @@ from rosbags.typesys.store import Typestore
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
+from haskd_ros.text import QUOTED_CHARACTERS, shown
 from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding
@@ -41,6 +41,7 @@ from haskd_training.recordings.readers.container import (
 )
 from haskd_training.recordings.readers.mcap import FOREIGN_SCHEMAS, Reader2
 from haskd_training.recordings.readers.node_outputs import input_clouds
+from haskd_training.recordings.reading import TooLarge, reading
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 IMAGE = "sensor_msgs/msg/Image"
@@ -56,8 +57,6 @@ LATCHED = Qos(
 """Offered by the publisher of a topic whose last message every late subscriber gets."""
 
 _BAG_VERSION: Literal[9] = 9
-
-_logger = logging.getLogger(__name__)
 
 
 class Unusable(Exception):
@@ -141,8 +140,9 @@ class Bag:
 
     def cloud_fields(self, topic: str) -> set[str]:
         """Names of the fields of the first cloud of a topic."""
-        _, cloud = next(self.messages([topic]))
-        return {field.name for field in cloud.fields}
+        # An MCAP may count messages of a topic that it doesn't hold.
+        _, cloud = next(self.messages([topic]), (topic, None))
+        return set() if cloud is None else {field.name for field in cloud.fields}
 
     @property
     def connections(self) -> list[Connection]:
@@ -195,7 +195,7 @@ class Bag:
             return
         stream = self._reader.messages(connections, stop=before_ns)
         while True:
-            with _damage_as_input_error(self.path):
+            with _reading(self.path):
                 try:
                     message = next(stream)
                 except StopIteration:
@@ -203,7 +203,7 @@ class Bag:
             yield message
 
     def _decode(self, connection: Connection, raw: bytes) -> Any:
-        with _damage_as_input_error(self.path):
+        with _reading(self.path):
             return self._deserialize(raw, connection.msgtype)
 
 
@@ -235,7 +235,7 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
         yield Bag(path, folder, folder.findings)
         return
     with opened_container(path) as container:
-        with _damage_as_input_error(path):
+        with _reading(path):
             reader = Reader1(container.path) if container.is_ros1 else Reader2(container.path)
             reader.open()
         try:
@@ -349,31 +349,23 @@ def _counts(reader: _Reader) -> Counter[str]:
 
 
 @contextmanager
-def _damage_as_input_error(path: Path) -> Iterator[None]:
-    """Turn whatever the reader raises into one InputError.
-
-    The readers check little before they parse: on a file that is cut off they raise any of a
-    dozen types, from sqlite's to `struct.error` and `AssertionError`. Only their code runs here.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        _logger.debug("reading %s", path, exc_info=True)
-        if isinstance(error, KeyError) and error.args[0] in FOREIGN_SCHEMAS:
-            raise InputError(
-                f"{path} holds messages that aren't ROS 2's ({error.args[0]}), which are not read"
-            ) from error
-        if "not supported" in str(error) or "Unsupported" in str(error):
-            raise InputError(f"{path} is of a kind that can't be read: {error}") from error
-        raise InputError(
-            f"{path}: the bag is cut off or damaged ({_first_line(error)}); {_repair_hint(path)}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+def _reading(path: Path) -> Iterator[None]:
+    """`reading` of a bag, with what mends one, and a word on kinds that are not read."""
+    with reading(path, lambda: _repair_hint(path)):
+        try:
+            yield
+        except (InputError, OSError, TooLarge):
+            raise
+        except Exception as error:
+            if isinstance(error, KeyError) and error.args and error.args[0] in FOREIGN_SCHEMAS:
+                raise InputError(
+                    f"{path} holds messages that aren't ROS 2's ({error.args[0]}), which are not "
+                    "read"
+                ) from error
+            if "not supported" in str(error) or "Unsupported" in str(error):
+                reason = shown(str(error)[:QUOTED_CHARACTERS])
+                raise InputError(f"{path} is of a kind that can't be read: {reason}") from error
+            raise
 
 
 def _repair_hint(path: Path) -> str:
