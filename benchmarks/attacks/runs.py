@@ -24,7 +24,7 @@ SUPPORT = Path(__file__).resolve().parents[2] / "test/support"
 sys.path.insert(0, str(SUPPORT))
 
 from injected_jobs import BAG, CACHE, STUDENT, make_inputs  # noqa: E402
-from injection import FAULTS, FULL, KILL, TORN, Attempt, attempt, inject  # noqa: E402
+from injection import FAULTS, FULL, Attempt, attempt, inject  # noqa: E402
 from small_run import METHOD, small_drive  # noqa: E402
 
 _RUN_SECONDS = 1800
