@@ -30,7 +30,7 @@ DAMAGE = (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeEr
 def checksum(tensor: np.ndarray) -> int:
     """CRC-32 of a tensor's dtype, shape and content."""
     kind = zlib.crc32(f"{tensor.dtype.str} {tensor.shape}".encode())
-    return zlib.crc32(np.asarray(tensor, order="C").reshape(-1).view(np.uint8), kind)
+    return zlib.crc32(np.asarray(tensor, order="C").reshape(-1).view(np.uint8).data, kind)
 
 
 def check(tensor: np.ndarray, expected: int | None, name: str) -> np.ndarray:
@@ -81,7 +81,7 @@ class TensorFile:
     def __init__(self, path: Path, remedy: str) -> None:
         self.path, self._remedy = path, remedy
         try:
-            self._file = safe_open(path, framework="numpy")
+            self._file: Any = safe_open(path, framework="numpy")
             content = from_text((self._file.metadata() or {})[METADATA])
             if content["file"] != path.name:
                 raise ValueError(f"it is a copy of {content['file']}")
