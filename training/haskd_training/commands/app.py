@@ -9,8 +9,9 @@ import typer
 
 import haskd_ros
 from haskd_ros.errors import InputError
+from haskd_ros.text import shown
 from haskd_training.commands import deploy, inspect, prepare, train
-from haskd_training.core.progress import console
+from haskd_training.core.progress import TextConsole, console
 
 app = typer.Typer(
     help="From recorded camera and LiDAR bags to a segmentation network for a robot.",
@@ -73,7 +74,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    from rich.console import Console
-
-    Console(stderr=True).print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    TextConsole(stderr=True).print(f"error: {shown(message)}", style="red", soft_wrap=True)
     raise SystemExit(2)
