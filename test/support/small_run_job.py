@@ -7,10 +7,10 @@ from pathlib import Path
 
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger  # noqa: F401  before any fork
 from safetensors.numpy import load_file
+from small_run import METHOD, quiet
 
 from haskd_training.core.settings import load_settings
 from haskd_training.experiments import run as experiment
-from small_run import METHOD, quiet
 
 
 def run(folder: Path) -> object:
