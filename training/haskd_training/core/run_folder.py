@@ -21,6 +21,7 @@ from typing import Any
 from haskd_ros.errors import InputError
 from haskd_ros.file_lock import LOCK, locked
 from haskd_ros.files import TEMPORARY, remove_leftovers, write_atomically
+from haskd_training.core.checked_json import read_json, write_json
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -70,8 +71,7 @@ class RunFolder:
         path = self.path / RESULT
         if not path.exists():
             return None
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return result
+        return read_json(path, "delete it and run the command again")
 
     def claim(self) -> None:
         """Make the folder this run's, unless it is already.
@@ -92,7 +92,7 @@ class RunFolder:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Mark the run as finished; `result` as plain JSON values."""
-        write_atomically(self.path / RESULT, json.dumps(result, indent=2).encode())
+        write_json(self.path / RESULT, result, indent=2)
 
 
 @contextmanager
@@ -130,9 +130,3 @@ def code_of(path: Path) -> str:
     return (
         str(json.loads(recorded.read_text(encoding="utf-8"))) if recorded.exists() else UNRECORDED
     )
-
-
-def file_digest(path: Path) -> str | None:
-    """SHA-256 of a file's content, for the settings of a run that reads it; None where there is no
-    such file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import Taxonomy
+from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.core.run_folder import RunFolder, file_digest
+from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import FusionTeacher, load_teacher, save_teacher

@@ -36,6 +36,7 @@ from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.cloud_folder import CloudFolderReader
 from haskd_training.recordings.readers.container import (
     lacks_its_log,
+    logs_beside,
     opened_container,
     storage_suffix,
 )
@@ -339,10 +340,15 @@ def frame_of(message: Any) -> str:
 
 
 def bag_files(path: Path) -> list[Path]:
-    """The files of a bag, sorted by name, or of a folder of clouds."""
+    """The files of a bag, sorted by name, or of a folder of clouds. Of what sqlite keeps beside a
+    database the index of its log is none: that comes and goes when somebody looks."""
     if is_cloud_folder(path):
         return CloudFolder(path).files()
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path, *logs_beside(path)]
+    return sorted(
+        file for file in path.iterdir() if file.is_file() and not file.name.endswith("-shm")
+    )
 
 
 def _counts(reader: _Reader) -> Counter[str]:
