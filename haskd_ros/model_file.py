@@ -89,6 +89,7 @@ def decode(content: bytes, path: Path | str) -> tuple[SegmentationNetwork, Model
                 metadata.architecture, classes=len(metadata.taxonomy), **metadata.arguments
             )
         restore(network, sealed)
+        network.limit_inputs(metadata.input_limits)
     except InputError as error:
         raise ModelFileError(f"model {path}: {error}") from error
     load_kernels()
@@ -115,9 +116,9 @@ def restore(network: nn.Module, sealed: Sealed) -> None:
                 f"weight {name} has shape {quoted(list(entry.shape))}, "
                 f"the architecture wants {list(wanted.shape)}"
             )
-        if entry.dtype != wanted.dtype:
+        if entry.torch_dtype != wanted.dtype:
             raise InputError(
-                f"weight {name} is of type {quoted(str(entry.dtype))}, wanted {wanted.dtype}"
+                f"weight {name} is of type {quoted(entry.dtype)}, wanted {wanted.dtype}"
             )
     weights = sealed.tensors()
     _check_values(network, weights)

@@ -59,11 +59,12 @@ class Taxonomy:
             _check_name(name)
         repeated = {name for name in self.names if self.names.count(name) > 1}
         if repeated:
-            raise InputError(f"class names stand more than once: {', '.join(sorted(repeated))}")
+            raise InputError(f"class names stand more than once: {quoted(sorted(repeated))}")
         for info in self.classes:
             if len(info.color) != 3 or not all(0 <= value <= 255 for value in info.color):
                 raise InputError(
-                    f"class {info.name}: colour {list(info.color)} is not three values of 0 to 255"
+                    f"class {info.name}: colour {quoted(list(info.color))} is not three values of "
+                    "0 to 255"
                 )
 
     def __len__(self) -> int:

@@ -38,7 +38,6 @@ INPUTS = "inputs.json"
 
 REPORT = "report.json"
 OVERLAYS = "overlays"
-BY_PRODUCTS = (REPORT, OVERLAYS)
 
 # Of an index of any format, so that an older one is told from a damaged one.
 _FORMAT = re.compile(rb'"format": "([^"]*)"')

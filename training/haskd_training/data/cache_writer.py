@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import BY_PRODUCTS, INDEX, INPUTS, ImageRow, SweepRow
-from haskd_training.data.shards import SHARD_BYTES, ShardStream, remove_temporary
+from haskd_ros.file_lock import LOCK
+from haskd_ros.files import TEMPORARY, remove_leftovers
+from haskd_training.data.cache import INDEX, INPUTS, OVERLAYS, REPORT, ImageRow, SweepRow
+from haskd_training.data.shards import SHARD_BYTES, ShardStream
+
+_OWN = re.compile(
+    rf"((sweeps|images)-\d{{5,}}\.safetensors|{'|'.join(map(re.escape, (REPORT, INDEX, INPUTS)))})"
+    rf"({re.escape(TEMPORARY)})?|{OVERLAYS}|{re.escape(LOCK)}"
+)
+"""Names of what lies in an unfinished cache, or in one some shards of which are made again."""
 
 
 class CacheWriter:
@@ -32,7 +41,7 @@ class CacheWriter:
                 f"{path} is neither empty nor an unfinished cache ({min(foreign).name} is in it); "
                 "choose another folder"
             )
-        remove_temporary(path)
+        remove_leftovers(path)
         self.sweeps = ShardStream(
             path, "sweeps", row_type=SweepRow, fingerprint=fingerprint, shard_bytes=shard_bytes
         )
@@ -56,6 +65,8 @@ class CacheWriter:
         self.sweeps.cancel()
         self.images.cancel()
         for entry in filter(_is_own, self.path.iterdir()):
+            if entry.name == LOCK:
+                continue
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
@@ -66,4 +77,4 @@ class CacheWriter:
 
 def _is_own(entry: Path) -> bool:
     """Whether a file of this name may lie in an unfinished cache."""
-    return entry.name.startswith(("sweeps-", "images-", *BY_PRODUCTS, INDEX, INPUTS))
+    return _OWN.fullmatch(entry.name) is not None

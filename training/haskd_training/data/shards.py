@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import shutil
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import TEMPORARY, written_atomically
+from haskd_ros.files import written_atomically
 from haskd_ros.text import shown
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.checked_json import from_text, to_text
@@ -169,12 +170,20 @@ class ShardStream(Generic[Row]):
 
 
 def _write(path: Path, tensors: dict[str, np.ndarray], content: str) -> None:
+    size = len(content) + sum(tensor.nbytes for tensor in tensors.values())
     # Not by `save`, which copies all tensors first: that costs more than the writing.
-    with written_atomically(path) as temporary:
+    with written_atomically(path, size) as temporary:
         try:
             save_file(tensors, temporary, {METADATA: content})
         except SafetensorError as error:
-            raise OSError(errno.EIO, str(error)) from error
+            raise _as_os_error(error) from error
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    """With the system's own number and text, which the library puts into its message."""
+    told = re.search(r"os error (\d+)", str(error))
+    number = int(told[1]) if told else errno.EIO
+    return OSError(number, os.strerror(number) if told else str(error))
 
 
 def read_shard_content(path: Path) -> dict[str, Any]:
@@ -190,9 +199,3 @@ def read_shard_content(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is damaged or no shard of a cache: {shown(error)}; {REMEDY}"
         ) from error
-
-
-def remove_temporary(folder: Path) -> None:
-    """Remove what a killed run was writing."""
-    for unfinished in folder.glob(f"*{TEMPORARY}"):
-        shutil.rmtree(unfinished)

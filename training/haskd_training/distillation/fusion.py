@@ -15,10 +15,9 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import build
-from haskd_ros.models.arguments import STRICT
 from haskd_ros.models.network import SegmentationNetwork, ToRows
 from haskd_ros.sealed_tensors import Sealed, encode
-from haskd_ros.validation import first_problem
+from haskd_ros.validation import STRICT, first_problem
 
 _WIDEST = 1 << 16
 
@@ -154,6 +153,7 @@ def load_teacher(path: Path) -> tuple[FusionTeacher, ModelMetadata]:
             )
             teacher = FusionTeacher(trunk, header.image_width, header.width)
         model_file.restore(teacher, sealed)
+        trunk.limit_inputs(metadata.input_limits)
     except (InputError, ValidationError) as error:
         problem = first_problem(error) if isinstance(error, ValidationError) else error
         raise InputError(f"{path} is missing, damaged or no teacher: {problem}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +11,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.metrics.confusion import RANGES_M, Evaluation, iou, range_name
+
+
+def save(figure: Figure, path: Path, *, dpi: int) -> None:
+    """Write a figure, in the format of the file's ending (PNG without one).
+
+    Raises:
+        InputError: it can't be written.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:] or "png", dpi=dpi)
+    try:
+        write_atomically(path, picture.getvalue())
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror}") from error
 
 
 def confusion_matrix(evaluation: Evaluation, path: Path) -> None:
@@ -30,7 +47,7 @@ def confusion_matrix(evaluation: Evaluation, path: Path) -> None:
         if value >= 0.5:
             color = "white" if value > 60 else "black"
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, size=8)
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 def iou_by_range(evaluation: Evaluation, path: Path) -> None:
@@ -45,7 +62,7 @@ def iou_by_range(evaluation: Evaluation, path: Path) -> None:
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set(ylabel="IoU in %", ylim=(0, 100))
     axes.legend(title="distance")
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 def latencies(milliseconds: Mapping[str, np.ndarray], path: Path) -> None:
@@ -64,7 +81,7 @@ def latencies(milliseconds: Mapping[str, np.ndarray], path: Path) -> None:
     axes.set_yticks([0, 0.5, 0.95, 1], ["0", "50 %", "95 %", "100 %"])
     axes.set(xlabel="message in to message out, ms", ylabel="clouds", xlim=(0, None))
     axes.legend()
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 _LEGEND_POINTS = 13
@@ -108,7 +125,7 @@ def segmentation(
         handles=handles, loc="outside lower center", ncols=max(1, columns), frameon=False,
         labelcolor="white", fontsize=_LEGEND_POINTS,
     )  # fmt: skip
-    figure.savefig(path, dpi=90)
+    save(figure, path, dpi=90)
 
 
 def _name(taxonomy: Taxonomy, label: int) -> str:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
 from haskd_ros.errors import InputError
+from haskd_training.reports.plots import save
 
 
 def scalars(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
@@ -74,7 +75,7 @@ def draw_curves(folder: Path, path: Path) -> None:
         plots[1].set(xlabel="step", ylabel="validation mIoU in %")
     for axes in plots:
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 def _running_mean(values: Sequence[float], share: float = 0.02) -> list[float]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +28,7 @@ from rosbags.typesys.store import Typestore
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
+from haskd_ros.files import remove_leftover, written_atomically
 from haskd_ros.text import QUOTED_CHARACTERS, shown
 from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
@@ -246,25 +247,38 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
 
 @contextmanager
 def new_bag(out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` that is renamed to it on success and removed on failure.
+    """A place beside `out` that becomes it on success and goes on failure, see `files`.
 
     Yields:
         The folder to make; it has the name of `out`, because the names of files in a bag have it.
 
     Raises:
-        InputError: `out` exists, its parent doesn't, or writing failed (disk full, no permission).
+        InputError: `out` exists, its parent doesn't, another process writes it, or writing failed
+            (disk full, no permission).
     """
+    remove_leftover(out)
+    _check_new(out)
+    try:
+        with written_atomically(out) as folder:
+            try:
+                yield folder
+            except sqlite3.Error as error:
+                raise _as_os_error(error) from error
+            _check_new(out)
+    except OSError as error:
+        raise InputError(f"{out} can't be written: {error.strerror or error}") from error
+
+
+def _check_new(out: Path) -> None:
     if out.exists():
         raise InputError(f"{out} exists already; nothing is overwritten")
     if not out.parent.is_dir():
         raise InputError(f"{out} can't be written: there is no folder {out.parent}")
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            folder = Path(scratch) / out.name
-            yield folder
-            folder.rename(out)
-    except (OSError, sqlite3.Error) as error:
-        raise InputError(f"{out} can't be written: {error}") from error
+
+
+def _as_os_error(error: sqlite3.Error) -> OSError:
+    full = "disk is full" in str(error)
+    return OSError(errno.ENOSPC if full else errno.EIO, str(error))
 
 
 def bag_writer(folder: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Writer:
