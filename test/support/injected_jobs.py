@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from matplotlib.figure import Figure
 from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros import model_file
@@ -29,7 +28,7 @@ from haskd_training.experiments.run import MODEL
 from haskd_training.pipeline.choice import DISTILLED, StudentChoice, shipped_student
 from haskd_training.pipeline.stage_folders import Stage, StageRunner
 from haskd_training.recordings.readers.bag import bag_writer, new_bag
-from haskd_training.reports import plots
+from haskd_training.reports.figures import drawn
 from haskd_training.reports.html_page import Picture, Report, Section, write
 from recorded_bags import Scene, write_bag
 from small_street import street
@@ -90,9 +89,8 @@ def ship(folder: Path) -> object:
     network, metadata = shipped_student(choice)
     metadata, _ = calibrate(network, metadata, [prepared], [SweepRef(0, 0)])
     model_file.save(folder / MODEL, network, metadata)
-    figure = Figure((1, 1))
-    figure.add_subplot().plot(np.arange(3))
-    plots.save(figure, folder / "curve.png", dpi=20)
+    with drawn(folder / "curve.png", dpi=20, figsize=(1, 1)) as figure:
+        figure.add_subplot().plot(np.arange(3))
     write(
         Report("run", [Section("curve", pictures=[Picture(folder / "curve.png")])]),
         folder / "report.html",

@@ -13,8 +13,9 @@ import typer
 import haskd_ros
 from haskd_ros.errors import InputError
 from haskd_ros.files import is_full
+from haskd_ros.text import shown
 from haskd_training.commands import deploy, inspect, prepare, train
-from haskd_training.core.progress import console
+from haskd_training.core.progress import TextConsole, console
 
 _INTERRUPTED = 128 + signal.SIGINT
 _GOES_ON = "it goes on where it was"
@@ -108,8 +109,6 @@ def _fail(message: str, error: Exception) -> NoReturn:
 
 
 def _say(line: str, style: str = "yellow") -> None:
-    from rich.console import Console
-
     # Of several processes that train together, only the first one: as `progress.console`.
     quiet = os.environ.get("RANK", "0") != "0" and style != "red"
-    Console(stderr=True, quiet=quiet).print(line, style=style, markup=False, soft_wrap=True)
+    TextConsole(stderr=True, quiet=quiet).print(shown(line), style=style, soft_wrap=True)

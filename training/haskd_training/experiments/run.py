@@ -22,6 +22,7 @@ import numpy as np
 from rich.table import Table
 
 from haskd_ros import model_file
+from haskd_ros.text import file_name
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
 from haskd_training.data.cache import Cache
@@ -267,7 +268,7 @@ def examine_all(
     for bag in bags:
         identity = json.dumps([str(bag.resolve()), labels, config.model_dump(mode="json")])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
-        folder = out / "caches" / f"{bag.resolve().stem}-{digest}"
+        folder = out / "caches" / f"{file_name(bag.resolve().stem)}-{digest}"
         with steps(f"examining {bag.name}") as progress:
             examined.append(read_inputs([bag], labels, folder, config, progress))
     return examined
