@@ -98,7 +98,9 @@ def calibrated(model: Path, cache: Path) -> None:
     """Calibrate a student as `haskd run` does the one that ships."""
     torch.set_num_threads(1)
     split = make_split([Cache.open(cache)], load_settings(RunConfig, None, RUN).student.split)
-    calibrate(model, split.caches, split.calibration, torch.device("cpu"))
+    network, metadata = model_file.load(model)
+    metadata, _ = calibrate(network, metadata, split.caches, split.calibration)
+    model_file.save(model, network, metadata)
 
 
 def haskd(folder: Path, *arguments: str, **environment: str) -> None:

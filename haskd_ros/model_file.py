@@ -116,9 +116,9 @@ def restore(network: nn.Module, sealed: Sealed) -> None:
                 f"weight {name} has shape {quoted(list(entry.shape))}, "
                 f"the architecture wants {list(wanted.shape)}"
             )
-        if entry.dtype != wanted.dtype:
+        if entry.torch_dtype != wanted.dtype:
             raise InputError(
-                f"weight {name} is of type {quoted(str(entry.dtype))}, wanted {wanted.dtype}"
+                f"weight {name} is of type {quoted(entry.dtype)}, wanted {wanted.dtype}"
             )
     weights = sealed.tensors()
     _check_values(network, weights)

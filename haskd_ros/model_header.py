@@ -12,11 +12,10 @@ from pydantic.dataclasses import dataclass
 from haskd_ros import json_text
 from haskd_ros.errors import InputError
 from haskd_ros.models import check_arguments
-from haskd_ros.models.arguments import STRICT
 from haskd_ros.models.input_limits import InputLimits
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import quoted
-from haskd_ros.validation import first_problem
+from haskd_ros.validation import STRICT, first_problem
 
 FORMAT = 2
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
@@ -20,6 +21,7 @@ from safetensors.torch import save as to_bytes
 from haskd_ros import json_text
 from haskd_ros.errors import InputError
 from haskd_ros.text import quoted
+from haskd_ros.validation import STRICT, first_problem
 
 MAX_BYTES = 1 << 30
 """Of a file; the weights of the largest of `models.SIZES` have 50 million."""
@@ -29,19 +31,25 @@ _UNSET = "0" * 64
 _LENGTH = 8
 """Bytes that tell the header's length."""
 
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
+_DTYPES = {"F32": torch.float32, "I64": torch.int64}
+"""Of weights, and of how many batches a norm has seen."""
 
 
-@dataclass(frozen=True)
+Size = Annotated[int, Field(strict=True, ge=0)]
+
+
+@dataclass(frozen=True, config=STRICT)
 class Entry:
     """What a file's header says of a tensor."""
 
-    dtype: torch.dtype | str
-    shape: tuple[int, ...]
+    dtype: str
+    shape: tuple[Size, ...]
+    data_offsets: tuple[Size, Size]
+
+    @property
+    def torch_dtype(self) -> torch.dtype | None:
+        """None: one that no model has."""
+        return _DTYPES.get(self.dtype)
 
 
 def encode(tensors: Mapping[str, torch.Tensor], key: str, document: Mapping[str, Any]) -> bytes:
@@ -133,9 +141,13 @@ def _header(content: bytes) -> dict[str, Any]:
     return header
 
 
+_ENTRY = TypeAdapter(Entry)
+
+
 def _entry(name: str, value: Any) -> Entry:
-    shape = value.get("shape") if isinstance(value, dict) else None
-    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
-        raise InputError(f"damaged or no model file (no shape of tensor {quoted(name)})")
-    dtype = str(value.get("dtype"))
-    return Entry(DTYPES.get(dtype, dtype), tuple(shape))
+    try:
+        return _ENTRY.validate_python(value)
+    except ValidationError as error:
+        raise InputError(
+            f"damaged or no model file (tensor {quoted(name)}: {first_problem(error)})"
+        ) from error

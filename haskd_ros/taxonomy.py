@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from haskd_ros.documents import parse_yaml, read_text
 from haskd_ros.errors import InputError
 from haskd_ros.text import quoted
 
@@ -59,11 +59,12 @@ class Taxonomy:
             _check_name(name)
         repeated = {name for name in self.names if self.names.count(name) > 1}
         if repeated:
-            raise InputError(f"class names stand more than once: {', '.join(sorted(repeated))}")
+            raise InputError(f"class names stand more than once: {quoted(sorted(repeated))}")
         for info in self.classes:
             if len(info.color) != 3 or not all(0 <= value <= 255 for value in info.color):
                 raise InputError(
-                    f"class {info.name}: colour {list(info.color)} is not three values of 0 to 255"
+                    f"class {info.name}: colour {quoted(list(info.color))} is not three values of "
+                    "0 to 255"
                 )
 
     def __len__(self) -> int:
@@ -114,7 +115,7 @@ class Taxonomy:
                 )
                 for entry in data
             )
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"classes are a list of {{name, color: [r, g, b], movable}}; {error!r}"
             ) from error
@@ -154,7 +155,7 @@ class LabelMap:
             for raw in ids:
                 if not low <= raw <= high:
                     raise InputError(
-                        f"label map: raw id {raw} of {name} is outside {low} to {high}"
+                        f"label map: raw id {quoted(raw)} of {name} is outside {low} to {high}"
                     )
                 if raw in seen:
                     raise InputError(
@@ -221,24 +222,39 @@ class LabelMap:
         Raises:
             InputError: no such file, no YAML, an unknown key, or an id that stands twice.
         """
-        try:
-            document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"label map {path} can't be read: {error}") from error
+        what = f"label map {path}"
+        document = parse_yaml(read_text(Path(path), what), what)
         allowed = {"classes", "ignore", "field", "folder"}
         if not isinstance(document, dict) or "classes" not in document:
-            raise InputError(f"label map {path}: no 'classes' in it")
+            raise InputError(f"{what}: no 'classes' in it")
         if unknown := set(document) - allowed:
             raise InputError(
-                f"label map {path}: unknown keys {sorted(map(str, unknown))}; "
+                f"{what}: unknown keys {quoted(sorted(map(str, unknown)))}; "
                 f"allowed are {sorted(allowed)}"
             )
-        try:
-            ids = tuple(tuple(int(raw) for raw in entry["ids"]) for entry in document["classes"])
-            ignored = tuple(int(raw) for raw in document.get("ignore") or ())
-        except (TypeError, KeyError, ValueError) as error:
-            raise InputError(
-                f"label map {path}: every class needs 'ids: [..]', whole numbers; {error!r}"
-            ) from error
+        classes, ignored = document["classes"], document.get("ignore") or []
+        if not isinstance(classes, list) or not all(isinstance(one, dict) for one in classes):
+            raise InputError(f"{what}: classes are a list of {{name, color, ids, movable}}")
+        ids = tuple(
+            _raw_ids(entry.get("ids"), f"{what}: 'ids' of class {quoted(entry.get('name'))}")
+            for entry in classes
+        )
+        texts = {name: document.get(name) for name in ("field", "folder")}
+        for name, text in texts.items():
+            if text is not None and not (isinstance(text, str) and text and "\0" not in text):
+                raise InputError(f"{what}: {name} is {quoted(text)}, must be text")
         taxonomy = Taxonomy.from_json(document["classes"])
-        return cls(taxonomy, ids, ignored, document.get("field"), document.get("folder"), str(path))
+        return cls(taxonomy, ids, _raw_ids(ignored, f"{what}: 'ignore'"), **texts, origin=str(path))
+
+
+def _raw_ids(values: Any, what: str) -> tuple[int, ...]:
+    """
+    Raises:
+        InputError: no list of whole numbers.
+    """
+    if not isinstance(values, list):
+        raise InputError(f"{what} is {quoted(values)}, must be a list of whole numbers: [1, 2]")
+    for value in values:
+        if type(value) is not int:
+            raise InputError(f"{what} holds {quoted(value)}, must be whole numbers")
+    return tuple(values)

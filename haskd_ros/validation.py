@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from haskd_ros.text import quoted, shown
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""For what comes from files: no keys that nobody knows, no numbers that are none."""
 
 
 def first_problem(error: ValidationError) -> str:

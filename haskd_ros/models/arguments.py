@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from haskd_ros.errors import InputError
+from haskd_ros.validation import STRICT
 
 LEVELS = 8
 CHANNELS = 4096
@@ -16,8 +17,6 @@ CHANNELS = 4096
 VOXEL_SIZE_M = 0.01, 10.0
 PIXELS = 1 << 20
 """Most pixels of a range image."""
-
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 Channels = Annotated[
     tuple[Annotated[int, Field(strict=True, ge=1, le=CHANNELS)], ...],

@@ -18,8 +18,11 @@ PACKAGES = {
 # side and don't know each other.
 ROWS = {
     "haskd_ros": (
-        ("errors", "files", "text"),
-        ("json_text", "taxonomy", "validation"),
+        ("errors", "text"),
+        ("file_lock",),
+        ("files",),
+        ("documents", "json_text", "validation"),
+        ("taxonomy",),
         ("native",),
         ("sparse",),
         ("models",),

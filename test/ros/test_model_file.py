@@ -106,10 +106,10 @@ NORM = "point_encoder.0.norm"
 @pytest.mark.parametrize(
     ("name", "edit", "complaint"),
     [
-        ("classifier.bias", lambda v: v.to(torch.int8), "is of type 'torch.int8', wanted torch.fl"),
-        ("classifier.bias", lambda v: v > 0, "is of type 'torch.bool', wanted torch.float32"),
-        ("classifier.bias", lambda v: v.double(), "is of type 'torch.float64', wanted"),
-        ("classifier.bias", lambda v: v.half(), "is of type 'torch.float16', wanted"),
+        ("classifier.bias", lambda v: v.to(torch.int8), "is of type 'I8', wanted torch.float32"),
+        ("classifier.bias", lambda v: v > 0, "is of type 'BOOL', wanted torch.float32"),
+        ("classifier.bias", lambda v: v.double(), "is of type 'F64', wanted"),
+        ("classifier.bias", lambda v: v.half(), "is of type 'F16', wanted"),
         ("classifier.bias", lambda v: v.to(torch.complex64), "is of type 'C64', wanted"),
         ("classifier.bias", lambda v: v * torch.nan, "weight classifier.bias is not finite"),
         ("classifier.bias", lambda v: v * 0 + 3e38, "is as large as 3e+38, allowed is up to 1e+12"),

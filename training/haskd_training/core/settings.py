@@ -7,10 +7,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from haskd_ros.documents import parse_yaml, read_text
 from haskd_ros.errors import InputError
+from haskd_ros.text import quoted, shown
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -42,10 +43,8 @@ def load_settings(
     """
     document: Any = {}
     if file is not None:
-        try:
-            document = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"settings {file} can't be read: {error}") from error
+        what = f"settings {file}"
+        document = parse_yaml(read_text(Path(file), what), what) or {}
         if not isinstance(document, dict):
             raise InputError(f"settings {file}: no 'key: value' lines in it")
     for assignment in assignments:
@@ -59,17 +58,14 @@ def load_settings(
 def _assign(document: dict[str, Any], assignment: str) -> None:
     path, equals, value = assignment.partition("=")
     if not equals or not path:
-        raise InputError(f"setting {assignment!r} is not of the form KEY=VALUE")
+        raise InputError(f"setting {quoted(assignment)} is not of the form KEY=VALUE")
     *parents, last = path.split(".")
     section = document
     for parent in parents:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
             raise InputError(f"setting {path}: {parent} holds no settings of its own")
-    try:
-        section[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"setting {path}: {value!r} is not a YAML value") from error
+    section[last] = parse_yaml(value, f"setting {path}: {quoted(value)}")
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> str:
@@ -80,10 +76,10 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
     """
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
-    name = ".".join(path)
+    name = shown(".".join(path))
     line = f"setting {name}: {problem['msg'].lower()}"
     if problem["type"] != "extra_forbidden":
-        return f"{line}, found {problem['input']!r}"
+        return f"{line}, found {quoted(problem['input'])}"
     for old, new in RENAMED.items():
         if f".{name}".endswith(f".{old}"):
             return f"setting {name} is called {name.removesuffix(old)}{new} now"

@@ -95,7 +95,7 @@ def image_sample(
     """
     if camera.problem is not None:
         raise Unusable(f"{camera.name}: {camera.problem}")
-    jpeg = jpeg_of(message, jpeg_quality)
+    jpeg = jpeg_of(message, jpeg_quality, camera.max_pixels)
     stamp, image_frame = stamp_ns(message), frame_of(message)
     try:
         calibration = camera.track.at(stamp, image_frame)

@@ -15,10 +15,9 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import build
-from haskd_ros.models.arguments import STRICT
 from haskd_ros.models.network import SegmentationNetwork, ToRows
 from haskd_ros.sealed_tensors import Sealed, encode
-from haskd_ros.validation import first_problem
+from haskd_ros.validation import STRICT, first_problem
 
 _WIDEST = 1 << 16
 

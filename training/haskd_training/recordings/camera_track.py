@@ -20,6 +20,7 @@ from haskd_training.recordings.camera_model import (
 )
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.image_codec import NotAPicture, example_of, image_size
+from haskd_training.recordings.image_header import MAX_PIXELS
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 
@@ -145,6 +146,7 @@ class RecordedCamera:
         pair does; None where the frame is its own.
     shifted: whether the calibration's shift holds: False where TF has this camera's own place.
     problem: why its images can't be used.
+    max_pixels: of an image that is used.
     """
 
     name: str
@@ -158,6 +160,7 @@ class RecordedCamera:
     stereo: CameraTrack | None = field(default=None, compare=False)
     shifted: bool = True
     problem: str | None = None
+    max_pixels: int = MAX_PIXELS
 
     @property
     def model(self) -> CameraModel | None:
@@ -247,13 +250,20 @@ class RecordedCamera:
 
 
 def recorded_camera(
-    name: str, topic: str, info_topic: str | None, *, track: CameraTrack, image: Any
+    name: str,
+    topic: str,
+    info_topic: str | None,
+    *,
+    track: CameraTrack,
+    image: Any,
+    max_pixels: int = MAX_PIXELS,
 ) -> RecordedCamera:
     """A camera whose CameraInfo messages have been read.
 
     Args:
         image: its first message that holds a picture, or one without where none does; None where
             none is used.
+        max_pixels: of an image that is used.
     """
     if image is None:
         nothing = "all of them come after the part that is used"
@@ -261,10 +271,10 @@ def recorded_camera(
     size, note = None, ""
     problem: str | None
     try:
-        if (example := example_of(image)) is not None:
+        if (example := example_of(image, max_pixels)) is not None:
             size, note = (example.width, example.height), example.note
         problem = "no CameraInfo" if info_topic is None else track.problem_of(size)
-        if isinstance(broken := image_size(image), str):
+        if isinstance(broken := image_size(image, max_pixels), str):
             problem = f"none of them can be decoded: {broken}"
     except NotAPicture as reason:
         problem = str(reason)
@@ -279,6 +289,7 @@ def recorded_camera(
         note=note,
         track=track,
         problem=problem,
+        max_pixels=max_pixels,
     )
 
 

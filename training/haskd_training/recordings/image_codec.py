@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
-import PIL.Image
-from PIL.ExifTags import Base
 
+from haskd_ros.text import quoted
+from haskd_training.recordings.image_header import (
+    MAX_PIXELS,
+    START_OF_JPEG,
+    START_OF_SCAN,
+    ImageHeader,
+    header_of,
+    out_of_bounds,
+)
 from haskd_training.recordings.readers.bag import Unusable
 
 # Conversion of one channel of a Bayer mosaic to OpenCV's BGR. OpenCV names a pattern by the second
@@ -42,8 +51,10 @@ _ENCODINGS: dict[str, tuple[int, int | None]] = {
 
 _VIDEO = re.compile(r"h\.?26[45]|hevc|av1|vp[89]|mpeg|theora|ffmpeg", re.IGNORECASE)
 
-# Markers of a JPEG file (ITU-T T.81, table B.1).
-_START_OF_JPEG, _END_OF_JPEG, _START_OF_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
+# Marker of a JPEG file (ITU-T T.81, table B.1).
+_END_OF_JPEG = b"\xff\xd9"
+
+_START_OF_PNG = b"\x89PNG\r\n\x1a\n"
 
 _COLOURLESS = 2
 """Difference of channels that JPEG makes of grey."""
@@ -86,16 +97,21 @@ class CompressedFormat:
         return cls(source.strip() if separator else "", compressed)
 
 
-def jpeg_of(message: Any, quality: int) -> Jpeg:
+def jpeg_of(message: Any, quality: int, max_pixels: int = MAX_PIXELS) -> Jpeg:
     """JPEG of an Image or a CompressedImage; data that is JPEG already is kept bit for bit, unless
-    its colours have to be restored.
+    its colours have to be restored. Its size is read before anything is decoded.
 
     Raises:
         NotAPicture: depth, an unknown encoding, or more than 8 bits a channel.
-        Unusable: data that can't be decoded.
+        Unusable: data that can't be decoded, or more than `max_pixels`.
     """
-    if hasattr(message, "encoding"):
-        return _encode(_decode_raw(message), quality)
+    with _decoding():
+        if hasattr(message, "encoding"):
+            return _encode(_decode_raw(message, max_pixels), quality)
+        return _jpeg_of_file(message, quality, max_pixels)
+
+
+def _jpeg_of_file(message: Any, quality: int, max_pixels: int) -> Jpeg:
     data = np.frombuffer(message.data, np.uint8)
     if not len(data):
         raise Unusable("image without data")
@@ -104,18 +120,23 @@ def jpeg_of(message: Any, quality: int) -> Jpeg:
         raise NotAPicture("compressedDepth is depth, not a picture")
     if _VIDEO.search(message.format):
         raise NotAPicture(
-            f"format {message.format!r} is video, which is not read; record single images"
+            f"format {quoted(message.format)} is video, which is not read; record single images"
         )
     _check_depth(told.encoding)
     as_it_is = told.encoding not in _BAYER and not told.compressed.startswith("rgb")
-    is_jpeg = data[:2].tobytes() == _START_OF_JPEG
-    if is_jpeg and is_cut_off(data):
+    is_jpeg = data[:2].tobytes() == START_OF_JPEG
+    if is_cut_off(data):
         raise Unusable("image is cut off")
-    if is_jpeg and as_it_is and (size := _size_of_jpeg(data)) is not None:
+    header = header_of(data.tobytes())
+    if header is None:
+        raise Unusable(f"image can't be decoded (format {quoted(message.format)})")
+    if problem := out_of_bounds(header.width, header.height, max_pixels):
+        raise Unusable(f"image is {problem}")
+    if is_jpeg and as_it_is and (size := _size_of_jpeg(data, header)) is not None:
         return Jpeg(data, *size)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR if is_jpeg and as_it_is else cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise Unusable(f"image can't be decoded (format {message.format!r})")
+        raise Unusable(f"image can't be decoded (format {quoted(message.format)})")
     if image.dtype != np.uint8:
         bits = 8 * image.dtype.itemsize
         kind = "depth or a thermal picture" if image.ndim == 2 else "a deep picture"
@@ -131,14 +152,14 @@ def jpeg_of(message: Any, quality: int) -> Jpeg:
     return replace(_encode(restored, quality), note=note)
 
 
-def example_of(message: Any) -> Jpeg | None:
+def example_of(message: Any, max_pixels: int = MAX_PIXELS) -> Jpeg | None:
     """What images like this Image or CompressedImage become; None where this one is broken.
 
     Raises:
         NotAPicture: no image like this one can be used.
     """
     try:
-        return jpeg_of(message, quality=50)
+        return jpeg_of(message, quality=50, max_pixels=max_pixels)
     except NotAPicture:
         raise
     except Unusable:
@@ -146,14 +167,26 @@ def example_of(message: Any) -> Jpeg | None:
 
 
 def is_cut_off(data: np.ndarray) -> bool:
-    """Whether a JPEG file [n] uint8 lacks its end; a decoder fills what is missing with grey.
-
-    Within a scan 0xff is followed by 0, so a marker behind the start of the last one is no pixel.
-    """
+    """Whether a JPEG or PNG file [n] uint8 lacks its end: of a JPEG a decoder fills what is missing
+    with grey, of a PNG it asks for as much memory as the last piece says to have."""
     octets = data.tobytes()
-    if octets.endswith(_END_OF_JPEG):
+    if octets.startswith(_START_OF_PNG):
+        return not _is_whole_png(octets)
+    if not octets.startswith(START_OF_JPEG) or octets.endswith(_END_OF_JPEG):
         return False
-    return octets.find(_END_OF_JPEG, max(octets.rfind(_START_OF_SCAN), 0)) < 0
+    # Within a scan 0xff is followed by 0, so a marker behind the start of the last is no pixel.
+    return octets.find(_END_OF_JPEG, max(octets.rfind(START_OF_SCAN), 0)) < 0
+
+
+def _is_whole_png(octets: bytes) -> bool:
+    at = len(_START_OF_PNG)
+    while at + 12 <= len(octets):  # length, type, checksum
+        (length,) = struct.unpack_from(">I", octets, at)
+        end = at + 12 + length
+        if octets[at + 4 : at + 8] == b"IEND":
+            return end <= len(octets)
+        at = end
+    return False
 
 
 def _restored(image: np.ndarray, told: CompressedFormat) -> np.ndarray | None:
@@ -198,47 +231,55 @@ def _is_mosaic(image: np.ndarray) -> bool:
 def _check_depth(encoding: str) -> None:
     if _DEPTH.match(encoding):
         raise NotAPicture(
-            f"image encoding {encoding!r} is not a colour or grey one of 8 bits: it is depth"
+            f"image encoding {quoted(encoding)} is not a colour or grey one of 8 bits: it is depth"
         )
     if _DEEP.match(encoding):
         raise NotAPicture(
-            f"image encoding {encoding!r} is not a colour or grey one of 8 bits; more are not read"
+            f"image encoding {quoted(encoding)} is not a colour or grey one of 8 bits; more are "
+            "not read"
         )
 
 
-def image_size(message: Any) -> tuple[int, int] | str:
+def image_size(message: Any, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | str:
     """Width and height in px of an Image or CompressedImage by its header alone, or why it holds no
     picture."""
     if not len(message.data):
         return "without data"
     if hasattr(message, "encoding"):
-        return int(message.width), int(message.height)
-    data = np.frombuffer(message.data, np.uint8)
-    if data[:2].tobytes() == _START_OF_JPEG and is_cut_off(data):
-        return "cut off"
+        width, height = int(message.width), int(message.height)
+    else:
+        data = np.frombuffer(message.data, np.uint8)
+        if is_cut_off(data):
+            return "cut off"
+        header = header_of(data.tobytes())
+        if header is None:
+            return f"no picture in them (format {quoted(message.format)})"
+        width, height = header.width, header.height
+    return out_of_bounds(width, height, max_pixels) or (width, height)
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Turn whatever the libraries raise about a damaged image into `Unusable`: of one broken image
+    the others are no worse."""
     try:
-        with PIL.Image.open(io.BytesIO(message.data)) as header:
-            width, height = header.size
-    except (PIL.UnidentifiedImageError, OSError):
-        return f"no picture in them (format {message.format!r})"
-    return width, height
+        yield
+    except Unusable:
+        raise
+    except Exception as error:
+        raise Unusable(f"image can't be decoded ({type(error).__name__})") from error
 
 
-def _size_of_jpeg(data: np.ndarray) -> tuple[int, int] | None:
+def _size_of_jpeg(data: np.ndarray, header: ImageHeader) -> tuple[int, int] | None:
     """Width and height as `decode_jpeg` gives them; None where the image can't be decoded.
 
     Decoded even where the bytes are kept, so that a broken image shows here and not in the middle
     of a training run: at an eighth of its size, in half the time.
     """
     reduced = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
-    try:
-        header = PIL.Image.open(io.BytesIO(data.tobytes()))
-        width, height = header.size
-        rotated = header.getexif().get(Base.Orientation, 1) != 1
-    except (PIL.UnidentifiedImageError, OSError):
-        reduced = None
-    if reduced is not None and reduced.shape == (-(-height // 8), -(-width // 8)) and not rotated:
-        return width, height
+    eighth = (-(-header.height // 8), -(-header.width // 8))
+    if reduced is not None and reduced.shape == eighth and not header.turned:
+        return header.width, header.height
     image = decode_jpeg(data)
     return None if image is None else (image.shape[1], image.shape[0])
 
@@ -249,18 +290,20 @@ def decode_jpeg(data: np.ndarray) -> np.ndarray | None:
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _decode_raw(message: Any) -> np.ndarray:
+def _decode_raw(message: Any, max_pixels: int) -> np.ndarray:
     """Image message -> BGR [H, W, 3] uint8."""
     _check_depth(message.encoding)
     if message.encoding not in _ENCODINGS:
         raise NotAPicture(
-            f"image encoding {message.encoding!r} is not read; those of 8 bits a channel in BGR, "
-            "RGB, grey, Bayer or YUV 4:2:2 are"
+            f"image encoding {quoted(message.encoding)} is not read; those of 8 bits a channel in "
+            "BGR, RGB, grey, Bayer or YUV 4:2:2 are"
         )
     channels, conversion = _ENCODINGS[message.encoding]
-    height, width, step = message.height, message.width, message.step
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    if problem := out_of_bounds(width, height, max_pixels):
+        raise Unusable(f"image is {problem}")
     data = np.frombuffer(message.data, np.uint8)
-    if not height * width or step < width * channels or len(data) < step * height:
+    if step < width * channels or len(data) < step * height:
         raise Unusable("image data is shorter than its size says")
     rows = data[: step * height].reshape(height, step)[:, : width * channels]
     image = np.ascontiguousarray(rows).reshape(height, width, channels)

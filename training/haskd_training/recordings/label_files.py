@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from haskd_ros.errors import InputError
+from haskd_training.recordings.cloud_files.arrays import load_npy, load_npz
+from haskd_training.recordings.reading import reading, regular_file
 
 SUFFIXES = (".label", ".bin", ".npz", ".npy")
 
@@ -26,19 +27,17 @@ def read_label_file(path: Path) -> np.ndarray:
     Raises:
         InputError: the file can't be read, or holds no numbers.
     """
-    try:
+    regular_file(path)
+    with reading(path):
         if path.suffix == ".label":
             return _packed(path, "<u4")
         if path.suffix == ".bin":
             return _packed(path, "u1")
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            found: np.ndarray = loaded
+        if path.suffix == PANOPTIC:
+            arrays = load_npz(path)
+            found = arrays[_NPZ_KEY if _NPZ_KEY in arrays else _only(list(arrays))]
         else:
-            with loaded as arrays:
-                found = arrays[_NPZ_KEY if _NPZ_KEY in arrays else _only(arrays.files)]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"label file {path} can't be read: {error}") from error
+            found = load_npy(path)
     if found.dtype.kind not in "iuf":
         raise InputError(f"label file {path} holds {found.dtype}, must be whole numbers")
     return found.reshape(-1)

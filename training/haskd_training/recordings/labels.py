@@ -14,6 +14,7 @@ import numpy as np
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED, LabelMap
+from haskd_ros.text import shown
 from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding, Outcome
@@ -21,6 +22,7 @@ from haskd_training.recordings.label_files import PANOPTIC, SUFFIXES, read_label
 from haskd_training.recordings.label_ids import ClassIds, class_ids
 from haskd_training.recordings.label_names import CloudTime, Matching, match, name_number
 from haskd_training.recordings.readers.bag import Unusable, open_bag, stamp_ns
+from haskd_training.recordings.reading import reading
 
 LABEL_MAPS = Path(__file__).with_name("label_maps")
 
@@ -138,8 +140,12 @@ class FieldLabels:
         self._notes = _Notes(f"label field {self._field!r}")
 
     def identity(self) -> list[str]:
-        """What distinguishes this source of labels from another, for a cache's fingerprint."""
+        """What distinguishes this source of labels from another, beside what is in `files`."""
         return [self._field]
+
+    def files(self) -> list[Path]:
+        """That the labels are read from, beside the recording."""
+        return []
 
     def findings(self) -> list[Finding]:
         """What the clouds that were read so far showed."""
@@ -193,7 +199,7 @@ class FolderLabels:
         self._map = label_map
         self._folder = _own_folder(folder, recording)
         times = clouds()
-        self._files = _label_files(self._folder, {cloud.name for cloud in times})
+        self._files, self._irregular = _label_files(self._folder, {cloud.name for cloud in times})
         self._matching = _match(self._folder, self._files, recording, times)
         self._clouds = len(times)
         self._notes = _Notes(f"labels {self._folder}")
@@ -204,9 +210,10 @@ class FolderLabels:
         return self._matching.by_index
 
     def identity(self) -> list[str]:
-        """Name, size and modification time of every file."""
-        stats = ((file.name, file.stat()) for file in self._files.values())
-        return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+        return []
+
+    def files(self) -> list[Path]:
+        return list(self._files.values())
 
     def findings(self) -> list[Finding]:
         """How the files are named, what has no file or no cloud, and what the clouds that were read
@@ -215,6 +222,12 @@ class FolderLabels:
         matched = self._matching.files
         message = f"{len(self._files)} files, named by {naming}, for {len(matched)} clouds"
         found = [Finding("label-files", subject, "noted", message)]
+        if irregular := self._irregular:
+            message = (
+                f"{len(irregular)} with names of label files are folders, pipes, devices or links "
+                f"that lead nowhere, the first is {shown(irregular[0])}"
+            )
+            found.append(Finding("labels-no-files", subject, "left out", message))
         if self._matching.ambiguous:
             message = f"the names may count from 0 or from 1; here {next(iter(matched.values()))} "
             message += f"is taken for cloud {next(iter(matched))}, counted from 0"
@@ -272,6 +285,9 @@ class NoLabelSource:
     def identity(self) -> list[str]:
         return []
 
+    def files(self) -> list[Path]:
+        return []
+
     def findings(self) -> list[Finding]:
         return []
 
@@ -297,17 +313,19 @@ def _own_folder(folder: Path, recording: str) -> Path:
     return own if own.is_dir() else folder
 
 
-def _label_files(folder: Path, clouds: set[str]) -> dict[str, Path]:
+def _label_files(folder: Path, clouds: set[str]) -> tuple[dict[str, Path], list[str]]:
     """The label files of a folder by name, in its order: those with a number in their names, or the
-    name of a cloud."""
+    name of a cloud; and the names of what is called so and is no file."""
     if not folder.is_dir():
         raise InputError(f"label folder {folder} does not exist")
-    files = sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix in SUFFIXES
-        if file.stem in clouds or name_number(file.stem) is not None
-    )
+    with reading(folder):
+        named = sorted(
+            file
+            for file in folder.iterdir()
+            if file.suffix in SUFFIXES
+            if file.stem in clouds or name_number(file.stem) is not None
+        )
+        files = [file for file in named if file.is_file()]
     kinds = Counter(file.suffix for file in files)
     if not files:
         raise InputError(
@@ -319,7 +337,7 @@ def _label_files(folder: Path, clouds: set[str]) -> dict[str, Path]:
         raise InputError(
             f"label folder {folder} holds label files of several kinds: {listed}; keep one kind"
         )
-    return {file.name: file for file in files}
+    return {file.name: file for file in files}, [file.name for file in named if not file.is_file()]
 
 
 def _match(

@@ -18,6 +18,7 @@ from haskd_training.recordings.camera_track import (
     recorded_camera,
 )
 from haskd_training.recordings.image_codec import image_size
+from haskd_training.recordings.image_header import MAX_PIXELS
 from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -48,6 +49,14 @@ class RecordingConfig(BaseModel):
         0.02, ge=0, description="how long a transform holds beyond its first and last sample"
     )
     max_tf_gap_s: float = Field(1.0, gt=0, description="longest time interpolated over")
+    max_image_megapixels: float = Field(
+        MAX_PIXELS / 1e6, gt=0, description="images of more are left out, before they are decoded"
+    )
+
+    @property
+    def max_pixels(self) -> int:
+        """Of an image that is used."""
+        return round(min(self.max_image_megapixels * 1e6, 2**31))
 
     @field_validator("fixed_frame")
     @classmethod
@@ -163,6 +172,7 @@ class Cameras:
             for topic, _ in self._topics.values()
         }
         self._first_images: dict[str, Any] = {}
+        self._max_pixels = config.max_pixels
         self._whole: set[str] = set()
 
     @property
@@ -183,7 +193,7 @@ class Cameras:
         """Add an image of a topic; the first one that holds a picture counts."""
         if topic not in self._whole:
             self._first_images[topic] = image
-            if not isinstance(image_size(image), str):
+            if not isinstance(image_size(image, self._max_pixels), str):
                 self._whole.add(topic)
 
     def recorded(self) -> list[RecordedCamera]:
@@ -195,6 +205,7 @@ class Cameras:
                 info_topic,
                 track=self._tracks[topic],
                 image=self._first_images.get(topic),
+                max_pixels=self._max_pixels,
             )
             for name, (topic, info_topic) in sorted(self._topics.items())
         ]

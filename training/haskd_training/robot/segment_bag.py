@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import yaml
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
@@ -20,6 +19,7 @@ from haskd_ros.clouds.output_clouds import (
     visualization_points,
 )
 from haskd_ros.clouds.pointcloud import CloudError, create_cloud
+from haskd_ros.documents import parse_yaml
 from haskd_ros.errors import InputError
 from haskd_ros.node.parameters import (
     DEFAULTS,
@@ -29,6 +29,7 @@ from haskd_ros.node.parameters import (
     ParameterValue,
 )
 from haskd_ros.segmenter import Segmenter
+from haskd_ros.text import shown
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.examination import Examination
@@ -190,15 +191,18 @@ def parse(assignments: Sequence[str]) -> Parameters:
 
 
 def _value(info: ParameterInfo, text: str) -> ParameterValue:
-    value, default = yaml.safe_load(text), info.default
-    if isinstance(default, tuple):
-        kind = type(default[0])
-        value = tuple(kind(entry) for entry in (value if isinstance(value, list) else [value]))
-    elif isinstance(default, float) and isinstance(value, int):
-        value = float(value)
+    value, default = parse_yaml(text, f"{info.name}={shown(text)[:99]}"), info.default
+    try:
+        if isinstance(default, tuple):
+            kind = type(default[0])
+            value = tuple(kind(entry) for entry in (value if isinstance(value, list) else [value]))
+        elif isinstance(default, float) and isinstance(value, int):
+            value = float(value)
+    except (TypeError, ValueError, OverflowError):
+        value = None
     if type(value) is not type(default):
-        raise InputError(f"{info.name}={text}: must be of the kind of {default!r}")
-    return value
+        raise InputError(f"{info.name}={shown(text)[:99]}: must be of the kind of {default!r}")
+    return cast("ParameterValue", value)
 
 
 def _check(recording: Bag) -> None:

@@ -205,7 +205,9 @@ class _Pass:
         self.clouds, points_topic = clouds, clouds.topic
         self.cameras = Cameras(bag, config)
         infos, transform_topics = self.cameras.info_topics, bag.topics_of(*TF_MESSAGES)
-        self.images = {topic: ImageTally(topic) for topic in self.cameras.image_topics}
+        self.images = {
+            topic: ImageTally(topic, config.max_pixels) for topic in self.cameras.image_topics
+        }
         self.transform_times = {topic: StampSeries() for topic in transform_topics}
         self.tallies = {topic: TopicTally(topic) for topic in (points_topic, *self.images, *infos)}
         self.tree = empty_tree(config)

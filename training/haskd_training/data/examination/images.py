@@ -13,6 +13,7 @@ from haskd_training.recordings.camera_model import CalibrationError
 from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.image_codec import image_size
+from haskd_training.recordings.image_header import MAX_PIXELS
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.repeats import Repeats
 
@@ -24,10 +25,11 @@ Kind = tuple[str, int, int]
 
 
 class ImageTally:
-    """The images of a topic by frame and size."""
+    """The images of a topic by frame and size; those of more than `max_pixels` are not used."""
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, max_pixels: int = MAX_PIXELS) -> None:
         self.topic = topic
+        self._max_pixels = max_pixels
         self.kinds: dict[Kind, StampSeries] = {}
         self._broken: Counter[str] = Counter()
         self._repeats = Repeats()
@@ -38,7 +40,7 @@ class ImageTally:
         if self._repeats.is_repeat(self.topic, image):
             self._repeated.append(recorded_ns)
             return
-        size = image_size(image)
+        size = image_size(image, self._max_pixels)
         if isinstance(size, str):
             self._broken[size] += 1
             return
@@ -47,7 +49,7 @@ class ImageTally:
 
     def before(self, stop_ns: int | None) -> ImageTally:
         """Those recorded before a time."""
-        kept = ImageTally(self.topic)
+        kept = ImageTally(self.topic, self._max_pixels)
         kept._broken = self._broken
         kept._repeated = [at for at in self._repeated if stop_ns is None or at < stop_ns]
         every = {kind: series.before(stop_ns) for kind, series in self.kinds.items()}

@@ -12,10 +12,10 @@ from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files.cloud import (
     PointLabels,
     common_names,
-    damage_as_input_error,
     new_name,
     structured,
 )
+from haskd_training.recordings.reading import check_memory, reading
 
 KITTI = ("x", "y", "z", "intensity")
 NUSCENES = (*KITTI, "ring")
@@ -37,12 +37,12 @@ def read_npy(path: Path) -> list[np.ndarray]:
     Raises:
         InputError: no such array.
     """
-    return [common_names(_points(_load_npy(path), path), path)]
+    return [common_names(_points(load_npy(path), path), path)]
 
 
 def ending_of_npy(path: Path) -> str:
     """The ending of the labelled copy of an `.npy`, see `write_npy`."""
-    return ".npy" if _load_npy(path).dtype.names else ".npz"
+    return ".npy" if load_npy(path).dtype.names else ".npz"
 
 
 def write_npy(path: Path, out: Path, labels: list[PointLabels]) -> None:
@@ -53,7 +53,7 @@ def write_npy(path: Path, out: Path, labels: list[PointLabels]) -> None:
     Raises:
         InputError: as of `read_npy`, or the fields are there already.
     """
-    array = _load_npy(path)
+    array = load_npy(path)
     (added,) = labels
     if not array.dtype.names:
         _save_npz(out, {"points": array}, added, path)
@@ -91,7 +91,7 @@ def read_npz(path: Path) -> list[np.ndarray]:
     Raises:
         InputError: no such arrays.
     """
-    arrays = _load_npz(path)
+    arrays = load_npz(path)
     rows = {
         name: array
         for name, array in arrays.items()
@@ -123,7 +123,7 @@ def write_npz(path: Path, out: Path, labels: list[PointLabels]) -> None:
         InputError: as of `read_npz`, or the arrays are there already.
     """
     (added,) = labels
-    _save_npz(out, _load_npz(path), added, path)
+    _save_npz(out, load_npz(path), added, path)
 
 
 def read_raw(path: Path) -> list[np.ndarray]:
@@ -152,7 +152,7 @@ def write_raw(path: Path, out: Path, labels: list[PointLabels]) -> None:
 
 def _raw(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of the columns, and the columns [4 or 5, N] float32."""
-    with damage_as_input_error(path):
+    with reading(path):
         octets = path.read_bytes()
     names = NUSCENES if path.name.lower().endswith(".pcd.bin") or _has_rings(octets) else KITTI
     step = 4 * len(names)
@@ -198,19 +198,30 @@ def _has_rings(octets: bytes) -> bool:
         return bool(((ring >= 0) & (ring < 256) & (ring == np.round(ring))).all() and ring.any())
 
 
-def _load_npy(path: Path) -> np.ndarray:
-    with damage_as_input_error(path):
+def load_npy(path: Path) -> np.ndarray:
+    """
+    Raises:
+        InputError: no `.npy`, or one that holds Python objects.
+    """
+    with reading(path):
         array = np.load(path, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise InputError(f"{path} is an .npz by its content; give it that ending")
         return array
 
 
-def _load_npz(path: Path) -> dict[str, np.ndarray]:
-    with damage_as_input_error(path):
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays by name.
+
+    Raises:
+        InputError: no `.npz`, or it holds Python objects, or more than fits into memory.
+    """
+    with reading(path):
         try:
+            with zipfile.ZipFile(path) as archive:
+                check_memory(sum(member.file_size for member in archive.infolist()))
             with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+                return {name: np.asarray(file[name]) for name in file.files}
         except (zipfile.BadZipFile, AttributeError) as error:
             raise InputError(f"{path} is cut off or no .npz file") from error
 

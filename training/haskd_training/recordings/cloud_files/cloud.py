@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.lib import recfunctions
 
 from haskd_ros.clouds.pointcloud import INTENSITY_FIELDS
 from haskd_ros.errors import InputError
+from haskd_ros.text import listed
 
 AGAIN = "predicted_"
 """Begin of an added field's name where the file has a field of that name already: what was there
@@ -82,10 +82,7 @@ def common_names(points: np.ndarray, path: Path) -> np.ndarray:
     for axis in "xyz":
         if axis not in names:
             if axis.upper() not in names:
-                raise InputError(
-                    f"{path}: the cloud has no {axis}; its fields are "
-                    f"{', '.join(names) or '(none)'}"
-                )
+                raise InputError(f"{path}: the cloud has no {axis}; its fields are {listed(names)}")
             renamed[axis.upper()] = axis
     if not set(INTENSITY_FIELDS) & set(names):
         for name in names:
@@ -120,24 +117,3 @@ def library(name: str, path: Path) -> Any:
             f"{path} can't be read without {error.name or name}; `pip install 'haskd_ros[files]'` "
             "installs it"
         ) from error
-
-
-@contextmanager
-def damage_as_input_error(path: Path) -> Iterator[None]:
-    """Turn whatever a reader raises about a damaged file into one InputError: the libraries parse
-    before they check, and raise any of a dozen types."""
-    try:
-        yield
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except MemoryError as error:
-        raise InputError(f"{path}: too large for this machine's memory, or damaged") from error
-    except OSError as error:
-        # Of the file system, whose own message is the best; libraries raise it without a number.
-        detail = error.strerror or str(error)
-        raise InputError(f"{path} can't be read: {detail}") from error
-    except Exception as error:
-        detail = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise InputError(f"{path} is cut off or damaged ({detail})") from error

@@ -12,10 +12,10 @@ import numpy as np
 from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files.cloud import (
     PointLabels,
-    damage_as_input_error,
     library,
     structured,
 )
+from haskd_training.recordings.reading import check_memory, reading
 
 EXTENSION = ("haskd", "urn:haskd_ros:labels")
 """Prefix and URI of the fields that E57 itself has no name for."""
@@ -81,7 +81,7 @@ def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
     """
     lib = library("pye57.libe57", path)
     utils = library("pye57.utils", path)
-    with _opened(path) as file, damage_as_input_error(path):
+    with _opened(path) as file, reading(path):
         copy = lib.ImageFile(str(out), "w")
         try:
             for number in range(file.extensionsCount()):
@@ -178,12 +178,12 @@ class _Copy:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     lib = library("pye57.libe57", path)
-    with damage_as_input_error(path):
+    with reading(path):
         if not path.is_file():
             raise FileNotFoundError
         file = lib.ImageFile(str(path), "r")
     try:
-        with damage_as_input_error(path):
+        with reading(path):
             yield file
     finally:
         file.close()
@@ -216,6 +216,8 @@ def _read(file: Any, points: Any, scaled: bool) -> dict[str, np.ndarray]:
     columns = {}
     buffers = lib.VectorSourceDestBuffer()
     count = points.childCount()
+    # A field that is constant takes no room in the file, however many points it is said to have.
+    check_memory(count * prototype.childCount() * _INTEGER.itemsize)
     for number in range(prototype.childCount()):
         node = prototype.get(number)
         name = node.elementName()

@@ -14,11 +14,12 @@ from haskd_training.recordings.cloud_files import kitti
 from haskd_training.recordings.cloud_files.formats import (
     VELODYNE,
     cloud_files,
-    format_of,
+    count_clouds,
     read_clouds,
     stem_of,
 )
 from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.reading import reading
 
 LABELS = "labels"
 """Folder of the label files, named as the clouds."""
@@ -56,7 +57,7 @@ def places_in(file: Path) -> list[CloudPlace]:
     Raises:
         InputError: as of `formats.format_of`, or the file is damaged.
     """
-    count, stem = format_of(file).count(file), stem_of(file)
+    count, stem = count_clouds(file), stem_of(file)
     names = [stem] if count == 1 else [f"{stem}_{scan}" for scan in range(count)]
     return [CloudPlace(file, scan, name) for scan, name in enumerate(names)]
 
@@ -195,7 +196,8 @@ class CloudFolder:
         file = self._label_file(name)
         if name not in self._labelled:
             return np.full(points, np.nan, np.float32)
-        octets = file.read_bytes()
+        with reading(file):
+            octets = file.read_bytes()
         if len(octets) != 4 * points:
             raise InputError(
                 f"{file} has labels of {len(octets) / 4:g} points, the cloud {name} has {points}"

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from haskd_ros.errors import InputError
+from haskd_ros.text import quoted
 from haskd_training.recordings.cloud_files import arrays, e57, las, pcd, ply
-from haskd_training.recordings.cloud_files.cloud import PointLabels, damage_as_input_error
+from haskd_training.recordings.cloud_files.cloud import PointLabels
+from haskd_training.recordings.reading import reading
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def format_of(path: Path) -> Format:
         raise InputError(
             f"{path} is no cloud file; allowed endings are {', '.join(FORMATS)}{if_text(path)}"
         )
-    with damage_as_input_error(path), path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         start = file.read(8)
     if not start:
         raise InputError(f"{path} is empty")
@@ -119,7 +121,7 @@ def format_of(path: Path) -> Format:
     if start.startswith(_PCD_BEGINS) and path.suffix.lower() != ".pcd":
         raise _of_another_kind(path, ".pcd")
     if known.magic:
-        raise InputError(f"{path} is no {path.suffix} file: it begins with {start!r}")
+        raise InputError(f"{path} is no {path.suffix} file: it begins with {quoted(start)}")
     return known
 
 
@@ -149,7 +151,16 @@ def read_clouds(path: Path) -> list[np.ndarray]:
     Raises:
         InputError: as of `format_of`, or the file is cut off or damaged.
     """
-    return format_of(path).read(path)
+    known = format_of(path)
+    with reading(path):
+        return known.read(path)
+
+
+def count_clouds(path: Path) -> int:
+    """How many clouds a file holds; errors as of `read_clouds`."""
+    known = format_of(path)
+    with reading(path):
+        return known.count(path)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 
 from haskd_ros.errors import InputError
+from haskd_ros.text import shown
+from haskd_training.recordings.image_header import header_of
+from haskd_training.recordings.reading import reading
 
 TIMES, POSES, CALIBRATION = "times.txt", "poses.txt", "calib.txt"
 IMAGE_FOLDERS = {"image_2": "P2", "image_3": "P3"}
@@ -89,7 +91,7 @@ def read_cameras(root: Path, stems: Sequence[str]) -> list[Camera]:
         files = {
             file.stem: file
             for file in (root / name).iterdir()
-            if file.suffix.lower() in _IMAGE_SUFFIXES
+            if file.suffix.lower() in _IMAGE_SUFFIXES and file.is_file()
         }
         images = {stem: files[stem] for stem in stems if stem in files}
         if not images:
@@ -97,15 +99,23 @@ def read_cameras(root: Path, stems: Sequence[str]) -> list[Camera]:
         P = calibration[key].reshape(3, 4)
         # P = K [I | t]: the camera stands beside camera 0, turned as it is.
         shift = np.eye(4)
-        shift[:3, 3] = np.linalg.solve(P[:, :3], P[:, 3])
-        first = next(iter(images.values()))
         try:
-            with PIL.Image.open(first) as image:
-                width, height = image.size
-        except OSError as error:
-            raise InputError(f"{first} can't be read: {error}") from error
-        cameras.append(Camera(name, P[:, :3], shift @ T_camera0_lidar, images, width, height))
+            shift[:3, 3] = np.linalg.solve(P[:, :3], P[:, 3])
+        except np.linalg.LinAlgError as error:
+            raise InputError(f"{root / CALIBRATION}: {key} is no projection ({error})") from error
+        # All are of one size; a broken one is left out where it is read.
+        size = next(filter(None, map(_size_of, images.values())), None)
+        if size is None:
+            raise InputError(f"{root / name}: none of its {len(images)} images can be read")
+        cameras.append(Camera(name, P[:, :3], shift @ T_camera0_lidar, images, *size))
     return cameras
+
+
+def _size_of(file: Path) -> tuple[int, int] | None:
+    """Width and height in px; None of a file that is no image."""
+    with reading(file):
+        header = header_of(file.read_bytes())
+    return header and (header.width, header.height)
 
 
 def _table(path: Path, columns: int, stems: Sequence[str]) -> np.ndarray | None:
@@ -113,10 +123,11 @@ def _table(path: Path, columns: int, stems: Sequence[str]) -> np.ndarray | None:
     else in their order."""
     if not path.is_file():
         return None
-    try:
-        rows = np.loadtxt(path, np.float64, ndmin=2)
-    except ValueError as error:
-        raise InputError(f"{path} is no table of numbers: {error}") from error
+    with reading(path):
+        try:
+            rows = np.loadtxt(path, np.float64, ndmin=2)
+        except ValueError as error:
+            raise InputError(f"{path} is no table of numbers: {shown(error)[:200]}") from error
     if rows.shape[1] != columns or not np.isfinite(rows).all():
         raise InputError(f"{path}: {columns} finite numbers a line expected, found {rows.shape[1]}")
     numbers = [int(stem) for stem in stems if stem.isdecimal()]
@@ -133,12 +144,14 @@ def _calibration(root: Path) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     if not path.is_file():
         return found
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        name, colon, text = line.partition(":")
+    with reading(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        name, colon, numbers = line.partition(":")
         if not colon:
             continue
         try:
-            values = np.array([float(word) for word in text.split()])
+            values = np.array([float(word) for word in numbers.split()])
         except ValueError:
             continue
         if len(values) == 12:

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from haskd_ros.errors import InputError
+from haskd_ros.text import quoted, shown
 from haskd_training.recordings.cloud_files.cloud import (
     PointLabels,
     common_names,
-    damage_as_input_error,
     library,
     new_name,
 )
@@ -30,6 +30,9 @@ _NEEDED = ("FIELDS", "SIZE", "TYPE", "DATA")
 _PADDING = "_"
 _HEADER_BYTES = 1 << 16
 _COLORS = ("rgb", "rgba")
+
+_LARGEST_RATIO = 100
+"""LZF makes at most 264 bytes of 3."""
 
 
 @dataclass(frozen=True)
@@ -70,43 +73,40 @@ def read(path: Path) -> list[np.ndarray]:
     Raises:
         InputError: no whole PCD file.
     """
-    with damage_as_input_error(path):
-        file = _open(path)
-        if file.data == "ascii":
-            # As a colour field of type F is written in ascii: by its bits, a whole number.
-            kinds = [
-                (str(k), "f8" if field.name in _COLORS else field.dtype, (field.count,))
-                for k, field in enumerate(file.fields)
-            ]
-            text = io.StringIO("\n".join(_text_lines(path, file)))
-            # A file without points is no mistake to warn of.
-            table = (
-                np.loadtxt(text, kinds, comments=None, ndmin=1)
-                if file.points
-                else (np.empty(0, kinds))
-            )
-            columns = [table[str(k)] for k in range(len(file.fields))]
-        elif file.data == "binary":
-            table = np.frombuffer(_whole(path, file), file.dtype)
-            columns = [table[str(k)] for k in range(len(file.fields))]
-        else:
-            columns = [
-                np.frombuffer(block, field.dtype).reshape(file.points, field.count)
-                if block
-                else np.zeros((file.points, 1))
-                for field, block in zip(file.fields, _blocks(path, file), strict=True)
-            ]
-        stand_once = Counter(field.name for field in file.fields)
-        chosen = {
-            field.name: column.reshape(file.points)
-            for field, column in zip(file.fields, columns, strict=True)
-            if field.count == 1 and field.name != _PADDING
-            if stand_once[field.name] == 1 or field.name in "xyz"
-        }
-        points = np.empty(file.points, [(name, column.dtype) for name, column in chosen.items()])
-        for name, column in chosen.items():
-            points[name] = column
-        return [common_names(points, path)]
+    file = _open(path)
+    if file.data == "ascii":
+        # As a colour field of type F is written in ascii: by its bits, a whole number.
+        kinds = [
+            (str(k), "f8" if field.name in _COLORS else field.dtype, (field.count,))
+            for k, field in enumerate(file.fields)
+        ]
+        text = io.StringIO("\n".join(_text_lines(path, file)))
+        # A file without points is no mistake to warn of.
+        table = (
+            np.loadtxt(text, kinds, comments=None, ndmin=1) if file.points else (np.empty(0, kinds))
+        )
+        columns = [table[str(k)] for k in range(len(file.fields))]
+    elif file.data == "binary":
+        table = np.frombuffer(_whole(path, file), file.dtype)
+        columns = [table[str(k)] for k in range(len(file.fields))]
+    else:
+        columns = [
+            np.frombuffer(block, field.dtype).reshape(file.points, field.count)
+            if block
+            else np.zeros((file.points, 1))
+            for field, block in zip(file.fields, _blocks(path, file), strict=True)
+        ]
+    stand_once = Counter(field.name for field in file.fields)
+    chosen = {
+        field.name: column.reshape(file.points)
+        for field, column in zip(file.fields, columns, strict=True)
+        if field.count == 1 and field.name != _PADDING
+        if stand_once[field.name] == 1 or field.name in "xyz"
+    }
+    points = np.empty(file.points, [(name, column.dtype) for name, column in chosen.items()])
+    for name, column in chosen.items():
+        points[name] = column
+    return [common_names(points, path)]
 
 
 def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
@@ -168,7 +168,7 @@ def _open(path: Path) -> _File:
     data = values["DATA"][0] if values["DATA"] else ""
     if data not in ("ascii", "binary", "binary_compressed"):
         raise InputError(
-            f"{path}: DATA is {data!r}; allowed are ascii, binary and binary_compressed"
+            f"{path}: DATA is {quoted(data)}; allowed are ascii, binary and binary_compressed"
         )
     return _File(lines, fields, points, data, content[position:])
 
@@ -190,14 +190,15 @@ def _layout(path: Path, values: dict[str, list[str]]) -> tuple[list[_Field], int
         # PCL gives padding any size as a count of bytes.
         if dtype is None or not count.isdecimal():
             raise InputError(
-                f"{path}: field {name} has TYPE {kind}, SIZE {size} and COUNT {count}; allowed "
-                "are F of 4 and 8, I and U of 1, 2, 4 and 8 bytes"
+                f"{path}: field {shown(name)[:99]} has TYPE {shown(kind)[:9]}, SIZE "
+                f"{shown(size)[:9]} and COUNT {shown(count)[:9]}; allowed are F of 4 and 8, I and "
+                "U of 1, 2, 4 and 8 bytes"
             )
         if int(count):
             fields.append(_Field(name, np.dtype(dtype), int(count)))
     numbers = {key: values[key][0] for key in ("WIDTH", "HEIGHT", "POINTS") if values.get(key)}
     if wrong := {key: text for key, text in numbers.items() if not text.isdecimal()}:
-        raise InputError(f"{path}: the header has {wrong}, which are no counts")
+        raise InputError(f"{path}: the header has {quoted(wrong)}, which are no counts")
     width, height = int(numbers.get("WIDTH", 0)), int(numbers.get("HEIGHT", 1))
     points = int(numbers.get("POINTS", width * height))
     if "WIDTH" in numbers and width * height != points:
@@ -273,7 +274,7 @@ def _blocks(path: Path, file: _File) -> list[bytes]:
             0 if field.name == _PADDING else bytes_
             for field, bytes_ in zip(file.fields, sizes, strict=True)
         ]
-    if size != sum(sizes):
+    if size != sum(sizes) or size > _LARGEST_RATIO * compressed:
         raise InputError(
             f"{path} is damaged: {file.points} points need {sum(sizes):,} bytes, the file holds "
             f"{size:,}"

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from haskd_ros.errors import InputError
+from haskd_ros.text import quoted
 from haskd_training.recordings.cloud_files.cloud import (
     PointLabels,
     common_names,
-    damage_as_input_error,
     new_name,
 )
 
@@ -69,23 +69,22 @@ def read(path: Path) -> list[np.ndarray]:
     Raises:
         InputError: no whole PLY file, or vertices of varying length.
     """
-    with damage_as_input_error(path):
-        file = _open(path)
-        if not file.vertex.count:
-            table = np.empty(0, file.dtype)
-        elif file.encoding == "ascii":
-            text = io.StringIO(file.rows.decode("latin-1"))
-            table = np.loadtxt(text, file.dtype, comments=None, ndmin=1)
-        else:
-            table = np.frombuffer(file.rows, file.dtype)
-        names = [name for name, _ in file.vertex.properties]
-        stand_once = Counter(names)
-        chosen = {name: str(k) for k, name in enumerate(names) if stand_once[name] == 1}
-        kinds = [(name, table.dtype[key].newbyteorder("=")) for name, key in chosen.items()]
-        points = np.empty(file.vertex.count, kinds)
-        for name, key in chosen.items():
-            points[name] = table[key]
-        return [common_names(points, path)]
+    file = _open(path)
+    if not file.vertex.count:
+        table = np.empty(0, file.dtype)
+    elif file.encoding == "ascii":
+        text = io.StringIO(file.rows.decode("latin-1"))
+        table = np.loadtxt(text, file.dtype, comments=None, ndmin=1)
+    else:
+        table = np.frombuffer(file.rows, file.dtype)
+    names = [name for name, _ in file.vertex.properties]
+    stand_once = Counter(names)
+    chosen = {name: str(k) for k, name in enumerate(names) if stand_once[name] == 1}
+    kinds = [(name, table.dtype[key].newbyteorder("=")) for name, key in chosen.items()]
+    points = np.empty(file.vertex.count, kinds)
+    for name, key in chosen.items():
+        points[name] = table[key]
+    return [common_names(points, path)]
 
 
 def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
@@ -167,7 +166,7 @@ def _elements(path: Path, lines: list[str]) -> tuple[str, list[_Element]]:
         elif words[:2] == ["property", "list"] and elements and len(words) == 5:
             elements[-1].lists = True
         else:
-            raise InputError(f"{path}: the header has a line that no PLY file has: {line!r}")
+            raise InputError(f"{path}: the header has a line that no PLY file has: {quoted(line)}")
     if not encoding:
         raise InputError(f"{path}: the header has no format; allowed are {', '.join(_ORDERS)}")
     return encoding, elements

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,17 +28,21 @@ from rosbags.typesys.store import Typestore
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
+from haskd_ros.files import remove_leftover, written_atomically
+from haskd_ros.text import QUOTED_CHARACTERS, shown
 from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.cloud_folder import CloudFolderReader
 from haskd_training.recordings.readers.container import (
     lacks_its_log,
+    logs_beside,
     opened_container,
     storage_suffix,
 )
 from haskd_training.recordings.readers.mcap import FOREIGN_SCHEMAS, Reader2
 from haskd_training.recordings.readers.node_outputs import input_clouds
+from haskd_training.recordings.reading import TooLarge, reading
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 IMAGE = "sensor_msgs/msg/Image"
@@ -55,8 +58,6 @@ LATCHED = Qos(
 """Offered by the publisher of a topic whose last message every late subscriber gets."""
 
 _BAG_VERSION: Literal[9] = 9
-
-_logger = logging.getLogger(__name__)
 
 
 class Unusable(Exception):
@@ -140,8 +141,9 @@ class Bag:
 
     def cloud_fields(self, topic: str) -> set[str]:
         """Names of the fields of the first cloud of a topic."""
-        _, cloud = next(self.messages([topic]))
-        return {field.name for field in cloud.fields}
+        # An MCAP may count messages of a topic that it doesn't hold.
+        _, cloud = next(self.messages([topic]), (topic, None))
+        return set() if cloud is None else {field.name for field in cloud.fields}
 
     @property
     def connections(self) -> list[Connection]:
@@ -194,7 +196,7 @@ class Bag:
             return
         stream = self._reader.messages(connections, stop=before_ns)
         while True:
-            with _damage_as_input_error(self.path):
+            with _reading(self.path):
                 try:
                     message = next(stream)
                 except StopIteration:
@@ -202,7 +204,7 @@ class Bag:
             yield message
 
     def _decode(self, connection: Connection, raw: bytes) -> Any:
-        with _damage_as_input_error(self.path):
+        with _reading(self.path):
             return self._deserialize(raw, connection.msgtype)
 
 
@@ -234,7 +236,7 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
         yield Bag(path, folder, folder.findings)
         return
     with opened_container(path) as container:
-        with _damage_as_input_error(path):
+        with _reading(path):
             reader = Reader1(container.path) if container.is_ros1 else Reader2(container.path)
             reader.open()
         try:
@@ -245,25 +247,38 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
 
 @contextmanager
 def new_bag(out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` that is renamed to it on success and removed on failure.
+    """A place beside `out` that becomes it on success and goes on failure, see `files`.
 
     Yields:
         The folder to make; it has the name of `out`, because the names of files in a bag have it.
 
     Raises:
-        InputError: `out` exists, its parent doesn't, or writing failed (disk full, no permission).
+        InputError: `out` exists, its parent doesn't, another process writes it, or writing failed
+            (disk full, no permission).
     """
+    remove_leftover(out)
+    _check_new(out)
+    try:
+        with written_atomically(out) as folder:
+            try:
+                yield folder
+            except sqlite3.Error as error:
+                raise _as_os_error(error) from error
+            _check_new(out)
+    except OSError as error:
+        raise InputError(f"{out} can't be written: {error.strerror or error}") from error
+
+
+def _check_new(out: Path) -> None:
     if out.exists():
         raise InputError(f"{out} exists already; nothing is overwritten")
     if not out.parent.is_dir():
         raise InputError(f"{out} can't be written: there is no folder {out.parent}")
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            folder = Path(scratch) / out.name
-            yield folder
-            folder.rename(out)
-    except (OSError, sqlite3.Error) as error:
-        raise InputError(f"{out} can't be written: {error}") from error
+
+
+def _as_os_error(error: sqlite3.Error) -> OSError:
+    full = "disk is full" in str(error)
+    return OSError(errno.ENOSPC if full else errno.EIO, str(error))
 
 
 def bag_writer(folder: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Writer:
@@ -325,10 +340,15 @@ def frame_of(message: Any) -> str:
 
 
 def bag_files(path: Path) -> list[Path]:
-    """The files of a bag, sorted by name, or of a folder of clouds."""
+    """The files of a bag, sorted by name, or of a folder of clouds. Of what sqlite keeps beside a
+    database the index of its log is none: that comes and goes when somebody looks."""
     if is_cloud_folder(path):
         return CloudFolder(path).files()
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path, *logs_beside(path)]
+    return sorted(
+        file for file in path.iterdir() if file.is_file() and not file.name.endswith("-shm")
+    )
 
 
 def _counts(reader: _Reader) -> Counter[str]:
@@ -343,31 +363,23 @@ def _counts(reader: _Reader) -> Counter[str]:
 
 
 @contextmanager
-def _damage_as_input_error(path: Path) -> Iterator[None]:
-    """Turn whatever the reader raises into one InputError.
-
-    The readers check little before they parse: on a file that is cut off they raise any of a
-    dozen types, from sqlite's to `struct.error` and `AssertionError`. Only their code runs here.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        _logger.debug("reading %s", path, exc_info=True)
-        if isinstance(error, KeyError) and error.args[0] in FOREIGN_SCHEMAS:
-            raise InputError(
-                f"{path} holds messages that aren't ROS 2's ({error.args[0]}), which are not read"
-            ) from error
-        if "not supported" in str(error) or "Unsupported" in str(error):
-            raise InputError(f"{path} is of a kind that can't be read: {error}") from error
-        raise InputError(
-            f"{path}: the bag is cut off or damaged ({_first_line(error)}); {_repair_hint(path)}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+def _reading(path: Path) -> Iterator[None]:
+    """`reading` of a bag, with what mends one, and a word on kinds that are not read."""
+    with reading(path, lambda: _repair_hint(path)):
+        try:
+            yield
+        except (InputError, OSError, TooLarge):
+            raise
+        except Exception as error:
+            if isinstance(error, KeyError) and error.args and error.args[0] in FOREIGN_SCHEMAS:
+                raise InputError(
+                    f"{path} holds messages that aren't ROS 2's ({error.args[0]}), which are not "
+                    "read"
+                ) from error
+            if "not supported" in str(error) or "Unsupported" in str(error):
+                reason = shown(str(error)[:QUOTED_CHARACTERS])
+                raise InputError(f"{path} is of a kind that can't be read: {reason}") from error
+            raise
 
 
 def _repair_hint(path: Path) -> str:

@@ -17,9 +17,11 @@ import yaml
 from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files.formats import FORMATS, if_text, is_cloud_folder
 from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.readers.inflate import inflate_file
 from haskd_training.recordings.readers.mcap import check_end, check_profile
-
-METADATA = "metadata.yaml"
+from haskd_training.recordings.readers.metadata import INFORMATION, METADATA, read_metadata
+from haskd_training.recordings.readers.sqlite import check_tables
+from haskd_training.recordings.reading import reading, regular_file
 
 STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
 
@@ -70,6 +72,7 @@ def check_is_bag(path: Path) -> None:
     if not path.exists():
         raise InputError(f"bag {path} does not exist")
     if not path.is_dir():
+        regular_file(path)
         if path.suffix not in STORAGE_SUFFIXES and storage_suffix(path) is None:
             raise InputError(
                 f"{path} is not a bag; allowed are a bag's folder and files that end in "
@@ -95,7 +98,7 @@ def check_is_bag(path: Path) -> None:
 
 def storage_suffix(path: Path) -> str | None:
     """The suffix that belongs to a file by its first bytes; None where it is no storage file."""
-    with open(path, "rb") as file:
+    with reading(path), open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(_ZSTD_MAGIC):
         return ".zstd"
@@ -134,72 +137,50 @@ def _file(path: Path, scratch: Path) -> Container:
         opened.symlink_to(path.absolute())
         message = f"is a {suffix} file by its content, whatever its name; it is read as one"
         findings.append(Finding("wrong-suffix", str(path), "repaired", message))
-    if suffix == ".db3" and (finished := _finished(path, scratch, findings)):
-        opened = finished
+    if suffix == ".db3":
+        opened = _finished(path, scratch, findings) or opened
+        check_tables(opened)
     return Container(opened, suffix == ".bag", findings)
 
 
 def _folder(path: Path, scratch: Path) -> Container:
-    metadata = _metadata(path)
-    information = metadata["rosbag2_bagfile_information"]
-    named = [PurePath(str(name)).name for name in information["relative_file_paths"]]
+    metadata = read_metadata(path)
+    information = metadata[INFORMATION]
+    named = [PurePath(name).name for name in information["relative_file_paths"]]
     findings: list[Finding] = []
     files = _files_named(path, named, findings)
     changed = [file.name for file in files] != named
     linked = scratch / "bag"
     linked.mkdir()
     suffixes = []
+    opened = []
     for file in files:
         _check_content(file)
-        suffix = storage_suffix(file)
+        whole = file
+        if storage_suffix(file) == ".zstd":
+            whole = linked / file.name.removesuffix(".zstd")
+            with reading(file):
+                inflate_file(file, whole)
+            _check_content(whole)
+        suffix = storage_suffix(whole)
         if suffix == ".mcap":
-            check_profile(file)
-            check_end(file)
+            check_profile(whole)
+            check_end(whole)
         finished = None
         if suffix == ".db3":
-            finished = _finished(file, linked, findings)
-        if finished is None:
+            finished = _finished(file, linked, findings) if whole == file else None
+            check_tables(finished or whole)
+        if finished is None and whole == file:
             (linked / file.name).symlink_to(file.absolute())
-        changed |= finished is not None
+        changed |= finished is not None or whole != file
         suffixes.append(suffix)
+        opened.append(whole.name)
     if not changed and not _differs(information, suffixes):
         return Container(path, False, findings)
-    information["relative_file_paths"] = [file.name for file in files]
+    information["relative_file_paths"] = opened
     _correct(information, suffixes)
     (linked / METADATA).write_text(yaml.safe_dump(metadata), encoding="utf-8")
     return Container(linked, False, findings)
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    file = path / METADATA
-    reindex = f"`ros2 bag reindex {path}` writes it anew"
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        information = content["rosbag2_bagfile_information"]
-        names = information["relative_file_paths"]
-        _check_keys(information)
-    except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{file} is empty, cut off or damaged; {reindex}") from error
-    if not isinstance(names, list) or not names:
-        raise InputError(f"{file} names no storage file; {reindex}")
-    return dict(content)
-
-
-def _check_keys(information: dict[str, Any]) -> None:
-    """
-    Raises:
-        KeyError, TypeError: metadata.yaml lacks what every version of it has.
-    """
-    needed = [information, information["duration"], information["starting_time"]]
-    keys = [("version", "storage_identifier", "message_count"), ("nanoseconds",)]
-    keys.append(("nanoseconds_since_epoch",))
-    for topic in information["topics_with_message_count"]:
-        needed += [topic, topic["topic_metadata"]]
-        keys += [("message_count",), ("name", "type", "serialization_format")]
-    if missing := [
-        key for part, names in zip(needed, keys, strict=True) for key in names if key not in part
-    ]:
-        raise KeyError(missing[0])
 
 
 def _files_named(path: Path, named: Sequence[str], findings: list[Finding]) -> list[Path]:
@@ -295,10 +276,7 @@ def _differs(information: dict[str, Any], suffixes: Sequence[str | None]) -> boo
 
 def _correct(information: dict[str, Any], suffixes: Sequence[str | None]) -> None:
     kinds = set(suffixes)
-    if kinds == {".zstd"}:
-        if str(information.get("compression_mode", "")).lower() != "file":
-            information.update(compression_mode="file", compression_format="zstd")
-    elif len(kinds) == 1 and (kind := kinds.pop()) in _STORAGE_IDS:
+    if len(kinds) == 1 and (kind := kinds.pop()) in _STORAGE_IDS:
         information["storage_identifier"] = _STORAGE_IDS[kind or ""]
         if str(information.get("compression_mode", "")).lower() == "file":
             information.update(compression_mode="", compression_format="")
@@ -307,8 +285,7 @@ def _correct(information: dict[str, Any], suffixes: Sequence[str | None]) -> Non
 def _finished(database: Path, scratch: Path, findings: list[Finding]) -> Path | None:
     """A copy of a sqlite database with what its recorder had not moved into it yet; None where all
     is in it."""
-    beside = [database.with_name(database.name + suffix) for suffix in _UNFINISHED]
-    beside = [file for file in beside if file.is_file() and file.stat().st_size]
+    beside = logs_beside(database)
     if not beside:
         return None
     needed = sum(file.stat().st_size for file in (database, *beside))
@@ -336,6 +313,12 @@ def _finished(database: Path, scratch: Path, findings: list[Finding]) -> Path | 
     remedy = f"`sqlite3 {database} 'pragma wal_checkpoint(truncate)'` moves it in"
     findings.append(Finding("write-ahead-log", str(database), "repaired", message, remedy))
     return copy
+
+
+def logs_beside(database: Path) -> list[Path]:
+    """The files beside a sqlite database that hold part of its content."""
+    beside = [database.with_name(database.name + suffix) for suffix in _UNFINISHED]
+    return [file for file in beside if file.is_file() and file.stat().st_size]
 
 
 def lacks_its_log(database: Path) -> bool:

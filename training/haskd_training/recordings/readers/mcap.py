@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any
 
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.rosbag2.storage_mcap import McapReader
 
 from haskd_ros.errors import InputError
+from haskd_ros.text import quoted
+from haskd_training.recordings.readers.inflate import check_chunks, inflate_zstd
 
 FOREIGN_SCHEMAS = ("ros1msg", "protobuf", "jsonschema", "flatbuffer")
 """Encodings of MCAP schemas that are none of ROS 2's."""
@@ -43,7 +47,9 @@ def check_profile(path: Path) -> None:
             f".bag that it was made of: `rosbags-convert --src {path.stem}.bag --dst {path.stem}`"
         )
     if found not in (None, "", "ros2"):
-        raise InputError(f"{path} is an MCAP of profile {found!r}; only those of ROS 2 are read")
+        raise InputError(
+            f"{path} is an MCAP of profile {quoted(found)}; only those of ROS 2 are read"
+        )
 
 
 def check_end(path: Path) -> None:
@@ -71,10 +77,29 @@ class _Mcap(McapReader):
         if header is not None and header[0] == "" and len(header[1]) >= len(_PROFILE):
             self.path = _Told(Path(str(self.path)), header[1])  # type: ignore[assignment]
         super().open()
+        check_chunks(self.chunks)
 
 
 class _Directory(DirectoryReader):
     STORAGE_PLUGINS = {**DirectoryReader.STORAGE_PLUGINS, "mcap": _Mcap}
+
+    _by_message = False
+
+    def open(self) -> None:
+        super().open()
+        # Messages that are compressed one by one are decompressed here, within limits.
+        self._by_message = self.metadata.compression_mode == "message"
+        if self._by_message:
+            self.metadata = self.metadata._replace(compression_mode=None)
+
+    def messages(
+        self,
+        connections: Collection[Connection],
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Generator[tuple[Connection, int, bytes], None, None]:
+        for connection, time_ns, data in super().messages(connections, start, stop):
+            yield connection, time_ns, inflate_zstd(data) if self._by_message else data
 
 
 class Reader2(Reader):
