@@ -89,6 +89,7 @@ def decode(content: bytes, path: Path | str) -> tuple[SegmentationNetwork, Model
                 metadata.architecture, classes=len(metadata.taxonomy), **metadata.arguments
             )
         restore(network, sealed)
+        network.limit_inputs(metadata.input_limits)
     except InputError as error:
         raise ModelFileError(f"model {path}: {error}") from error
     load_kernels()

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from haskd_ros import json_text
 from haskd_ros.errors import InputError
 from haskd_ros.models import check_arguments
+from haskd_ros.models.input_limits import InputLimits
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import quoted
 from haskd_ros.validation import STRICT, first_problem
@@ -176,6 +177,14 @@ class ModelMetadata:
 
     def __post_init__(self) -> None:
         check_arguments(self.architecture, self.arguments)
+
+    @property
+    def input_limits(self) -> InputLimits:
+        """To which the inputs of the network are cut off, in training and afterwards."""
+        height, intensity = self.input_range.height, self.input_range.intensity
+        return InputLimits.around(
+            height=(height.min, height.max), intensity=(intensity.min, intensity.max)
+        )
 
     def to_json(self) -> str:
         """The header's text.

@@ -115,7 +115,7 @@ class Taxonomy:
                 )
                 for entry in data
             )
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"classes are a list of {{name, color: [r, g, b], movable}}; {error!r}"
             ) from error

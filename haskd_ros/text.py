@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import unicodedata
+from collections.abc import Iterable
 
 QUOTED_CHARACTERS = 200
 """How much of a value a message quotes."""
+
+_NO_NAME = re.compile(r"[^\w.+-]")
+
+LISTED_CHARACTERS = 1500
+"""How much of a list of names a message shows."""
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 """Categories of characters that steer a terminal, change the direction of a line, or can't be
@@ -25,6 +33,28 @@ def shown(text: object, characters: int | None = None) -> str:
             for character in part
         )
     return part + ("..." if characters is not None and len(whole) > characters else "")
+
+
+def shown_lines(text: object) -> str:
+    """The same for a text of several lines, which stay lines."""
+    return "\n".join(shown(line) for line in str(text).split("\n"))
+
+
+def listed(names: Iterable[object], characters: int = LISTED_CHARACTERS) -> str:
+    """Names as a message lists them: `shown`, with commas between them, `(none)` for none; cut off
+    where they are longer than this."""
+    text = ", ".join(shown(name) for name in names) or "(none)"
+    return text if len(text) <= characters else f"{text[:characters]}..."
+
+
+def file_name(text: str, characters: int = 80) -> str:
+    """A name for a file that is made of a text: the text itself where it is short and holds nothing
+    but letters, digits and ``.+-_``; else cut, with a digest that tells it from others."""
+    name = _NO_NAME.sub("_", text).lstrip(".")
+    if name == text and 0 < len(name) <= characters:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{name[:characters]}-{digest}"
 
 
 def quoted(value: object, characters: int = QUOTED_CHARACTERS) -> str:

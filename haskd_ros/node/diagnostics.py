@@ -178,6 +178,7 @@ def labels_status(
     entropy: np.ndarray,
     trained_entropy: float | None,
     fault: str | None = None,
+    beyond_training: int = 0,
 ) -> Status:
     """Whether the labels look like those of the training.
 
@@ -186,6 +187,7 @@ def labels_status(
         entropy: [n] their mean entropy over the labelled points, nats; NaN where there is none.
         trained_entropy: on clouds like the training's, held back from it; None: not known.
         fault: why the newest cloud has no label at all.
+        beyond_training: points of those clouds, see `Segmentation`.
     """
     if not len(unlabelled):
         return Status("labels", OK, "no cloud was labelled recently")
@@ -194,6 +196,7 @@ def labels_status(
     mean = float(known.mean()) if len(known) else None
     values = {
         "unlabelled (%)": f"{100 * share:.1f}",
+        "beyond the training's inputs (points)": str(beyond_training),
         "mean entropy (nats)": "-" if mean is None else f"{mean:.3f}",
         "mean entropy in training (nats)": (
             "not known" if trained_entropy is None else f"{trained_entropy:.3f}"
@@ -239,6 +242,7 @@ class DiagnosticsMonitor:
         self._latency = Window(window_s)
         self._unlabelled = Window(window_s)
         self._entropy = Window(window_s)
+        self._beyond_training = Window(window_s)
         self._newest_ns: int | None = None
         self._newest_s = 0.0
         self._clock = (0, -math.inf)
@@ -290,6 +294,7 @@ class DiagnosticsMonitor:
         self._unlabelled.add(time_s, 1 - known.mean())
         entropy = float(result.entropy[known].mean()) if known.any() else math.nan
         self._entropy.add(time_s, entropy)
+        self._beyond_training.add(time_s, result.beyond_training)
 
     def silence_s(self, now_ns: int, time_s: float | None = None) -> float | None:
         """s since the newest cloud was received, by the node's clock; None before the first. A
@@ -340,7 +345,8 @@ class DiagnosticsMonitor:
 
     def _labels_status(self, time_s: float, trained_entropy: float | None) -> Status:
         unlabelled, entropy = self._unlabelled.values(time_s), self._entropy.values(time_s)
-        return labels_status(unlabelled, entropy, trained_entropy, self._label_fault)
+        beyond = int(self._beyond_training.values(time_s).sum())
+        return labels_status(unlabelled, entropy, trained_entropy, self._label_fault, beyond)
 
     def statuses(
         self,
@@ -362,7 +368,8 @@ class DiagnosticsMonitor:
             parameters: of the node.
             on_fault: as of `each_status`.
         """
-        for window in (self._received, self._latency, self._unlabelled, self._entropy):
+        of_labels = self._unlabelled, self._entropy, self._beyond_training
+        for window in (self._received, self._latency, *of_labels):
             window.seconds = parameters.diagnostics_window
         rejected = counts.rejected_by_reason()
         newly_rejected, self._rejected = rejected - self._rejected, rejected

@@ -18,7 +18,9 @@ PACKAGES = {
 # side and don't know each other.
 ROWS = {
     "haskd_ros": (
-        ("errors", "files", "text"),
+        ("errors", "text"),
+        ("file_lock",),
+        ("files",),
         ("documents", "json_text", "validation"),
         ("taxonomy",),
         ("native",),

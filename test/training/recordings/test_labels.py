@@ -188,7 +188,7 @@ def test_bad_label_files_are_refused(tmp_path: Path) -> None:
         labels.of(cloud_with("ring", [1, 2, 3], "u1"), 0, STAMP)
     with pytest.raises(InputError, match=r"000001.label: .*999 \(1 points\)"):
         labels.of(cloud_with("ring", [1, 2, 3], "u1"), 1, STAMP)
-    with pytest.raises(InputError, match=r"000002.label is cut off or damaged \(5 bytes are no multiple"):
+    with pytest.raises(InputError, match=r"000002.label is cut off .* \(5 bytes are no multiple"):
         labels.of(CLOUD, 2, STAMP)
     assert (
         "1 label files are for another number of points: the first, 000000.label, holds 2 labels, "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as ProgressBar
+from rich.segment import Segment
+
+from haskd_ros.text import shown_lines
 
 
 class Progress(Protocol):
@@ -44,20 +47,34 @@ def silent(title: str) -> Iterator[Progress]:
     yield no_progress
 
 
+class TextConsole(Console):
+    """A console that shows text from files as text: neither markup, emoji codes and links nor what
+    steers a terminal means anything in it, whichever table, bar or log it stands in."""
+
+    def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
+        super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else shown_lines(text), style, control)
+
+
 # Of several processes that train together, only the first one prints.
-console = Console(quiet=os.environ.get("RANK", "0") != "0")
+console = TextConsole(quiet=os.environ.get("RANK", "0") != "0")
 
 
 @contextmanager
 def step(title: str) -> Iterator[Progress]:
     """A progress bar with a title."""
     columns = (
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[remark]}"),
+        TextColumn("{task.fields[remark]}", markup=False),
     )
     with ProgressBar(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, remark="")

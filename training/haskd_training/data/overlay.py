@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from haskd_ros.files import write_atomically
+from haskd_ros.text import file_name
 from haskd_training.data.cache import Cache
 from haskd_training.data.legend_strip import class_entries, with_legend
 from haskd_training.data.prepare_report import nearest_images
@@ -87,10 +88,12 @@ def write_overlays(cache: Cache, folder: Path, count: int) -> list[Path]:
         i = int(fraction * len(cache))
         nearest = nearest_images(cache, i)
         camera = cameras[k % len(cameras)] if cameras else None
-        if camera not in nearest:
+        if camera is None or camera not in nearest:
             continue
         j = nearest[camera]
-        path = folder / f"{cache.sweeps[i].recording}_{cache.images[j].stamp_ns}_{camera}.png"
+        stamp = cache.images[j].stamp_ns
+        parts = file_name(cache.sweeps[i].recording), f"{stamp}", file_name(camera)
+        path = folder / f"{'_'.join(parts)}.png"
         picture = with_legend(draw_overlay(cache, i, j), _legend(cache, i))
         _, png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         write_atomically(path, png.tobytes())

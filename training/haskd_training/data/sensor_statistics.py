@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.model_header import Extent, InputRange, ModelMetadata
+from haskd_ros.models.input_limits import InputLimits
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import within_range
 from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
@@ -64,7 +65,7 @@ def sensor_statistics(cache: Cache) -> dict[str, Any]:
         "points_per_sweep": _percentiles(np.array([row.points for row in cache.sweeps])),
         "range_m": _percentiles(np.hypot(flat, points[:, 2])),
         "elevation_deg": {"min": float(low), "max": float(high)},
-        "intensity": {**_percentiles(intensity), "mean": float(intensity.mean())},
+        "intensity": {**_percentiles(intensity), "mean": _mean(intensity)},
         "height_m": _percentiles(points[:, 2]),
         "class_counts": counts.sum(axis=0).tolist(),
         "class_scans": (counts > 0).sum(axis=0).tolist(),
@@ -90,6 +91,13 @@ def input_range(caches: Sequence[Cache], max_range: float) -> InputRange:
     return InputRange(
         Extent(low[0], high[0]), Extent(min(low[1], *stand_ins), max(high[1], *stand_ins))
     )
+
+
+def _mean(intensity: np.ndarray) -> float:
+    """Of intensities 0..1, cut off as a network's input is: one of 1e30 would be the mean."""
+    seen = np.quantile(intensity, [OUTLIERS, 1 - OUTLIERS])
+    limits = InputLimits.around(height=(0, 0), intensity=(seen[0], seen[1]))
+    return float(np.clip(intensity, *limits.intensity).mean())
 
 
 def _percentiles(values: np.ndarray) -> dict[str, float]:

@@ -35,7 +35,7 @@ from haskd_training.distillation.terms import snapshot_term, teacher_term
 from haskd_training.learning.baseline import MODEL, TrainingResult
 from haskd_training.learning.batches import Batch
 from haskd_training.learning.inference import predict
-from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
+from haskd_training.learning.loop import Callbacks, finish, finished_result, fit, make_fabric
 from haskd_training.learning.losses import soften
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
@@ -133,7 +133,7 @@ def distil(
     fabric = make_fabric(student.loop, out)
     with fabric.rank_zero_first():
         folder = RunFolder(out, inputs)
-        if (found := folder.result()) is not None:
+        if (found := finished_result(folder)) is not None:
             return TrainingResult(out / MODEL, **found)
         trained_on = split if config.unlabelled else split.labelled()
         network, metadata = make_network(trained_on, student, attribution)

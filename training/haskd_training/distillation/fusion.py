@@ -153,6 +153,7 @@ def load_teacher(path: Path) -> tuple[FusionTeacher, ModelMetadata]:
             )
             teacher = FusionTeacher(trunk, header.image_width, header.width)
         model_file.restore(teacher, sealed)
+        trunk.limit_inputs(metadata.input_limits)
     except (InputError, ValidationError) as error:
         problem = first_problem(error) if isinstance(error, ValidationError) else error
         raise InputError(f"{path} is missing, damaged or no teacher: {problem}") from error

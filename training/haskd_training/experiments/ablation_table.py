@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from haskd_ros.files import write_atomically
+from haskd_ros.text import shown
 from haskd_training.core.machine import machine
 from haskd_training.data.splits import Split
 from haskd_training.evaluation.student_cost import compare_costs, same_network
@@ -335,8 +337,13 @@ def _percent(value: float | None) -> str:
     return "-" if value is None or np.isnan(value) else f"{100 * value:.1f}"
 
 
+_MARKUP = re.compile(r"[|<`\\\[]")
+
+
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    """Names in cells come from settings and label maps: nothing in them is markup."""
+    plain = (_MARKUP.sub(r"\\\g<0>", shown(cell)) for cell in cells)
+    return f"| {' | '.join(plain)} |"
 
 
 def write(summary: Mapping[str, Any], folder: Path) -> None:

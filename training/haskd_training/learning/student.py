@@ -121,6 +121,7 @@ def make_network(
             attribution=attribution,
         ),
     )
+    network.limit_inputs(metadata.input_limits)
     return network, metadata
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -52,6 +53,8 @@ _VIDEO = re.compile(r"h\.?26[45]|hevc|av1|vp[89]|mpeg|theora|ffmpeg", re.IGNOREC
 
 # Marker of a JPEG file (ITU-T T.81, table B.1).
 _END_OF_JPEG = b"\xff\xd9"
+
+_START_OF_PNG = b"\x89PNG\r\n\x1a\n"
 
 _COLOURLESS = 2
 """Difference of channels that JPEG makes of grey."""
@@ -122,7 +125,7 @@ def _jpeg_of_file(message: Any, quality: int, max_pixels: int) -> Jpeg:
     _check_depth(told.encoding)
     as_it_is = told.encoding not in _BAYER and not told.compressed.startswith("rgb")
     is_jpeg = data[:2].tobytes() == START_OF_JPEG
-    if is_jpeg and is_cut_off(data):
+    if is_cut_off(data):
         raise Unusable("image is cut off")
     header = header_of(data.tobytes())
     if header is None:
@@ -164,14 +167,26 @@ def example_of(message: Any, max_pixels: int = MAX_PIXELS) -> Jpeg | None:
 
 
 def is_cut_off(data: np.ndarray) -> bool:
-    """Whether a JPEG file [n] uint8 lacks its end; a decoder fills what is missing with grey.
-
-    Within a scan 0xff is followed by 0, so a marker behind the start of the last one is no pixel.
-    """
+    """Whether a JPEG or PNG file [n] uint8 lacks its end: of a JPEG a decoder fills what is missing
+    with grey, of a PNG it asks for as much memory as the last piece says to have."""
     octets = data.tobytes()
-    if octets.endswith(_END_OF_JPEG):
+    if octets.startswith(_START_OF_PNG):
+        return not _is_whole_png(octets)
+    if not octets.startswith(START_OF_JPEG) or octets.endswith(_END_OF_JPEG):
         return False
+    # Within a scan 0xff is followed by 0, so a marker behind the start of the last is no pixel.
     return octets.find(_END_OF_JPEG, max(octets.rfind(START_OF_SCAN), 0)) < 0
+
+
+def _is_whole_png(octets: bytes) -> bool:
+    at = len(_START_OF_PNG)
+    while at + 12 <= len(octets):  # length, type, checksum
+        (length,) = struct.unpack_from(">I", octets, at)
+        end = at + 12 + length
+        if octets[at + 4 : at + 8] == b"IEND":
+            return end <= len(octets)
+        at = end
+    return False
 
 
 def _restored(image: np.ndarray, told: CompressedFormat) -> np.ndarray | None:
@@ -234,7 +249,7 @@ def image_size(message: Any, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | 
         width, height = int(message.width), int(message.height)
     else:
         data = np.frombuffer(message.data, np.uint8)
-        if data[:2].tobytes() == START_OF_JPEG and is_cut_off(data):
+        if is_cut_off(data):
             return "cut off"
         header = header_of(data.tobytes())
         if header is None:

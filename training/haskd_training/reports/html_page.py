@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
+from haskd_ros.text import shown_lines
 from haskd_training.reports.sweep_view import SweepView, scripts
 
 Cell = str | int | float | None
@@ -110,7 +111,8 @@ class Report:
 
 
 def render(report: Report) -> str:
-    """The page as HTML. All texts are taken as plain text.
+    """The page as HTML. All texts are taken as plain text: escaped, and without characters that
+    can't be seen or encoded.
 
     Raises:
         InputError: a picture that can't be read.
@@ -119,6 +121,7 @@ def render(report: Report) -> str:
         loader=PackageLoader("haskd_training.reports"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: shown_lines(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

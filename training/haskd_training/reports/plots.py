@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.metrics.confusion import RANGES_M, Evaluation, iou, range_name
+from haskd_training.reports.figures import drawn, name_text
 
 
 def confusion_matrix(evaluation: Evaluation, path: Path) -> None:
@@ -19,33 +19,33 @@ def confusion_matrix(evaluation: Evaluation, path: Path) -> None:
     counts = evaluation.counts
     total = counts.sum(1, keepdims=True)
     share = np.divide(100.0 * counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
-    names = evaluation.taxonomy.names
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(len(names) + 1), [*names, "no label"], rotation=60, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted", ylabel="true", title="share of each true class in %")
-    for (row, column), value in np.ndenumerate(share):
-        if value >= 0.5:
-            color = "white" if value > 60 else "black"
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, size=8)
-    figure.savefig(path, dpi=110)
+    names = [name_text(name) for name in evaluation.taxonomy.names]
+    with drawn(path, dpi=110, figsize=(9, 8)) as figure:
+        axes = figure.add_subplot()
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+        axes.set_xticks(range(len(names) + 1), [*names, "no label"], rotation=60, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="predicted", ylabel="true", title="share of each true class in %")
+        for (row, column), value in np.ndenumerate(share):
+            if value >= 0.5:
+                color = "white" if value > 60 else "black"
+                axes.text(
+                    column, row, f"{value:.0f}", ha="center", va="center", color=color, size=8
+                )
 
 
 def iou_by_range(evaluation: Evaluation, path: Path) -> None:
     """A group of bars a class, one bar for each span of distances."""
-    names = evaluation.taxonomy.names
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    width = 0.8 / len(RANGES_M)
-    for number, (span, counts) in enumerate(zip(RANGES_M, evaluation.by_range)):
-        place = np.arange(len(names)) + (number - (len(RANGES_M) - 1) / 2) * width
-        axes.bar(place, 100 * iou(counts), width, label=f"{range_name(span)} m")
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set(ylabel="IoU in %", ylim=(0, 100))
-    axes.legend(title="distance")
-    figure.savefig(path, dpi=110)
+    names = [name_text(name) for name in evaluation.taxonomy.names]
+    with drawn(path, dpi=110, figsize=(10, 4.5)) as figure:
+        axes = figure.add_subplot()
+        width = 0.8 / len(RANGES_M)
+        for number, (span, counts) in enumerate(zip(RANGES_M, evaluation.by_range)):
+            place = np.arange(len(names)) + (number - (len(RANGES_M) - 1) / 2) * width
+            axes.bar(place, 100 * iou(counts), width, label=f"{range_name(span)} m")
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        axes.set(ylabel="IoU in %", ylim=(0, 100))
+        axes.legend(title="distance")
 
 
 def latencies(milliseconds: Mapping[str, np.ndarray], path: Path) -> None:
@@ -54,17 +54,16 @@ def latencies(milliseconds: Mapping[str, np.ndarray], path: Path) -> None:
     Args:
         milliseconds: [n] by name.
     """
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, values in milliseconds.items():
-        if len(values):
-            axes.ecdf(values, label=f"{name} (p50 {np.median(values):.0f} ms)")
-    for share in (0.5, 0.95, 0.99):
-        axes.axhline(share, color="lightgrey", linewidth=0.8, zorder=0)
-    axes.set_yticks([0, 0.5, 0.95, 1], ["0", "50 %", "95 %", "100 %"])
-    axes.set(xlabel="message in to message out, ms", ylabel="clouds", xlim=(0, None))
-    axes.legend()
-    figure.savefig(path, dpi=110)
+    with drawn(path, dpi=110, figsize=(8, 4.5)) as figure:
+        axes = figure.add_subplot()
+        for name, values in milliseconds.items():
+            if len(values):
+                axes.ecdf(values, label=f"{name_text(name)} (p50 {np.median(values):.0f} ms)")
+        for share in (0.5, 0.95, 0.99):
+            axes.axhline(share, color="lightgrey", linewidth=0.8, zorder=0)
+        axes.set_yticks([0, 0.5, 0.95, 1], ["0", "50 %", "95 %", "100 %"])
+        axes.set(xlabel="message in to message out, ms", ylabel="clouds", xlim=(0, None))
+        axes.legend()
 
 
 _LEGEND_POINTS = 13
@@ -87,34 +86,33 @@ def segmentation(
         path: PNG to write.
         reach: m around the sensor that are shown.
     """
-    figure = Figure(figsize=(7.5 * len(labellings), 12), layout="constrained", facecolor="#101418")
-    rows = figure.subplots(2, len(labellings), squeeze=False)
-    for column, (title, labels) in enumerate(labellings):
-        _from_above(rows[0, column], points, labels, taxonomy, reach)
-        rows[0, column].set_title(title, color="white", size=16)
-        _in_perspective(rows[1, column], points, labels, taxonomy, reach)
-    shown = sorted({int(label) for _, labels in labellings for label in np.unique(labels)})
-    handles = [
-        Line2D(
-            [], [], marker="o", linestyle="", markersize=9,
-            color=taxonomy.color_table()[label] / 255,
-            label=_name(taxonomy, label),
-        )
-        for label in shown
-    ]  # fmt: skip
-    longest = max((len(_name(taxonomy, label)) for label in shown), default=0)
-    columns = int(figure.get_figwidth() / (_CHARACTER_INCH * longest + _HANDLE_INCH))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=max(1, columns), frameon=False,
-        labelcolor="white", fontsize=_LEGEND_POINTS,
-    )  # fmt: skip
-    figure.savefig(path, dpi=90)
+    with drawn(path, dpi=90, figsize=(7.5 * len(labellings), 12), facecolor="#101418") as figure:
+        rows = figure.subplots(2, len(labellings), squeeze=False)
+        for column, (title, labels) in enumerate(labellings):
+            _from_above(rows[0, column], points, labels, taxonomy, reach)
+            rows[0, column].set_title(name_text(title), color="white", size=16)
+            _in_perspective(rows[1, column], points, labels, taxonomy, reach)
+        shown = sorted({int(label) for _, labels in labellings for label in np.unique(labels)})
+        handles = [
+            Line2D(
+                [], [], marker="o", linestyle="", markersize=9,
+                color=taxonomy.color_table()[label] / 255,
+                label=_name(taxonomy, label),
+            )
+            for label in shown
+        ]  # fmt: skip
+        longest = max((len(_name(taxonomy, label)) for label in shown), default=0)
+        columns = int(figure.get_figwidth() / (_CHARACTER_INCH * longest + _HANDLE_INCH))
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=max(1, columns), frameon=False,
+            labelcolor="white", fontsize=_LEGEND_POINTS,
+        )  # fmt: skip
 
 
 def _name(taxonomy: Taxonomy, label: int) -> str:
     if label == UNLABELLED:
         return "not labelled"
-    return taxonomy.names[label] if label < len(taxonomy) else f"class {label}"
+    return name_text(taxonomy.names[label]) if label < len(taxonomy) else f"class {label}"
 
 
 def _scatter(axes: Axes, xy: np.ndarray, colors: np.ndarray, size: np.ndarray | float) -> None:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
 from haskd_ros.errors import InputError
+from haskd_training.reports.figures import drawn
 
 
 def scalars(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
@@ -58,23 +58,22 @@ def draw_curves(folder: Path, path: Path) -> None:
     if not terms:
         raise InputError(f"the TensorBoard files in {folder} hold no loss")
     score = logged.get("validation/score")
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    plots = figure.subplots(1, 1 + bool(score) + bool(distilled_share), squeeze=False)[0]
-    for axes, curves in ((plots[0], terms), (plots[-1], distilled_share)):
-        for name, (steps, values) in curves.items():
-            axes.plot(steps, _running_mean(values), label=name.replace("_", " "), linewidth=1.2)
-        if curves:
-            axes.legend(frameon=False)
-    plots[0].set(xlabel="step", ylabel="loss, running mean", ylim=(0, None))
-    if distilled_share:
-        plots[-1].set(xlabel="step", ylabel="distilled share, running mean", ylim=(0, 1.05))
-    if score:
-        steps, values = score
-        plots[1].plot(steps, [100 * value for value in values], marker="o", markersize=3)
-        plots[1].set(xlabel="step", ylabel="validation mIoU in %")
-    for axes in plots:
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    with drawn(path, dpi=110, figsize=(10, 3.6)) as figure:
+        plots = figure.subplots(1, 1 + bool(score) + bool(distilled_share), squeeze=False)[0]
+        for axes, curves in ((plots[0], terms), (plots[-1], distilled_share)):
+            for name, (steps, values) in curves.items():
+                axes.plot(steps, _running_mean(values), label=name.replace("_", " "), linewidth=1.2)
+            if curves:
+                axes.legend(frameon=False)
+        plots[0].set(xlabel="step", ylabel="loss, running mean", ylim=(0, None))
+        if distilled_share:
+            plots[-1].set(xlabel="step", ylabel="distilled share, running mean", ylim=(0, 1.05))
+        if score:
+            steps, values = score
+            plots[1].plot(steps, [100 * value for value in values], marker="o", markersize=3)
+            plots[1].set(xlabel="step", ylabel="validation mIoU in %")
+        for axes in plots:
+            axes.grid(alpha=0.3)
 
 
 def _running_mean(values: Sequence[float], share: float = 0.02) -> list[float]:

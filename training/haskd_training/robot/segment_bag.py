@@ -191,7 +191,7 @@ def parse(assignments: Sequence[str]) -> Parameters:
 
 
 def _value(info: ParameterInfo, text: str) -> ParameterValue:
-    value, default = parse_yaml(text, f"{info.name}={shown(text)}"), info.default
+    value, default = parse_yaml(text, f"{info.name}={shown(text)[:99]}"), info.default
     try:
         if isinstance(default, tuple):
             kind = type(default[0])
@@ -201,7 +201,7 @@ def _value(info: ParameterInfo, text: str) -> ParameterValue:
     except (TypeError, ValueError, OverflowError):
         value = None
     if type(value) is not type(default):
-        raise InputError(f"{info.name}={shown(text)}: must be of the kind of {default!r}")
+        raise InputError(f"{info.name}={shown(text)[:99]}: must be of the kind of {default!r}")
     return cast("ParameterValue", value)
 
 

@@ -13,6 +13,7 @@ from numpy.lib import recfunctions
 
 from haskd_ros.clouds.pointcloud import INTENSITY_FIELDS
 from haskd_ros.errors import InputError
+from haskd_ros.text import listed
 
 AGAIN = "predicted_"
 """Begin of an added field's name where the file has a field of that name already: what was there
@@ -81,10 +82,7 @@ def common_names(points: np.ndarray, path: Path) -> np.ndarray:
     for axis in "xyz":
         if axis not in names:
             if axis.upper() not in names:
-                raise InputError(
-                    f"{path}: the cloud has no {axis}; its fields are "
-                    f"{', '.join(names) or '(none)'}"
-                )
+                raise InputError(f"{path}: the cloud has no {axis}; its fields are {listed(names)}")
             renamed[axis.upper()] = axis
     if not set(INTENSITY_FIELDS) & set(names):
         for name in names:

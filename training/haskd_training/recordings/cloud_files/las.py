@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,17 @@ _LARGEST_CODE = {True: 255, False: 31}
 """Of `classification`, by whether the point format is 6 or above; of points without a label."""
 
 _NAME_LENGTH = 15
+
+_HEADER_BYTES = 375
+_RECORD_BYTES, _EXTENDED_BYTES = 54, 60
+"""Of a variable length record without content."""
+
+_COMPRESSED = 0x80
+"""Bit of the point format in the header of a LAZ file."""
+
+_SMALLEST_POINT = 20
+"""Bytes; each chunk begins with a point as it is."""
+
 _SCALED = {"X", "Y", "Z"}
 
 
@@ -95,6 +108,35 @@ def _name_codes(path: Path, las: Any, names: tuple[str, ...]) -> None:
     las.vlrs.append(lookup)
 
 
+def _check_counts(path: Path) -> None:
+    """Check what the libraries take on trust: laspy reads as many records as the header says,
+    behind the file's end as well, and lazrs ends the process where the table of chunks is larger
+    than the memory (LAS 1.4, 2.4; LASzip's chunk table is behind the points).
+
+    Raises:
+        ValueError, struct.error: a count that can't be.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+        offset, records = struct.unpack_from("<II", header, 96)
+        minor, point_format = header[25], header[104]
+        extended = struct.unpack_from("<I", header, 243)[0] if minor >= 4 else 0
+        if records * _RECORD_BYTES + extended * _EXTENDED_BYTES > size:
+            raise ValueError(f"{records} and {extended} records can't be in it")
+        if not point_format & _COMPRESSED:
+            return
+        file.seek(offset)
+        (table,) = struct.unpack("<q", file.read(8))
+        if table == -1:  # written without going back: where the table is stands at the end
+            file.seek(-8, io.SEEK_END)
+            (table,) = struct.unpack("<q", file.read(8))
+        file.seek(table)
+        _, chunks = struct.unpack("<II", file.read(8))
+        if chunks * _SMALLEST_POINT > size:
+            raise ValueError(f"{chunks} chunks of points can't be in it")
+
+
 def _open(path: Path) -> Any:
     laspy = library("laspy", path)
     # It logs what it raises as well.
@@ -102,6 +144,7 @@ def _open(path: Path) -> Any:
     if path.suffix.lower() == ".laz":
         library("lazrs", path)
     with reading(path):
+        _check_counts(path)
         with laspy.open(str(path)) as file:
             check_memory(file.header.point_count * file.header.point_format.size)
             las = file.read()

@@ -1,0 +1,52 @@
+"""Figures whose texts are texts: names in them come from files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
+from haskd_ros.text import shown
+
+_LONGEST = 40
+"""Characters of a name on an axis or in a legend, which would leave no room for the plot."""
+
+
+@contextmanager
+def drawn(path: Path, dpi: int, **layout: Any) -> Iterator[Figure]:
+    """A figure that is written when the context ends, in the format of the file's ending (PNG
+    without one).
+
+    No text in it is taken for mathematics: Matplotlib refuses to draw what stands between two
+    dollar signs where it is no formula.
+
+    Args:
+        layout: of `Figure`.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    with rc_context({"text.parse_math": False}):
+        figure = Figure(**({"layout": "constrained"} | layout))
+        yield figure
+        picture = io.BytesIO()
+        figure.savefig(picture, format=path.suffix[1:] or "png", dpi=dpi)
+    try:
+        write_atomically(path, picture.getvalue())
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror}") from error
+
+
+def name_text(name: str) -> str:
+    """A name as plots show it: cut off where it is long, and in legends too where it begins with an
+    underscore, which Matplotlib takes for a wish to be left out."""
+    text = shown(name)
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return f" {text}" if text.startswith("_") else text
