@@ -21,7 +21,6 @@ TRAINING = [
     "opencv-python-headless",
     "pillow",
     "psutil",
-    "pydantic>=2",
     "rich",
     "rosbags>=0.10",
     "scipy",
@@ -97,7 +96,7 @@ setup(
         ("lib/haskd_ros", ["scripts/segment"]),
     ],
     entry_points={"console_scripts": ["haskd = haskd_training.__main__:main"]},
-    install_requires=["numpy", "pyyaml", "safetensors", "torch"],
+    install_requires=["numpy", "pydantic>=2", "pyyaml", "safetensors", "torch"],
     extras_require={
         "files": FILES,
         "training": TRAINING,

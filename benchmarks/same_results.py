@@ -28,7 +28,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from rosbags.highlevel import AnyReader
@@ -73,7 +75,7 @@ def digests(bag: Path, folder: Path) -> dict[str, str]:
     haskd(folder, "run", "drive", "--labels", "simulation", "--out", "out", *settings(RUN))
     (cache,) = (folder / "out" / "caches").iterdir()
     stages, model = folder / "out" / "stages", folder / "out" / "model.safetensors"
-    ships = model_file.load(model)[1].provenance["shipped"]["student"]
+    ships = model_file.load(model)[1].provenance.shipped.student
     # In its place, whichever ships: the distilled one is comparable from change to change.
     shutil.copy(only(stages, "student-*") / "model.safetensors", model)
     calibrated(model, cache)
@@ -96,7 +98,9 @@ def calibrated(model: Path, cache: Path) -> None:
     """Calibrate a student as `haskd run` does the one that ships."""
     torch.set_num_threads(1)
     split = make_split([Cache.open(cache)], load_settings(RunConfig, None, RUN).student.split)
-    calibrate(model, split.caches, split.calibration, torch.device("cpu"))
+    network, metadata = model_file.load(model)
+    metadata, _ = calibrate(network, metadata, split.caches, split.calibration)
+    model_file.save(model, network, metadata)
 
 
 def haskd(folder: Path, *arguments: str, **environment: str) -> None:
@@ -127,12 +131,20 @@ def digest(parts: Iterator[bytes] | list[bytes]) -> str:
     return result.hexdigest()
 
 
+def known(value: Any) -> Any:
+    """Without the entries that are None."""
+    if not isinstance(value, dict):
+        return value
+    return {name: known(inner) for name, inner in value.items() if inner is not None}
+
+
 def student(path: Path) -> Iterator[bytes]:
     network, metadata = model_file.load(path)
     yield json.dumps(
         [
             metadata.architecture, metadata.arguments, metadata.taxonomy.to_json(),
-            vars(metadata.intensity), metadata.max_range, metadata.temperature, metadata.sensor,
+            vars(metadata.intensity), metadata.max_range, metadata.temperature,
+            known(asdict(metadata.sensor)),
         ],
         sort_keys=True,
     ).encode()  # fmt: skip

@@ -40,7 +40,7 @@ from torch import nn
 
 from haskd_ros import model_file
 from haskd_ros.clouds.memory import keep_freed_memory
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import SparseUNet, build, fold_batch_norm, of_size
 from haskd_ros.models.sparse_unet import VoxelizedBatch, voxelise
 from haskd_ros.native import dispatch, load_kernels
@@ -201,7 +201,12 @@ def range_view_on_onnx(points: torch.Tensor) -> Run:
     metadata = model_file.load(DEFAULT_MODEL)[1]
     arguments = {"channels": list(network.channels)}
     metadata = ModelMetadata(
-        "range_view", arguments, metadata.taxonomy, metadata.intensity, metadata.max_range
+        "range_view",
+        arguments,
+        metadata.taxonomy,
+        metadata.intensity,
+        metadata.max_range,
+        metadata.input_range,
     )
     model, out = folder / "R.safetensors", folder / "R.onnx"
     torch.manual_seed(0)

@@ -7,19 +7,20 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from queue import Empty, Queue
 
 import rclpy
-from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.errors import InputError
 from haskd_ros.node.dds import profile_environment
+from haskd_ros.node.executor import SurvivingExecutor
+from haskd_ros.node.faults import MOST_CHARACTERS, in_one_line
 from haskd_ros.node.segment_node import SegmentNode
+from haskd_ros.text import shown
 
 
 def main(args: list[str] | None = None) -> int:
@@ -34,14 +35,18 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(number, lambda number, _: signalled.append(number))
     os.environ.update(profile_environment())
     keep_freed_memory()
-    # rclpy's own handlers would end the context while the worker still publishes.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        # rclpy's own handlers would end the context while the worker still publishes.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # its types of error differ from one ROS to the next
+        print(f"segment can't start: {in_one_line(error)}", file=sys.stderr)
+        return 2
     # Not a SimpleQueue: a signal at the end of its timeout makes that one wait for ever.
     loops: Queue[Callable[[], None]] = Queue()
     try:
         node = SegmentNode(run_in_thread=loops.put)
-    except (InputError, ParameterException) as error:
-        rclpy.logging.get_logger("segment").fatal(str(error))
+    except (InputError, ParameterException, NameValidationException) as error:
+        rclpy.logging.get_logger("segment").fatal(shown(error, MOST_CHARACTERS))
         rclpy.shutdown()
         return 2
 
@@ -51,8 +56,12 @@ def main(args: list[str] | None = None) -> int:
     with ThreadPoolExecutor(1) as pool:
         spinning = pool.submit(_spin, node, signalled)
         while not spinning.done():
-            with suppress(Empty):
+            try:
                 loops.get(timeout=0.1)()
+            except Empty:
+                pass
+            except BaseException as error:
+                node.faults.note(error)
         spinning.result()
     node.destroy_node()
     rclpy.shutdown()
@@ -64,7 +73,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _spin(node: SegmentNode, signalled: list[int]) -> None:
     """Bring the node up, serve ROS until a signal has come, take the node down."""
-    executor = SingleThreadedExecutor()
+    executor = SurvivingExecutor(node.faults)
     executor.add_node(node)
     try:
         if (
@@ -76,8 +85,7 @@ def _spin(node: SegmentNode, signalled: list[int]) -> None:
             executor.spin_once(timeout_sec=0.2)
     finally:
         # Whatever has happened, the worker's loop must end, or the main thread never would.
-        if not node.finalized:
-            node.trigger_shutdown()
+        node.end()
         executor.shutdown()
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from haskd_ros import model_file
+from haskd_ros.clouds.ranges import squared_range
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import SegmentationNetwork, SparseUNet, fold_batch_norm
 from haskd_ros.native import dispatch, kernels, load_kernels, voxel_kernels
 from haskd_ros.sparse import spconv_backend
@@ -32,16 +33,19 @@ class Segmentation:
     """The labels of a cloud; row i belongs to point i of the input.
 
     Attributes:
-        class_id: [N] uint8; 255 where a point has no label (not finite, in the sensor's origin, out
-            of range, or the network's scores for it are not numbers).
+        class_id: [N] uint8; 255 where a point has no label (x y z not finite, in the sensor's
+            origin, out of range, or the network's scores for it are not numbers).
         probability: [N] float32 of the class; 0 without a label.
         entropy: [N] float32 of the class distribution in nats; log C without a label.
+        beyond_training: points whose height or intensity was cut off to what the training saw, or
+            replaced where the intensity was no number.
         timings: ms of each stage.
     """
 
     class_id: NDArray[np.uint8]
     probability: NDArray[np.float32]
     entropy: NDArray[np.float32]
+    beyond_training: int = 0
     timings: dict[str, float] = field(compare=False, default_factory=dict)
 
 
@@ -83,6 +87,9 @@ class Segmenter:
         self.precision = _precision(precision, self.device, sparse)
         self._compiled = self.device.type == "cpu" and sparse and dispatch.usable()
         self._network = fold_batch_norm(network).to(self.device)
+        limits = metadata.input_limits
+        self._network.limit_inputs(limits)
+        self._limits = np.array([limits.height, limits.intensity], np.float32)
 
     @classmethod
     def load(
@@ -124,7 +131,9 @@ class Segmenter:
         started = time.perf_counter()
         farthest = min(max_range, self.metadata.max_range)
         scale = self.metadata.intensity.scale if intensity_scale is None else intensity_scale
-        valid, mask = self._valid_points(np.asarray(points, np.float32), min_range, farthest, scale)
+        valid, mask, beyond = self._valid_points(
+            np.asarray(points, np.float32), min_range, farthest, scale
+        )
         all_valid = len(valid) == len(mask)
         prepared = time.perf_counter()
         class_id, probability, entropy = self._infer(torch.from_numpy(valid))
@@ -142,6 +151,7 @@ class Segmenter:
             class_id,
             probability,
             entropy,
+            beyond,
             {
                 "preprocess": 1e3 * (prepared - started),
                 "inference": 1e3 * (inferred - prepared),
@@ -151,10 +161,11 @@ class Segmenter:
 
     def _valid_points(
         self, points: np.ndarray, min_range: float, max_range: float, intensity_scale: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Points that can be labelled [M, 4], intensity 0..1, and which of [N, 3 or 4] they are
-        [N] bool: finite, within the range, and not in the sensor's own origin, where a sensor
-        reports what did not come back."""
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Points that can be labelled [M, 4], intensity 0..1; which of [N, 3 or 4] they are
+        [N] bool: x y z finite, within the range, and not in the sensor's own origin, where a sensor
+        reports what did not come back; and how many of them are beyond what the training saw.
+        Where the intensity is no number the training's mean stands in, as it did in training."""
         if points.ndim != 2 or points.shape[1] not in (3, 4):
             raise InputError(f"points have shape {points.shape}, wanted [N, 3] or [N, 4]")
         rule = self.metadata.intensity
@@ -162,22 +173,32 @@ class Segmenter:
             raise InputError("this model requires intensity and the cloud has none")
         if dispatch.usable() and (points.strides[1] == points.itemsize or not len(points)):
             return voxel_kernels.valid_points(
-                points, 1 / intensity_scale, rule.mean, min_range, max_range
+                points,
+                factor=1 / intensity_scale,
+                default_intensity=rule.mean,
+                min_range=min_range,
+                max_range=max_range,
+                limits=self._limits,
             )
-        scaled = np.empty((len(points), 4), np.float32)
-        scaled[:, :3] = points[:, :3]
-        # Bytes that are no numbers are no reason to warn: such points get no label.
+        mean = np.float32(rule.mean)
+        # Bytes that are no numbers are no reason to warn.
         with np.errstate(invalid="ignore", over="ignore"):
-            scaled[:, 3] = (
-                points[:, 3] * np.float32(1 / intensity_scale)
+            squared = squared_range(points)
+            # A NaN or an infinity shows in the square.
+            mask = (squared > 0) & np.isfinite(squared)
+            mask &= (squared >= min_range**2) & (squared <= max_range**2)
+            intensity = (
+                points[mask, 3] * np.float32(1 / intensity_scale)
                 if points.shape[1] == 4
-                else rule.mean
+                else np.full(mask.sum(), mean)
             )
-            squared = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
-        # A NaN or an infinity shows in the square.
-        mask = (squared > 0) & np.isfinite(squared) & np.isfinite(scaled[:, 3])
-        mask &= (squared >= min_range**2) & (squared <= max_range**2)
-        return scaled[mask], mask
+        valid = np.empty((len(intensity), 4), np.float32)
+        valid[:, :3] = points[mask, :3]
+        valid[:, 3] = np.where(np.isfinite(intensity), intensity, mean)
+        lowest, highest = self._limits.T
+        own = np.stack([valid[:, 2], intensity], 1)
+        beyond = np.count_nonzero(~((own >= lowest) & (own <= highest)).all(1))
+        return valid, mask, beyond
 
     @torch.inference_mode()
     def _infer(self, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,13 @@ from haskd_ros.text import quoted
 
 UNLABELLED = 255
 """Class id of a point without a class: ignored in training, not labelled on the robot."""
+
+NAME_CHARACTERS = 100
+"""Longest name of a class."""
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that a class's name may not have: they steer a terminal or the direction
+of a line, end it, or can't be encoded."""
 
 UNLABELLED_COLOR = (75, 75, 75)
 
@@ -47,13 +55,16 @@ class Taxonomy:
             raise InputError(
                 f"a taxonomy needs 2 to {UNLABELLED} classes, this one has {len(self.classes)}"
             )
+        for name in self.names:
+            _check_name(name)
         repeated = {name for name in self.names if self.names.count(name) > 1}
         if repeated:
-            raise InputError(f"class names stand more than once: {', '.join(sorted(repeated))}")
+            raise InputError(f"class names stand more than once: {quoted(sorted(repeated))}")
         for info in self.classes:
             if len(info.color) != 3 or not all(0 <= value <= 255 for value in info.color):
                 raise InputError(
-                    f"class {info.name}: colour {list(info.color)} is not three values of 0 to 255"
+                    f"class {info.name}: colour {quoted(list(info.color))} is not three values of "
+                    "0 to 255"
                 )
 
     def __len__(self) -> int:
@@ -109,6 +120,16 @@ class Taxonomy:
                 f"classes are a list of {{name, color: [r, g, b], movable}}; {error!r}"
             ) from error
         return cls(classes)
+
+
+def _check_name(name: str) -> None:
+    """Whoever shows a class's name, sends it or makes a file's name of it can do so."""
+    unseen = [character for character in name if unicodedata.category(character) in _UNSEEN]
+    if unseen or not 0 < len(name.strip()) <= len(name) <= NAME_CHARACTERS:
+        raise InputError(
+            f"class name {quoted(name)}: wanted are 1 to {NAME_CHARACTERS} characters that can be "
+            "seen" + (f", found {quoted(unseen[0])}" if unseen else "")
+        )
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,19 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 encoded."""
 
 
-def shown(text: object) -> str:
+def shown(text: object, characters: int | None = None) -> str:
     """The text in one line that no terminal and no log takes for orders: characters that can't be
-    seen are written as their escapes."""
-    text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(
-        character.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(character) in _UNSEEN
-        else character
-        for character in text
-    )
+    seen are written as their escapes. Cut off where it is longer than `characters`."""
+    whole = str(text)
+    part = whole[:characters]
+    if not part.isprintable():
+        part = "".join(
+            character.encode("unicode_escape").decode("ascii")
+            if unicodedata.category(character) in _UNSEEN
+            else character
+            for character in part
+        )
+    return part + ("..." if characters is not None and len(whole) > characters else "")
 
 
 def shown_lines(text: object) -> str:
@@ -62,5 +63,4 @@ def quoted(value: object, characters: int = QUOTED_CHARACTERS) -> str:
         text = repr(value)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists in lists
         text = f"<{type(value).__name__}: {error}>"
-    cut = "..." if len(text) > characters else ""
-    return shown(text[:characters]) + cut
+    return shown(text, characters)

@@ -15,7 +15,7 @@ from kernel_checks import instruction_sets
 from small_run import small_drive
 
 from haskd_ros import model_file
-from haskd_ros.model_file import Intensity, ModelMetadata
+from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.native import build as native
 from haskd_ros.native import library, load_kernels
@@ -96,6 +96,7 @@ def tiny_metadata() -> ModelMetadata:
         ),
         intensity=Intensity(scale=255.0, mean=0.1),
         max_range=100.0,
+        input_range=InputRange(Extent(-50.0, 50.0), Extent(0.0, 1.0)),
     )
 
 

@@ -11,103 +11,33 @@ from __future__ import annotations
 
 import array
 import sys
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from haskd_ros.errors import InputError
-
-_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
-"""numpy type by `PointField.datatype` (INT8 .. FLOAT64), without the byte order."""
-
-_DATATYPES = {np.dtype(name): datatype for datatype, name in _DTYPES.items()}
+from haskd_ros.clouds.point_layout import (
+    DATATYPES,
+    CloudError,
+    fields_of,
+    octets_of_point,
+    point_dtype,
+)
 
 INTENSITY_FIELDS = ("intensity", "reflectivity", "i", "intensities")
 """Names under which drivers publish the strength of the return, in order of preference."""
 
-MAX_POINT_STEP = 65536
-"""Bytes. Above this a header is taken for damaged; real points have 12 to some 100 bytes."""
-
-
-class CloudError(InputError):
-    """A PointCloud2 that can't be read: its header contradicts itself, its data or its use.
-
-    `reason` is the kind of fault in a few words without numbers, made for counting.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def point_dtype(
-    fields: Iterable[Any],
-    point_step: int,
-    big_endian: bool = False,
-    names: Collection[str] | None = None,
-) -> np.dtype:
-    """The structured dtype of one point.
-
-    Args:
-        fields: PointFields: name, offset (bytes), datatype, count.
-        point_step: bytes from one point to the next, padding included.
-        big_endian: byte order of the cloud.
-        names: columns that the dtype is to have, in the cloud's order; None: all. The padding of a
-            PCD file comes as several fields named `_`, so the names of others may occur twice.
-
-    Raises:
-        CloudError: unknown datatype, count 0, a field past `point_step`, a name that occurs
-            twice, a wanted column that is not there, or a `point_step` that no point has.
-    """
-    if not 0 < point_step <= MAX_POINT_STEP:
-        raise CloudError(
-            "bad point_step", f"cloud: point_step is {point_step}, must be 1 to {MAX_POINT_STEP}"
-        )
-    order = ">" if big_endian else "<"
-    columns: list[tuple[str, str, int]] = []
-    for index, field in enumerate(fields):
-        name = field.name or f"unnamed_field_{index}"
-        if field.datatype not in _DTYPES:
-            raise CloudError(
-                "unknown datatype",
-                f"cloud: field {name!r} has datatype {field.datatype}, must be 1 (INT8) to "
-                "8 (FLOAT64)",
-            )
-        if field.count < 1:
-            raise CloudError("field of count 0", f"cloud: field {name!r} has count 0, must be > 0")
-        dtype = np.dtype(order + _DTYPES[field.datatype])
-        end = field.offset + field.count * dtype.itemsize
-        if end > point_step:
-            raise CloudError(
-                "field past point_step",
-                f"cloud: field {name!r} ends at byte {end}, point_step is only {point_step}",
-            )
-        for number in range(field.count):
-            column = name if field.count == 1 else f"{name}_{number}"
-            columns.append((column, dtype.str, field.offset + number * dtype.itemsize))
-    present = Counter(column for column, *_ in columns)
-    wanted = present.keys() if names is None else names
-    if missing := [name for name in wanted if name not in present]:
-        raise CloudError(
-            f"no field {missing[0]}",
-            f"cloud: no field {', '.join(missing)}; its fields are "
-            f"{', '.join(present) or '(none)'}",
-        )
-    if twice := sorted(name for name in wanted if present[name] > 1):
-        raise CloudError(
-            "field stands twice", f"cloud: fields occur more than once: {', '.join(twice)}"
-        )
-    chosen = [column for column in columns if column[0] in wanted]
-    return np.dtype(
-        {
-            "names": [name for name, *_ in chosen],
-            "formats": [kind for _, kind, _ in chosen],
-            "offsets": [offset for *_, offset in chosen],
-            "itemsize": point_step,
-        }
-    )
+__all__ = [
+    "INTENSITY_FIELDS",
+    "CloudError",
+    "create_cloud",
+    "read_coordinates",
+    "read_intensity",
+    "read_points",
+    "read_xyz_intensity",
+    "select_points",
+    "valid_returns",
+]
 
 
 def read_points(
@@ -126,12 +56,12 @@ def read_points(
     Raises:
         CloudError: the header is malformed, the data is shorter than it says, or a requested
             field is not there, or there twice. Nothing larger than the message is allocated on the
-            way.
+            way, however many values its fields say they have.
     """
     if not cloud.fields and not cloud.width * cloud.height and field_names is None:
         return np.empty(0, np.dtype([]))
     selected = None if field_names is None else list(field_names)
-    dtype = point_dtype(cloud.fields, cloud.point_step, cloud.is_bigendian, selected)
+    dtype = point_dtype(cloud, selected)
     points = _rows(cloud, dtype).reshape(-1)
     if selected is not None:
         points = points[selected]
@@ -197,8 +127,8 @@ def read_coordinates(cloud: Any, points: np.ndarray) -> np.ndarray:
     Raises:
         CloudError: as `read_xyz_intensity`.
     """
-    types = {field.datatype for field in cloud.fields if field.name in ("x", "y", "z")}
-    if not len(points) or not types & {_DATATYPES[np.dtype(kind)] for kind in ("i4", "u4", "f8")}:
+    types = {field.datatype for field in fields_of(cloud) if field.name in ("x", "y", "z")}
+    if not len(points) or not types & {DATATYPES[np.dtype(kind)] for kind in ("i4", "u4", "f8")}:
         return points[:, :3]
     rows = read_points(cloud, "xyz")
     with np.errstate(invalid="ignore"):
@@ -220,7 +150,7 @@ def read_intensity(cloud: Any) -> np.ndarray | None:
 
 
 def _intensity_field(cloud: Any) -> str | None:
-    present = {field.name for field in cloud.fields}
+    present = {field.name for field in fields_of(cloud)}
     return next((name for name in INTENSITY_FIELDS if name in present), None)
 
 
@@ -256,12 +186,12 @@ def create_cloud(
     """
     fields = []
     for name, (dtype, offset) in _fields_of(points.dtype).items():
-        if dtype not in _DATATYPES:
+        if dtype not in DATATYPES:
             raise CloudError(
                 "unknown datatype",
                 f"cloud: field {name!r} is of type {dtype}, which no PointField has",
             )
-        fields.append(field_type(name=name, offset=offset, datatype=_DATATYPES[dtype], count=1))
+        fields.append(field_type(name=name, offset=offset, datatype=DATATYPES[dtype], count=1))
     height, width = points.shape if points.ndim == 2 else (1, len(points))
     content = {
         "header": header,
@@ -290,7 +220,7 @@ def select_points(cloud: Any, keep: np.ndarray) -> Any:
         points = np.empty(0, np.uint8)  # whatever a point may be
     else:
         # The bytes between the fields are the sender's too.
-        octets = np.dtype((np.void, point_dtype([], cloud.point_step).itemsize))
+        octets = np.dtype((np.void, octets_of_point(cloud)))
         points = _rows(cloud, octets).reshape(-1).compress(keep)
     content = {
         "header": cloud.header,

@@ -4,14 +4,12 @@ model, and one that its labels alone don't show."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from haskd_ros.clouds.pointcloud import valid_returns
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import ModelMetadata, SensorStatistics
 
 SAMPLE_SIZE = 20_000
 """Points of a cloud that are compared, evenly spread."""
@@ -60,50 +58,50 @@ def mismatches(
     return [mismatch for mismatch in checks if mismatch is not None]
 
 
-def _points_per_sweep(count: int, sensor: Mapping[str, Any]) -> Mismatch | None:
-    trained = sensor.get("points_per_sweep")
-    if trained is None or trained["p5"] / 3 <= count <= trained["p95"] * 3:
+def _points_per_sweep(count: int, sensor: SensorStatistics) -> Mismatch | None:
+    trained = sensor.points_per_sweep
+    if trained is None or trained.p5 / 3 <= count <= trained.p95 * 3:
         return None
     return Mismatch(
         "points per sweep",
-        f"points per sweep {count:,}, trained on {trained['p5']:,.0f} to {trained['p95']:,.0f}",
+        f"points per sweep {count:,}, trained on {trained.p5:,.0f} to {trained.p95:,.0f}",
     )
 
 
-def _range(distance: np.ndarray, sensor: Mapping[str, Any]) -> Mismatch | None:
-    trained = sensor.get("range_m")
+def _range(distance: np.ndarray, sensor: SensorStatistics) -> Mismatch | None:
+    trained = sensor.range_m
     if trained is None:
         return None
     median = float(np.median(distance))
-    if trained["median"] / 4 <= median <= trained["median"] * 4:
+    if trained.median / 4 <= median <= trained.median * 4:
         return None
-    return Mismatch("range", f"range {median:.1f} m (median), trained on {trained['median']:.1f} m")
+    return Mismatch("range", f"range {median:.1f} m (median), trained on {trained.median:.1f} m")
 
 
-def _elevation(elevation: np.ndarray, sensor: Mapping[str, Any]) -> Mismatch | None:
-    trained = sensor.get("elevation_deg")
+def _elevation(elevation: np.ndarray, sensor: SensorStatistics) -> Mismatch | None:
+    trained = sensor.elevation_deg
     if trained is None:
         return None
     low, high = np.percentile(elevation, [1, 99])
-    if abs(low - trained["min"]) <= 15 and abs(high - trained["max"]) <= 15:
+    if abs(low - trained.min) <= 15 and abs(high - trained.max) <= 15:
         return None
     return Mismatch(
         "elevation span",
-        f"elevation span {low:.0f} to {high:.0f} degrees, trained on {trained['min']:.0f} to "
-        f"{trained['max']:.0f} degrees (is the cloud in the sensor's frame?)",
+        f"elevation span {low:.0f} to {high:.0f} degrees, trained on {trained.min:.0f} to "
+        f"{trained.max:.0f} degrees (is the cloud in the sensor's frame?)",
     )
 
 
-def _intensity(intensity: np.ndarray, scale: float, sensor: Mapping[str, Any]) -> Mismatch | None:
-    trained = sensor.get("intensity")
+def _intensity(intensity: np.ndarray, scale: float, sensor: SensorStatistics) -> Mismatch | None:
+    trained = sensor.intensity
     intensity = intensity[np.isfinite(intensity)]
-    if trained is None or not trained["p95"] or not len(intensity):
+    if trained is None or not trained.p95 or not len(intensity):
         return None
     p95 = float(np.percentile(intensity, 95))
-    if trained["p95"] / 8 <= p95 / scale <= trained["p95"] * 8:
+    if trained.p95 / 8 <= p95 / scale <= trained.p95 * 8:
         return None
     return Mismatch(
         "intensity scale",
         f"intensity up to {p95:.3g} (95th percentile), trained on up to "
-        f"{trained['p95'] * scale:.3g}, where {scale:g} stands for a full return",
+        f"{trained.p95 * scale:.3g}, where {scale:g} stands for a full return",
     )

@@ -6,17 +6,31 @@ What training needs of each of them beside that is in `network.SegmentationNetwo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from haskd_ros.errors import InputError
+from haskd_ros.models.arguments import RangeViewArguments, SparseUNetArguments
 from haskd_ros.models.blocks import fold_batch_norm
 from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.models.range_view import RangeViewUNet
 from haskd_ros.models.sparse_unet import SparseUNet
+from haskd_ros.text import quoted
+from haskd_ros.validation import first_problem
 
-ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
-    "sparse_unet": SparseUNet,
-    "range_view": RangeViewUNet,
+
+class Architecture(NamedTuple):
+    """A network's class, and what its instances are made with beside `classes`."""
+
+    network: Callable[..., SegmentationNetwork]
+    arguments: type[SparseUNetArguments | RangeViewArguments]
+
+
+ARCHITECTURES = {
+    "sparse_unet": Architecture(SparseUNet, SparseUNetArguments),
+    "range_view": Architecture(RangeViewUNet, RangeViewArguments),
 }
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -45,24 +59,35 @@ def of_size(
     return architecture, arguments
 
 
-def build(architecture: str, **arguments: Any) -> SegmentationNetwork:
+def check_arguments(architecture: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a network but `classes`, those that were left out included.
+
+    Raises:
+        InputError: no such architecture, or arguments that it does not take.
+    """
+    if architecture not in ARCHITECTURES:
+        raise InputError(
+            f"unknown architecture {quoted(architecture)}; there are {', '.join(ARCHITECTURES)}"
+        )
+    try:
+        return asdict(ARCHITECTURES[architecture].arguments(**arguments))
+    except ValidationError as error:
+        raise InputError(f"architecture {architecture}: {first_problem(error)}") from error
+
+
+def build(architecture: str, classes: int, **arguments: Any) -> SegmentationNetwork:
     """A network with fresh weights.
 
     Args:
         architecture: a key of `ARCHITECTURES`.
-        arguments: of its class; every one takes `classes`.
+        classes: number of classes.
+        arguments: see `arguments`.
 
     Raises:
-        InputError: no such architecture, or arguments it does not take.
+        InputError: as of `check_arguments`, or arguments that don't fit each other.
     """
-    if architecture not in ARCHITECTURES:
-        raise InputError(
-            f"unknown architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}"
-        )
-    try:
-        return ARCHITECTURES[architecture](**arguments)
-    except TypeError as error:
-        raise InputError(f"architecture {architecture}: {error}") from error
+    arguments = check_arguments(architecture, arguments)
+    return ARCHITECTURES[architecture].network(classes=classes, **arguments)
 
 
 __all__ = [
@@ -72,6 +97,7 @@ __all__ = [
     "SegmentationNetwork",
     "SparseUNet",
     "build",
+    "check_arguments",
     "fold_batch_norm",
     "of_size",
 ]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
+
+from haskd_ros.models.input_limits import InputLimits
 
 ToRows = Callable[[int, Tensor], Tensor]
 """(level, values [N, D] of the points) -> [R, D], their sums over the level's R rows."""
@@ -24,6 +27,26 @@ class SegmentationNetwork(nn.Module):
 
     classifier: nn.Linear
     channels: tuple[int, ...]
+    _lowest: Tensor | None
+    _highest: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not among the weights: a model file's header has them.
+        self.register_buffer("_lowest", None, persistent=False)
+        self.register_buffer("_highest", None, persistent=False)
+
+    def limit_inputs(self, limits: InputLimits) -> None:
+        """From now on cut off heights and intensities beyond these limits; without any they are
+        taken as they are."""
+        device = self.classifier.weight.device
+        ends = torch.tensor([limits.height, limits.intensity], device=device)
+        self._lowest, self._highest = ends.unbind(1)
+
+    def height_and_intensity(self, points: Tensor) -> Tensor:
+        """[N, 2] of points as in `forward`, within the limits."""
+        own = points[:, 2:]
+        return own if self._lowest is None else own.clamp(self._lowest, self._highest)
 
     @property
     def feature_width(self) -> int:

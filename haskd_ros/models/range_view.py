@@ -147,7 +147,7 @@ class RangeViewUNet(SegmentationNetwork):
             offset: [N, 2] as of `project`.
             depth: [N, L] as of `relative_depth`.
         """
-        inputs = torch.cat([offset, depth, points[:, 2:]], 1)
+        inputs = torch.cat([offset, depth, self.height_and_intensity(points)], 1)
         encoded: Tensor = self.point_encoder(self.scale(inputs))
         return encoded
 

@@ -153,7 +153,7 @@ class SparseUNet(SegmentationNetwork):
     def _encode(self, points: Tensor, offset: Tensor) -> Tensor:
         """Point features [N, channels[0]] from the offset in the voxel (3), the height in m and the
         intensity 0..1."""
-        inputs = offset, points[:, 2:]
+        inputs = offset, self.height_and_intensity(points)
         folded = isinstance(self.scale, nn.Identity)
         scaled: Features = inputs if folded else self.scale(torch.cat(inputs, 1))
         encoded: Tensor = self.point_encoder(scaled)

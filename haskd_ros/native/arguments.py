@@ -4,7 +4,7 @@ take many arguments, field by field as in `arguments.h`, where each field is exp
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_char_p, c_float, c_int32, c_int64, c_void_p
+from ctypes import c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 
 
 class ConvolveArguments(ctypes.Structure):
@@ -129,8 +129,8 @@ SIGNATURES: dict[str, tuple[tuple[type, ...], type | None]] = {
     "haskd_norm_backward": ((ctypes.POINTER(NormBackwardArguments),), None),
     "haskd_valid_points": (
         (
-            *(c_void_p, c_int64, c_int64, c_int32, c_float, c_float, c_float, c_float),
-            *(c_void_p, c_void_p),
+            *(c_void_p, c_int64, c_int64, c_int32, c_float, c_float, c_double, c_double),
+            *(c_void_p, c_void_p, c_void_p, c_void_p),
         ),
         c_int64,
     ),

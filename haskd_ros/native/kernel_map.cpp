@@ -74,9 +74,11 @@ int64_t haskd_submanifold_pairs(const int64_t* keys, int64_t rows, const int64_t
 
     int64_t starts[2 * HALF + 2] = {};
     for (int tap = 0; tap < 2 * HALF + 1; ++tap) {
-        const int half = tap < HALF ? HALF - 1 - tap : tap - HALF - 1;
-        const int64_t* of_parts = counts[half];
-        sizes[tap] = tap == HALF ? 0 : std::accumulate(of_parts, of_parts + PARTS, int64_t{0});
+        sizes[tap] = 0;
+        if (tap != HALF) {
+            const int64_t* of_parts = counts[tap < HALF ? HALF - 1 - tap : tap - HALF - 1];
+            sizes[tap] = std::accumulate(of_parts, of_parts + PARTS, int64_t{0});
+        }
         starts[tap + 1] = starts[tap] + sizes[tap];
     }
     parallel_for(2 * HALF + 1, threads, [&](int64_t tap) {

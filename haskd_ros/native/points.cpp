@@ -32,23 +32,32 @@ extern "C" {
 // The points that can be labelled: finite ones at a distance from the sensor that is not 0 and
 // whose square is within [lowest, highest]. points: rows of 4 floats (3 where has_intensity is 0),
 // one every `stride` bytes. Writes the valid ones as x y z and intensity times factor
-// (default_intensity where they have none), and the mask of valid points; returns their number.
+// (default_intensity where that is no number), and the mask of valid points; returns their number.
+// beyond: how many of them have a height or an intensity that is no number or outside of `limits`,
+// lowest and highest height, lowest and highest intensity.
 int64_t haskd_valid_points(const char* points, int64_t rows, int64_t stride, int has_intensity,
-                           float factor, float default_intensity, float lowest, float highest,
-                           float* valid, uint8_t* mask) {
+                           float factor, float default_intensity, double lowest, double highest,
+                           const float* limits, float* valid, uint8_t* mask, int64_t* beyond) {
     float* to = valid;
+    int64_t outside = 0;
     for (int64_t row = 0; row < rows; ++row) {
         const char* from = points + row * stride;
         const float x = read_at(from, 0), y = read_at(from, 1), z = read_at(from, 2);
         const float intensity = has_intensity ? read_at(from, 3) * factor : default_intensity;
-        const float squared = x * x + y * y + z * z;
+        // In double the squares are exact, so that the sum is the same with fused operations and
+        // without.
+        const double squared = double(x) * x + double(y) * y + double(z) * z;
         // Comparisons with NaN are false; an infinite square is above any limit.
-        const bool is_valid = squared > 0 && squared >= lowest && squared <= highest &&
-                              std::isfinite(intensity);
-        to[0] = x, to[1] = y, to[2] = z, to[3] = intensity;
+        const bool is_valid = squared > 0 && squared >= lowest && squared <= highest;
+        const bool is_within = z >= limits[0] && z <= limits[1] && intensity >= limits[2] &&
+                               intensity <= limits[3];
+        to[0] = x, to[1] = y, to[2] = z;
+        to[3] = std::isfinite(intensity) ? intensity : default_intensity;
         mask[row] = is_valid;
+        outside += is_valid && !is_within;
         to += is_valid ? 4 : 0;
     }
+    *beyond = outside;
     return (to - valid) / 4;
 }
 

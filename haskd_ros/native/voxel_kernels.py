@@ -3,6 +3,8 @@ of which the same holds."""
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,31 +13,37 @@ from haskd_ros.native.dispatch import thread_count
 from haskd_ros.native.kernels import address
 from haskd_ros.native.library import library
 
-_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_LARGEST = sys.float_info.max
 
 
 def valid_points(
     points: np.ndarray,
+    *,
     factor: float,
     default_intensity: float,
     min_range: float,
     max_range: float,
-) -> tuple[np.ndarray, np.ndarray]:
+    limits: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Points that can be labelled: finite, not in the sensor's origin, and within the range.
 
     Args:
         points: [N, 4] float32 x y z in m and intensity, or [N, 3] without; the values of a row are
             contiguous, the rows may lie apart.
         factor: of the intensity.
-        default_intensity: of points without one.
+        default_intensity: of points without one, or with one that is no number.
         min_range, max_range: m from the sensor.
+        limits: [4] float32, lowest and highest z in m, lowest and highest intensity times `factor`.
 
     Returns:
-        Valid points [M, 4] float32 with the intensity times `factor`, or the default; and [N] bool,
-        which points are valid.
+        Valid points [M, 4] float32 with the intensity times `factor`, or the default; [N] bool,
+        which points are valid; and how many of them lie outside of the limits, or have an intensity
+        that is no number.
     """
     valid = np.empty((len(points), 4), np.float32)
     mask = np.empty(len(points), np.bool_)
+    limits = np.ascontiguousarray(limits, np.float32)
+    beyond = np.zeros(1, np.int64)
     count = library().haskd_valid_points(
         points.ctypes.data,
         len(points),
@@ -44,11 +52,13 @@ def valid_points(
         factor,
         default_intensity,
         min_range**2,
-        min(max_range**2, _LARGEST_FLOAT),
+        min(max_range**2, _LARGEST),
+        limits.ctypes.data,
         valid.ctypes.data,
         mask.ctypes.data,
+        beyond.ctypes.data,
     )
-    return valid[:count], mask
+    return valid[:count], mask, int(beyond[0])
 
 
 def voxel_keys(

@@ -11,10 +11,12 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rcl_interfaces.msg import Parameter as ParameterMessage
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from haskd_ros.errors import InputError
+from haskd_ros.node.faults import in_one_line
 from haskd_ros.node.parameters import (
     DEFAULTS,
     PARAMETERS,
@@ -22,6 +24,7 @@ from haskd_ros.node.parameters import (
     Parameters,
     ParameterValue,
 )
+from haskd_ros.text import QUOTED_CHARACTERS, shown
 
 
 class DeclaredParameters:
@@ -66,7 +69,7 @@ class DeclaredParameters:
                 self.current.changed({each.name: _from_ros(each.value) for each in changes})
             )
         except InputError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=in_one_line(error))
         if not self._is_notified and self._node.executor is not None:
             # Its task runs after the callback that is changing the parameters, and before the next.
             self._node.executor.create_task(self._after_change)
@@ -98,6 +101,20 @@ def descriptor(info: ParameterInfo) -> ParameterDescriptor:
             IntegerRange(from_value=info.minimum, to_value=info.maximum, step=1)
         ]
     return message
+
+
+def check_types(parameters: Iterable[ParameterMessage]) -> None:
+    """
+    Raises:
+        InputError: a value has a type that ROS doesn't know; rclpy would fail on it.
+    """
+    known = {kind.value for kind in Parameter.Type}
+    for parameter in parameters:
+        if parameter.value.type not in known:
+            raise InputError(
+                f"parameter {shown(parameter.name, QUOTED_CHARACTERS)} has type "
+                f"{parameter.value.type}, must be {min(known)} to {max(known)}"
+            )
 
 
 def _to_ros(value: ParameterValue) -> Any:

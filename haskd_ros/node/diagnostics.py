@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from haskd_ros.node.faults import FaultSummary
 from haskd_ros.node.loaded_model import LoadedModel
 from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.window import Window
 from haskd_ros.node.worker import FrameCounts
 from haskd_ros.segmenter import Segmentation
 from haskd_ros.taxonomy import UNLABELLED
@@ -28,6 +30,44 @@ class Status:
     level: int
     message: str
     values: Mapping[str, str] = field(default_factory=dict)
+
+
+def each_status(
+    tasks: Mapping[str, Callable[[], Status]], on_fault: Callable[[BaseException], str]
+) -> list[Status]:
+    """The statuses of all tasks, by their names: one that fails is an error of its own and silences
+    none of the others.
+
+    Args:
+        on_fault: notes an exception and gives it in one line.
+    """
+    statuses = []
+    for name, status_of in tasks.items():
+        try:
+            statuses.append(status_of())
+        except Exception as error:
+            statuses.append(Status(name, ERROR, f"can't be reported: {on_fault(error)}"))
+    return statuses
+
+
+def faults_status(faults: FaultSummary, time_s: float, window_s: float) -> Status:
+    """Whether something went wrong in the node that nobody foresaw.
+
+    Args:
+        time_s: now, of the clock of `faults`.
+        window_s: how long one counts as recent.
+    """
+    if faults.last is None:
+        return Status("internal faults", OK, "none")
+    ago_s = time_s - faults.last_s
+    values = {
+        "count": str(faults.count),
+        "last": faults.last,
+        "time since the last (s)": f"{ago_s:.0f}",
+    }
+    if ago_s < window_s:
+        return Status("internal faults", ERROR, f"survived: {faults.last}", values)
+    return Status("internal faults", WARN, f"{faults.count} so far, none recently", values)
 
 
 def model_status(
@@ -69,7 +109,7 @@ def input_status(
     warn_s: float,
     error_s: float,
     lost: int,
-    clock_fault: str | None = None,
+    faults: Sequence[str] = (),
 ) -> Status:
     """Whether clouds are received.
 
@@ -79,7 +119,7 @@ def input_status(
         rate_hz: of the clouds received recently.
         warn_s, error_s: silence that is worth a warning, and an error.
         lost: clouds that the middleware lost since the last report.
-        clock_fault: what is wrong with the node's clock.
+        faults: what is wrong with the node's clock, or the clouds' stamps.
     """
     values = {"topic": topic, "rate (Hz)": f"{rate_hz:.2f}"}
     if silence_s is None:
@@ -91,8 +131,8 @@ def input_status(
             message = f"silent for {silence_s:.1f} s"
         else:
             level, message = OK, f"{rate_hz:.1f} Hz"
-    if clock_fault is not None:
-        level, message = max(level, WARN), f"{message}; {clock_fault}"
+    for fault in faults:
+        level, message = max(level, WARN), f"{message}; {fault}"
     if lost:
         level, message = max(level, WARN), f"{message}; {lost} clouds lost on the way recently"
     return Status("input", level, message, values)
@@ -138,6 +178,7 @@ def labels_status(
     entropy: np.ndarray,
     trained_entropy: float | None,
     fault: str | None = None,
+    beyond_training: int = 0,
 ) -> Status:
     """Whether the labels look like those of the training.
 
@@ -146,6 +187,7 @@ def labels_status(
         entropy: [n] their mean entropy over the labelled points, nats; NaN where there is none.
         trained_entropy: on clouds like the training's, held back from it; None: not known.
         fault: why the newest cloud has no label at all.
+        beyond_training: points of those clouds, see `Segmentation`.
     """
     if not len(unlabelled):
         return Status("labels", OK, "no cloud was labelled recently")
@@ -154,6 +196,7 @@ def labels_status(
     mean = float(known.mean()) if len(known) else None
     values = {
         "unlabelled (%)": f"{100 * share:.1f}",
+        "beyond the training's inputs (points)": str(beyond_training),
         "mean entropy (nats)": "-" if mean is None else f"{mean:.3f}",
         "mean entropy in training (nats)": (
             "not known" if trained_entropy is None else f"{trained_entropy:.3f}"
@@ -186,49 +229,6 @@ def sensor_status(mismatches: Sequence[str] | None) -> Status:
     return Status("sensor", OK, "like the clouds the model was trained on")
 
 
-class Window:
-    """Values of the last seconds; safe to use from several threads.
-
-    Args:
-        seconds: how long a value counts.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._lock = threading.Lock()
-        self._entries: deque[tuple[float, float]] = deque()
-
-    def add(self, time: float, value: float = 0.0) -> None:
-        """Note a value.
-
-        Args:
-            time: s, of a clock that never goes back.
-        """
-        with self._lock:
-            self._entries.append((time, value))
-            self._forget(time)
-
-    def values(self, time: float) -> np.ndarray:
-        """[n] values that still count at `time`, oldest first."""
-        with self._lock:
-            self._forget(time)
-            return np.array([value for _, value in self._entries])
-
-    def rate(self, time: float) -> float:
-        """Values a second: their number less one over the time between the first and the last, 0
-        for fewer than two."""
-        with self._lock:
-            self._forget(time)
-            if len(self._entries) < 2:
-                return 0.0
-            span = self._entries[-1][0] - self._entries[0][0]
-            return (len(self._entries) - 1) / span if span > 0 else 0.0
-
-    def _forget(self, time: float) -> None:
-        while self._entries and self._entries[0][0] < time - self.seconds:
-            self._entries.popleft()
-
-
 class DiagnosticsMonitor:
     """What has happened to the clouds recently, and the statuses that follow from it. The pipeline
     notes what it does; a timer takes the statuses.
@@ -242,9 +242,12 @@ class DiagnosticsMonitor:
         self._latency = Window(window_s)
         self._unlabelled = Window(window_s)
         self._entropy = Window(window_s)
+        self._beyond_training = Window(window_s)
         self._newest_ns: int | None = None
         self._newest_s = 0.0
         self._clock = (0, -math.inf)
+        self._clock_notice = ("", -math.inf)
+        self._stamp_fault: str | None = None
         self._label_fault: str | None = None
         self._rejected: Counter[str] = Counter()
         self._lost = 0
@@ -254,15 +257,29 @@ class DiagnosticsMonitor:
         """Forget the age of the newest cloud and the comparison with the training."""
         self._newest_ns = self.sensor_mismatches = self._label_fault = None
 
-    def cloud_received(self, time_s: float, now_ns: int) -> None:
+    def cloud_received(self, time_s: float, now_ns: int, stamp_fault: str | None = None) -> None:
         """Note a cloud.
 
         Args:
             time_s: of a clock that never goes back.
             now_ns: by the node's clock, which may.
+            stamp_fault: what is wrong with its stamp, see `clock.stamp_fault`.
         """
         self._received.add(time_s)
         self._newest_ns, self._newest_s = now_ns, time_s
+        self._stamp_fault = stamp_fault
+
+    def clock_noticed(self, time_s: float, notice: str, jump_ns: int = 0) -> None:
+        """Note something odd about /clock.
+
+        Args:
+            time_s: as of `cloud_received`.
+            notice: in a few words.
+            jump_ns: by which the time has jumped ahead: that was no silence.
+        """
+        self._clock_notice = notice, time_s
+        if self._newest_ns:
+            self._newest_ns += jump_ns
 
     def cloud_labelled(
         self, time_s: float, total_ms: float, result: Segmentation, fault: str | None = None
@@ -277,6 +294,7 @@ class DiagnosticsMonitor:
         self._unlabelled.add(time_s, 1 - known.mean())
         entropy = float(result.entropy[known].mean()) if known.any() else math.nan
         self._entropy.add(time_s, entropy)
+        self._beyond_training.add(time_s, result.beyond_training)
 
     def silence_s(self, now_ns: int, time_s: float | None = None) -> float | None:
         """s since the newest cloud was received, by the node's clock; None before the first. A
@@ -293,7 +311,7 @@ class DiagnosticsMonitor:
         self._newest_ns = min(self._newest_ns or now_ns, now_ns)
         return (now_ns - self._newest_ns) / 1e9
 
-    def clock_fault(self, time_s: float, now_ns: int, still_s: float) -> str | None:
+    def _clock_fault(self, time_s: float, now_ns: int, still_s: float) -> str | None:
         """What is wrong with the node's clock: without a time, or standing still for `still_s`."""
         last_ns, moved_s = self._clock
         if now_ns != last_ns:
@@ -306,6 +324,30 @@ class DiagnosticsMonitor:
             return f"the time on /clock has stood still for {time_s - moved_s:.1f} s{quiet}"
         return None
 
+    def _input_status(
+        self, time_s: float, now_ns: int, parameters: Parameters, *, topic: str, lost: int
+    ) -> Status:
+        notice, noticed_s = self._clock_notice
+        faults = [
+            self._clock_fault(time_s, now_ns, parameters.diagnostics_silence_error),
+            notice if time_s - noticed_s < parameters.diagnostics_window else None,
+            None if self._stamp_fault is None else f"the clouds' stamps: {self._stamp_fault}",
+        ]
+        return input_status(
+            self.silence_s(now_ns, time_s),
+            self._received.rate(time_s),
+            topic=topic,
+            warn_s=parameters.diagnostics_silence_warn,
+            error_s=parameters.diagnostics_silence_error,
+            lost=lost,
+            faults=[fault for fault in faults if fault is not None],
+        )
+
+    def _labels_status(self, time_s: float, trained_entropy: float | None) -> Status:
+        unlabelled, entropy = self._unlabelled.values(time_s), self._entropy.values(time_s)
+        beyond = int(self._beyond_training.values(time_s).sum())
+        return labels_status(unlabelled, entropy, trained_entropy, self._label_fault, beyond)
+
     def statuses(
         self,
         time_s: float,
@@ -315,6 +357,7 @@ class DiagnosticsMonitor:
         counts: FrameCounts,
         trained_entropy: float | None,
         parameters: Parameters,
+        on_fault: Callable[[BaseException], str],
     ) -> list[Status]:
         """Of an active node.
 
@@ -323,29 +366,22 @@ class DiagnosticsMonitor:
             topic: on which clouds are received.
             trained_entropy: of the model's calibration, nats; None: not known.
             parameters: of the node.
+            on_fault: as of `each_status`.
         """
-        for window in (self._received, self._latency, self._unlabelled, self._entropy):
+        of_labels = self._unlabelled, self._entropy, self._beyond_training
+        for window in (self._received, self._latency, *of_labels):
             window.seconds = parameters.diagnostics_window
         rejected = counts.rejected_by_reason()
         newly_rejected, self._rejected = rejected - self._rejected, rejected
         lost, self._lost = counts.lost - self._lost, counts.lost
-        return [
-            input_status(
-                self.silence_s(now_ns, time_s),
-                self._received.rate(time_s),
-                topic=topic,
-                warn_s=parameters.diagnostics_silence_warn,
-                error_s=parameters.diagnostics_silence_error,
-                lost=lost,
-                clock_fault=self.clock_fault(time_s, now_ns, parameters.diagnostics_silence_error),
+        max_ms = parameters.diagnostics_max_latency
+        tasks: dict[str, Callable[[], Status]] = {
+            "input": partial(
+                self._input_status, time_s, now_ns, parameters, topic=topic, lost=lost
             ),
-            latency_status(self._latency.values(time_s), parameters.diagnostics_max_latency),
-            frames_status(counts.as_dict(), newly_rejected),
-            labels_status(
-                self._unlabelled.values(time_s),
-                self._entropy.values(time_s),
-                trained_entropy,
-                self._label_fault,
-            ),
-            sensor_status(self.sensor_mismatches),
-        ]
+            "latency": lambda: latency_status(self._latency.values(time_s), max_ms),
+            "frames": lambda: frames_status(counts.as_dict(), newly_rejected),
+            "labels": partial(self._labels_status, time_s, trained_entropy),
+            "sensor": lambda: sensor_status(self.sensor_mismatches),
+        }
+        return each_status(tasks, on_fault)

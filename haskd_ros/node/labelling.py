@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from haskd_ros.clouds.pointcloud import (
     read_xyz_intensity,
     valid_returns,
 )
+from haskd_ros.clouds.ranges import squared_range
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
@@ -160,7 +161,7 @@ def label_points(
     class_id[result.probability < parameters.min_probability] = UNLABELLED
     timings = dict(result.timings)
     timings["preprocess"] += 1e3 * (prepared - started)
-    return Segmentation(class_id, result.probability, result.entropy, timings)
+    return replace(result, class_id=class_id, timings=timings)
 
 
 def _rules(segmenter: Segmenter, parameters: Parameters) -> ClassRules:
@@ -175,5 +176,5 @@ def _is_beyond_range(points: np.ndarray, result: Segmentation, max_range: float)
     """Whether there are valid points [N, >= 3], all of them further away than `max_range` m."""
     if not len(points) or (result.class_id != UNLABELLED).any():
         return False
-    xyz = points[valid_returns(points), :3].astype(np.float64)
-    return bool(len(xyz) and (np.einsum("ij,ij->i", xyz, xyz) > max_range**2).all())
+    returns = points[valid_returns(points)]
+    return bool(len(returns) and (squared_range(returns) > max_range**2).all())

@@ -26,6 +26,10 @@ from haskd_ros.node.diagnostics import Status
 from haskd_ros.node.labelling import LabelledCloud
 from haskd_ros.node.legend import ClassDescription, label_info, label_info_type
 from haskd_ros.taxonomy import Taxonomy
+from haskd_ros.text import QUOTED_CHARACTERS, shown
+
+MOST_CHARACTERS = 4096
+"""Of a text on /diagnostics: the names of 255 classes, the longest path."""
 
 SEGMENTATION, VISUALIZATION, FILTERED = (
     "output/segmentation",
@@ -153,7 +157,8 @@ class OutputPublishers:
 def diagnostic_array(
     statuses: Sequence[Status], *, node: str, hardware: str, stamp: Time
 ) -> DiagnosticArray:
-    """A message for /diagnostics.
+    """A message for /diagnostics; whatever file or sender a text comes from, it can be encoded and
+    stands in one line.
 
     Args:
         node: its name, stands before that of each status.
@@ -165,9 +170,12 @@ def diagnostic_array(
             DiagnosticStatus(
                 level=bytes([status.level]),
                 name=f"{node}: {status.name}",
-                message=status.message,
-                hardware_id=hardware,
-                values=[KeyValue(key=key, value=text) for key, text in status.values.items()],
+                message=shown(status.message, MOST_CHARACTERS),
+                hardware_id=shown(hardware, MOST_CHARACTERS),
+                values=[
+                    KeyValue(key=shown(key, QUOTED_CHARACTERS), value=shown(text, MOST_CHARACTERS))
+                    for key, text in status.values.items()
+                ],
             )
             for status in statuses
         ],

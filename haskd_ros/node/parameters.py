@@ -11,11 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias, TypeVar
 
+from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
+from haskd_ros.text import quoted, shown
 
 ParameterValue: TypeAlias = (
     "bool | int | float | str | tuple[float, float, float] | tuple[str, ...]"
 )
+
+MOST_CHARACTERS = 4096
+"""Of a parameter that is text: the longest path of Linux."""
+
+MOST_TEXTS = 256
+"""In a parameter that is a list of text: one for each class that a model can have."""
 
 _Value = TypeVar("_Value", bound=ParameterValue)
 
@@ -48,12 +56,24 @@ class ParameterInfo:
     def check_form(self, value: ParameterValue) -> None:
         """
         Raises:
-            InputError: the value is not one of the choices, or a list of another length.
+            InputError: the value is not one of the choices, a list of another length, or text that
+                can't be shown.
         """
-        if self.choices and value not in self.choices:
+        values = value if isinstance(value, tuple) else (value,)
+        texts = [each for each in values if isinstance(each, str)]
+        if len(texts) > MOST_TEXTS:
             raise InputError(
-                f"parameter {self.name} is {value!r}, must be one of {', '.join(self.choices)}"
+                f"parameter {self.name} has {len(texts)} values, must have at most {MOST_TEXTS}"
             )
+        for text in texts:
+            if len(text) > MOST_CHARACTERS or shown(text) != text:
+                raise InputError(
+                    f"parameter {self.name} is {quoted(text)}, must be printable and of at most "
+                    f"{MOST_CHARACTERS} characters"
+                )
+        if self.choices and value not in self.choices:
+            allowed = ", ".join(self.choices)
+            raise InputError(f"parameter {self.name} is {quoted(value)}, must be one of {allowed}")
         if self.length is not None and isinstance(value, tuple) and len(value) != self.length:
             raise InputError(
                 f"parameter {self.name} has {len(value)} values, must have {self.length}"
@@ -252,6 +272,8 @@ class Parameters:
     def __post_init__(self) -> None:
         for info in PARAMETERS:
             info.check_form(getattr(self, info.attribute))
+        if self.crop_frame and not frame_name(self.crop_frame):
+            raise InputError(f"parameter crop.frame is {self.crop_frame!r}, must name a frame")
         for low, high in zip(self.crop_min, self.crop_max):
             if not low < high:  # nor a NaN
                 raise InputError(

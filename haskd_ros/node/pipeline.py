@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -19,8 +18,16 @@ from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
+from haskd_ros.node.clock import stamp_fault
 from haskd_ros.node.dds import lost_clouds_advice
 from haskd_ros.node.diagnostics import DiagnosticsMonitor
+from haskd_ros.node.faults import (
+    MOST_CHARACTERS,
+    InternalFaults,
+    LogPeriods,
+    in_one_line,
+    is_out_of_memory,
+)
 from haskd_ros.node.inputs import InputSubscription
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
@@ -28,10 +35,8 @@ from haskd_ros.node.outputs import OutputPublishers
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.transforms import Transforms
 from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, RateLimit, RunInThread, submit
+from haskd_ros.text import shown
 
-LOG_PERIOD_S = 5.0
-"""A rejected or lost cloud is logged at once, further ones for the same reason not more often than
-this."""
 SENSOR_CHECK_PERIOD_S = 60.0
 """How often a cloud is compared with those of the training."""
 
@@ -55,6 +60,7 @@ class LabellingPipeline:
         node: to which topics and log belong.
         setup: of the first clouds.
         counts, monitor: note what happens to the clouds.
+        faults: notes what nobody foresaw.
         transforms: where the frame of the crop box is.
         run_in_thread: runs the worker's loop in the thread that is to compute.
 
@@ -69,16 +75,18 @@ class LabellingPipeline:
         *,
         counts: FrameCounts,
         monitor: DiagnosticsMonitor,
+        faults: InternalFaults,
         transforms: Transforms,
         run_in_thread: RunInThread,
     ) -> None:
         self.setup = setup
         self._node, self._counts, self._monitor = node, counts, monitor
+        self._faults = faults
         self._transforms, self._run_in_thread = transforms, run_in_thread
         self._outputs = OutputPublishers(node, self._warn_of_qos)
         self._running: _Running | None = None
         self._rate_limit = RateLimit()
-        self._last_log: dict[str, float] = {}
+        self._log_periods = LogPeriods()
         self._last_comparison: tuple[LoadedModel, float] | None = None
         self._forget_intensity(setup.parameters.intensity_scale)
 
@@ -99,6 +107,7 @@ class LabellingPipeline:
         worker = NewestFirstWorker(
             self._process,
             on_replaced=lambda _: self._counts.add(replaced=1),
+            on_fault=self._faults.note,
             warm_up=partial(self.setup.model.warm_up, parameters.warmup_points),
             run_in_thread=self._run_in_thread,
         )
@@ -106,23 +115,29 @@ class LabellingPipeline:
         self._monitor.restart()
         self._last_comparison = None
         self._forget_intensity(parameters.intensity_scale)
-        subscription = InputSubscription(
-            self._node,
-            partial(self._receive, worker),
-            on_lost=self._on_lost,
-            counts=self._counts,
-            warn_of_qos=self._warn_of_qos,
-        )
+        try:
+            subscription = InputSubscription(
+                self._node,
+                partial(self._receive, worker),
+                on_lost=self._on_lost,
+                counts=self._counts,
+                warn_of_qos=self._warn_of_qos,
+            )
+        except BaseException:
+            worker.stop()  # the thread that it runs in is the only one that computes
+            raise
         self._running = _Running(worker, subscription)
 
     def stop(self) -> None:
         """Receive nothing more and finish the cloud in work."""
         if self._running is None:
             return
-        self._running.subscription.close()
-        if self._running.worker.stop() is not None:
-            self._counts.reject("waiting when the node was deactivated")
-        self._running = None
+        running, self._running = self._running, None
+        try:
+            running.subscription.close()
+        finally:
+            if running.worker.stop() is not None:
+                self._counts.reject("waiting when the node was deactivated")
 
     def close(self) -> None:
         """Destroy the publishers."""
@@ -149,7 +164,9 @@ class LabellingPipeline:
     def _receive(self, worker: NewestFirstWorker[ReceivedCloud], cloud: PointCloud2) -> None:
         now = time.perf_counter()
         self._counts.add(received=1)
-        self._monitor.cloud_received(now, self._node.get_clock().now().nanoseconds)
+        self._monitor.cloud_received(
+            now, self._node.get_clock().now().nanoseconds, stamp_fault(cloud.header.stamp)
+        )
         if self._rate_limit.allows(now, self.setup.parameters.max_rate):
             worker.put(ReceivedCloud(cloud, now))
         else:
@@ -167,19 +184,21 @@ class LabellingPipeline:
 
     def _process(self, received: ReceivedCloud) -> None:
         """Label and publish a cloud, or count why not."""
-        topics = self._outputs.subscribed_topics()
-        if not topics:
-            self._counts.add(without_subscriber=1)
-            return
         try:
-            self._label(received, self.setup, topics)
+            topics = self._outputs.subscribed_topics()
+            if topics:
+                self._label(received, self.setup, topics)
         except InputError as error:
             reason = error.reason if isinstance(error, CloudError) else "refused"
             self._reject(reason, str(error))
-        except Exception:  # a defect; the next cloud may do better
-            self._reject("internal error", traceback.format_exc())
+        except BaseException as error:
+            if is_out_of_memory(error):
+                self._reject("out of memory", in_one_line(error))
+            else:  # a defect; the next cloud may do better
+                self._counts.reject("internal error")
+                self._faults.note(error)
         else:
-            self._counts.add(labelled=1)
+            self._counts.add(**{"labelled" if topics else "without_subscriber": 1})
 
     def _label(self, received: ReceivedCloud, setup: LabellingSetup, topics: set[str]) -> None:
         cloud, model, parameters = received.cloud, setup.model, setup.parameters
@@ -248,7 +267,7 @@ class LabellingPipeline:
         messages += [note.message for note in self._unit.notes() if note.is_warning]
         self._monitor.sensor_mismatches = messages
         if messages:
-            self._node.get_logger().warning(
+            self._warn(
                 "labels may be wrong, the clouds are not like those the model was trained on: "
                 + "; ".join(messages)
             )
@@ -271,9 +290,10 @@ class LabellingPipeline:
             if told is None:
                 log.info(f"an intensity of {unit.full_scale:g} is taken for a full return")
             else:
-                log.warning(
+                self._warn_seldom(
+                    "intensity unit",
                     f"an intensity of {unit.full_scale:g} is taken for a full return from now on, "
-                    f"before it was {told:g}; parameter intensity.scale fixes it"
+                    f"before it was {told:g}; parameter intensity.scale fixes it",
                 )
 
     # Warnings
@@ -282,20 +302,20 @@ class LabellingPipeline:
         self._counts.reject(reason)
         self._warn_seldom(reason, f"cloud rejected: {message}")
 
-    def _warn_seldom(self, reason: str, message: str) -> None:
-        now = time.monotonic()
-        if now - self._last_log.get(reason, -LOG_PERIOD_S) >= LOG_PERIOD_S:
-            self._last_log[reason] = now
-            self._node.get_logger().warning(message)
+    def _warn_seldom(self, kind: str, message: str) -> None:
+        if self._log_periods.is_due(kind, time.monotonic()):
+            self._warn(message)
+
+    def _warn(self, message: str) -> None:
+        """Log a warning that may quote what a sender or a file says."""
+        self._node.get_logger().warning(shown(message, MOST_CHARACTERS))
 
     def _warn_of_qos(self, message: str) -> Callable[[Any], None]:
         """A callback for incompatible QoS, from a message with a gap for the `{policy}`."""
 
         def warn(event: Any) -> None:
             policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
-            self._node.get_logger().warning(
-                "incompatible QoS, no clouds: " + message.format(policy=policy)
-            )
+            self._warn("incompatible QoS, no clouds: " + message.format(policy=policy))
 
         return warn
 

@@ -13,19 +13,28 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future as RclpyFuture
 from std_srvs.srv import Trigger
 
-from haskd_ros.errors import InputError
 from haskd_ros.node.declared_parameters import DeclaredParameters
-from haskd_ros.node.diagnostics import DiagnosticsMonitor, frames_status, model_status
+from haskd_ros.node.diagnostics import (
+    DiagnosticsMonitor,
+    Status,
+    each_status,
+    faults_status,
+    frames_status,
+    model_status,
+)
+from haskd_ros.node.faults import MOST_CHARACTERS, LogPeriods, in_one_line
+from haskd_ros.node.guarded_node import GuardedNode, noted
 from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel, load_model, model_path
 from haskd_ros.node.outputs import diagnostic_array
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.pipeline import LabellingPipeline
 from haskd_ros.node.transforms import Transforms
 from haskd_ros.node.worker import FrameCounts, RunInThread, submit
+from haskd_ros.text import shown
 
 FINAL_REPORT_TIMEOUT = Duration(seconds=1)
 """How long an ending node waits for its last report to be received."""
@@ -33,7 +42,7 @@ FINAL_REPORT_TIMEOUT = Duration(seconds=1)
 _Result = TypeVar("_Result")
 
 
-class SegmentNode(LifecycleNode):
+class SegmentNode(GuardedNode):
     """Labels clouds, the newest first.
 
     configure loads the model, activate starts the pipeline, deactivate stops it, cleanup frees the
@@ -48,7 +57,7 @@ class SegmentNode(LifecycleNode):
         Raises:
             InputError, rclpy.exceptions.ParameterException: a parameter is not allowed.
         """
-        super().__init__("segment")
+        super().__init__("segment", self._on_clock)
         self._run_in_thread = run_in_thread
         self._transforms = Transforms(self)
         self._pipeline: LabellingPipeline | None = None
@@ -59,6 +68,7 @@ class SegmentNode(LifecycleNode):
         self._monitor = DiagnosticsMonitor(self.parameters.diagnostics_window)
         # A group of its own: clouds are received while it waits for the worker.
         self._reloading = MutuallyExclusiveCallbackGroup()
+        self._log_periods = LogPeriods()
         self.create_service(Trigger, "~/reload", self._reload, callback_group=self._reloading)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The node's own clock may stand still, and just then silence has to be reported.
@@ -70,6 +80,7 @@ class SegmentNode(LifecycleNode):
 
     # Life cycle
 
+    @noted
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         start = time.perf_counter()
         parameters = self.parameters
@@ -77,8 +88,8 @@ class SegmentNode(LifecycleNode):
             model = self._compute(lambda: load_model(parameters)).result()
             setup = LabellingSetup(model, parameters)
             self._transforms.check(parameters)
-        except Exception as error:  # whatever it is, the node lives on and can be configured again
-            self._configure_error = _in_one_line(error)
+        except BaseException as error:  # whatever it is, the node can be configured again
+            self._configure_error = in_one_line(error)
             self.get_logger().error(f"can't configure: {self._configure_error}")
             self._report()
             return TransitionCallbackReturn.FAILURE
@@ -88,23 +99,26 @@ class SegmentNode(LifecycleNode):
             setup,
             counts=self._counts,
             monitor=self._monitor,
+            faults=self.faults,
             transforms=self._transforms,
             run_in_thread=self._run_in_thread,
         )
-        self.get_logger().info(
+        text = (
             f"model {model.path} on {model.segmenter.device} by {model.segmenter.engine} "
             f"in {model.segmenter.precision}, ready after {time.perf_counter() - start:.1f} s; "
             f"classes: {', '.join(model.taxonomy.names)}"
         )
+        self.get_logger().info(shown(text, MOST_CHARACTERS))
         return super().on_configure(state)
 
+    @noted
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         start = time.perf_counter()
         result = super().on_activate(state)
         try:
             self._configured.start()
-        except Exception as error:
-            self.get_logger().error(f"can't activate: {type(error).__name__}: {error}")
+        except BaseException as error:
+            self.get_logger().error(f"can't activate: {in_one_line(error)}")
             super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(
@@ -114,15 +128,18 @@ class SegmentNode(LifecycleNode):
         self._report()
         return result
 
+    @noted
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
         self._report()
         return super().on_deactivate(state)
 
+    @noted
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
         return super().on_cleanup(state)
 
+    @noted
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
         self._release()
@@ -132,10 +149,20 @@ class SegmentNode(LifecycleNode):
         self._diagnostics.wait_for_all_acked(FINAL_REPORT_TIMEOUT)
         return super().on_shutdown(state)
 
+    @noted
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop()
-        self._release()
+        self._drop()
         return super().on_error(state)
+
+    def end(self) -> None:
+        """Finalize, from whatever state of the life cycle; never raises."""
+        if self.finalized:
+            return
+        try:
+            self.trigger_shutdown()
+        except Exception as error:
+            self.faults.note(error)
+        self._drop()
 
     @property
     def _configured(self) -> LabellingPipeline:
@@ -149,10 +176,18 @@ class SegmentNode(LifecycleNode):
             self._pipeline.stop()
 
     def _release(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.close()
-            self._pipeline = None
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close()
         torch.cuda.empty_cache()
+
+    def _drop(self) -> None:
+        """Stop and release, whatever goes wrong."""
+        for step in (self._stop, self._release):
+            try:
+                step()
+            except BaseException as error:
+                self.faults.note(error)
 
     def _compute(self, function: Callable[[], _Result]) -> Future[_Result]:
         """Have a function called where the network runs."""
@@ -174,7 +209,12 @@ class SegmentNode(LifecycleNode):
         self._transforms.check(parameters)
 
     def _on_parameters(self, parameters: Parameters) -> None:
-        self._report_timer.timer_period_ns = int(1e9 * parameters.diagnostics_period)
+        timer, period_ns = self._report_timer, int(1e9 * parameters.diagnostics_period)
+        if timer.timer_period_ns != period_ns:
+            timer.timer_period_ns = period_ns
+            # It would wait out the old period; reset by each change it might never fire.
+            if (timer.time_until_next_call() or 0) > period_ns:
+                timer.reset()
         if self._pipeline is not None:
             self._pipeline.setup = replace(self._pipeline.setup, parameters=parameters)
 
@@ -203,9 +243,9 @@ class SegmentNode(LifecycleNode):
             # Here and not where it was loaded: parameters are changed in this thread too, so
             # nothing can come between this check and the swap.
             pipeline.setup = LabellingSetup(model, self.parameters)
-        except Exception as error:
-            response.message = f"the old model goes on: {_in_one_line(error)}"
-            self.get_logger().error(f"can't reload: {_in_one_line(error)}")
+        except BaseException as error:
+            response.message = f"the old model goes on: {in_one_line(error)}"
+            self.get_logger().error(f"can't reload: {in_one_line(error)}")
             return response
         await _done(pipeline.call(pipeline.describe_classes))
         response.success = True
@@ -219,33 +259,46 @@ class SegmentNode(LifecycleNode):
         """Publish the node's state on /diagnostics."""
         setup = None if self._pipeline is None else self._pipeline.setup
         topic = None if self._pipeline is None else self._pipeline.input_topic
-        statuses = [
-            model_status(
-                None if setup is None else setup.model,
-                active=topic is not None,
-                finalized=self.finalized,
-                configure_error=self._configure_error,
-            )
-        ]
+        path = model_path(self.parameters) if setup is None else setup.model.path
+        now_s, now = time.perf_counter(), self.get_clock().now()
+        statuses = each_status({"model": self._model_status}, self.faults.note)
         if setup is None or topic is None:
             statuses.append(frames_status(self._counts.as_dict(), {}))
         else:
             statuses += self._monitor.statuses(
-                time.perf_counter(),
-                self.get_clock().now().nanoseconds,
+                now_s,
+                now.nanoseconds,
                 topic=topic,
                 counts=self._counts,
-                trained_entropy=setup.model.metadata.sensor.get("entropy"),
+                trained_entropy=setup.model.metadata.sensor.entropy,
                 parameters=setup.parameters,
+                on_fault=self.faults.note,
             )
+        window_s = self.parameters.diagnostics_window
+        statuses.append(faults_status(self.faults.summary, now_s, window_s))
         self._diagnostics.publish(
             diagnostic_array(
                 statuses,
                 node=self.get_fully_qualified_name(),
-                hardware=model_path(self.parameters).name,
-                stamp=self.get_clock().now().to_msg(),
+                hardware=path.name,
+                stamp=now.to_msg(),
             )
         )
+
+    def _model_status(self) -> Status:
+        pipeline = self._pipeline
+        return model_status(
+            None if pipeline is None else pipeline.setup.model,
+            active=pipeline is not None and pipeline.input_topic is not None,
+            finalized=self.finalized,
+            configure_error=self._configure_error,
+        )
+
+    def _on_clock(self, notice: str, jump_ns: int) -> None:
+        now_s = time.perf_counter()
+        self._monitor.clock_noticed(now_s, notice, jump_ns)
+        if self._log_periods.is_due("clock", now_s):
+            self.get_logger().warning(notice)
 
 
 async def _done(future: Future[_Result]) -> Future[_Result]:
@@ -254,8 +307,3 @@ async def _done(future: Future[_Result]) -> Future[_Result]:
     future.add_done_callback(finished.set_result)
     await finished
     return future
-
-
-def _in_one_line(error: BaseException) -> str:
-    """An error in one line; what is no user's mistake with its type."""
-    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

@@ -13,7 +13,9 @@ from rclpy.time import Time
 from haskd_ros.clouds.crop import frame_name, is_unbounded, matrix_of
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
+from haskd_ros.node.clock import stamp_fault
 from haskd_ros.node.parameters import Parameters
+from haskd_ros.text import quoted
 
 TF_TIMEOUT_S = 0.1
 """How long a cloud waits for the transform at its own time: TF has a rate of its own."""
@@ -47,8 +49,8 @@ class Transforms:
             import tf2_ros
         except ImportError as error:
             raise InputError(
-                f"parameter crop.frame is {parameters.crop_frame!r}, which needs tf2_ros: install "
-                f"it, or leave crop.frame empty for the cloud's own frame ({error})"
+                f"parameter crop.frame is {quoted(parameters.crop_frame)}, which needs tf2_ros: "
+                f"install it, or leave crop.frame empty for the cloud's own frame ({error})"
             ) from error
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, self._node)
@@ -66,8 +68,10 @@ class Transforms:
         the thread that spins.
 
         Raises:
-            CloudError: the transform is not known.
+            CloudError: the transform is not known, or the time is none.
         """
+        if (fault := stamp_fault(stamp)) is not None:
+            raise CloudError("bad stamp", f"no transform at the cloud's stamp: {fault}")
         import tf2_ros
 
         target, source = frame_name(target), frame_name(source)

@@ -3,7 +3,6 @@ became of all of them."""
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections import Counter, deque
@@ -19,7 +18,10 @@ _Result = TypeVar("_Result")
 RunInThread: TypeAlias = Callable[[Callable[[], None]], None]
 """Takes a function and has a certain thread call it; returns at once."""
 
-log = logging.getLogger(__name__)
+MOST_REASONS = 32
+"""Reasons that are counted apart, whatever senders come up with."""
+
+OTHER_REASONS = "other reasons"
 
 
 class FrameCounts:
@@ -62,6 +64,8 @@ class FrameCounts:
 
     def reject(self, reason: str) -> None:
         with self._lock:
+            if reason not in self.rejected and len(self.rejected) >= MOST_REASONS:
+                reason = OTHER_REASONS
             self.rejected[reason] += 1
 
     def as_dict(self) -> dict[str, int]:
@@ -111,7 +115,7 @@ def submit(function: Callable[[], _Result], run_in_thread: RunInThread) -> Futur
 def _resolve(future: Future[_Result], function: Callable[[], _Result]) -> None:
     try:
         future.set_result(function())
-    except Exception as error:
+    except BaseException as error:  # who waits for the future has to go on
         future.set_exception(error)
 
 
@@ -131,22 +135,23 @@ class NewestFirstWorker(Generic[Item]):
         work: Callable[[Item], None],
         on_replaced: Callable[[Item], None],
         *,
+        on_fault: Callable[[BaseException], object],
         warm_up: Callable[[], None] = lambda: None,
         run_in_thread: RunInThread = _in_new_thread,
     ) -> None:
         """Start working; returns when warmed up.
 
         Args:
-            work: called with each item in the worker's thread. What it raises is logged as a
-                defect; the thread lives on.
+            work: called with each item in the worker's thread.
             on_replaced: called, in the thread that puts, with an item that a newer one replaced.
+            on_fault: called with whatever `work` raises; the thread lives on.
             warm_up: called once, in the worker's thread, before the first item.
             run_in_thread: has the worker's loop run in another thread; by default in a new one.
 
         Raises:
             Exception: whatever `warm_up` raised; the loop has ended then.
         """
-        self._work = work
+        self._work, self._on_fault = work, on_fault
         self._on_replaced = on_replaced
         self._changed = threading.Condition()
         self._waiting: Item | None = None
@@ -197,7 +202,7 @@ class NewestFirstWorker(Generic[Item]):
     def _run(self) -> None:
         try:
             self._warm_up()
-        except Exception as error:
+        except BaseException as error:
             self._warm.set_exception(error)
         else:
             self._warm.set_result(None)
@@ -230,8 +235,8 @@ class NewestFirstWorker(Generic[Item]):
     def _work_on(self, item: Item) -> None:
         try:
             self._work(item)
-        except Exception:
-            log.exception("the worker failed on an item and goes on with the next")
+        except BaseException as error:
+            self._on_fault(error)
 
 
 class RateLimit:

@@ -18,12 +18,15 @@ PACKAGES = {
 # side and don't know each other.
 ROWS = {
     "haskd_ros": (
-        ("errors", "files", "text"),
-        ("documents",),
+        ("errors", "text"),
+        ("file_lock",),
+        ("files",),
+        ("documents", "json_text", "validation"),
         ("taxonomy",),
         ("native",),
         ("sparse",),
         ("models",),
+        ("model_header", "sealed_tensors"),
         ("model_file",),
         ("clouds",),
         ("segmenter",),

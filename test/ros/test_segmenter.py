@@ -1,12 +1,14 @@
 """Points in, labels out."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import Intensity, ModelMetadata
+from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.segmenter import Segmenter
 
@@ -50,18 +52,52 @@ def test_points_that_are_not_finite_or_out_of_range_get_no_label_and_disturb_no_
             [np.nan, 0, 0, 1],
             [0, np.inf, 0, 1],
             [0, 0, -np.inf, 1],
-            [1, 1, 1, np.nan],
             [101, 0, 0, 1],  # the model's own range is 100 m
             [3e38, 3e38, 0, 1],  # its square overflows
         ],
         np.float32,
     )
-    mixed = segmenter(np.insert(points, [0, 10, 10, 500, 999, 1000], bad, axis=0))
-    places = [0, 11, 12, 503, 1003, 1005]
+    mixed = segmenter(np.insert(points, [0, 10, 10, 999, 1000], bad, axis=0))
+    places = [0, 11, 12, 1002, 1004]
     assert (mixed.class_id[places] == 255).all()
     assert (mixed.probability[places] == 0).all()
     np.testing.assert_allclose(mixed.entropy[places], math.log(3), rtol=1e-6)
     np.testing.assert_array_equal(np.delete(mixed.class_id, places), alone.class_id)
+
+
+@pytest.mark.parametrize(
+    ("absurd", "limit"),
+    # Seen are 0 to 1 of a scale of 255, to which a quarter is added: 1.25 * 255
+    [(1e6, 318.75), (3e38, 318.75), (-1.0, 0.0), (-3e38, 0.0), (math.nan, 25.5), (math.inf, 25.5)],
+)
+def test_an_absurd_intensity_counts_as_the_limit_and_none_as_the_mean(segmenter, absurd, limit):
+    points, sane = cloud(1000), cloud(1000)
+    points[[3, 700], 3], sane[[3, 700], 3] = absurd, limit
+    found, wanted = segmenter(points), segmenter(sane)
+    np.testing.assert_array_equal(found.class_id, wanted.class_id)
+    np.testing.assert_array_equal(found.probability, wanted.probability)
+    assert (found.class_id < 3).all()
+    assert (found.beyond_training, segmenter(cloud(1000)).beyond_training) == (2, 0)
+
+
+@pytest.mark.parametrize("architecture", ["sparse_unet", "range_view"])
+def test_a_height_that_the_training_did_not_see_counts_as_the_limit(tiny_metadata, architecture):
+    arguments = dict(tiny_metadata.arguments)
+    if architecture == "range_view":
+        arguments = {"channels": [4, 8], "rows": 16, "columns": 64}
+    # Seen are -2 to 8 m: the limits are a span of 10 m further, -12 and 18 m
+    seen = InputRange(Extent(-2.0, 8.0), Extent(0.0, 0.5))
+    metadata = replace(
+        tiny_metadata, architecture=architecture, arguments=arguments, input_range=seen
+    )
+    network = build(architecture, classes=3, **arguments)
+    inputs = []
+    network.point_encoder.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    points = np.array([[9, 9, z, 100] for z in (-50, -12, 0, 18, 19)], np.float32)
+    result = Segmenter(network, metadata, device="cpu", precision="fp32")(points)
+    given = inputs[0] if torch.is_tensor(inputs[0]) else torch.cat(inputs[0], 1)
+    assert given[:, -2].tolist() == [-12, -12, 0, 18, 18]
+    assert result.beyond_training == 2
 
 
 def test_range_limits_are_distances_from_the_sensor(segmenter):

@@ -104,3 +104,21 @@ def _octets(random: np.random.Generator, count: int) -> np.ndarray:
         floats[random.random(len(floats)) < 0.05] = random.choice([np.nan, np.inf, 0, 3e38])
         return floats.view(np.uint8)[:count].copy()
     return random.integers(0, 256, count, dtype=np.uint8)
+
+
+def with_fields(fields: list[tuple[str, int, int, int]], point_step: int) -> SimpleNamespace:
+    """One point of zeros, with fields of this name, offset, datatype and count."""
+    return SimpleNamespace(
+        header=SimpleNamespace(frame_id="f"),
+        height=1,
+        width=1,
+        fields=[
+            SimpleNamespace(name=name, offset=offset, datatype=datatype, count=count)
+            for name, offset, datatype, count in fields
+        ],
+        is_bigendian=False,
+        point_step=point_step,
+        row_step=point_step,
+        data=np.zeros(point_step, np.uint8),
+        is_dense=True,
+    )

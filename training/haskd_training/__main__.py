@@ -14,6 +14,8 @@ def main() -> None:
         from haskd_training.commands.app import main as run
 
         run()
+    except KeyboardInterrupt:  # while modules are imported
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if (error.name or "haskd").startswith("haskd"):
             raise

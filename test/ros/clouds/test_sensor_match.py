@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from haskd_ros.clouds.sensor_match import mismatches
+from haskd_ros.model_header import Extent, Percentiles, SensorStatistics
 
-SENSOR = {
-    "points_per_sweep": {"p5": 900.0, "median": 1000.0, "p95": 1100.0},
-    "range_m": {"p5": 3.0, "median": 10.0, "p95": 40.0},
-    "elevation_deg": {"min": -25.0, "max": 15.0},
-    "intensity": {"p5": 0.0, "median": 0.1, "p95": 0.4, "mean": 0.15},
-}
+SENSOR = SensorStatistics(
+    points_per_sweep=Percentiles(900.0, 1000.0, 1100.0),
+    range_m=Percentiles(3.0, 10.0, 40.0),
+    elevation_deg=Extent(-25.0, 15.0),
+    intensity=Percentiles(0.0, 0.1, 0.4, mean=0.15),
+)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from kernel_checks import (
     street_like_keys,
 )
 
-from haskd_ros.model_file import Intensity, ModelMetadata
+from haskd_ros.model_header import Intensity, ModelMetadata
 from haskd_ros.models import build as build_network
 from haskd_ros.native import dispatch, library
 from haskd_ros.segmenter import Segmenter
@@ -117,7 +117,12 @@ def test_a_network_without_sparse_convolutions_stays_float32(tiny_metadata, monk
     monkeypatch.setattr(dispatch, "bf16_is_faster", lambda: True)
     arguments = {"channels": [8, 8, 8, 8]}
     metadata = ModelMetadata(
-        "range_view", arguments, tiny_metadata.taxonomy, Intensity(1.0, 0.0), 50.0
+        "range_view",
+        arguments,
+        tiny_metadata.taxonomy,
+        Intensity(1.0, 0.0),
+        50.0,
+        tiny_metadata.input_range,
     )
     network = build_network("range_view", classes=len(metadata.taxonomy), **arguments)
     assert Segmenter(network, metadata, device="cpu").precision == "fp32"

@@ -27,6 +27,7 @@ from haskd_ros.sparse import (
     pool,
     voxel_keys,
 )
+from haskd_training.data.sweep_ref import within_range
 
 pytestmark = needs_kernels
 
@@ -240,11 +241,36 @@ def test_the_same_points_are_valid_as_by_numpy(segmenter, rows, width, limits, a
         view = np.ndarray(points.shape, np.float32, buffer, 3, (22, 4))
         view[:] = points
         points = view
-    valid, mask = segmenter._valid_points(points, *limits, 255.0)
+    compare_valid_points(segmenter, points, *limits)
+
+
+def compare_valid_points(segmenter, points, *limits) -> np.ndarray:
+    """Compiled and by numpy; which are valid [N] bool."""
+    valid, mask, beyond = segmenter._valid_points(points, *limits, 255.0)
     with dispatch.plain_torch():
-        expected, expected_mask = segmenter._valid_points(points, *limits, 255.0)
+        expected, expected_mask, expected_beyond = segmenter._valid_points(points, *limits, 255.0)
     np.testing.assert_array_equal(mask, expected_mask)
     np.testing.assert_array_equal(valid, expected)
+    assert beyond == expected_beyond
+    return mask
+
+
+def test_at_the_limit_of_the_range_the_same_points_are_valid_as_by_numpy_and_in_training(segmenter):
+    # As near to 90 m as float32 gets: a last bit of a coordinate is 8e-8 of it
+    directions = np.random.default_rng(0).normal(size=(20_000, 3))
+    directions *= 90 / np.linalg.norm(directions, axis=1, keepdims=True)
+    points = np.zeros((len(directions), 4), np.float32)
+    points[:, :3] = directions
+    mask = compare_valid_points(segmenter, points, 0.0, 90.0)
+    # About as many within as beyond
+    assert 0.4 < mask.mean() < 0.6
+    np.testing.assert_array_equal(within_range(points, 90.0), mask)
+    # 3-4-5: 54, 72, 90 m; the next float32 after 72 is beyond
+    edge = np.array(
+        [[54, 72, 0, 0], [54, np.nextafter(np.float32(72), np.float32(73)), 0, 0]], "f4"
+    )
+    assert compare_valid_points(segmenter, edge, 0.0, 90.0).tolist() == [True, False]
+    assert compare_valid_points(segmenter, edge, 90.0, 100.0).tolist() == [True, True]
 
 
 def test_every_instruction_set_gives_the_same_results(instruction_set, monkeypatch):

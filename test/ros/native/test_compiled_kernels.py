@@ -129,8 +129,9 @@ def test_compiled_norm_is_the_one_of_torch(rows, width, relu, with_addend):
     reference, run = norm_of(torch.float64)
     expected = results(run, *[one.double() for one in inputs])
     # Two rows of nearly the same value have a variance that float32 knows to few digits only.
+    # The sums over the rows come and go by the root of their number.
     if rows > 3:
-        assert_equal_to_rounding(actual, expected, terms=1.0)
+        assert_equal_to_rounding(actual, expected, terms=rows**0.5 / 4)
     assert_equal_to_rounding(
         [compiled.running_mean, compiled.running_var],
         [reference.running_mean, reference.running_var],

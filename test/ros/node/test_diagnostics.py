@@ -65,21 +65,29 @@ def test_a_rejection_is_reported_once():
     assert (status.level, status.message) == (WARN, "rejected recently: 2 no field x")
 
 
-def segmentation(class_id, entropy):
-    return Segmentation(np.array(class_id, np.uint8), np.ones(4, np.float32), np.array(entropy))
+def segmentation(class_id, entropy, beyond=0):
+    class_ids = np.array(class_id, np.uint8)
+    return Segmentation(class_ids, np.ones(4, np.float32), np.array(entropy), beyond)
 
 
 def test_entropy_is_that_of_the_labelled_points():
     monitor = DiagnosticsMonitor(10.0)
     # Two of four points labelled, entropies 0.1 and 0.3; then none
-    monitor.cloud_labelled(0.0, 5.0, segmentation([0, 1, 255, 255], [0.1, 0.3, 9.0, 9.0]))
-    monitor.cloud_labelled(1.0, 5.0, segmentation([255] * 4, [9.0] * 4))
+    monitor.cloud_labelled(0.0, 5.0, segmentation([0, 1, 255, 255], [0.1, 0.3, 9.0, 9.0], 2))
+    monitor.cloud_labelled(1.0, 5.0, segmentation([255] * 4, [9.0] * 4, 1))
     statuses = monitor.statuses(
-        1.0, 0, topic="/points", counts=FrameCounts(), trained_entropy=None, parameters=DEFAULTS
+        1.0,
+        0,
+        topic="/points",
+        counts=FrameCounts(),
+        trained_entropy=None,
+        parameters=DEFAULTS,
+        on_fault=str,
     )
     (labels,) = (status for status in statuses if status.name == "labels")
     assert labels.values["unlabelled (%)"] == "75.0"
     assert labels.values["mean entropy (nats)"] == "0.200"
+    assert labels.values["beyond the training's inputs (points)"] == "3"
 
 
 def test_a_model_that_is_unsure_is_reported():

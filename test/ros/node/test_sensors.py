@@ -11,7 +11,7 @@ from sensor_clouds import SENSORS
 
 from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import CloudError, select_points
-from haskd_ros.model_file import Intensity
+from haskd_ros.model_header import Intensity
 from haskd_ros.node.labelling import label_cloud
 from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter

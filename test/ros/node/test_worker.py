@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, RateLimit
+from haskd_ros.node.worker import (
+    MOST_REASONS,
+    OTHER_REASONS,
+    FrameCounts,
+    NewestFirstWorker,
+    RateLimit,
+    submit,
+)
+
+
+def fail_at_once(fault: BaseException) -> None:
+    raise fault
 
 
 class SlowWorker:
@@ -19,13 +31,16 @@ class SlowWorker:
         self.go_on = threading.Semaphore(0)
         self.done: list[int] = []
         self.replaced: list[int] = []
-        self.worker = NewestFirstWorker(self.work, self.replaced.append)
+        self.faults: list[BaseException] = []
+        self.worker = NewestFirstWorker(
+            self.work, self.replaced.append, on_fault=self.faults.append
+        )
 
     def work(self, item: int) -> None:
         self.begun.release()
         self.go_on.acquire()
         if item < 0:
-            raise RuntimeError("a defect")
+            raise SystemExit("a defect")
         self.done.append(item)
 
 
@@ -61,6 +76,7 @@ def test_warming_up_happens_in_the_worker_before_the_first_item_and_is_waited_fo
     worker = NewestFirstWorker(
         lambda item: threads.append((item, threading.current_thread())),
         on_replaced=lambda item: None,
+        on_fault=fail_at_once,
         warm_up=lambda: threads.append(("warm", threading.current_thread())),
     )
     assert [what for what, _ in threads] == ["warm"]
@@ -76,7 +92,7 @@ def test_a_failed_warm_up_is_raised_where_the_worker_is_made():
         raise MemoryError("no room")
 
     with pytest.raises(MemoryError, match="no room"):
-        NewestFirstWorker(lambda item: None, on_replaced=lambda item: None, warm_up=fail)
+        NewestFirstWorker(lambda item: None, lambda item: None, on_fault=fail_at_once, warm_up=fail)
 
 
 def test_the_thread_outlives_an_item_that_fails():
@@ -88,6 +104,22 @@ def test_the_thread_outlives_an_item_that_fails():
     slow.begun.acquire()
     slow.worker.stop()
     assert slow.done == [1]
+    assert [str(fault) for fault in slow.faults] == ["a defect"]
+
+
+def test_whoever_waits_for_a_call_gets_even_what_would_end_a_process():
+    assert isinstance(submit(lambda: sys.exit("no"), lambda call: call()).exception(10), SystemExit)
+
+
+def test_reasons_that_senders_make_up_are_counted_in_bounded_memory():
+    counts = FrameCounts()
+    for number in range(1000):
+        counts.reject(f"no field {number}")
+    # 32 of their own, and what came after
+    found = counts.rejected_by_reason()
+    assert len(found) == MOST_REASONS + 1
+    assert found[OTHER_REASONS] == 1000 - MOST_REASONS
+    assert counts.as_dict()["rejected"] == 1000
 
 
 def test_the_summary_names_every_reason():

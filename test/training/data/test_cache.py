@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import with_flipped_bit
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache, CacheWriter, SweepRow
+from haskd_training.data.cache import Cache, SweepRow
+from haskd_training.data.cache_writer import CacheWriter
 from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.prepare_inputs import PrepareConfig, read_report
 from haskd_training.data.splits import split_by_time
-from recorded_bags import START_NS, Scene, picture, write_bag
+from recorded_bags import SCENE, START_NS, Scene, picture, write_bag
 
 A_ROW = SweepRow("drive", 0, 1, [0], None)
 
@@ -108,13 +113,13 @@ def test_what_is_no_cache_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a cache"):
         Cache.open(tmp_path / "nowhere")
     (tmp_path / "index.json").write_text('{"format": "something-else"}')
-    with pytest.raises(InputError, match="format 'something-else', must be 'haskd-cache-2'"):
+    with pytest.raises(InputError, match="format 'something-else', must be 'haskd-cache-3'"):
         Cache.open(tmp_path)
-    (tmp_path / "index.json").write_text('{"format": "haskd-cache-2", "cla')
+    (tmp_path / "index.json").write_text('{"format": "haskd-cache-3", "cla')
     with pytest.raises(InputError, match=r"index.json is damaged"):
         Cache.open(tmp_path)
-    (tmp_path / "index.json").write_text('{"format": "haskd-cache-2"}')
-    with pytest.raises(InputError, match=r"index.json is damaged"):
+    (tmp_path / "index.json").write_text('{"format": "haskd-cache-3"}')
+    with pytest.raises(InputError, match=r"index.json is damaged: .*; delete it and prepare"):
         Cache.open(tmp_path)
 
 
@@ -189,5 +194,95 @@ def test_fractions_that_do_not_add_up_are_refused(cache: Cache) -> None:
 
 def test_the_index_is_plain_json(cache: Cache) -> None:
     index = json.loads((cache.path / "index.json").read_text())
-    assert index["format"] == "haskd-cache-2"
+    assert index["format"] == "haskd-cache-3"
     assert index["intensity_scale"] == 255
+
+
+@pytest.fixture
+def copied(cache: Cache, tmp_path: Path) -> Path:
+    """The cache, to damage it."""
+    return Path(shutil.copytree(cache.path, tmp_path / "cache"))
+
+
+def read_all(path: Path) -> list[bytes]:
+    """All that is read of a cache, as bytes."""
+    cache = Cache.open(path)
+    rows = [json.dumps(vars(row)).encode() for row in (*cache.sweeps, *cache.images)]
+    sweeps = [cache.sweep(i) for i in range(len(cache))]
+    arrays = [array.tobytes() for s in sweeps for array in (s.points, s.time, s.label)]
+    images = [cache.jpeg(j).tobytes() for j in range(len(cache.images))]
+    report = json.dumps(read_report(cache).to_json()).encode()
+    return [*rows, *arrays, *images, json.dumps(cache.statistics).encode(), report]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(
+    cache: Cache, data: st.DataObject
+) -> None:
+    expected = read_all(cache.path)
+    file = data.draw(st.sampled_from(sorted(cache.path.glob("*.[sj]*"))))
+    whole = file.read_bytes()
+    damaged = with_flipped_bit(whole, data.draw(st.integers(0, 8 * len(whole) - 1)))
+    file.unlink()  # an open shard is mapped into memory
+    file.write_bytes(damaged)
+    try:
+        assert read_all(cache.path) == expected
+    except InputError as error:
+        assert str(file) in str(error) and "\n" not in str(error)
+    finally:
+        file.unlink()
+        file.write_bytes(whole)
+
+
+def test_a_digit_that_changed_in_a_pose_is_noticed(copied: Path) -> None:
+    index = copied / "index.json"
+    text = index.read_text()
+    # Sweep 1 is at x = 1, 2 m above the ground.
+    changed = text.replace("[0.0, 0.0, 1.0, 2.0]", "[0.0, 0.0, 1.0, 3.0]", 1)
+    assert changed != text
+    index.write_text(changed)
+    with pytest.raises(InputError, match=r"index\.json is damaged: its content is not what its"):
+        Cache.open(copied)
+
+
+def test_a_damaged_shard_is_made_again_when_it_is_deleted(cache: Cache, copied: Path) -> None:
+    # The report names its folder.
+    files = [file for file in copied.glob("*.[sj]*") if file.name != "report.json"]
+    whole = {file.name: file.read_bytes() for file in files}
+    shard = copied / "sweeps-00001.safetensors"
+    content = whole[shard.name]
+    # The last byte is a label of the shard's last sweep.
+    shard.write_bytes(with_flipped_bit(content, 8 * len(content) - 1))
+    with pytest.raises(InputError, match=r"sweeps-00001\.safetensors is missing or damaged: .* is "
+                       r"not what its checksum says \(row 00000003\); delete it and prepare the "
+                       r"cache again"):  # fmt: skip
+        for i in range(6):
+            Cache.open(copied).sweep(i)
+    bag, config = cache.path.parent / "drive", PrepareConfig(shard_bytes=150)
+    assert prepare([bag], "pandaset", copied, config).up_to_date
+    shard.unlink()
+    assert not prepare([bag], "pandaset", copied, config).up_to_date
+    assert {file.name: file.read_bytes() for file in files} == whole
+
+
+def test_a_cache_whose_index_is_damaged_keeps_its_shards(cache: Cache, copied: Path) -> None:
+    index = copied / "index.json"
+    whole = index.read_bytes()
+    index.unlink()
+    stamps = {file: file.stat().st_mtime_ns for file in copied.glob("*.safetensors")}
+    bag, config = cache.path.parent / "drive", PrepareConfig(shard_bytes=150)
+    prepare([bag], "pandaset", copied, config)
+    assert index.read_bytes() == whole
+    assert stamps == {file: file.stat().st_mtime_ns for file in copied.glob("*.safetensors")}
+
+
+def test_a_shard_of_another_cache_is_noticed(copied: Path, tmp_path: Path) -> None:
+    scene = Scene(clouds=6, images=5, points=lambda index: np.roll(SCENE, 1))
+    config = PrepareConfig(shard_bytes=150)
+    prepare([write_bag(tmp_path, scene)], "pandaset", tmp_path / "other", config)
+    name = "sweeps-00000.safetensors"
+    (copied / name).unlink()
+    shutil.copyfile(tmp_path / "other" / name, copied / name)
+    with pytest.raises(InputError, match=r"points is not what its checksum says"):
+        Cache.open(copied).sweep(0)

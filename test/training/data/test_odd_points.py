@@ -32,7 +32,7 @@ def test_returns_without_a_number_for_intensity_are_told(tmp_path: Path, value: 
 
     finding = the_one(examined(tmp_path, rows=rows), "intensity-not-finite")
     # 99 of 495 points
-    assert finding.outcome == "left out" and "at 20.0% of the returns" in finding.message
+    assert finding.outcome == "doubtful" and "at 20.0% of the returns" in finding.message
 
 
 def test_a_time_of_two_values_a_point_is_told_as_not_read(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_features_are_compared_by_a_part_that_stays_behind(split, plain, tmp_pat
     assert not same(alone, with_teacher)
     assert min(distilled_share(taught, "teacher")) > 0.5
     _, metadata = model_file.load(taught.model)
-    distillation = metadata.provenance["distillation"]
+    distillation = metadata.provenance.distillation
     assert (distillation["teacher"], distillation["snapshots"]) == ("information", "none")
     assert distillation["sources"] == {"teacher": "said", "snapshots": None}
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.model_header import ModelMetadata
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.temperature import (
@@ -115,42 +116,37 @@ def test_gathered_points_are_drawn_alike_each_time_and_lie_in_range(
         gather_logits(network, [street], refs, max_range=0.5)
 
 
-def test_calibration_writes_the_temperature_and_leaves_the_weights(
-    tiny_model: Path, street: Cache, tmp_path: Path
-):
+def test_calibration_finds_the_temperature_and_leaves_the_weights(tiny_model: Path, street: Cache):
     # A network of the street's 11 classes, so that its labels fit.
     _, metadata = model_file.load(tiny_model)
     torch.manual_seed(0)
     network = model_file.build("sparse_unet", classes=11, voxel_size=0.5, channels=[4, 8])
-    path = tmp_path / "model.safetensors"
-    eleven = model_file.ModelMetadata(
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    eleven = ModelMetadata(
         "sparse_unet",
         {"voxel_size": 0.5, "channels": [4, 8]},
         street.taxonomy,
         metadata.intensity,
         max_range=100.0,
+        input_range=metadata.input_range,
     )
-    model_file.save(path, network, eleven)
-    found = calibrate(path, [street], [SweepRef(0, 0), SweepRef(0, 1)])
-    calibrated, header = model_file.load(path)
+    network.eval()
+    header, found = calibrate(network, eleven, [street], [SweepRef(0, 0), SweepRef(0, 1)])
     assert header.temperature == found.temperature
     assert header.temperature != 1.0
     assert found.points == sum(len(street.sweep(i).points) for i in (0, 1))
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, calibrated.state_dict()[name])
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in weights.items())
     # What the node compares its own entropy with
     entropy = torch.distributions.Categorical(
         logits=torch.from_numpy(
-            gather_logits(calibrated, [street], [SweepRef(0, 0), SweepRef(0, 1)], header.max_range)[
-                0
-            ]
+            gather_logits(network, [street], [SweepRef(0, 0), SweepRef(0, 1)], header.max_range)[0]
         )
         / header.temperature
     ).entropy()
-    assert header.sensor["entropy"] == pytest.approx(float(entropy.mean()), rel=1e-4)
+    assert header.sensor.entropy == pytest.approx(float(entropy.mean()), rel=1e-4)
     # The errors are those of the header's temperature on the same points.
     logits, labels = gather_logits(
-        calibrated, [street], [SweepRef(0, 0), SweepRef(0, 1)], header.max_range
+        network, [street], [SweepRef(0, 0), SweepRef(0, 1)], header.max_range
     )
     p = torch.softmax(torch.from_numpy(logits).double() / header.temperature, 1).numpy()
     assert found.error_after == pytest.approx(

@@ -12,6 +12,7 @@ from small_run import METHOD, quiet, small_drive
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.model_header import ShippedStudent
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import console
@@ -51,7 +52,7 @@ def result(drive, out):
 def test_a_bag_becomes_a_calibrated_model(result):
     segmenter = Segmenter.load(result.model)
     assert segmenter.metadata.temperature == result.calibration.temperature != 1
-    assert segmenter.metadata.provenance["attribution"] == "Nobody, CC0"
+    assert segmenter.metadata.provenance.attribution == "Nobody, CC0"
     points = result.caches[0].sweep(0).points
     assert set(np.unique(segmenter(points).class_id)) <= set(range(len(segmenter.taxonomy)))
     # 20 sweeps: 0.2, 0.1 and 0.2 of them held back
@@ -138,9 +139,9 @@ def test_the_better_student_on_the_validation_sweeps_ships(
     weights, shipped = (model_file.load(path)[0].state_dict() for path in (source, result.model))
     assert all(np.array_equal(weights[name], shipped[name]) for name in weights)
     _, metadata = model_file.load(result.model)
-    assert metadata.provenance["shipped"] == {
-        "student": ships, "validation_miou": scores, "validation_sweeps": 2,
-    }  # fmt: skip
+    assert metadata.provenance.shipped == ShippedStudent(
+        ships, validation_miou=scores, validation_sweeps=2
+    )
     assert metadata.temperature == result.calibration.temperature
     # The report, the table and the model's own facts say so, and by how much.
     other = min(scores, key=scores.get)
@@ -219,7 +220,7 @@ def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):
     (said,) = (tmp_path / "run/stages").glob("expert-outputs-*")
     assert len(list(said.glob("*-*.safetensors"))) == 15
     _, metadata = model_file.load(result.model)
-    assert metadata.provenance["sweeps"] == 15
+    assert metadata.provenance.sweeps == 15
     page = result.report.read_text()
     assert "5 sweeps without labels, or with labels that are not read" in page
     assert "<h2>Teacher</h2>" not in page

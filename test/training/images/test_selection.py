@@ -20,7 +20,7 @@ from rich.console import Console
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import Intensity, ModelMetadata
+from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
@@ -278,7 +278,12 @@ def model(drive: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     arguments = {"voxel_size": 0.5, "channels": [4, 8]}
     metadata = ModelMetadata(
-        "sparse_unet", arguments, drive.taxonomy, Intensity(255.0, 0.1), max_range=12.0
+        "sparse_unet",
+        arguments,
+        drive.taxonomy,
+        Intensity(255.0, 0.1),
+        12.0,
+        InputRange(Extent(-10.0, 10.0), Extent(0.0, 1.0)),
     )
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     network = build("sparse_unet", classes=len(drive.taxonomy), **arguments)

@@ -67,11 +67,11 @@ def test_the_student_learns_a_simple_street(trained, cache, tmp_path):
 
 def test_the_model_file_says_where_it_comes_from(trained):
     _, metadata = model_file.load(trained.model)
-    assert metadata.provenance["attribution"] == "Test Street, CC0"
-    assert metadata.provenance["recordings"] == ["drive"]
+    assert metadata.provenance.attribution == "Test Street, CC0"
+    assert metadata.provenance.recordings == ("drive",)
     assert metadata.intensity.scale == 255.0
-    assert metadata.voxel_size == 0.5
-    assert metadata.sensor["points_per_sweep"]["median"] == 1800
+    assert metadata.arguments["voxel_size"] == 0.5
+    assert metadata.sensor.points_per_sweep.median == 1800
 
 
 def test_a_finished_run_is_not_repeated_and_another_one_is_kept_out(trained, cache):

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import sys
 from typing import Annotated, NoReturn
 
 import typer
 
 import haskd_ros
 from haskd_ros.errors import InputError
+from haskd_ros.files import is_full
 from haskd_ros.text import shown
 from haskd_training.commands import deploy, inspect, prepare, train
 from haskd_training.core.progress import TextConsole, console
+
+_INTERRUPTED = 128 + signal.SIGINT
+_GOES_ON = "it goes on where it was"
+_RESUMING = {"run", "prepare", "ablate", "demo", "baseline", "select"}
 
 app = typer.Typer(
     help="From recorded camera and LiDAR bags to a segmentation network for a robot.",
@@ -64,15 +72,43 @@ def _before_a_command(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2."""
+    """Entry point: a user's mistake is one line and exit code 2; a command that is stopped says how
+    it goes on, and exits with 130 after Ctrl-C, 143 after SIGTERM."""
+    ended_by = signal.SIGINT
+
+    def terminate(*_: object) -> NoReturn:
+        nonlocal ended_by
+        ended_by = signal.SIGTERM
+        raise KeyboardInterrupt  # what is being written is removed, what was started ends
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         app(prog_name="haskd")
     except InputError as error:
-        _fail(str(error))
+        _fail(str(error), error)
     except OSError as error:  # a full disk, a folder without permission
-        _fail(f"{error.filename or 'file system'}: {error.strerror}")
+        _fail(f"{error.filename or 'file system'}: {error.strerror}", error)
+    except SystemExit as end:
+        if end.code != _INTERRUPTED:
+            raise
+        _say("interrupted" + (f"; run the same command again: {_GOES_ON}" if _resumes() else ""))
+        raise SystemExit(128 + ended_by) from None
 
 
-def _fail(message: str) -> NoReturn:
-    TextConsole(stderr=True).print(f"error: {shown(message)}", style="red", soft_wrap=True)
+def _resumes() -> bool:
+    """Whether the command that was given goes on where an earlier call stopped."""
+    return bool(set(sys.argv[1:2]) & _RESUMING)
+
+
+def _fail(message: str, error: Exception) -> NoReturn:
+    if is_full(error):
+        message += "; free some space and run the same command again"
+        message += f": {_GOES_ON}" if _resumes() else ""
+    _say(f"error: {message}", style="red")
     raise SystemExit(2)
+
+
+def _say(line: str, style: str = "yellow") -> None:
+    # Of several processes that train together, only the first one: as `progress.console`.
+    quiet = os.environ.get("RANK", "0") != "0" and style != "red"
+    TextConsole(stderr=True, quiet=quiet).print(shown(line), style=style, soft_wrap=True)

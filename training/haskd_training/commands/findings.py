@@ -72,9 +72,10 @@ def say_of_cache(cache: Path, strict: bool, model: Path | None = None) -> None:
     from haskd_training.data.prepare_inputs import read_report
     from haskd_training.data.sensor_statistics import unlike_training
 
-    findings = list(read_report(cache).findings)
+    opened = Cache.open(cache)
+    findings = list(read_report(opened).findings)
     if model is not None:
-        findings += unlike_training(Cache.open(cache), model_file.load(model)[1])
+        findings += unlike_training(opened, model_file.load(model)[1])
     for finding in findings:
         say(finding)
     refuse(findings, strict)

@@ -15,6 +15,7 @@ from haskd_training.commands.options import (
     Strict,
 )
 from haskd_training.core.progress import console, step
+from haskd_training.core.run_folder import only_user
 
 
 def simulate(
@@ -74,10 +75,11 @@ def select(
     settings = load_settings(SelectionConfig, config, set_ or ())
     opened = [Cache.open(path) for path in caches]
     sweeps = [SweepRef(number, i) for number, cache in enumerate(opened) for i in range(len(cache))]
-    with step("choosing images") as progress:
-        selection = work(opened, sweeps, model, out, settings, progress)
-    console.print(table(selection))
-    with step("writing the report"):
-        section = selection_section(opened, selection, out / "pictures")
-        write(Report("Image selection", [section]), out / "report.html")
+    with only_user(out):
+        with step("choosing images") as progress:
+            selection = work(opened, sweeps, model, out, settings, progress)
+        console.print(table(selection))
+        with step("writing the report"):
+            section = selection_section(opened, selection, out / "pictures")
+            write(Report("Image selection", [section]), out / "report.html")
     console.print(f"report: {out / 'report.html'}")

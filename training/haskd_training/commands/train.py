@@ -20,6 +20,7 @@ from haskd_training.commands.options import (
     Whole,
 )
 from haskd_training.core.progress import console, step
+from haskd_training.core.run_folder import only_user
 
 
 def baseline(
@@ -38,7 +39,7 @@ def baseline(
 
     settings = load_settings(StudentConfig, config, set_ or ())
     split = make_split([Cache.open(path) for path in caches], settings.split).labelled()
-    with step("training") as progress:
+    with only_user(out), step("training") as progress:
         result = run(split, out, settings, attribution=attribution, progress=progress)
     score = (
         "no validation split"

@@ -1,26 +1,37 @@
 """The folder of a stage's run: its settings, the code's state, whether it is finished, its result.
 
-config.json   settings and inputs
-code.json     state of the code that started it
-result.json   the result, once it is finished
+code.json      state of the code that started it
+config.json    settings and inputs; makes the folder the run's
+seconds.json   computing spent on it, see `pipeline.stage_folders`
+result.json    the result, once it is finished
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
+from haskd_ros.file_lock import LOCK, locked
+from haskd_ros.files import TEMPORARY, remove_leftovers, write_atomically
+from haskd_training.core.checked_json import read_json, write_json
 
 CONFIG = "config.json"
 RESULT = "result.json"
+SECONDS = "seconds.json"
 
 _CODE = "code.json"
+
+_UNCLAIMED = {
+    LOCK, _CODE, SECONDS, *(f"{name}{TEMPORARY}" for name in (CONFIG, _CODE, SECONDS))
+}  # fmt: skip
+"""What a run leaves that was stopped before its folder was its own."""
 
 _SOURCES = ("*.py", "*.cpp", "*.h")
 
@@ -50,7 +61,8 @@ class RunFolder:
                     f"{path} holds a run with other inputs or settings (see {config}); "
                     "choose another folder"
                 )
-        elif path.exists() and any(path.iterdir()):
+            remove_leftovers(path)
+        elif path.exists() and any(entry.name not in _UNCLAIMED for entry in path.iterdir()):
             raise InputError(f"{path} is neither empty nor a run of this command")
 
     def result(self) -> dict[str, Any] | None:
@@ -58,8 +70,7 @@ class RunFolder:
         path = self.path / RESULT
         if not path.exists():
             return None
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return result
+        return read_json(path, "delete it and run the command again")
 
     def claim(self) -> None:
         """Make the folder this run's, unless it is already.
@@ -69,16 +80,29 @@ class RunFolder:
         """
         if (self.path / CONFIG).exists():
             return
+        remove_leftovers(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / CONFIG, self._text.encode())
             write_atomically(self.path / _CODE, json.dumps(code_state()).encode())
+            # Last: it makes the folder the run's.
+            write_atomically(self.path / CONFIG, self._text.encode())
         except OSError as error:
             raise InputError(f"{self.path} can't be written: {error.strerror}") from error
 
     def finish(self, result: dict[str, Any]) -> None:
         """Mark the run as finished; `result` as plain JSON values."""
-        write_atomically(self.path / RESULT, json.dumps(result, indent=2).encode())
+        write_json(self.path / RESULT, result, indent=2)
+
+
+def only_user(path: Path) -> AbstractContextManager[None]:
+    """Keeps other processes out of a folder while within it. Of several processes that work in it
+    together, under torchrun, the first one does.
+
+    Raises:
+        InputError: another process is within.
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    return locked(path / LOCK, path) if first else nullcontext()
 
 
 @cache
@@ -99,9 +123,3 @@ def code_of(path: Path) -> str:
     return (
         str(json.loads(recorded.read_text(encoding="utf-8"))) if recorded.exists() else UNRECORDED
     )
-
-
-def file_digest(path: Path) -> str | None:
-    """SHA-256 of a file's content, for the settings of a run that reads it; None where there is no
-    such file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -2,13 +2,16 @@
 
 CACHE/sweeps-00000.safetensors ...   points, time and label of some sweeps each
 CACHE/images-00000.safetensors ...   JPEG bytes, each image once
+CACHE/inputs.json                    digests of the files it was made from
 CACHE/index.json                     the tables of both; written last, marks the cache complete
+
+Every tensor has a checksum in its row, and every table one of its own: what is read is what was
+written, or an error.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
+import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -16,23 +19,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
-from haskd_training.data.shards import SHARD_BYTES, ShardStream, remove_temporary
+from haskd_ros.text import quoted, shown
+from haskd_training.core.checked_json import from_text, write_json
+from haskd_training.core.tensor_file import DAMAGE, check
+from haskd_training.data.shards import REMEDY
 from haskd_training.recordings.camera_model import CameraModel
 from haskd_training.recordings.image_codec import decode_jpeg
 from haskd_training.recordings.transform_tree import invert
 
-FORMAT = "haskd-cache-2"
+FORMAT = "haskd-cache-3"
 
 INDEX = "index.json"
+INPUTS = "inputs.json"
 
 REPORT = "report.json"
 OVERLAYS = "overlays"
-BY_PRODUCTS = (REPORT, OVERLAYS)
+
+# Of an index of any format, so that an older one is told from a damaged one.
+_FORMAT = re.compile(rb'"format": "([^"]*)"')
+_FORMAT_WITHIN = 100
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ class SweepRow:
         transform; set when all of it has been read.
     T_lidar_frame: 4x4 from that frame to the LiDAR's frame that images are placed against; None
         where it is that one.
-    shard, key: where its tensors are; set when they are added to a shard.
+    shard, key, checksums: where its tensors are, and what they are checked by, by name; set when
+        they are added to a shard.
     """
 
     recording: str
@@ -76,6 +86,7 @@ class SweepRow:
     shard: str = ""
     key: str = ""
     intensity_scale: float | None = 1.0
+    checksums: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class ImageRow:
     frame: the optical frame that TF knows the camera by.
     T_camera_frame: 4x4 from there to the camera that K and D belong to, see
         `camera_track.RecordedCamera.optics`; None where they are the same.
-    Poses, shard and key are set as those of a sweep.
+    Poses, shard, key and checksums are set as those of a sweep.
     """
 
     recording: str
@@ -105,6 +116,7 @@ class ImageRow:
     T_camera_frame: list[list[float]] | None = None
     shard: str = ""
     key: str = ""
+    checksums: dict[str, int] = field(default_factory=dict)
 
     @property
     def camera_model(self) -> CameraModel:
@@ -159,7 +171,7 @@ class Cache:
         """
         path = Path(path)
         try:
-            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+            text = (path / INDEX).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             unfinished = path.is_dir() and any(path.glob("sweeps-*.safetensors"))
             raise InputError(
@@ -167,15 +179,16 @@ class Cache:
                 if unfinished
                 else f"{path} is not a cache: no {INDEX} in it"
             ) from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path / INDEX} is damaged: {error}") from error
-        actual = index.get("format") if isinstance(index, dict) else None
-        if actual != FORMAT:
+        except OSError as error:
+            raise InputError(f"{path / INDEX} can't be read: {error.strerror}") from error
+        found = _FORMAT.search(text[:_FORMAT_WITHIN])
+        if found is not None and found[1] != FORMAT.encode():
             raise InputError(
-                f"{path / INDEX}: format {actual!r}, must be {FORMAT!r}; delete the folder and "
-                "prepare it again"
+                f"{path / INDEX}: format {quoted(found[1].decode(errors='replace'))}, must be "
+                f"{FORMAT!r}; delete the folder and prepare it again"
             )
         try:
+            index = from_text(text)
             return cls(
                 path=path,
                 taxonomy=Taxonomy.from_json(index["classes"]),
@@ -185,8 +198,11 @@ class Cache:
                 images=[ImageRow(**row) for row in index["images"]],
                 fingerprint=index["fingerprint"],
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path / INDEX} is damaged: {error!r}") from error
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise InputError(
+                f"{path / INDEX} is damaged: {shown(error)}; delete it and prepare the cache "
+                "again, which keeps its shards"
+            ) from error
 
     def __len__(self) -> int:
         return len(self.sweeps)
@@ -267,6 +283,11 @@ class Cache:
             indices[first:last], key=lambda j: abs(self.images[j].stamp_ns - sweep.stamp_ns)
         )
 
+    def is_whole(self) -> bool:
+        """Whether its shards are there; their content is checked when it is read."""
+        shards = {row.shard for rows in (self.sweeps, self.images) for row in rows}
+        return all((self.path / shard).is_file() for shard in shards)
+
     def without_labels(self, taxonomy: Taxonomy) -> Cache:
         """The same sweeps without labels, to be used with caches of the classes of `taxonomy`."""
         rows = [replace(row, class_counts=[0] * len(taxonomy)) for row in self.sweeps]
@@ -283,7 +304,7 @@ class Cache:
             "sweeps": [vars(row) for row in self.sweeps],
             "images": [vars(row) for row in self.images],
         }
-        write_atomically(self.path / INDEX, json.dumps(index).encode())
+        write_json(self.path / INDEX, index)
 
     @cached_property
     def _images_in_time(self) -> dict[str, tuple[list[int], list[int]]]:
@@ -302,9 +323,14 @@ class Cache:
         try:
             state = path.stat()
             shard = _open_shard(path, state.st_ino, state.st_mtime_ns, state.st_size)
-            return [shard.get_tensor(f"{row.key}/{name}") for name in names]
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is missing or damaged: {error}") from error
+            return [
+                check(shard.get_tensor(f"{row.key}/{name}"), row.checksums.get(name), name)
+                for name in names
+            ]
+        except DAMAGE as error:
+            raise InputError(
+                f"{path} is missing or damaged: {shown(error)} (row {row.key}); {REMEDY}"
+            ) from error
 
 
 @lru_cache(maxsize=4)
@@ -316,60 +342,3 @@ def _open_shard(path: Path, *state: int) -> Any:
     small clouds it holds a thousand, and opening it, 3 ms, would take longer than reading one.
     """
     return safe_open(path, framework="numpy")
-
-
-class CacheWriter:
-    """Writes a cache, or resumes one that was interrupted.
-
-    sweeps, images: the streams of rows.
-
-    Raises:
-        InputError: the folder holds something else than an unfinished cache of the same inputs.
-    """
-
-    def __init__(self, path: Path, fingerprint: str, shard_bytes: int = SHARD_BYTES) -> None:
-        self.path = path
-        self.fingerprint = fingerprint
-        self._was_there = path.exists()
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{path}: the folder can't be made: {error.strerror}") from error
-        if foreign := [entry for entry in path.iterdir() if not _is_own(entry)]:
-            raise InputError(
-                f"{path} is neither empty nor an unfinished cache ({min(foreign).name} is in it); "
-                "choose another folder"
-            )
-        remove_temporary(path)
-        self.sweeps = ShardStream(
-            path, "sweeps", row_type=SweepRow, fingerprint=fingerprint, shard_bytes=shard_bytes
-        )
-        self.images = ShardStream(
-            path, "images", row_type=ImageRow, fingerprint=fingerprint, shard_bytes=shard_bytes
-        )
-
-    def close(self) -> None:
-        """Write what is pending; afterwards all that was added is on disk.
-
-        Raises:
-            OSError: it could not be written.
-        """
-        self.sweeps.close()
-        self.images.close()
-
-    def discard(self) -> None:
-        """Remove all that was written, for inputs that can't become a cache."""
-        self.sweeps.cancel()
-        self.images.cancel()
-        for entry in filter(_is_own, self.path.iterdir()):
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-        if not self._was_there and not any(self.path.iterdir()):
-            self.path.rmdir()
-
-
-def _is_own(entry: Path) -> bool:
-    """Whether a file of this name may lie in an unfinished cache."""
-    return entry.name.startswith(("sweeps-", "images-", *BY_PRODUCTS, f"{INDEX}."))

@@ -4,48 +4,58 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from haskd_ros.taxonomy import LabelMap
+from haskd_training.core.file_digests import FileDigests
+from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import FORMAT
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import bag_files
 
-_DIGEST_BYTES = 64 * 1024
-
 
 def fingerprint(
     recordings: Mapping[str, Path],
-    sources: list[LabelSource],
+    sources: Sequence[LabelSource],
     label_map: LabelMap,
     settings: dict[str, Any],
+    digests: FileDigests,
+    progress: Progress = no_progress,
 ) -> str:
     """Digest of all inputs of a cache, so that two inputs never mix in one.
 
     Args:
         recordings: bags by name.
+        sources: of their labels.
         settings: those that change what is in it, in JSON values.
+        digests: of the recordings' and the labels' files.
+        progress: as of `FileDigests.of`.
+
+    Raises:
+        InputError: a file can't be read, or changes while it is.
     """
+    of_bags = {name: bag_files(path) for name, path in recordings.items()}
+    of_labels = [source.files() for source in sources]
+    files = [file for each in (*of_bags.values(), *of_labels) for file in each]
+    digest = dict(zip(files, digests.of(files, progress), strict=True))
     content = {
         "format": FORMAT,
         "bags": [
-            [name, [_file_digest(file) for file in bag_files(path)]]
-            for name, path in recordings.items()
+            [name, [[os.path.relpath(file, recordings[name]), digest[file]] for file in each]]
+            for name, each in of_bags.items()
         ],
-        "labels": [[type(source).__name__, *source.identity()] for source in sources],
+        "labels": [
+            [
+                type(source).__name__,
+                *source.identity(),
+                [[file.name, digest[file]] for file in each],
+            ]
+            for source, each in zip(sources, of_labels, strict=True)
+        ],
         "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],
         "config": settings,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _file_digest(path: Path) -> list[str | int]:
-    """Name, size, and hash of the first and last bytes: a bag may have hundreds of gigabytes."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        head = file.read(_DIGEST_BYTES)
-        file.seek(max(0, size - _DIGEST_BYTES))
-        tail = file.read()
-    return [path.name, size, hashlib.sha256(head + tail).hexdigest()]

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
+from haskd_ros.files import remove_leftovers
 from haskd_training.core.background import BackgroundCalls, map_in_order
+from haskd_training.core.checked_json import write_json
 from haskd_training.core.progress import Progress, no_progress
+from haskd_training.core.run_folder import only_user
 from haskd_training.data.cache import (
+    INDEX,
     OVERLAYS,
     REPORT,
     Cache,
-    CacheWriter,
     ImageRow,
     SweepRow,
 )
+from haskd_training.data.cache_writer import CacheWriter
 from haskd_training.data.overlay import write_overlays
 from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs
 from haskd_training.data.prepare_report import PrepareReport, make_report
@@ -67,14 +70,22 @@ def prepare(
         strict: refuse what it warns of.
 
     Raises:
-        InputError: anything wrong with the input. Nothing is left in `out` then, except after
-            a full disk, where the finished shards stay and the next call resumes.
+        InputError: anything wrong with the input, or another process prepares `out`. Nothing is
+            left in `out` then, except after a full disk, where the finished shards stay and the
+            next call resumes.
     """
-    inputs = read_inputs(bags, labels, out, config or PrepareConfig(), progress)
-    for finding in inputs.findings:
-        say(finding)
-    refuse(inputs.findings, strict)
-    return write_cache(inputs, progress, say)
+    with ExitStack() as held:
+        # A finished cache is only read, and may lie where nothing can be written.
+        was_finished = (out / INDEX).exists()
+        if not was_finished:
+            held.enter_context(only_user(out))
+        inputs = read_inputs(bags, labels, out, config or PrepareConfig(), progress)
+        if was_finished and inputs.finished is None:  # some shards are made again
+            held.enter_context(only_user(out))
+        for finding in inputs.findings:
+            say(finding)
+        refuse(inputs.findings, strict)
+        return write_cache(inputs, progress, say)
 
 
 def write_cache(
@@ -90,11 +101,15 @@ def write_cache(
         InputError: as of `prepare`.
     """
     if inputs.finished is not None:
+        remove_leftovers(inputs.out)
+        with suppress(OSError):  # of a cache that may only be read, no more than time is lost
+            inputs.digests.save()
         return inputs.finished
     out, config = inputs.out, inputs.config
     recordings = [examination.recording for examination in inputs.examinations]
     writer = CacheWriter(out, inputs.fingerprint, config.shard_bytes)
     try:
+        inputs.digests.save()
         classes = len(inputs.label_map.taxonomy)
         total = sum(recording.messages for recording in recordings)
         done = 0
@@ -110,8 +125,7 @@ def write_cache(
         raise
     except OSError as error:
         raise InputError(
-            f"{out}: writing failed ({error.strerror}); its finished shards are kept: free "
-            "disk space and run the command again to resume"
+            f"{error.filename or out}: {error.strerror}; what is finished in {out} is kept"
         ) from error
     for finding in report.findings[len(inputs.findings) :]:
         say(finding)
@@ -231,7 +245,9 @@ def _finish(writer: CacheWriter, inputs: Inputs, recordings: list[Recording]) ->
                 *_findings(cache, images_skipped, inputs.labelled),
             ],
         )
-    write_atomically(cache.path / REPORT, json.dumps(report.to_json(), indent=1).encode())
+    inputs.digests.check_unchanged()
+    document = {"fingerprint": cache.fingerprint, **report.to_json()}
+    write_json(cache.path / REPORT, document, indent=1)
     cache.write_index()
     return report
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,8 +12,10 @@ from pydantic import Field, PositiveFloat
 
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import LabelMap, Taxonomy
+from haskd_training.core.checked_json import read_json
+from haskd_training.core.file_digests import FileDigests
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import INDEX, REPORT, Cache
+from haskd_training.data.cache import INDEX, INPUTS, REPORT, Cache
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine
 from haskd_training.data.fingerprint import fingerprint
@@ -68,6 +69,7 @@ class Inputs:
         sources: of labels, one a recording.
         examinations: of the recordings; empty where the cache is finished.
         finished: the report of the cache where it is finished.
+        digests: of the recordings' and labels' files.
     """
 
     out: Path
@@ -77,6 +79,7 @@ class Inputs:
     sources: list[LabelSource]
     fingerprint: str
     examinations: list[Examination]
+    digests: FileDigests
     finished: PrepareReport | None = None
 
     @property
@@ -98,14 +101,16 @@ def read_inputs(
 
     Args:
         bags, labels, out: as of `prepare`.
-        progress: counts messages, of each recording from 0.
+        progress: counts pieces of files where much of them has to be read to tell whether `out` is
+            of them, then messages, of each recording from 0.
 
     Raises:
         InputError: anything wrong with the input.
     """
     recordings, label_map, sources = _sources(bags, labels, config)
     settings = config.model_dump(mode="json", exclude={"label_folder", "overlays"})
-    digest = fingerprint(recordings, sources, label_map, settings)
+    digests = FileDigests(out / INPUTS)
+    digest = fingerprint(recordings, sources, label_map, settings, digests, progress)
     finished = _finished(out, digest) if (out / INDEX).exists() else None
     taxonomy = None if labels is None else label_map.taxonomy
     return Inputs(
@@ -116,6 +121,7 @@ def read_inputs(
         sources=sources,
         fingerprint=digest,
         examinations=[] if finished else _examined(recordings, taxonomy, sources, config, progress),
+        digests=digests,
         finished=finished,
     )
 
@@ -177,27 +183,34 @@ def _sources(
     return recordings, label_map, sources
 
 
-def _finished(out: Path, fingerprint: str) -> PrepareReport:
-    """The report of a finished cache."""
-    if Cache.open(out).fingerprint != fingerprint:
+def _finished(out: Path, fingerprint: str) -> PrepareReport | None:
+    """The report of a finished cache; None where shards of it were deleted."""
+    cache = Cache.open(out)
+    if cache.fingerprint != fingerprint:
         raise InputError(
-            f"{out} holds a cache of other bags, labels or settings; "
+            f"{out} holds a cache of other bags, labels or settings, or these have changed; "
             "delete it or choose another folder"
         )
-    return replace(read_report(out), up_to_date=True)
+    if not cache.is_whole():
+        return None
+    return replace(read_report(cache), up_to_date=True)
 
 
-def read_report(cache: Path) -> PrepareReport:
+def read_report(cache: Cache) -> PrepareReport:
     """The report of a finished cache.
 
     Raises:
-        InputError: it can't be read.
+        InputError: it is missing, damaged, or of another cache.
     """
-    path = cache / REPORT
+    path = cache.path / REPORT
+    remedy = f"delete {INDEX} beside it and prepare the cache again, which keeps its shards"
+    document = read_json(path, remedy)
+    if document.pop("fingerprint", None) != cache.fingerprint:
+        raise InputError(f"{path} is of another cache; {remedy}")
     try:
-        return PrepareReport.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is damaged: {error}; delete the folder") from error
+        return PrepareReport.from_json(document)
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{path} is of another version; {remedy}") from error
 
 
 def check_labels(bags: Sequence[Path], labels: Path | str | None, config: PrepareConfig) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import Extent, InputRange, ModelMetadata
+from haskd_ros.models.input_limits import InputLimits
 from haskd_training.data.cache import Cache
+from haskd_training.data.sweep_ref import within_range
 from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
 from haskd_training.recordings.findings import Finding
 
@@ -15,6 +18,9 @@ SAMPLED_SWEEPS = 50
 """Sweeps that percentiles are computed over, evenly spread over the cache."""
 
 _POINTS_PER_SWEEP = 20_000
+
+OUTLIERS = 1e-3
+"""Share of the points at either end that doesn't count as seen."""
 
 
 def sampled_sweeps(cache: Cache, count: int = SAMPLED_SWEEPS) -> list[int]:
@@ -59,11 +65,39 @@ def sensor_statistics(cache: Cache) -> dict[str, Any]:
         "points_per_sweep": _percentiles(np.array([row.points for row in cache.sweeps])),
         "range_m": _percentiles(np.hypot(flat, points[:, 2])),
         "elevation_deg": {"min": float(low), "max": float(high)},
-        "intensity": {**_percentiles(intensity), "mean": float(intensity.mean())},
+        "intensity": {**_percentiles(intensity), "mean": _mean(intensity)},
         "height_m": _percentiles(points[:, 2]),
         "class_counts": counts.sum(axis=0).tolist(),
         "class_scans": (counts > 0).sum(axis=0).tolist(),
     }
+
+
+def input_range(caches: Sequence[Cache], max_range: float) -> InputRange:
+    """What a network sees of sweeps of these caches: heights in m, intensities in units of a full
+    return, `OUTLIERS` of them left out at either end.
+
+    Args:
+        max_range: m; points beyond don't count.
+    """
+    samples = []
+    for cache in caches:
+        for i in sampled_sweeps(cache):
+            points = cache.sweep(i).points
+            points = points[:: -(-len(points) // _POINTS_PER_SWEEP)]
+            samples.append(points[within_range(points, max_range)][:, 2:])
+    low, high = np.quantile(np.concatenate(samples), [OUTLIERS, 1 - OUTLIERS], axis=0).tolist()
+    # An intensity that was not measured is one of these.
+    stand_ins = [cache.missing_intensity for cache in caches]
+    return InputRange(
+        Extent(low[0], high[0]), Extent(min(low[1], *stand_ins), max(high[1], *stand_ins))
+    )
+
+
+def _mean(intensity: np.ndarray) -> float:
+    """Of intensities 0..1, cut off as a network's input is: one of 1e30 would be the mean."""
+    seen = np.quantile(intensity, [OUTLIERS, 1 - OUTLIERS])
+    limits = InputLimits.around(height=(0, 0), intensity=(seen[0], seen[1]))
+    return float(np.clip(intensity, *limits.intensity).mean())
 
 
 def _percentiles(values: np.ndarray) -> dict[str, float]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
-import shutil
+import os
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -16,18 +16,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import TEMPORARY, written_atomically
+from haskd_ros.files import written_atomically
+from haskd_ros.text import shown
 from haskd_training.core.background import BackgroundCalls
+from haskd_training.core.checked_json import from_text, to_text
+from haskd_training.core.tensor_file import DAMAGE, METADATA, checksum
 
 SHARD_BYTES = 64 * 1024 * 1024
 
-# One metadata entry: safetensors writes several in random order, and equal input is to give
-# equal files.
-_METADATA = "haskd_shard"
+REMEDY = "delete it and prepare the cache again, which makes it anew"
+"""Of a damaged shard."""
 
 
 class ShardRow(Protocol):
-    """A row of a cache's index, a dataclass. shard, key: where its tensors are."""
+    """A row of a cache's index, a dataclass.
+
+    shard, key: where its tensors are. checksums: of them, by name, see `tensor_file.checksum`.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -36,6 +41,9 @@ class ShardRow(Protocol):
 
     @property
     def key(self) -> str: ...
+
+    @property
+    def checksums(self) -> Mapping[str, int]: ...
 
 
 Row = TypeVar("Row", bound=ShardRow)
@@ -97,7 +105,7 @@ class ShardStream(Generic[Row]):
         self.skipped[reason] += 1
 
     def add(self, row: Row, tensors: dict[str, np.ndarray]) -> None:
-        """Add the row of a new message; its shard and key are set here.
+        """Add the row of a new message; its shard, key and checksums are set here.
 
         Args:
             tensors: by name within the row.
@@ -106,10 +114,11 @@ class ShardStream(Generic[Row]):
             OSError: an earlier shard could not be written.
         """
         self._handled += 1
-        row = replace(row, shard=self._name(), key=f"{len(self.rows):08d}")
-        self.rows.append(row)
+        key = f"{len(self.rows):08d}"
+        checksums = {name: checksum(tensor) for name, tensor in tensors.items()}
+        self.rows.append(replace(row, shard=self._name(), key=key, checksums=checksums))
         for name, tensor in tensors.items():
-            self._pending[f"{row.key}/{name}"] = np.ascontiguousarray(tensor)
+            self._pending[f"{key}/{name}"] = np.ascontiguousarray(tensor)
             self._pending_bytes += tensor.nbytes
         if self._pending_bytes >= self._shard_bytes:
             self._flush()
@@ -136,7 +145,7 @@ class ShardStream(Generic[Row]):
             "rows": [vars(row) for row in self.rows[self._written_rows :]],
         }
         path = self._folder / self._name()
-        self._writer.call(_write, path, self._pending, json.dumps(content))
+        self._writer.call(_write, path, self._pending, to_text(content))
         self._pending, self._pending_bytes = {}, 0
         self._written_rows = len(self.rows)
         self._shards += 1
@@ -161,12 +170,20 @@ class ShardStream(Generic[Row]):
 
 
 def _write(path: Path, tensors: dict[str, np.ndarray], content: str) -> None:
+    size = len(content) + sum(tensor.nbytes for tensor in tensors.values())
     # Not by `save`, which copies all tensors first: that costs more than the writing.
-    with written_atomically(path) as temporary:
+    with written_atomically(path, size) as temporary:
         try:
-            save_file(tensors, temporary, {_METADATA: content})
+            save_file(tensors, temporary, {METADATA: content})
         except SafetensorError as error:
-            raise OSError(errno.EIO, str(error)) from error
+            raise _as_os_error(error) from error
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    """With the system's own number and text, which the library puts into its message."""
+    told = re.search(r"os error (\d+)", str(error))
+    number = int(told[1]) if told else errno.EIO
+    return OSError(number, os.strerror(number) if told else str(error))
 
 
 def read_shard_content(path: Path) -> dict[str, Any]:
@@ -177,13 +194,8 @@ def read_shard_content(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="numpy") as shard:
-            content: dict[str, Any] = json.loads((shard.metadata() or {})[_METADATA])
-            return content
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is damaged or no shard of a cache: {error}") from error
-
-
-def remove_temporary(folder: Path) -> None:
-    """Remove what a killed run was writing."""
-    for unfinished in folder.glob(f"*{TEMPORARY}"):
-        shutil.rmtree(unfinished)
+            return from_text((shard.metadata() or {})[METADATA])
+    except DAMAGE as error:
+        raise InputError(
+            f"{path} is damaged or no shard of a cache: {shown(error)}; {REMEDY}"
+        ) from error

@@ -6,21 +6,19 @@ FOLDER/CACHE-SWEEP.safetensors   CACHE: the beginning of the cache's fingerprint
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
+from haskd_training.core.tensor_file import TensorFile, write_tensors
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 
 _DIGITS = 16
+
+_REMEDY = "delete it and run the command again, which makes it anew"
 
 
 class SweepFiles:
@@ -50,33 +48,22 @@ class SweepFiles:
         Raises:
             InputError: the file is missing or damaged, or lacks one of the arrays.
         """
-        with self._open(ref) as file:
-            return {name: file.get_tensor(name) for name in names or file.keys()}
+        file = TensorFile(self.path(ref), _REMEDY)
+        return {name: file.read(name) for name in names or file.names}
 
-    def header(self, ref: SweepRef) -> dict[str, str]:
+    def header(self, ref: SweepRef) -> dict[str, Any]:
         """The header of a sweep's file.
 
         Raises:
             InputError: the file is missing or damaged.
         """
-        with self._open(ref) as file:
-            return file.metadata() or {}
-
-    @contextmanager
-    def _open(self, ref: SweepRef) -> Iterator[Any]:
-        path = self.path(ref)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                yield file
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is missing or damaged: {error}") from error
+        return TensorFile(self.path(ref), _REMEDY).header
 
     def write(
         self,
         ref: SweepRef,
         arrays: Mapping[str, np.ndarray],
-        header: Mapping[str, str] | None = None,
+        header: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the file of a sweep atomically."""
-        content = save(dict(arrays), None if header is None else dict(header))
-        write_atomically(self.path(ref), content)
+        """Write the file of a sweep atomically; `header` in JSON values."""
+        write_tensors(self.path(ref), arrays, header)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from haskd_ros.clouds.ranges import squared_range
+
 
 @dataclass(frozen=True)
 class SweepRef:
@@ -18,6 +20,5 @@ class SweepRef:
 
 def within_range(points: np.ndarray, max_range: float) -> NDArray[np.bool_]:
     """[N] bool: whether points [N, >= 3] are at most `max_range` m from the sensor."""
-    squared_range = np.einsum("ij,ij->i", points[:, :3], points[:, :3])
-    near: NDArray[np.bool_] = squared_range <= max_range**2
+    near: NDArray[np.bool_] = squared_range(points) <= max_range**2
     return near

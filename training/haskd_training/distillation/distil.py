@@ -9,6 +9,7 @@ abstract of Wu, Hou et al., arXiv 2606.25278.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from haskd_training.distillation.terms import snapshot_term, teacher_term
 from haskd_training.learning.baseline import MODEL, TrainingResult
 from haskd_training.learning.batches import Batch
 from haskd_training.learning.inference import predict
-from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
+from haskd_training.learning.loop import Callbacks, finish, finished_result, fit, make_fabric
 from haskd_training.learning.losses import soften
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
@@ -132,12 +133,14 @@ def distil(
     fabric = make_fabric(student.loop, out)
     with fabric.rank_zero_first():
         folder = RunFolder(out, inputs)
-        if (found := folder.result()) is not None:
+        if (found := finished_result(folder)) is not None:
             return TrainingResult(out / MODEL, **found)
         trained_on = split if config.unlabelled else split.labelled()
         network, metadata = make_network(trained_on, student, attribution)
         folder.claim()
-    metadata.provenance["distillation"] = inputs["distillation"] | {"sources": inputs["sources"]}
+    distillation = inputs["distillation"] | {"sources": inputs["sources"]}
+    provenance = replace(metadata.provenance, distillation=distillation)
+    metadata = replace(metadata, provenance=provenance)
     width = 0 if teacher is None or not compares_features(config) else teacher.feature_width
     learner = DistillationStudent(network, width, len(split.taxonomy))
     expert_iou = None if snapshots is None else snapshots.expert_iou

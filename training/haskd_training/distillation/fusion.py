@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.models.network import SegmentationNetwork, ToRows
+from haskd_ros.sealed_tensors import Sealed, encode
+from haskd_ros.validation import STRICT, first_problem
+
+_WIDEST = 1 << 16
 
 _HEADER = "haskd_teacher"
+
+
+@dataclass(frozen=True, config=STRICT)
+class _TeacherHeader:
+    """Of a teacher's file: its trunk as in a model file, and what `FusionTeacher` takes."""
+
+    trunk: dict[str, Any]
+    image_width: Annotated[int, Field(ge=1, le=_WIDEST)]
+    width: Annotated[int, Field(ge=1, le=_WIDEST)]
 
 
 class GatedFusion(nn.Module):
@@ -115,12 +129,11 @@ def save_teacher(path: Path, teacher: FusionTeacher, metadata: ModelMetadata) ->
         metadata: of its trunk, as in a model file.
     """
     header = {
-        "trunk": metadata.to_json(),
+        "trunk": metadata.to_document(),
         "image_width": teacher.image_width,
         "width": teacher.width,
     }
-    weights = {name: value.cpu().contiguous() for name, value in teacher.state_dict().items()}
-    write_atomically(path, save(weights, {_HEADER: json.dumps(header)}))
+    write_atomically(path, encode(teacher.state_dict(), _HEADER, header))
 
 
 def load_teacher(path: Path) -> tuple[FusionTeacher, ModelMetadata]:
@@ -130,13 +143,18 @@ def load_teacher(path: Path) -> tuple[FusionTeacher, ModelMetadata]:
         InputError: no such file, or not a whole teacher.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = ModelMetadata.from_json(header["trunk"])
-        trunk = build(metadata.architecture, classes=len(metadata.taxonomy), **metadata.arguments)
-        teacher = FusionTeacher(trunk, header["image_width"], header["width"])
-        teacher.load_state_dict(weights)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is missing, damaged or no teacher: {error}") from error
+        sealed = Sealed(model_file.read(path), _HEADER)
+        sealed.verify()
+        header = _TeacherHeader(**sealed.document)
+        metadata = ModelMetadata.from_document(header.trunk)
+        with torch.device("meta"):
+            trunk = build(
+                metadata.architecture, classes=len(metadata.taxonomy), **metadata.arguments
+            )
+            teacher = FusionTeacher(trunk, header.image_width, header.width)
+        model_file.restore(teacher, sealed)
+        trunk.limit_inputs(metadata.input_limits)
+    except (InputError, ValidationError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else error
+        raise InputError(f"{path} is missing, damaged or no teacher: {problem}") from error
     return teacher.eval(), metadata

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import Taxonomy
+from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.core.run_folder import RunFolder, file_digest
+from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import FusionTeacher, load_teacher, save_teacher
@@ -38,7 +39,7 @@ from haskd_training.images.features import (
 )
 from haskd_training.learning.batches import Batch, Extras
 from haskd_training.learning.inference import SweepPredictor, network_predictor, predict_with
-from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
+from haskd_training.learning.loop import Callbacks, finish, finished_result, fit, make_fabric
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
     NetworkSize,
@@ -163,7 +164,7 @@ def train_teacher(
     fabric = make_fabric(student.loop, out)
     with fabric.rank_zero_first():
         folder = RunFolder(out, inputs)
-        if (found := folder.result()) is not None:
+        if (found := finished_result(folder)) is not None:
             return TeacherResult(out / TEACHER, features_of_teacher(), **found)
         trunk, metadata = make_network(split, student, None)
         if config.init == "baseline":

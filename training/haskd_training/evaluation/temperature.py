@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,8 +16,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from torch import nn
 
-from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.model_header import ModelMetadata
+from haskd_ros.models import SegmentationNetwork
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef, within_range
@@ -168,28 +168,31 @@ def gather_logits(
 
 
 def calibrate(
-    model: Path,
+    network: SegmentationNetwork,
+    metadata: ModelMetadata,
     caches: Sequence[Cache],
     sweeps: Sequence[SweepRef],
     device: torch.device | str = "cpu",
     seed: int = 0,
-) -> TemperatureCalibration:
-    """Fit the temperature of a model file and write it into the file, with the mean entropy that
-    the node compares its own with; the weights stay as they are.
+) -> tuple[ModelMetadata, TemperatureCalibration]:
+    """Fit the temperature of a model.
 
     Args:
+        network: in eval mode; is moved to the device, its weights stay as they are.
         sweeps: the calibration split: neither trained on nor tested on.
 
+    Returns:
+        metadata with the temperature, and with the mean entropy that the node compares its own
+        with; and the fit.
+
     Raises:
-        InputError: no model, or no labelled point in the sweeps.
+        InputError: no labelled point in the sweeps.
     """
-    network, metadata = model_file.load(model)
     network.to(device)
     logits, labels = gather_logits(network, caches, sweeps, metadata.max_range, seed=seed)
     temperature = fit_temperature(logits, labels)
-    sensor = metadata.sensor | {"entropy": _mean_entropy(logits, temperature)}
-    model_file.save(model, network, replace(metadata, temperature=temperature, sensor=sensor))
-    return TemperatureCalibration(
+    sensor = replace(metadata.sensor, entropy=_mean_entropy(logits, temperature))
+    return replace(metadata, temperature=temperature, sensor=sensor), TemperatureCalibration(
         temperature, len(labels), _error(logits, labels, 1.0), _error(logits, labels, temperature)
     )
 

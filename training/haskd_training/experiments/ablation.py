@@ -27,15 +27,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.numpy import save
 from torch import Tensor
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import code_of
+from haskd_training.core.tensor_file import TensorFile, write_tensors
 from haskd_training.data.corruptions import CORRUPTIONS
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
@@ -66,7 +64,7 @@ RECORDED = "recorded"
 _TRAININGS = ("baseline", "teacher", "student")
 """Stages whose networks the rows' scores rest on."""
 
-_COSTS = "haskd_costs"
+_COSTS = "costs"
 
 
 @dataclass(frozen=True)
@@ -301,11 +299,11 @@ def _scored(
             tables = _counts(f"{name}, seed {run.seed}", predictor, conditions, split, steps)
             spent = {"stages": run.runner.costs, "scoring_s": time.perf_counter() - started}
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, save(tables, {_COSTS: json.dumps(spent)}))
-        with safe_open(path, framework="numpy") as file:
-            for condition in conditions:
-                counts[condition].append(file.get_tensor(condition))
-            spent = json.loads(file.metadata()[_COSTS])
+            write_tensors(path, tables, {_COSTS: spent})
+        file = TensorFile(path, "delete it and run the command again")
+        for condition in conditions:
+            counts[condition].append(file.read(condition))
+        spent = file.header[_COSTS]
         costs.append([StageCost(*cost) for cost in spent["stages"]])
         scoring_s += spent["scoring_s"]
         code |= {

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from haskd_ros.clouds.pointcloud import read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
+from haskd_ros.files import remove_leftover, write_atomically
 from haskd_training.core.progress import Steps
+from haskd_training.core.run_folder import only_user
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
 from haskd_training.data.prepare_inputs import PrepareConfig
@@ -96,33 +97,35 @@ def demo(
     """
     config = config or load_demo_settings()
     work = out / ("simulated" if bag is None else bag.resolve().name)
+    recording = work / "bag" if bag is None else bag
     if bag is None:
-        bag, labels = work / "bag", "simulation"
-        work.mkdir(parents=True, exist_ok=True)
-        if not bag.exists():
-            with steps("simulating a drive") as progress:
-                simulate(bag, simulation, progress)
+        labels = "simulation"
     elif labels is None:
         raise InputError("a bag of your own needs its label map too: LABELS=path or a shipped name")
-    result = run([bag], work / "run", labels, config, steps, say=say)
-    if result is None:
-        raise InputError("the demo runs in one process, without torchrun")
-    cache = result.caches[0]
-    with steps("playing held-out sweeps to the node"):
-        shown = _held_out(bag, cache, result.split, config.prepare)
-        played = replay(result.model, [one.cloud for one in shown], RATE_HZ, work / "node.log")
-    predictions = _predictions(cache, shown, played)
-    if not predictions:
-        raise InputError(f"the node labelled no cloud; see {work / 'node.log'}")
-    answers = iter(predictions.values())
-    evaluation = evaluate(
-        lambda _: next(answers), (cache.sweep(i) for i in predictions), cache.taxonomy
-    )
-    picture = out / "segmentation.png"
-    with steps("drawing"):
-        _draw(cache, predictions, picture)
-    _write_result(work / "demo.json", evaluation, played, result)
-    return DemoResult(evaluation, played, result, picture)
+    with only_user(work):
+        remove_leftover(work / "bag")
+        if bag is None and not recording.exists():
+            with steps("simulating a drive") as progress:
+                simulate(recording, simulation, progress)
+        result = run([recording], work / "run", labels, config, steps, say=say)
+        if result is None:
+            raise InputError("the demo runs in one process, without torchrun")
+        cache = result.caches[0]
+        with steps("playing held-out sweeps to the node"):
+            shown = _held_out(recording, cache, result.split, config.prepare)
+            played = replay(result.model, [one.cloud for one in shown], RATE_HZ, work / "node.log")
+        predictions = _predictions(cache, shown, played)
+        if not predictions:
+            raise InputError(f"the node labelled no cloud; see {work / 'node.log'}")
+        answers = iter(predictions.values())
+        evaluation = evaluate(
+            lambda _: next(answers), (cache.sweep(i) for i in predictions), cache.taxonomy
+        )
+        picture = out / "segmentation.png"
+        with steps("drawing"):
+            _draw(cache, predictions, picture)
+        _write_result(work / "demo.json", evaluation, played, result)
+        return DemoResult(evaluation, played, result, picture)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ OUT/report.html         how it came about and what it is worth
 OUT/pictures/           of the report
 OUT/caches/             the prepared bags
 OUT/stages/             every stage's own folder, see `stage_folders`
+OUT/.in-use             held while a run works here, see `file_lock`
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from haskd_ros import model_file
 from haskd_ros.text import file_name
 from haskd_training.core.progress import Steps
+from haskd_training.core.run_folder import only_user
 from haskd_training.data.cache import Cache
 from haskd_training.data.examination.examination import of_images
 from haskd_training.data.prepare import write_cache
@@ -32,9 +35,9 @@ from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
 from haskd_training.evaluation.temperature import TemperatureCalibration, calibrate
 from haskd_training.learning.loop import make_fabric
 from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
-from haskd_training.pipeline.choice import StudentChoice, choose_student, write_shipped
+from haskd_training.pipeline.choice import StudentChoice, choose_student, shipped_student
 from haskd_training.pipeline.config import MethodConfig, check
-from haskd_training.pipeline.method import run_method
+from haskd_training.pipeline.method import MethodResult, run_method
 from haskd_training.pipeline.stage_folders import StageRunner
 from haskd_training.recordings.findings import Say, refuse, say_nothing
 from haskd_training.reports.run_report import RunFindings, write_report
@@ -106,42 +109,90 @@ def run(
         None in all processes but the first.
 
     Raises:
-        InputError: of any of the stages; what the data can't serve is found before any training.
+        InputError: of any of the stages, or another run works in `out`; what the data can't serve
+            is found before any training.
     """
     student = config.student.model_copy(
         update={"split": held_back(config.student.split, test=test)}
     )
     config = config.model_copy(update={"student": student})
     check_labels([*bags, *test], labels, config.prepare)
-    with make_fabric(student.loop, out).rank_zero_first():
-        examined = [
-            examine_all(given, map_name, out, config.prepare, steps)
-            for given, map_name in ((bags, labels), (unlabelled, None), (test, labels))
-        ]
-        found = [finding for inputs in itertools.chain(*examined) for finding in inputs.findings]
-        for finding in found:
-            say(finding)
-        refuse(found, strict)
-        (
-            (labelled_caches, labelled_reports),
-            (unlabelled_caches, unlabelled_reports),
-            (test_caches, test_reports),
-        ) = (prepare_all(inputs, steps, say) for inputs in examined)
-    split = make_split(
-        labelled_caches, student.split, unlabelled=unlabelled_caches, test=test_caches
-    )
-    check(split, config, why_no_images([*labelled_reports, *unlabelled_reports]))
-    runner = StageRunner(out / "stages", make_fabric(student.loop, out / "stages"), steps)
-    method = run_method(runner, split, config, attribution)
-    if not runner.fabric.is_global_zero:
-        return None
-    device = runner.device
+    fabric = make_fabric(student.loop, out)
+    with only_user(out):
+        with fabric.rank_zero_first():
+            labelled, unlabelled_ones, tested = _recordings(
+                ((bags, labels), (unlabelled, None), (test, labels)),
+                out,
+                config.prepare,
+                steps,
+                say,
+                strict=strict,
+            )
+        split = make_split(
+            labelled.caches,
+            student.split,
+            unlabelled=unlabelled_ones.caches,
+            test=tested.caches,
+        )
+        check(split, config, why_no_images([*labelled.reports, *unlabelled_ones.reports]))
+        runner = StageRunner(out / "stages", make_fabric(student.loop, out / "stages"), steps)
+        method = run_method(runner, split, config, attribution)
+        if not runner.fabric.is_global_zero:
+            return None
+        reports = [*labelled.reports, *unlabelled_ones.reports, *tested.reports]
+        return _hand_out(method, labelled.caches, reports, runner, out, steps)
+
+
+@dataclass(frozen=True)
+class _Recordings:
+    """What was prepared of recordings that serve one purpose."""
+
+    caches: list[Cache]
+    reports: list[PrepareReport]
+
+
+def _recordings(
+    roles: Sequence[tuple[Sequence[Path], str | None]],
+    out: Path,
+    config: PrepareConfig,
+    steps: Steps,
+    say: Say,
+    *,
+    strict: bool,
+) -> list[_Recordings]:
+    """Examine the recordings of all roles, then prepare them.
+
+    Args:
+        roles: (bags, label map) of each.
+    """
+    examined = [examine_all(bags, labels, out, config, steps) for bags, labels in roles]
+    found = [finding for inputs in itertools.chain(*examined) for finding in inputs.findings]
+    for finding in found:
+        say(finding)
+    refuse(found, strict)
+    return [_Recordings(*prepare_all(inputs, steps, say)) for inputs in examined]
+
+
+def _hand_out(
+    method: MethodResult,
+    caches: list[Cache],
+    reports: Sequence[PrepareReport],
+    runner: StageRunner,
+    out: Path,
+    steps: Steps,
+) -> RunResult:
+    """Calibrate, score and report on what the stages made. A model of this name is a finished one:
+    it is written once, calibrated."""
+    device, split = runner.device, method.split
     taught = method.distillation.student
     choice = choose_student(method.baseline, taught, len(split.validation))
-    model = out / MODEL
-    write_shipped(choice, model)
+    network, metadata = shipped_student(choice)
     with steps("calibrating probabilities"):
-        calibration = calibrate(model, split.caches, split.calibration, device)
+        metadata, calibration = calibrate(
+            network, metadata, split.caches, split.calibration, device
+        )
+    model = out / MODEL
+    model_file.save(model, network, metadata)
     refs = split.test or split.validation
     with steps("scoring labels alone") as progress:
         baseline_scores = evaluate_sweeps(method.baseline.model, split, refs, device, progress)
@@ -151,7 +202,7 @@ def run(
         uncalibrated, calibrated = reliabilities(model, split, refs, device, progress)
     findings = RunFindings(
         method=method,
-        prepared=[*labelled_reports, *unlabelled_reports, *test_reports],
+        prepared=reports,
         refs=refs,
         baseline=baseline_scores,
         distilled=distilled_scores,
@@ -168,7 +219,7 @@ def run(
     return RunResult(
         model=model,
         report=out / REPORT,
-        caches=labelled_caches,
+        caches=caches,
         split=split,
         baseline=baseline_scores,
         distilled=distilled_scores,

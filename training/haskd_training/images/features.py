@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as save_weights
 from torch import Tensor
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
+from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.core.run_folder import RunFolder, file_digest
+from haskd_training.core.run_folder import RunFolder
+from haskd_training.core.tensor_file import TensorFile, write_tensors
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_files import SweepFiles
@@ -245,8 +244,8 @@ def learned_features(
 
 def save_network(path: Path, network: PixelFeatures) -> None:
     """Write weights as `ImageFeatures.network` reads them."""
-    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    write_atomically(path, save_weights(weights))
+    weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+    write_tensors(path, weights)
 
 
 def _write(
@@ -320,7 +319,8 @@ def _encode(
 def _load_network(path: Path, config: EncoderConfig) -> PixelFeatures:
     # The file holds all weights, whatever the encoder was initialised from.
     network = PixelFeatures(config.model_copy(update={"weights": "scratch"}))
-    network.load_state_dict(load_file(path))
+    stored = TensorFile(path, "delete its folder and run the command again").read_all()
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
     return network
 
 

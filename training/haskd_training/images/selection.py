@@ -6,7 +6,6 @@ OUT/CACHE-SWEEP.safetensors   the baseline's classes of the sweep's points; in t
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -18,8 +17,9 @@ import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
+from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.core.run_folder import RunFolder, file_digest
+from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef
@@ -31,7 +31,7 @@ from haskd_training.learning.inference import label_as_robot
 log = logging.getLogger(__name__)
 
 _CLASSES = "predicted"
-_CANDIDATES = "haskd_candidates"
+_CANDIDATES = "candidates"
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Selection:
         Raises:
             InputError: no images were chosen for this sweep, or its file is damaged.
         """
-        records = json.loads(self.files.header(ref)[_CANDIDATES])
-        return [CandidateImage(**record) for record in records]
+        return [CandidateImage(**record) for record in self.files.header(ref)[_CANDIDATES]]
 
     def chosen(self, ref: SweepRef) -> list[int]:
         """Indices in `cache.images` of the chosen images, best first; errors as of `records`."""
@@ -127,7 +126,7 @@ def select(
                     [config.seed, *cache.fingerprint.encode(), ref.sweep]
                 ),
             )
-            header = {_CANDIDATES: json.dumps([asdict(record) for record in records])}
+            header = {_CANDIDATES: [asdict(record) for record in records]}
             files.write(ref, {_CLASSES: predicted.class_id}, header)
         of_sweep = Counter(record.reason for record in selection.records(ref))
         reasons.update(of_sweep)

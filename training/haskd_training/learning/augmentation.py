@@ -46,5 +46,7 @@ def augment(
     transform = size * rotation @ np.diag([1.0, mirrored, 1.0])
     result = np.empty_like(points)
     result[:, :3] = points[:, :3] @ transform.T.astype(np.float32) + shift.astype(np.float32)
-    result[:, 3] = points[:, 3] * np.float32(brightness)
+    # The network cuts off what a sensor can't have meant, infinity among it.
+    with np.errstate(over="ignore"):
+        result[:, 3] = points[:, 3] * np.float32(brightness)
     return result, kept

@@ -18,7 +18,7 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
 from haskd_training.learning.batches import Batch
-from haskd_training.learning.loop import Callbacks, finish, fit, make_fabric
+from haskd_training.learning.loop import Callbacks, finish, finished_result, fit, make_fabric
 from haskd_training.learning.student import (
     StudentConfig,
     make_network,
@@ -81,7 +81,7 @@ def baseline(
     fabric = make_fabric(config.loop, out)
     with fabric.rank_zero_first():
         folder = RunFolder(out, baseline_inputs(split, config, attribution))
-        if (result := folder.result()) is not None:
+        if (result := finished_result(folder)) is not None:
             return TrainingResult(out / MODEL, **result)
         network, metadata = make_network(split, config, attribution)
         folder.claim()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 
 from haskd_ros.errors import InputError
-from haskd_ros.files import write_atomically
+from haskd_training.core.tensor_file import TensorFile, write_tensors
 
-_HEADER = "haskd_checkpoint"
+_HEADER = "checkpoint"
 
 
 def save_checkpoint(
@@ -24,8 +21,8 @@ def save_checkpoint(
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomically(path, save(tensors, {_HEADER: json.dumps(state)}))
+    arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
+    write_tensors(path, arrays, {_HEADER: state})
 
 
 def load_checkpoint(
@@ -36,10 +33,10 @@ def load_checkpoint(
     Raises:
         InputError: the file is damaged or of another network.
     """
+    file = TensorFile(path, "delete it to restart")
+    tensors = {name: torch.from_numpy(value) for name, value in file.read_all().items()}
     try:
-        with safe_open(path, framework="pt") as file:
-            state: dict[str, Any] = json.loads((file.metadata() or {})[_HEADER])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state: dict[str, Any] = file.header[_HEADER]
         network.load_state_dict(
             {
                 name.removeprefix("network."): value
@@ -47,9 +44,9 @@ def load_checkpoint(
                 if name.startswith("network.")
             }
         )
-    except (SafetensorError, KeyError, OSError, RuntimeError) as error:
+    except (KeyError, RuntimeError) as error:
         raise InputError(
-            f"checkpoint {path} is damaged or of another network; delete it to restart ({error})"
+            f"checkpoint {path} is of another network; delete it to restart ({error})"
         ) from error
     saved = optimizer.state_dict()
     saved["state"] = {}

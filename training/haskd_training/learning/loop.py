@@ -291,6 +291,14 @@ def fit(
     return history
 
 
+def finished_result(folder: RunFolder) -> dict[str, Any] | None:
+    """What `finish` recorded, None before; where it was killed then, its checkpoint goes."""
+    result = folder.result()
+    if result is not None:
+        (folder.path / CHECKPOINT).unlink(missing_ok=True)
+    return result
+
+
 def finish(fabric: Fabric, folder: RunFolder, result: dict[str, Any]) -> None:
     """Mark the run of a fit as finished and delete its checkpoint; all processes wait for the
     first."""

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 import haskd_ros
-from haskd_ros.model_file import Intensity, ModelMetadata
+from haskd_ros.model_header import Intensity, ModelMetadata, Provenance, SensorStatistics
 from haskd_ros.models import SegmentationNetwork, build, of_size
+from haskd_training.data.sensor_statistics import input_range
 from haskd_training.data.splits import Split, SplitConfig
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.learning.augmentation import AugmentationConfig
@@ -93,6 +94,10 @@ def make_network(
     network = build(architecture, classes=len(split.taxonomy), **arguments)
     # The model is for the sensor of the first cache: it has its scale and statistics.
     sensor = split.caches[0]
+    trained_on = [
+        split.caches[i] for i in sorted({ref.cache for ref in split.train_and_unlabelled})
+    ]
+    recordings = {split.row(ref).recording for ref in split.train_and_unlabelled}
     metadata = ModelMetadata(
         architecture=architecture,
         arguments=arguments,
@@ -103,18 +108,20 @@ def make_network(
             required=config.intensity_required,
         ),
         max_range=config.max_range,
-        sensor=sensor.statistics,
-        provenance={
-            "trained": time.strftime("%Y-%m-%d", time.gmtime()),
-            "haskd_ros": haskd_ros.__version__,
-            "torch": torch.__version__,
-            "machine": platform.machine(),
-            "recordings": sorted({split.row(ref).recording for ref in split.train_and_unlabelled}),
-            "sweeps": len(split.train_and_unlabelled),
-            "config": config.model_dump(mode="json"),
-            "attribution": attribution,
-        },
+        input_range=input_range(trained_on, config.max_range),
+        sensor=SensorStatistics(**sensor.statistics),
+        provenance=Provenance(
+            trained=time.strftime("%Y-%m-%d", time.gmtime()),
+            haskd_ros=haskd_ros.__version__,
+            torch=str(torch.__version__),
+            machine=platform.machine(),
+            recordings=tuple(sorted(recordings)),
+            sweeps=len(split.train_and_unlabelled),
+            config=config.model_dump(mode="json"),
+            attribution=attribution,
+        ),
     )
+    network.limit_inputs(metadata.input_limits)
     return network, metadata
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from haskd_ros import model_file
+from haskd_ros.model_header import ModelMetadata, ShippedStudent
+from haskd_ros.models import SegmentationNetwork
 from haskd_training.learning.baseline import TrainingResult
 
 DISTILLED = "distilled"
@@ -85,12 +87,12 @@ def choose_student(
     return StudentChoice(DISTILLED, distilled.model, scores, sweeps)
 
 
-def write_shipped(choice: StudentChoice, path: Path) -> None:
-    """Write the student that ships, with the reason in its provenance.
+def shipped_student(choice: StudentChoice) -> tuple[SegmentationNetwork, ModelMetadata]:
+    """The student that ships, not yet calibrated, with the reason in its provenance.
 
     Raises:
-        InputError: it can't be written.
+        ModelFileError: its file can't be read.
     """
     network, metadata = model_file.load(choice.model)
-    provenance = metadata.provenance | {"shipped": choice.to_json()}
-    model_file.save(path, network, replace(metadata, provenance=provenance))
+    provenance = replace(metadata.provenance, shipped=ShippedStudent(**choice.to_json()))
+    return network, replace(metadata, provenance=provenance)

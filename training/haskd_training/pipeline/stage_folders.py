@@ -1,7 +1,8 @@
 """Stages, each done once for what it depends on, in a folder of its own.
 
 ROOT/NAME-DIGEST/                the digest is of the stage's inputs
-ROOT/NAME-DIGEST/seconds.json    computing spent on it, over all calls
+ROOT/NAME-DIGEST/seconds.json    computing spent on it, over all calls that added to it
+ROOT/.NAME-DIGEST.in-use         held while somebody works on it
 
 Running a stage whose folder is finished costs nothing, an unfinished one goes on, and changed
 inputs lead to another folder beside the old one. Runs with other settings under the same root share
@@ -14,20 +15,21 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import torch
 
-from haskd_ros.files import write_atomically
+from haskd_ros.file_lock import LOCK, locked
+from haskd_ros.files import remove_leftovers, write_atomically
 from haskd_training.core.progress import Progress, Steps
+from haskd_training.core.run_folder import SECONDS
 
 if TYPE_CHECKING:  # takes two seconds
     from lightning_fabric import Fabric
 
-_SECONDS = "seconds.json"
 _SAVE_EVERY_S = 10.0
 
 Result = TypeVar("Result")
@@ -103,7 +105,7 @@ class StageRunner:
         """Run a stage; one that this runner has run before is not run again.
 
         Raises:
-            InputError: as of the stage.
+            InputError: as of the stage, or another process works on it.
         """
         if stage.folder not in self._results:
             self._stages[stage.folder] = stage.name
@@ -113,8 +115,18 @@ class StageRunner:
 
     def _run(self, stage: Stage[Result], folder: Path) -> Result:
         turns = nullcontext() if stage.together else self.fabric.rank_zero_first()
-        with self._timed(folder) as save, turns, self._steps(stage.title) as progress:
+        held: AbstractContextManager[None] = nullcontext()
+        if self.fabric.is_global_zero:
+            held = locked(self._root / f".{stage.folder}{LOCK}", folder)
+        with (
+            held,
+            self._timed(folder) as save,
+            turns,
+            self._steps(stage.title) as progress,
+        ):
             saved = time.perf_counter()
+            if self.fabric.is_global_zero:
+                remove_leftovers(folder)
 
             def advance(done: int, total: int, remark: str = "") -> None:
                 # Now and then, for a stage that is killed: a later call counts on.
@@ -128,20 +140,30 @@ class StageRunner:
 
     @contextmanager
     def _timed(self, folder: Path) -> Iterator[Callable[[], None]]:
-        """Adds the time within it to what was spent on a folder; yields what saves it so far."""
+        """Adds the time within it to what was spent on a folder, unless nothing became of it: the
+        folder has no new file. Yields what saves it so far."""
         before, started = _seconds_spent(folder), time.perf_counter()
+        unchanged = _changed_ns(folder)
 
         def save() -> None:
-            if self.fabric.is_global_zero and folder.exists():
+            if self.fabric.is_global_zero and _changed_ns(folder) != unchanged:
                 total = before + time.perf_counter() - started
-                write_atomically(folder / _SECONDS, json.dumps(total).encode())
+                write_atomically(folder / SECONDS, json.dumps(total).encode())
 
         try:
             yield save
-        finally:
-            save()
+        except BaseException:
+            with suppress(OSError):  # a disk that is full is known by what did not fit on it
+                save()
+            raise
+        save()
+
+
+def _changed_ns(folder: Path) -> int | None:
+    """When a file of it was last made, replaced or removed; None where there is no folder."""
+    return folder.stat().st_mtime_ns if folder.exists() else None
 
 
 def _seconds_spent(folder: Path) -> float:
-    path = folder / _SECONDS
+    path = folder / SECONDS
     return float(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else 0.0

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Progress
-from haskd_training.core.run_folder import RunFolder, file_digest
+from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.config import DistillationConfig

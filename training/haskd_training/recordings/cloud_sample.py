@@ -10,7 +10,7 @@ import numpy as np
 from haskd_ros.clouds.intensity import IntensityUnit, is_measured
 from haskd_ros.clouds.pointcloud import CloudError, read_intensity, read_xyz_intensity
 from haskd_ros.clouds.sensor_match import mismatches
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import ModelMetadata
 from haskd_training.recordings.findings import Finding
 
 SAMPLED_CLOUDS = 20

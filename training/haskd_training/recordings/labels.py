@@ -140,8 +140,12 @@ class FieldLabels:
         self._notes = _Notes(f"label field {self._field!r}")
 
     def identity(self) -> list[str]:
-        """What distinguishes this source of labels from another, for a cache's fingerprint."""
+        """What distinguishes this source of labels from another, beside what is in `files`."""
         return [self._field]
+
+    def files(self) -> list[Path]:
+        """That the labels are read from, beside the recording."""
+        return []
 
     def findings(self) -> list[Finding]:
         """What the clouds that were read so far showed."""
@@ -206,9 +210,10 @@ class FolderLabels:
         return self._matching.by_index
 
     def identity(self) -> list[str]:
-        """Name, size and modification time of every file."""
-        stats = ((file.name, file.stat()) for file in self._files.values())
-        return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+        return []
+
+    def files(self) -> list[Path]:
+        return list(self._files.values())
 
     def findings(self) -> list[Finding]:
         """How the files are named, what has no file or no cloud, and what the clouds that were read
@@ -278,6 +283,9 @@ class NoLabelSource:
     """A recording without labels: every point is unlabelled."""
 
     def identity(self) -> list[str]:
+        return []
+
+    def files(self) -> list[Path]:
         return []
 
     def findings(self) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from haskd_ros.errors import InputError
+from haskd_ros.files import write_atomically
 from haskd_ros.text import shown
 
 _LONGEST = 40
@@ -18,18 +21,27 @@ _LONGEST = 40
 
 @contextmanager
 def drawn(path: Path, dpi: int, **layout: Any) -> Iterator[Figure]:
-    """A figure that is written to a PNG file when the context ends.
+    """A figure that is written when the context ends, in the format of the file's ending (PNG
+    without one).
 
     No text in it is taken for mathematics: Matplotlib refuses to draw what stands between two
     dollar signs where it is no formula.
 
     Args:
         layout: of `Figure`.
+
+    Raises:
+        InputError: it can't be written.
     """
     with rc_context({"text.parse_math": False}):
         figure = Figure(**({"layout": "constrained"} | layout))
         yield figure
-        figure.savefig(path, dpi=dpi)
+        picture = io.BytesIO()
+        figure.savefig(picture, format=path.suffix[1:] or "png", dpi=dpi)
+    try:
+        write_atomically(path, picture.getvalue())
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror}") from error
 
 
 def name_text(name: str) -> str:

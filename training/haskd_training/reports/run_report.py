@@ -273,10 +273,10 @@ def _provenance(findings: RunFindings) -> Section:
          "weights; "
          + ("the same tensors as trained on labels alone: nothing is added for the robot"
             if alike else "NOT the network that was trained on labels alone")],
-        ["trained", f"{origin['trained']} with haskd_ros {origin['haskd_ros']}, torch "
-         f"{origin['torch']}, {origin['machine']}, {findings.processes} process(es)"],
-        ["recordings", ", ".join(origin["recordings"])],
-        ["attribution", origin["attribution"] or "none given"],
+        ["trained", f"{origin.trained} with haskd_ros {origin.haskd_ros}, torch "
+         f"{origin.torch}, {origin.machine}, {findings.processes} process(es)"],
+        ["recordings", ", ".join(origin.recordings)],
+        ["attribution", origin.attribution or "none given"],
     ]  # fmt: skip
     changed = [
         [name, str(value), str(default)]

@@ -15,7 +15,7 @@ from rich.text import Text
 from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import ModelMetadata
+from haskd_ros.model_header import ModelMetadata, ShippedStudent
 from haskd_ros.node.parameters import DEFAULTS
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.taxonomy import Taxonomy
@@ -279,7 +279,7 @@ def model_table(path: Path) -> Table:
 
 
 def _facts(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
-    yield "network", f"{metadata.architecture}, voxels of {metadata.voxel_size:g} m"
+    yield "network", f"{metadata.architecture}, " + ", ".join(_arguments(metadata))
     yield "classes", ", ".join(metadata.taxonomy.names)
     yield "range", f"{metadata.max_range:g} m"
     rule = metadata.intensity
@@ -291,22 +291,41 @@ def _facts(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
         ),
     )
     yield "temperature", f"{metadata.temperature:.3f}"
-    sensor = metadata.sensor
-    if points := sensor.get("points_per_sweep"):
-        yield "points a sweep", f"{points['p5']:,.0f} to {points['p95']:,.0f}"
-    if span := sensor.get("elevation_deg"):
-        yield "elevation", f"{span['min']:.0f} to {span['max']:.0f} degrees"
-    if shipped := metadata.provenance.get("shipped"):
-        yield "student", _student(shipped)
-    for name in ("trained", "haskd_ros", "recordings", "sweeps", "attribution"):
-        if value := metadata.provenance.get(name):
-            yield name, ", ".join(value) if isinstance(value, list) else str(value)
+    seen = metadata.input_range
+    yield "heights seen", f"{seen.height.min:.1f} to {seen.height.max:.1f} m"
+    yield "intensities seen", f"{seen.intensity.min:.3f} to {seen.intensity.max:.3f}"
+    if points := metadata.sensor.points_per_sweep:
+        yield "points a sweep", f"{points.p5:,.0f} to {points.p95:,.0f}"
+    if span := metadata.sensor.elevation_deg:
+        yield "elevation", f"{span.min:.0f} to {span.max:.0f} degrees"
+    origin = metadata.provenance
+    if origin.shipped:
+        yield "student", _student(origin.shipped)
+    for name, value in (
+        ("trained", origin.trained),
+        ("haskd_ros", origin.haskd_ros),
+        ("recordings", ", ".join(origin.recordings)),
+        ("sweeps", origin.sweeps),
+        ("attribution", origin.attribution),
+    ):
+        if value:
+            yield name, str(value)
 
 
-def _student(shipped: dict[str, Any]) -> str:
-    """Which student a run handed out, argument as of `StudentChoice.to_json`."""
+def _arguments(metadata: ModelMetadata) -> Iterator[str]:
+    """What tells the network from others of its architecture."""
+    arguments = metadata.arguments
+    if metadata.architecture == "sparse_unet":
+        yield f"voxels of {arguments['voxel_size']:g} m"
+    elif elevation := arguments.get("elevation"):
+        yield "{:g} to {:g} degrees".format(*elevation)
+    yield "channels " + " ".join(map(str, arguments["channels"]))
+
+
+def _student(shipped: ShippedStudent) -> str:
+    """Which student a run handed out."""
     scores = ", ".join(
-        f"{name} {100 * miou:.1f} %" for name, miou in shipped["validation_miou"].items()
+        f"{name} {100 * miou:.1f} %" for name, miou in shipped.validation_miou.items()
     )
-    compared = f"mIoU on {shipped['validation_sweeps']} validation sweeps: {scores}"
-    return f"{shipped['student']} ({compared if scores else 'nothing to compare on'})"
+    compared = f"mIoU on {shipped.validation_sweeps} validation sweeps: {scores}"
+    return f"{shipped.student} ({compared if scores else 'nothing to compare on'})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.clouds.intensity import IntensityUnit
+from haskd_ros.clouds.point_layout import names_shown
 from haskd_ros.clouds.pointcloud import (
     CloudError,
     read_intensity,
@@ -72,7 +73,7 @@ class CloudExaminer:
         self._empty = 0
         self._returns: list[int] = []
         self._malformed: Counter[str] = Counter()
-        self._fields_of_malformed: list[str] = []
+        self._fields_of_malformed: Sequence[Any] = ()
         self._fields: dict[str, str] = {}
         self._intensity_field: str | None = None
         self._values: dict[str, Counter[str]] = {}
@@ -100,7 +101,7 @@ class CloudExaminer:
                 self._look_at(cloud, recorded_ns, measured)
         except CloudError as error:
             self._malformed[error.reason] += 1
-            self._fields_of_malformed = [field.name for field in cloud.fields]
+            self._fields_of_malformed = cloud.fields
         return True
 
     def check(self, path: Path) -> None:
@@ -108,12 +109,12 @@ class CloudExaminer:
         Raises:
             InputError: all clouds lack x, y or z.
         """
-        names = self._fields_of_malformed
-        missing = {"x", "y", "z"} - set(names)
-        if names and missing and self._malformed.total() + self._empty == self._seen:
+        fields = self._fields_of_malformed
+        missing = {"x", "y", "z"} - {field.name for field in fields}
+        if fields and missing and self._malformed.total() + self._empty == self._seen:
             raise InputError(
                 f"{path}: the clouds of {self.topic} have no {', '.join(sorted(missing))}; "
-                f"their fields are {', '.join(names) or '(none)'}"
+                f"their fields are {names_shown(fields)}"
             )
 
     def _is_repeat(self, cloud: Any) -> bool:
@@ -251,9 +252,9 @@ class CloudExaminer:
             yield Finding(
                 "intensity-not-finite",
                 self.topic,
-                "left out",
+                "doubtful",
                 f"intensity is NaN or infinite at {absent:.1%} of the returns of {of}, and a "
-                "number at the others: a model gives such a point no label",
+                "number at the others: for such a point the mean stands in",
                 "record intensity as a number for every return",
             )
         for name, count in self._compound_times.items():

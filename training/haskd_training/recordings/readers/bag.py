@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +28,7 @@ from rosbags.typesys.store import Typestore
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
+from haskd_ros.files import remove_leftover, written_atomically
 from haskd_ros.text import QUOTED_CHARACTERS, shown
 from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
@@ -35,6 +36,7 @@ from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.cloud_folder import CloudFolderReader
 from haskd_training.recordings.readers.container import (
     lacks_its_log,
+    logs_beside,
     opened_container,
     storage_suffix,
 )
@@ -245,25 +247,38 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
 
 @contextmanager
 def new_bag(out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` that is renamed to it on success and removed on failure.
+    """A place beside `out` that becomes it on success and goes on failure, see `files`.
 
     Yields:
         The folder to make; it has the name of `out`, because the names of files in a bag have it.
 
     Raises:
-        InputError: `out` exists, its parent doesn't, or writing failed (disk full, no permission).
+        InputError: `out` exists, its parent doesn't, another process writes it, or writing failed
+            (disk full, no permission).
     """
+    remove_leftover(out)
+    _check_new(out)
+    try:
+        with written_atomically(out) as folder:
+            try:
+                yield folder
+            except sqlite3.Error as error:
+                raise _as_os_error(error) from error
+            _check_new(out)
+    except OSError as error:
+        raise InputError(f"{out} can't be written: {error.strerror or error}") from error
+
+
+def _check_new(out: Path) -> None:
     if out.exists():
         raise InputError(f"{out} exists already; nothing is overwritten")
     if not out.parent.is_dir():
         raise InputError(f"{out} can't be written: there is no folder {out.parent}")
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            folder = Path(scratch) / out.name
-            yield folder
-            folder.rename(out)
-    except (OSError, sqlite3.Error) as error:
-        raise InputError(f"{out} can't be written: {error}") from error
+
+
+def _as_os_error(error: sqlite3.Error) -> OSError:
+    full = "disk is full" in str(error)
+    return OSError(errno.ENOSPC if full else errno.EIO, str(error))
 
 
 def bag_writer(folder: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Writer:
@@ -325,10 +340,15 @@ def frame_of(message: Any) -> str:
 
 
 def bag_files(path: Path) -> list[Path]:
-    """The files of a bag, sorted by name, or of a folder of clouds."""
+    """The files of a bag, sorted by name, or of a folder of clouds. Of what sqlite keeps beside a
+    database the index of its log is none: that comes and goes when somebody looks."""
     if is_cloud_folder(path):
         return CloudFolder(path).files()
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path, *logs_beside(path)]
+    return sorted(
+        file for file in path.iterdir() if file.is_file() and not file.name.endswith("-shm")
+    )
 
 
 def _counts(reader: _Reader) -> Counter[str]:

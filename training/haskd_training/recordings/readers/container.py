@@ -285,8 +285,7 @@ def _correct(information: dict[str, Any], suffixes: Sequence[str | None]) -> Non
 def _finished(database: Path, scratch: Path, findings: list[Finding]) -> Path | None:
     """A copy of a sqlite database with what its recorder had not moved into it yet; None where all
     is in it."""
-    beside = [database.with_name(database.name + suffix) for suffix in _UNFINISHED]
-    beside = [file for file in beside if file.is_file() and file.stat().st_size]
+    beside = logs_beside(database)
     if not beside:
         return None
     needed = sum(file.stat().st_size for file in (database, *beside))
@@ -314,6 +313,12 @@ def _finished(database: Path, scratch: Path, findings: list[Finding]) -> Path | 
     remedy = f"`sqlite3 {database} 'pragma wal_checkpoint(truncate)'` moves it in"
     findings.append(Finding("write-ahead-log", str(database), "repaired", message, remedy))
     return copy
+
+
+def logs_beside(database: Path) -> list[Path]:
+    """The files beside a sqlite database that hold part of its content."""
+    beside = [database.with_name(database.name + suffix) for suffix in _UNFINISHED]
+    return [file for file in beside if file.is_file() and file.stat().st_size]
 
 
 def lacks_its_log(database: Path) -> bool:

@@ -1,0 +1,18 @@
+"""How far points are from the sensor: the one arithmetic by which both halves choose points."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def squared_range(points: np.ndarray) -> NDArray[np.float64]:
+    """[N] squared distances in m2 of points [N, >= 3] from the sensor; not finite where x, y or z
+    is not.
+
+    The compiled kernels add up in this order too. The squares of float32 are exact in float64, so
+    that both come to the same number, fused operations or not.
+    """
+    x, y, z = points[:, :3].astype(np.float64).T
+    squared: NDArray[np.float64] = x * x + y * y + z * z
+    return squared

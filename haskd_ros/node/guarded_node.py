@@ -1,0 +1,107 @@
+"""A life cycle node whose callbacks answer even where they fail."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from haskd_ros.errors import InputError
+from haskd_ros.node.clock import ClockWatch
+from haskd_ros.node.declared_parameters import check_types
+from haskd_ros.node.faults import InternalFaults, in_one_line
+
+_Node = TypeVar("_Node", bound="GuardedNode")
+_Transition = Callable[[_Node, LifecycleState], TransitionCallbackReturn]
+
+
+def noted(transition: _Transition[_Node]) -> _Transition[_Node]:
+    """A transition of the life cycle whose exceptions are noted: rclpy drops them without a word,
+    and lets some end the node."""
+
+    @functools.wraps(transition)
+    def run(node: _Node, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except BaseException as error:
+            node.faults.note(error)
+            return TransitionCallbackReturn.ERROR
+
+    return run
+
+
+class GuardedNode(LifecycleNode):
+    """What its callbacks raise is noted by the executor (`SurvivingExecutor`). This class does what
+    an executor can't: a service whose callback fails refuses instead of never answering, and
+    /clock sets no time that is none.
+
+    Args:
+        name: of the node.
+        on_clock: as of `ClockWatch`.
+
+    Attributes:
+        faults: those that nobody foresaw.
+    """
+
+    def __init__(self, name: str, on_clock: Callable[[str, int], None]) -> None:
+        # Before rclpy's own constructor, which makes services and subscribes to /clock.
+        self.faults = InternalFaults(lambda text: self.get_logger().error(text))
+        self._clock_watch = ClockWatch(on_clock)
+        super().__init__(name)
+
+    def create_service(
+        self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any
+    ) -> Any:
+        return super().create_service(srv_type, srv_name, self._answering(callback), **options)
+
+    def create_subscription(
+        self, msg_type: Any, topic: str, callback: Callable[..., Any], *args: Any, **options: Any
+    ) -> Any:
+        if topic == "/clock":
+            callback = self._clock_watch.guarding(callback)
+        return super().create_subscription(msg_type, topic, callback, *args, **options)
+
+    def _answering(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """A service's callback that answers with a refusal where the given one fails."""
+
+        def refusal(request: Any, response: Any, error: BaseException) -> Any:
+            if not isinstance(error, InputError):
+                self.faults.note(error)
+            return refused(request, type(response)(), in_one_line(error))
+
+        if inspect.iscoroutinefunction(callback):
+
+            async def answer_later(request: Any, response: Any) -> Any:
+                try:
+                    return await callback(request, response)
+                except Exception as error:
+                    return refusal(request, response, error)
+
+            return answer_later
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                if isinstance(request, (SetParameters.Request, SetParametersAtomically.Request)):
+                    check_types(request.parameters)
+                return callback(request, response)
+            except BaseException as error:
+                return refusal(request, response, error)
+
+        return answer
+
+
+def refused(request: Any, response: Any, reason: str) -> Any:
+    """A response that says no, as far as its type has words for it."""
+    if isinstance(request, SetParameters.Request):
+        result = SetParametersResult(successful=False, reason=reason)
+        response.results = [result] * len(request.parameters)
+    elif isinstance(request, SetParametersAtomically.Request):
+        response.result = SetParametersResult(successful=False, reason=reason)
+    elif hasattr(response, "message"):
+        response.message = reason
+    return response
