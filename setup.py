@@ -87,6 +87,7 @@ setup(
         (
             "share/haskd_ros/config",
             [
+                "config/segment.policy.xml",
                 "config/segment.yaml",
                 "config/segment.rviz",
                 "haskd_ros/data/fastdds.xml",

@@ -36,10 +36,11 @@ import torch
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from safetensors import safe_open
 
 from haskd_ros import model_file
+from haskd_training.core.checked_json import read_json
 from haskd_training.core.settings import load_settings
+from haskd_training.core.tensor_file import TensorFile
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import make_split
 from haskd_training.evaluation.temperature import calibrate
@@ -84,7 +85,7 @@ def digests(bag: Path, folder: Path) -> dict[str, str]:
         "ships": ships,
         "student": digest(student(model)),
         "selection": digest(selection(only(stages, "selection-*"))),
-        "expertise": digest([(only(stages, "expertise-*") / "result.json").read_bytes()]),
+        "expertise": digest(expertise(only(stages, "expertise-*") / "result.json")),
         "evaluation": digest(evaluation(folder / "evaluation" / "evaluation.json")),
     }
     first_clouds(bag, folder / "clouds")
@@ -155,10 +156,14 @@ def student(path: Path) -> Iterator[bytes]:
 
 def selection(folder: Path) -> Iterator[bytes]:
     for path in sorted(folder.glob("*.safetensors"), key=lambda path: path.name):
-        with safe_open(path, framework="numpy") as file:
-            yield json.dumps(file.metadata(), sort_keys=True).encode()
-            for name in sorted(file.keys()):
-                yield name.encode() + file.get_tensor(name).tobytes()
+        file = TensorFile(path, "")
+        yield json.dumps(file.header, sort_keys=True).encode()
+        for name in sorted(file.names):
+            yield name.encode() + file.read(name).tobytes()
+
+
+def expertise(path: Path) -> Iterator[bytes]:
+    yield json.dumps(read_json(path, "")).encode()
 
 
 def evaluation(path: Path) -> Iterator[bytes]:

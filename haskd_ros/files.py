@@ -19,7 +19,7 @@ from haskd_ros.file_lock import LOCK, is_held, locked
 TEMPORARY = ".partial"
 """Ending of a folder in which something is being written."""
 
-_COMPARED = 1 << 20
+_COMPARED = 1 << 16
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

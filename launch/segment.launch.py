@@ -19,6 +19,13 @@ from launch_ros.substitutions import FindPackageShare
 
 from haskd_ros.node.dds import profile_environment
 
+# Not -m, with which Python would import from the working directory first, whoever wrote there.
+ONCE = [
+    sys.executable,
+    "-c",
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "from haskd_ros.node.once import main; main()",
+]
 SHARE = FindPackageShare("haskd_ros")
 TRUTH = ("true", "false")
 
@@ -78,8 +85,7 @@ def replay_when_active(node: str, bag: str, rate: str, loop: bool) -> ExecutePro
     Even then discovery takes a moment, which does not matter where the bag is looped."""
     play = ["ros2", "bag", "play", bag, "--clock", "--rate", rate]
     play += ["--loop"] if loop else ["--delay", "2"]
-    waiting = [sys.executable, "-m", "haskd_ros.node.once", "active", node]
-    return ExecuteProcess(cmd=[*waiting, *play], name="replay", output="screen")
+    return ExecuteProcess(cmd=[*ONCE, "active", node, *play], name="replay", output="screen")
 
 
 def actions(context: LaunchContext) -> list:
@@ -113,7 +119,7 @@ def actions(context: LaunchContext) -> list:
                 package="rviz2",
                 executable="rviz2",
                 exec_name="rviz2",
-                prefix=shlex.join([sys.executable, "-m", "haskd_ros.node.once", "cloud", clouds]),
+                prefix=shlex.join([*ONCE, "cloud", clouds]),
                 arguments=[
                     *("-d", PathJoinSubstitution([SHARE, "config", "segment.rviz"])),
                     *("--fixed-frame", "{frame}"),

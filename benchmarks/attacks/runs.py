@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -170,7 +170,7 @@ def _haskd(_: str, bag: Path, out: Path) -> subprocess.CompletedProcess[str]:
 
 def _started(bag: Path, out: Path) -> subprocess.Popen[str]:
     """A run that has begun to write."""
-    before = _newest(out)
+    begun = time.time()
     process = subprocess.Popen(
         _command(bag, out),
         stdout=subprocess.DEVNULL,
@@ -179,13 +179,18 @@ def _started(bag: Path, out: Path) -> subprocess.Popen[str]:
         # A shell's job in the background, as this may be, ignores Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while process.poll() is None and _newest(out) <= before:
+    while process.poll() is None and _newest(out) <= begun:
         time.sleep(0.05)
     return process
 
 
 def _newest(folder: Path) -> float:
-    return max((path.stat().st_mtime for path in folder.rglob("config.json")), default=0.0)
+    """When something below it was last made or changed; what goes in the meantime is left out."""
+    changed = [0.0]
+    for path in [folder, *folder.rglob("*")]:
+        with suppress(FileNotFoundError):
+            changed.append(path.stat().st_mtime)
+    return max(changed)
 
 
 @contextmanager

@@ -7,12 +7,15 @@ import hashlib
 import logging
 import os
 import platform
-import shutil
-import subprocess
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from haskd_ros.errors import InputError
+from haskd_ros.native import kept
+from haskd_ros.native.compiler import TIME_LIMIT_S, Unavailable, compiler_command, run
+from haskd_ros.native.own_folder import Unsuitable, own_folder
+from haskd_ros.text import shown
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +34,6 @@ HEADERS = ("arguments.h", "lanes.h", "threads.h", "tiles.h")
 
 # Not -ffast-math: it makes the whole process treat denormal numbers as 0.
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-pthread")
-
-
-class Unavailable(Exception):
-    """Why there are no compiled kernels here."""
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: `haskd_ros` in XDG_CACHE_HOME, or in ~/.cache.
-
-    Raises:
-        Unavailable: neither is known.
-    """
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "haskd_ros"
-    except RuntimeError as error:
-        raise Unavailable(f"no folder to keep them in, set XDG_CACHE_HOME: {error}") from error
 
 
 def native_flags() -> tuple[str, ...]:
@@ -73,48 +59,57 @@ def _cpu() -> str:
 def build(flags: tuple[str, ...], folder: Path) -> Path:
     """The compiled library for these flags on this CPU, from `folder` or built into it.
 
-    Several processes may build at once: each writes a file of its own and then renames it.
+    Several processes may build at once: the others wait for the first.
 
     Raises:
-        Unavailable: no compiler, or it failed, or the folder can't be written.
+        Unsuitable: the folder is not this user's own or can't be written.
+        Unavailable: no compiler, or it failed, or the disk is full.
     """
-    name = os.environ.get("CXX", "g++")
-    compiler = shutil.which(name)
-    digest = hashlib.sha256("\0".join((str(compiler), *flags, _cpu())).encode())
+    compiler = compiler_command()
     started = time.perf_counter()
     try:
-        for source in (*HEADERS, *SOURCES):
-            digest.update((FOLDER / source).read_bytes())
-        target = folder / f"kernels-{digest.hexdigest()[:20]}.so"
-        if target.exists():
-            return target
-        if compiler is None:
-            raise Unavailable(f"no C++ compiler {name}")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as scratch:
-            objects = [f"{scratch}/{source}.o" for source in SOURCES]
-            commands = [
-                [compiler, *flags, "-c", str(FOLDER / source), "-o", target_object]
-                for source, target_object in zip(SOURCES, objects)
-            ]
-            with ThreadPoolExecutor(os.cpu_count()) as compilers:
-                # Read one by one, so that the first failure is raised.
-                for _ in compilers.map(_run, commands):
-                    pass
-            # Linked without -fopenmp: its functions are then those that torch has loaded.
-            _run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/kernels.so"])
-            os.replace(f"{scratch}/kernels.so", target)
-    except OSError as error:
-        raise Unavailable(str(error)) from error
-    log.info("compiled kernels built in %.1f s: %s", time.perf_counter() - started, target)
+        source_digest = _source_digest((*compiler, *flags))
+        folder = own_folder(folder)
+        found = kept.find(folder, source_digest)
+        if found is not None:
+            kept.remove_leftovers(folder)
+            return found
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            raise Unsuitable(f"{shown(folder)} can't be written")
+        with kept.locked(folder, wait_s=TIME_LIMIT_S):
+            found = kept.find(folder, source_digest)
+            if found is not None:
+                return found
+            kept.discard_damaged(folder, source_digest)
+            with tempfile.TemporaryDirectory(prefix=kept.BUILDING, dir=folder) as scratch:
+                content = _compile(compiler, flags, Path(scratch))
+            target = kept.add(folder, source_digest, content)
+    except (OSError, InputError) as error:
+        raise Unavailable(shown(error)) from error
+    log.info("compiled kernels built in %.1f s: %s", time.perf_counter() - started, shown(target))
     return target
 
 
-def _run(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{command[0]} did not end within {error.timeout} s") from error
-    if done.returncode:
-        first = (done.stderr.strip() or "no message").splitlines()[0]
-        raise Unavailable(f"{command[0]} failed: {first}")
+def _source_digest(command: tuple[str, ...]) -> str:
+    """Names what a library is made from, by what, and for which machine."""
+    # The compiler's file often has its version in its name, and where a home is shared between
+    # systems, one's library may need a newer libc than the other has.
+    system = (os.path.realpath(command[0]), *platform.libc_ver())
+    digest = hashlib.sha256("\0".join((*command, *system, _cpu())).encode(errors="surrogateescape"))
+    for source in (*HEADERS, *SOURCES):
+        digest.update((FOLDER / source).read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def _compile(compiler: list[str], flags: tuple[str, ...], scratch: Path) -> bytes:
+    """The library's content."""
+    objects = [str(scratch / f"{source}.o") for source in SOURCES]
+    commands = [
+        [*compiler, *flags, "-c", str(FOLDER / source), "-o", target]
+        for source, target in zip(SOURCES, objects)
+    ]
+    run(commands, scratch)
+    # Linked without -fopenmp: its functions are then those that torch has loaded.
+    library = scratch / "kernels.so"
+    run([[*compiler, "-shared", "-pthread", *objects, "-o", str(library)]], scratch)
+    return library.read_bytes()

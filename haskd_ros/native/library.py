@@ -7,12 +7,17 @@ import logging
 import os
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 # Before anything is compiled: `native_flags` looks for the OpenMP library that torch has loaded.
 import torch  # noqa: F401
 
 from haskd_ros.native.arguments import SIGNATURES, layouts
-from haskd_ros.native.build import Unavailable, build, cache_folder, native_flags
+from haskd_ros.native.build import build, native_flags
+from haskd_ros.native.compiler import Unavailable
+from haskd_ros.native.kept import discard
+from haskd_ros.native.own_folder import Unsuitable, cache_folder
+from haskd_ros.text import shown
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +47,35 @@ def _open_own() -> ctypes.CDLL | None:
         log.info("HASKD_NATIVE=0: the sparse engine runs on plain torch")
         return None
     try:
-        return open_library(build(native_flags(), cache_folder()))
-    except Unavailable as reason:
+        try:
+            return _open_from(cache_folder())
+        except Unsuitable as reason:
+            log.warning(
+                "compiled kernels are built for this process alone, anew at each start: %s; "
+                "XDG_CACHE_HOME can name a folder that is only this user's",
+                reason,
+            )
+            # Once loaded it needs no file.
+            with TemporaryDirectory(prefix="haskd_ros-") as private:
+                return _open_from(Path(private))
+    except (Unavailable, OSError) as reason:
         log.warning(
             "no compiled kernels, the sparse engine runs on plain torch, slower: %s", reason
         )
         return None
+
+
+def _open_from(folder: Path) -> ctypes.CDLL:
+    path = build(native_flags(), folder)
+    try:
+        return open_library(path)
+    except Unavailable as reason:
+        log.warning("compiled kernels are built again, as they can't be loaded: %s", reason)
+        try:
+            discard(path)
+        except OSError as error:
+            raise Unsuitable(shown(error)) from error
+        return open_library(build(native_flags(), folder))
 
 
 def is_loaded() -> bool:

@@ -29,14 +29,17 @@ PROFILE = LARGE if _shared_memory_bytes() >= _ROOM else SMALL
 """The one that fits this machine."""
 
 _OLD, _NEW = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+_SKIP = "SKIP_DEFAULT_XML_FILE"
 
 
 def profile_environment() -> dict[str, str]:
-    """The environment variable that makes Fast DDS read `PROFILE`; none where the user has already
-    chosen a profile. Other middlewares don't look at it."""
-    if os.environ.get(_OLD) or os.environ.get(_NEW):
-        return {}
-    return {profile_variable(): str(PROFILE)}
+    """Environment variables that make Fast DDS read `PROFILE`, where the user has not chosen one,
+    and none from the working directory, where anybody may have left one; a user can ask for that by
+    SKIP_DEFAULT_XML_FILE=0. Other middlewares don't look at them."""
+    variables = {} if _SKIP in os.environ else {_SKIP: "1"}
+    if not (os.environ.get(_OLD) or os.environ.get(_NEW)):
+        variables[profile_variable()] = str(PROFILE)
+    return variables
 
 
 def profile_variable() -> str:

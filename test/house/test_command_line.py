@@ -82,11 +82,12 @@ def test_bash_completes_commands_and_options():
     assert done.stdout.split() == ["run", "--unlabelled"], done.stderr
 
 
-def test_a_command_that_is_interrupted_exits_with_130(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_stopped_says_so_and_leaves_nothing_behind(tmp_path, number, code):
     bag = tmp_path / "bag"
     process = subprocess.Popen(
         [sys.executable, "-m", "haskd_training", "simulate", str(bag), "--set", "duration_s=20"],
-        env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         # A shell's job in the background, as these tests may be, ignores Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
@@ -95,11 +96,36 @@ def test_a_command_that_is_interrupted_exits_with_130(tmp_path):
         while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert any(tmp_path.iterdir()), "it has not begun to write"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 130
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert (process.returncode, said) == (code, "interrupted\n")
+        assert list(tmp_path.iterdir()) == []
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_command_that_goes_on_says_so_when_the_disk_is_full_and_when_it_is_stopped(tmp_path):
+    # What the command itself does is shown elsewhere: here it only ends.
+    code = (
+        "import errno, sys\n"
+        "from haskd_training.commands import app\n"
+        "def work():\n"
+        "    raise {}\n"
+        "app.app.command('run')(work)\n"
+        "sys.argv = ['haskd', 'run']; app.main()"
+    )
+    full = run(
+        sys.executable, "-c", code.format("OSError(errno.ENOSPC, 'disk full: 3 MB free', 'm')")
+    )
+    assert full.returncode == 2
+    assert full.stderr == (
+        "error: m: disk full: 3 MB free; free some space and run the same command again: it goes "
+        "on where it was\n"
+    )
+    stopped = run(sys.executable, "-c", code.format("KeyboardInterrupt"))
+    assert stopped.returncode == 130
+    assert stopped.stderr == "interrupted; run the same command again: it goes on where it was\n"
 
 
 def test_an_option_that_does_not_exist_exits_with_2():

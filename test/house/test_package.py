@@ -149,13 +149,17 @@ def test_numpy_has_no_threads_that_spin_while_the_network_computes(package):
 
 
 def test_the_dds_profile_is_applied_unless_the_user_has_one(monkeypatch):
-    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+    old, new = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+    skip = "SKIP_DEFAULT_XML_FILE"
+    for name in (old, new, skip):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ROS_DISTRO", "jazzy")
-    assert profile_environment() == {"FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE)}
+    assert profile_environment() == {old: str(PROFILE), skip: "1"}
     monkeypatch.setenv("ROS_DISTRO", "kilted")
-    assert profile_environment() == {"FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE)}
-    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "mine.xml")
+    assert profile_environment() == {new: str(PROFILE), skip: "1"}
+    monkeypatch.setenv(old, "mine.xml")
+    assert profile_environment() == {skip: "1"}
+    monkeypatch.setenv(skip, "0")
     assert profile_environment() == {}
 
 

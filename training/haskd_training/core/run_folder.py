@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -94,15 +95,21 @@ class RunFolder:
         write_json(self.path / RESULT, result, indent=2)
 
 
-def only_user(path: Path) -> AbstractContextManager[None]:
+@contextmanager
+def only_user(path: Path) -> Iterator[None]:
     """Keeps other processes out of a folder while within it. Of several processes that work in it
     together, under torchrun, the first one does.
 
     Raises:
-        InputError: another process is within.
+        InputError: another process is within, or the folder can't be written.
     """
-    first = os.environ.get("RANK", "0") == "0"
-    return locked(path / LOCK, path) if first else nullcontext()
+    with ExitStack() as stack:
+        if os.environ.get("RANK", "0") == "0":
+            try:
+                stack.enter_context(locked(path / LOCK, path))
+            except OSError as error:
+                raise InputError(f"{path} can't be written: {error.strerror}") from error
+        yield
 
 
 @cache

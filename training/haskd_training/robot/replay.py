@@ -189,7 +189,9 @@ def _node(
     parameters: Mapping[str, str], environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A running node; ended on leaving."""
-    command = [sys.executable, "-m", "haskd_ros", "--ros-args"]
+    # Not -m, with which Python would import from the working directory first.
+    start = "sys.path[:] = filter(None, sys.path); from haskd_ros.__main__ import main"
+    command = [sys.executable, "-c", f"import sys; {start}; sys.exit(main())", "--ros-args"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
     log.parent.mkdir(parents=True, exist_ok=True)
