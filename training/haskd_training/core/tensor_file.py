@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -81,7 +81,7 @@ class TensorFile:
     def __init__(self, path: Path, remedy: str) -> None:
         self.path, self._remedy = path, remedy
         try:
-            self._file: Any = safe_open(path, framework="numpy")
+            self._file = cast("Any", safe_open(path, framework="numpy"))
             content = from_text((self._file.metadata() or {})[METADATA])
             if content["file"] != path.name:
                 raise ValueError(f"it is a copy of {content['file']}")

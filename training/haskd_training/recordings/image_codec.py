@@ -184,7 +184,7 @@ def _is_whole_png(octets: bytes) -> bool:
         (length,) = struct.unpack_from(">I", octets, at)
         end = at + 12 + length
         if octets[at + 4 : at + 8] == b"IEND":
-            return end <= len(octets)
+            return bool(end <= len(octets))
         at = end
     return False
 

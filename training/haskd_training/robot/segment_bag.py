@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
 from rosbags.rosbag2 import Writer
@@ -202,7 +202,7 @@ def _value(info: ParameterInfo, text: str) -> ParameterValue:
         value = None
     if type(value) is not type(default):
         raise InputError(f"{info.name}={shown(text)[:99]}: must be of the kind of {default!r}")
-    return cast("ParameterValue", value)
+    return value
 
 
 def _check(recording: Bag) -> None:
