@@ -13,6 +13,7 @@ from small_run import METHOD, quiet, small_drive
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ShippedStudent
+from haskd_ros.models import SIZES
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import console
@@ -249,7 +250,12 @@ def test_without_sweeps_to_calibrate_on_the_run_stops_before_any_training(drive,
     assert not (tmp_path / "stages").exists()
 
 
-def test_a_2d_network_goes_the_same_way_and_no_test_sweeps_are_admitted(drive, tmp_path):
+def test_a_2d_network_goes_the_same_way_and_no_test_sweeps_are_admitted(
+    drive, tmp_path, monkeypatch
+):
+    # A panorama as coarse as the drive's clouds: the one of 64 x 1024 pixels takes a minute.
+    coarse = {"architecture": "range_view", "channels": (8, 16), "rows": 16, "columns": 128}
+    monkeypatch.setitem(SIZES, "R", coarse)
     blocks = ("student.split.calibration=0.4", "student.split.validation=0.3")
     config = settings("student.size=R", "student.split.test=0", *blocks)
     result = run([drive], tmp_path, "simulation", config, quiet)
