@@ -197,7 +197,7 @@ class Segmenter:
         valid[:, 3] = np.where(np.isfinite(intensity), intensity, mean)
         lowest, highest = self._limits.T
         own = np.stack([valid[:, 2], intensity], 1)
-        beyond = np.count_nonzero(~((own >= lowest) & (own <= highest)).all(1))
+        beyond = int(np.count_nonzero(~((own >= lowest) & (own <= highest)).all(1)))
         return valid, mask, beyond
 
     @torch.inference_mode()
