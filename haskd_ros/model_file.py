@@ -6,7 +6,7 @@ built before header, checksum, names, types and shapes are what they should be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from pathlib import Path
 
 import torch
@@ -121,23 +121,19 @@ def restore(network: nn.Module, sealed: Sealed) -> None:
                 f"weight {name} is of type {quoted(entry.dtype)}, wanted {wanted.dtype}"
             )
     weights = sealed.tensors()
-    _check_values(network, weights)
-    network.to_empty(device="cpu")
-    network.load_state_dict(weights)
-
-
-def _check_values(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     for name, value in weights.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise InputError(f"weight {name} is not finite")
-        if value.numel() and value.abs().max() > LARGEST_WEIGHT:
-            raise InputError(
-                f"weight {name} is as large as {float(value.abs().max()):.3g}, allowed is up to "
-                f"{LARGEST_WEIGHT:g}"
-            )
-    for module, norm in network.named_modules():
-        if isinstance(norm, nn.BatchNorm1d):
-            for kept in ("running_var", "num_batches_tracked"):
-                name = f"{module}.{kept}"
-                if name in weights and (weights[name] < 0).any():
-                    raise InputError(f"weight {name} is negative ({float(weights[name].min()):g})")
+        _check_values(name, value)
+    # Copies: what comes out of a file begins at any address.
+    network.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
+
+
+def _check_values(name: str, value: torch.Tensor) -> None:
+    low, high = (float(bound) for bound in value.aminmax())
+    if not math.isfinite(low) or not math.isfinite(high):  # one NaN makes both NaN
+        raise InputError(f"weight {name} is not finite")
+    if (largest := max(-low, high)) > LARGEST_WEIGHT:
+        raise InputError(
+            f"weight {name} is as large as {largest:.3g}, allowed is up to {LARGEST_WEIGHT:g}"
+        )
+    if name.endswith((".running_var", ".num_batches_tracked")) and low < 0:
+        raise InputError(f"weight {name} is negative ({low:g})")

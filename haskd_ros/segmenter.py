@@ -186,7 +186,7 @@ class Segmenter:
             squared = squared_range(points)
             # A NaN or an infinity shows in the square.
             mask = (squared > 0) & np.isfinite(squared)
-            mask &= (squared >= min_range**2) & (squared <= max_range**2)
+            mask &= (squared >= min_range * min_range) & (squared <= max_range * max_range)
             intensity = (
                 points[mask, 3] * np.float32(1 / intensity_scale)
                 if points.shape[1] == 4

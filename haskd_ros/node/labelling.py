@@ -177,4 +177,4 @@ def _is_beyond_range(points: np.ndarray, result: Segmentation, max_range: float)
     if not len(points) or (result.class_id != UNLABELLED).any():
         return False
     returns = points[valid_returns(points)]
-    return bool(len(returns) and (squared_range(returns) > max_range**2).all())
+    return bool(len(returns) and (squared_range(returns) > max_range * max_range).all())

@@ -25,7 +25,9 @@ class SparseConvolution(nn.Module):
         # He et al. 2015 for ReLU. Only some of a kernel's taps meet a voxel: outdoors about 9 of
         # 3 x 3 x 3 and 2 of 2 x 2 x 2.
         fan_in = inputs * (9 if kernel == 3 else 2)
-        nn.init.normal_(self.weight, std=math.sqrt(2 / fan_in))
+        # For a draw that leaves nothing on the meta device, torch would import 800 modules (2 s).
+        if not self.weight.is_meta:
+            nn.init.normal_(self.weight, std=math.sqrt(2 / fan_in))
 
     def extra_repr(self) -> str:
         outputs, kernel, *_, inputs = self.weight.shape

@@ -37,9 +37,10 @@ def read_damaged(
     until = time.monotonic() + seconds
     for part in range(10**6):
         left = until - time.monotonic()
-        most = seed + tries - min(next_seeds.values())
-        if left <= 0 or most <= 0:
+        next_seeds = {name: at for name, at in next_seeds.items() if at < seed + tries}
+        if left <= 0 or not next_seeds:
             break
+        most = seed + tries - min(next_seeds.values())
         folder = scratch / f"part{part}"
         folder.mkdir()
         asked = [f"{name}={first}" for name, first in next_seeds.items()]

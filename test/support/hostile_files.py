@@ -35,8 +35,8 @@ from haskd_training.robot.segment_bag import parse
 BOMB = 5 << 30
 """Bytes that a few stand for: more than the process that reads them may have."""
 
-ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+ALIASES = "za: &za [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"z{name}: &z{name} [{', '.join([f'*z{before}'] * 9)}]\n"
     for before, name in zip("abcdefgh", "bcdefghi")
 )
 DEEP = "[" * 20_000

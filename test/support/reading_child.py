@@ -51,7 +51,7 @@ def fault_of(read: Callable[[Path], Any], path: Path) -> str | None:
     """What came of reading it that should not have; None where it was right."""
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     # Where no signal is heard: the process ends, and its last try is a fault.
-    faulthandler.dump_traceback_later(12 * SECONDS, exit=True)
+    faulthandler.dump_traceback_later(4 * SECONDS, exit=True)
     try:
         read(path)
     except InputError as error:

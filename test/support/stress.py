@@ -54,6 +54,10 @@ class Traffic:
         self.sent[stamp] = time.perf_counter()
         self._publisher.publish(cdr)
 
+    def publish(self, cdr: bytes) -> None:
+        """Something else on the clouds' topic, as it is."""
+        self._publisher.publish(cdr)
+
     def subscribe(self) -> None:
         """Subscribe to the labelled clouds."""
         self._subscription = self._robot.node.create_subscription(
@@ -67,6 +71,19 @@ class Traffic:
     def _receive(self, cdr: bytes) -> None:
         seconds, nanoseconds = struct.unpack_from("<iI", cdr, 4)
         self.replies.append((seconds * 10**9 + nanoseconds, time.perf_counter()))
+
+    def forget(self) -> np.ndarray:
+        """Forget what was sent and received so far.
+
+        Returns:
+            [replies] as of `latencies_ms`, of the clouds that this sent.
+        """
+        latencies = [
+            1e3 * (t - self.sent[stamp]) for stamp, t in self.replies if stamp in self.sent
+        ]
+        self.sent.clear()
+        self.replies.clear()
+        return np.array(latencies)
 
     def run_for(self, seconds: float) -> None:
         """Send and receive for a while."""

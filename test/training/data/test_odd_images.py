@@ -14,6 +14,7 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine
 from haskd_training.data.prepare import prepare
+from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.recordings.recording import RecordingConfig
 
 
@@ -110,3 +111,42 @@ def test_a_calibration_that_is_fitted_to_cropped_and_binned_images_is_told(tmp_p
     ((code, outcome, message),) = said(examined(tmp_path, info=info))
     assert (code, outcome) == ("camera-info-fitted", "repaired")
     assert "cropped at (160, 80) and binned 2 x 2: K is fitted (6 of 6 images)" in message
+
+
+def broken(message: Any) -> None:
+    """Of EXIF data that is none."""
+    data = message.data.tobytes()
+    exif = b"\xff\xe1\x00\x10Exif\0\0MM\xff\xff\xff\xff"
+    message.data = np.frombuffer(data[:2] + exif + data[2:], np.uint8)
+
+
+def enormous(message: Any) -> None:
+    """Of 65,000 x 65,000 px, by its header."""
+    octets = bytearray(message.data.tobytes())
+    at = octets.index(b"\xff\xc0")
+    octets[at + 5 : at + 9] = (65_000).to_bytes(2, "big") * 2
+    message.data = np.frombuffer(bytes(octets), np.uint8)
+
+
+def test_a_picture_that_is_too_large_is_left_out_and_told(tmp_path: Path) -> None:
+    found = examined(tmp_path, changed(3, enormous))
+    reason = "larger than 64 megapixels, the limit (max_image_megapixels)"
+    message = f"1 of 6 images are left out: {reason}"
+    assert said(found) == [("images-broken", "left out", message)]
+    report = prepare([tmp_path / "yard"], tmp_path / "labels.yaml", tmp_path / "cache")
+    assert report.images_skipped == {f"image is {reason}": 1}
+
+
+def test_the_limit_is_a_setting(tmp_path: Path) -> None:
+    yard.record(tmp_path)
+    # 200 x 120 px are 0.024 megapixels.
+    for limit, images in ((0.024, 6), (0.0239, 0)):
+        config = PrepareConfig(max_image_megapixels=limit)
+        prepare([tmp_path / "yard"], tmp_path / "labels.yaml", tmp_path / f"{limit}", config)
+        assert len(Cache.open(tmp_path / f"{limit}").images) == images
+
+
+def test_a_picture_with_broken_exif_ends_nothing(tmp_path: Path) -> None:
+    yard.record(tmp_path, image=changed(3, broken))
+    report = prepare([tmp_path / "yard"], tmp_path / "labels.yaml", tmp_path / "cache")
+    assert sum(report.images_skipped.values()) + len(Cache.open(tmp_path / "cache").images) == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as ProgressBar
 from rich.segment import Segment
+from rich.text import Text
 
 from haskd_ros.text import shown_lines
 
@@ -53,6 +54,10 @@ class TextConsole(Console):
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        # Before a table is laid out: an escape is wider than what it stands for.
+        return super().render_str(shown_lines(text), **how)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -38,10 +38,10 @@ class ImageHeader:
 
 def header_of(octets: bytes) -> ImageHeader | None:
     """Of an image file; None where it is none that can be decoded."""
-    if octets.startswith(START_OF_JPEG) and octets.count(START_OF_SCAN) > _MOST_SCANS:
-        return None
     try:
         with PIL.Image.open(io.BytesIO(octets), formats=_FORMATS) as image:
+            if "progressive" in image.info and octets.count(START_OF_SCAN) > _MOST_SCANS:
+                return None
             width, height = image.size
             tags = getattr(image, "tag_v2", {})
             tile = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)

@@ -115,7 +115,7 @@ def _size_of(file: Path) -> tuple[int, int] | None:
     """Width and height in px; None of a file that is no image."""
     with reading(file):
         header = header_of(file.read_bytes())
-    return header and (header.width, header.height)
+    return None if header is None else (header.width, header.height)
 
 
 def _table(path: Path, columns: int, stems: Sequence[str]) -> np.ndarray | None:
