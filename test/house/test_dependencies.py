@@ -24,7 +24,7 @@ WITHOUT_KEY = {"pydantic", "safetensors", "spconv"}
 """Modules that no rosdep key installs: docs/installation.md says how to get them."""
 
 STARTED = {
-    '"g++"': ("haskd_ros/native/build.py", "g++-static"),
+    '"g++"': ("haskd_ros/native/compiler.py", "g++-static"),
     '["ros2", "bag", "play"': ("launch/segment.launch.py", "ros2bag"),
     "ros2 launch": ("launch/segment.launch.py", "ros2launch"),
 }
