@@ -26,7 +26,7 @@ def test_a_saved_model_comes_back_with_all_that_inference_needs(tmp_path, tiny_m
     model_file.save(tmp_path / "model.safetensors", original, tiny_metadata)
     network, metadata = model_file.load(tmp_path / "model.safetensors")
     assert metadata == tiny_metadata
-    points = torch.rand(200, 4) * 10
+    points = torch.rand(200, 4) * torch.tensor([10.0, 10.0, 10.0, 1.0])  # within the input range
     with torch.inference_mode():
         assert torch.equal(network(points), original(points))
 
