@@ -22,6 +22,9 @@ FORMAT = 2
 MAX_RANGE_M = 1000.0
 """With the smallest voxels, about as far as their keys reach."""
 
+Bound = Annotated[float, Field(ge=-1e9, le=1e9)]
+"""Of a measured quantity: what any sensor gives, and float32 holds with a margin added."""
+
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -44,8 +47,8 @@ class Intensity:
 class Extent:
     """Least and largest value of a quantity."""
 
-    min: float
-    max: float
+    min: Bound
+    max: Bound
 
     def __post_init__(self) -> None:
         if self.min > self.max:

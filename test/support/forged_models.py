@@ -96,6 +96,10 @@ NONSENSE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda d: d["input_range"].update(height={"min": 2.0, "max": 1.0}),
         "input_range.height: min (2.0) is above max (1.0)",
     ),
+    "inputs beyond float32": (
+        lambda d: d["input_range"].update(height={"min": 0.0, "max": 1e300}),
+        "input_range.height.max: input should be less than or equal to 1000000000",
+    ),
     "no input range": (lambda d: d.pop("input_range"), "input_range: field required"),
     "statistics that are a list": (lambda d: d.update(sensor=[]), "sensor: input should be"),
     "an entropy in words": (lambda d: d.update(sensor={"entropy": "low"}), "sensor.entropy:"),
