@@ -27,6 +27,9 @@ Bound = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 Count = Annotated[int, Field(ge=0)]
 
+FullReturn = Annotated[float, Field(ge=1e-3, le=1e10)]
+"""Intensity of a full return in the unit of some sensor."""
+
 
 @dataclass(frozen=True, config=STRICT)
 class Intensity:
@@ -38,7 +41,7 @@ class Intensity:
         required: refuse clouds without intensity instead.
     """
 
-    scale: Annotated[float, Field(ge=1e-3, le=1e10)]
+    scale: FullReturn
     mean: Annotated[float, Field(ge=-1e3, le=1e3)]
     required: bool = False
 

@@ -145,7 +145,12 @@ def _allowed(kind: Any, bounds: list[Any]) -> str:
     """Type and bounds in words."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return _allowed(arguments[0], list(arguments[1:]))
+        own = [
+            bound
+            for about in arguments[1:]
+            for bound in (about.metadata if isinstance(about, FieldInfo) else [about])
+        ]
+        return _allowed(arguments[0], own)
     if origin in (Union, UnionType):
         return " or ".join(
             "null" if option is NoneType else _allowed(option, bounds) for option in arguments

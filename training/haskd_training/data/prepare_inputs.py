@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from haskd_ros.errors import InputError
+from haskd_ros.model_header import FullReturn
 from haskd_ros.taxonomy import LabelMap, Taxonomy
 from haskd_training.core.checked_json import read_json
 from haskd_training.core.file_digests import FileDigests
@@ -47,7 +48,7 @@ class PrepareConfig(RecordingConfig):
     label_folder: Path | None = Field(
         None, description="folder of label files; overrides the map's"
     )
-    intensity_scale: Literal["auto"] | PositiveFloat = Field(
+    intensity_scale: Literal["auto"] | FullReturn = Field(
         "auto",
         description="intensity of a full return; auto: 255 for a field of uint8, else 1, 255 or "
         "65535 by all clouds of the recording",
