@@ -31,8 +31,14 @@ STAMP_NS = 1_000_000_000_000
 PERIOD_NS = 100_000_000
 
 
-def wall_cache(folder: Path, sweeps: int = 10, points: int = 600) -> Cache:
-    """A cache of `sweeps` sweeps, 0.1 s apart, and one image at the stamp of each."""
+def wall_cache(
+    folder: Path, sweeps: int = 10, points: int = 600, *, bright_posters: bool = False
+) -> Cache:
+    """A cache of `sweeps` sweeps, 0.1 s apart, and one image at the stamp of each.
+
+    Args:
+        bright_posters: whether the intensity tells them too, and not the images alone.
+    """
     writer = CacheWriter(folder, "painted wall")
     for number in range(sweeps):
         generator = np.random.default_rng(number)
@@ -44,6 +50,8 @@ def wall_cache(folder: Path, sweeps: int = 10, points: int = 600) -> Cache:
         u, v = pixel_of(cloud).T
         # 1.5 m are 9 px; the wall begins at pixel 11.5, 13.5.
         label = posters[((v - 13.5) // 9).astype(int), ((u - 11.5) // 9).astype(int)]
+        if bright_posters:
+            cloud[:, 3] = label
         stamp = STAMP_NS + number * PERIOD_NS
         writer.sweeps.add(
             SweepRow(

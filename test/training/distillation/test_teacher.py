@@ -319,8 +319,15 @@ def test_a_teacher_that_was_interrupted_goes_on_bit_for_bit(
     assert resumed.comparison == whole.comparison
 
 
-def test_a_teacher_that_is_not_better_is_reported_loudly(split, features, alone, tmp_path, caplog):
-    # It has learned nothing: neither an image nor a rate to learn at
+def test_a_teacher_that_is_not_better_is_reported_loudly(tmp_path, caplog):
+    # The baseline knows the posters by their intensity
+    cache = wall_cache(tmp_path / "cache", bright_posters=True)
+    sweeps = [SweepRef(0, sweep) for sweep in range(len(cache))]
+    split = Split([cache], sweeps[:8], sweeps[8:], [], [], [])
+    alone = baseline(split, tmp_path / "baseline", STUDENT).model
+    chosen = select(split.caches, sweeps, alone, tmp_path / "images", ONE_IMAGE)
+    features = image_features(split, chosen.sweeps, chosen, tmp_path / "features", ENCODER)
+    # The teacher has learned nothing: neither an image nor a rate to learn at
     student = load_settings(StudentConfig, assignments=["voxel_size=0.5", "loop.epochs=1"])
     blind = TeacherConfig(camera_dropout=1.0, learning_rate=1e-8)
     with caplog.at_level(logging.WARNING):

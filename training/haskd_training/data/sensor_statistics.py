@@ -85,7 +85,10 @@ def input_range(caches: Sequence[Cache], max_range: float) -> InputRange:
             points = cache.sweep(i).points
             points = points[:: -(-len(points) // _POINTS_PER_SWEEP)]
             samples.append(points[within_range(points, max_range)][:, 2:])
-    low, high = np.quantile(np.concatenate(samples), [OUTLIERS, 1 - OUTLIERS], axis=0).tolist()
+    seen = np.concatenate([*samples, np.zeros((0, 2), np.float32)])
+    if not len(seen):  # every point is beyond the range, and none will ever come in
+        seen = np.zeros((1, 2), np.float32)
+    low, high = np.quantile(seen, [OUTLIERS, 1 - OUTLIERS], axis=0).tolist()
     # An intensity that was not measured is one of these.
     stand_ins = [cache.missing_intensity for cache in caches]
     return InputRange(
