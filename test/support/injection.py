@@ -13,11 +13,14 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -124,21 +127,26 @@ def attempt(job: str, folder: Path, fault: str = "", at: int = 0, seconds: int =
 
 
 def attempts(job: str, calls: Sequence[tuple[Path, str, int]], seconds: int = 600) -> list[Attempt]:
-    """Several calls of a job in one process, until it is killed; each is (folder, fault, at)."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([job.partition(":")[0]])
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_calls, args=(sending, job, calls, seconds))
-    process.start()
-    sending.close()
-    found: list[Attempt] = []
-    try:
-        while len(found) < len(calls):
-            found.append(receiving.recv())
-    except EOFError:
-        found.append(Attempt("killed"))
-    process.join()
-    return found
+    """Several calls of a job, one after the other, each in a process of its own; each is
+    (folder, fault, at)."""
+    module, _, function = job.partition(":")
+    loaded = _loaded(module)
+    loaded.send((function, calls, seconds))
+    return [loaded.recv() for _ in calls]
+
+
+@cache
+def _loaded(module: str) -> Connection:
+    """The way to a process that has loaded a module, which takes seconds, and forks for each call.
+    It ends with this one."""
+    ours, theirs = multiprocessing.Pipe()
+    subprocess.Popen(
+        [sys.executable, "-c", f"import injection; injection.serve({theirs.fileno()}, {module!r})"],
+        pass_fds=[theirs.fileno()],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    theirs.close()
+    return ours
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,7 @@ def inject(
     if expected.ended != "done":
         return Injected(1, 0, [f"undisturbed: {expected.ended}: {expected.message}"])
     undisturbed = json.dumps(expected.result)
+    planned: list[tuple[Path, str, int]] = []
     made: list[tuple[str, Path, Attempt]] = []
     for fault in faults:
         numbers = [
@@ -191,11 +200,10 @@ def inject(
         calls = [(root / f"{fault}-{number}", fault, number) for number in numbers[::step]]
         for folder, *_ in calls:
             begin(folder)
-        batches = [[call] for call in calls] if fault in (KILL, TORN) else [calls]
-        ended = [one for batch in batches for one in attempts(job, batch)]
-        for (folder, _, number), one in zip(calls, ended, strict=True):
-            kind, path = expected.events[number]
-            made.append((f"{fault} at {number}, {kind} {path}", folder, one))
+        planned += calls
+    for (folder, fault, number), one in zip(planned, attempts(job, planned), strict=True):
+        kind, path = expected.events[number]
+        made.append((f"{fault} at {number}, {kind} {path}", folder, one))
     found = []
     for name, folder, one in made:
         if one.ended == "broken":
@@ -203,7 +211,7 @@ def inject(
         if wrong := check(folder):
             found.append(f"{name}: {wrong}")
     again = attempts(job, [(folder, "", 0) for _, folder, _ in made])
-    for (name, folder, _), one in zip(made, again):
+    for (name, folder, _), one in zip(made, again, strict=True):
         if one.ended != "done":
             found.append(f"{name}: the next call: {one.ended}: {one.message}")
         elif json.dumps(one.result) != undisturbed:
@@ -217,25 +225,35 @@ def _is_leftover(path: Path) -> bool:
     return path.name.endswith((".partial", ".in-use"))
 
 
-def _calls(
-    sending: Connection, job: str, calls: Sequence[tuple[Path, str, int]], seconds: int
-) -> None:
-    signal.alarm(seconds)
-    module, _, function = job.partition(":")
-    work: Job = getattr(importlib.import_module(module), function)
-    injector = _Injector()
+def serve(descriptor: int, module: str) -> None:
+    """Call jobs of a module as they are asked for, until nobody can ask any more."""
+    loaded = importlib.import_module(module)
+    asking = Connection(descriptor)
+    with suppress(EOFError):
+        while True:
+            function, calls, seconds = asking.recv()
+            for call in calls:
+                if child := os.fork():
+                    _, status = os.waitpid(child, 0)
+                    if status:  # it could not answer itself
+                        asking.send(Attempt("killed"))
+                    continue
+                signal.alarm(seconds)
+                asking.send(_call(getattr(loaded, function), *call))
+                os._exit(0)
+
+
+def _call(work: Job, folder: Path, fault: str, at: int) -> Attempt:
+    injector = _Injector(folder.resolve(), fault, at)
     sys.addaudithook(injector)
-    for folder, fault, at in calls:
-        injector.fault, injector.at, injector.events = fault, at, []
-        injector.folder = folder.resolve()
-        try:
-            made = Attempt("done", work(folder))
-        except KeyboardInterrupt:
-            made = Attempt("interrupted")
-        except Exception as error:
-            made = _failed(error)
-        injector.folder = None
-        sending.send(Attempt(made.ended, made.result, made.message, tuple(injector.events)))
+    try:
+        made = Attempt("done", work(folder))
+    except KeyboardInterrupt:
+        made = Attempt("interrupted")
+    except Exception as error:
+        made = _failed(error)
+    injector.folder = None
+    return Attempt(made.ended, made.result, made.message, tuple(injector.events))
 
 
 def _failed(error: Exception) -> Attempt:
