@@ -19,7 +19,7 @@ from haskd_ros.files import remove_leftover, write_atomically
 from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
 from haskd_training.core.progress import silent
 from haskd_training.core.run_folder import RunFolder
-from haskd_training.data.cache import REPORT, Cache
+from haskd_training.data.cache import INPUTS, REPORT, Cache
 from haskd_training.data.prepare import prepare
 from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.data.sweep_ref import SweepRef
@@ -102,8 +102,10 @@ def cached(folder: Path) -> object:
     """A cache of several shards, with its overlay."""
     config = PrepareConfig(shard_bytes=2000, overlays=1)
     prepare([folder.parent / BAG], "pandaset", folder, config)
-    # Not its report, which has the folder's name.
-    return {name: digest for name, digest in _digests(folder).items() if name != REPORT}
+    # Not its report, which has the folder's name, nor what is known of the bag's files, which is
+    # not written of a file that is seconds old.
+    digests = _digests(folder)
+    return {name: digest for name, digest in digests.items() if name not in (REPORT, INPUTS)}
 
 
 def recorded(folder: Path) -> object:
