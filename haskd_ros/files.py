@@ -92,7 +92,10 @@ def remove_leftover(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """The same of all files in a folder that nobody else writes in."""
+    """The same of all files in a folder, and the lock of a dead process on the folder itself."""
+    if (folder / LOCK).exists() and not is_held(folder / LOCK):
+        with suppress(OSError):  # a folder that may only be read
+            (folder / LOCK).unlink()
     for scratch in folder.glob(f"*{TEMPORARY}"):
         if scratch.is_dir() and not is_held(scratch / LOCK):
             shutil.rmtree(scratch, ignore_errors=True)

@@ -225,7 +225,10 @@ def test_a_refused_file_leaves_everything_to_the_old_model(
     for content, reason in (
         (new.content, "parameter class_remap: no class named 'building'; the classes are north,"),
         (b"no model", f"model {model_path}: damaged or no model file"),
-        (unusable, f"model {model_path}: architecture sparse_unet: voxel_size: input should be"),
+        (
+            unusable,
+            f"model {model_path}: model header: architecture sparse_unet: voxel_size: input should",
+        ),
     ):
         model_path.write_bytes(content)
         stream.wait_for_clouds(5)
@@ -251,7 +254,9 @@ def test_a_node_that_can_not_be_configured_can_be_with_another_file(
     model_path.write_bytes(unusable)
     node = start(f"model:={model_path}", "device:=cpu", "precision:=fp32", "autostart:=false")
     assert not second_robot.change("configure")
-    node.wait_for_log(f"can't configure: model {model_path}: architecture sparse_unet: voxel_size")
+    node.wait_for_log(
+        f"can't configure: model {model_path}: model header: architecture sparse_unet: voxel_size"
+    )
     model_path.write_bytes(old.content)
     assert second_robot.change("configure")
     assert second_robot.change("activate")
