@@ -256,10 +256,11 @@ def _digest(*parts: Any) -> str:
 
 
 def _of_cache(path: Path) -> str:
-    """All that is read of a cache."""
+    """All that is read of a cache, but for where it lies."""
     cache = Cache.open(path)
+    report = {key: value for key, value in read_report(cache).to_json().items() if key != "cache"}
     parts: list[Any] = [cache.sweeps, cache.images, cache.statistics, cache.taxonomy]
-    parts += [cache.intensity_scale, cache.fingerprint, read_report(cache).to_json()]
+    parts += [cache.intensity_scale, cache.fingerprint, report]
     for i in range(len(cache.sweeps)):
         sweep = cache.sweep(i)
         parts += [sweep.points, sweep.time, sweep.label]
