@@ -39,7 +39,7 @@ def made(attack: Attack, seconds: float) -> Outcome:
         try:
             return attack(Path(scratch), seconds)
         except Exception:
-            return Outcome(1, [f"the attack broke off: {traceback.format_exc(limit=-2)}"])
+            return Outcome(1, [f"the attack broke off: {traceback.format_exc(limit=-6)}"])
 
 
 def main() -> int:

@@ -37,15 +37,20 @@ CLOCKS = (
 """Times on /clock, s and ns."""
 
 
-@contextmanager
-def live(scratch: Path, *parameters: str) -> Iterator[tuple]:
-    """A node that is active, with the model of the package, and the other side of its topics; at
-    the end it must still live, end well, and have accounted for every cloud."""
+def to_itself(scratch: Path) -> None:
+    """Keep what is started from now on to this machine, with its logs in a folder."""
     os.environ |= {
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_LOG_DIR": str(scratch),
         **profile_environment(),
     }
+
+
+@contextmanager
+def live(scratch: Path, *parameters: str) -> Iterator[tuple]:
+    """A node that is active, with the model of the package, and the other side of its topics; at
+    the end it must still live, end well, and have accounted for every cloud."""
+    to_itself(scratch)
     from robot import DOMAIN, NodeProcess, Robot
     from soak import OTHERS
 
@@ -307,8 +312,7 @@ def arguments(scratch: Path, seconds: float) -> Outcome:
 
 def soak(scratch: Path, seconds: float) -> Outcome:
     """Everything at once; `stress_node.py --minutes` is the same for longer."""
-    with live(scratch):  # sets the environment up, and ends at once
-        pass
+    to_itself(scratch)
     from soak import Soak, described
 
     folder = scratch / "soak"
