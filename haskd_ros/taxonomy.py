@@ -12,17 +12,13 @@ import numpy as np
 
 from haskd_ros.documents import parse_yaml, read_text
 from haskd_ros.errors import InputError
-from haskd_ros.text import quoted
+from haskd_ros.text import STEERING, quoted
 
 UNLABELLED = 255
 """Class id of a point without a class: ignored in training, not labelled on the robot."""
 
 NAME_CHARACTERS = 100
 """Longest name of a class."""
-
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Categories of characters that a class's name may not have: they steer a terminal or the direction
-of a line, end it, or can't be encoded."""
 
 UNLABELLED_COLOR = (75, 75, 75)
 
@@ -124,7 +120,7 @@ class Taxonomy:
 
 def _check_name(name: str) -> None:
     """Whoever shows a class's name, sends it or makes a file's name of it can do so."""
-    unseen = [character for character in name if unicodedata.category(character) in _UNSEEN]
+    unseen = [character for character in name if unicodedata.category(character) in STEERING]
     if unseen or not 0 < len(name.strip()) <= len(name) <= NAME_CHARACTERS:
         raise InputError(
             f"class name {quoted(name)}: wanted are 1 to {NAME_CHARACTERS} characters that can be "

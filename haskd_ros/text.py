@@ -15,9 +15,12 @@ _NO_NAME = re.compile(r"[^\w.+-]")
 LISTED_CHARACTERS = 1500
 """How much of a list of names a message shows."""
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Categories of characters that steer a terminal, change the direction of a line, or can't be
+STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that steer a terminal or the direction of a line, end it, or can't be
 encoded."""
+
+_UNSEEN = (*STEERING, "Co", "Cn")
+"""With those that no font shows."""
 
 
 def shown(text: object, characters: int | None = None) -> str:
@@ -43,8 +46,9 @@ def shown_lines(text: object) -> str:
 def listed(names: Iterable[object], characters: int = LISTED_CHARACTERS) -> str:
     """Names as a message lists them: `shown`, with commas between them, `(none)` for none; cut off
     where they are longer than this."""
-    text = ", ".join(shown(name) for name in names) or "(none)"
-    return text if len(text) <= characters else f"{text[:characters]}..."
+    # Cut before they are escaped: one name alone may fill a message of megabytes.
+    text = ", ".join(str(name)[:characters] for name in names) or "(none)"
+    return shown(text, characters)
 
 
 def file_name(text: str, characters: int = 80) -> str:

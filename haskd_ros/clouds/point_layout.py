@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from haskd_ros.errors import InputError
-from haskd_ros.text import QUOTED_CHARACTERS, quoted, shown
+from haskd_ros.text import QUOTED_CHARACTERS, listed, quoted
 
 DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """numpy type by `PointField.datatype` (INT8 .. FLOAT64), without the byte order."""
@@ -55,14 +55,6 @@ def fields_of(cloud: Any) -> Sequence[Any]:
     return fields
 
 
-def names_shown(fields: Sequence[Any]) -> str:
-    """The names of a cloud's fields in one line, as many as a message quotes."""
-    # Cut before they are joined: one name alone may fill a message of megabytes.
-    names = ", ".join(str(field.name)[:QUOTED_CHARACTERS] for field in fields[:QUOTED_CHARACTERS])
-    cut = "..." if len(names) > QUOTED_CHARACTERS else ""
-    return shown(names[:QUOTED_CHARACTERS]) + cut or "(none)"
-
-
 def point_dtype(
     cloud: Any,
     names: Collection[str] | None = None,
@@ -89,13 +81,13 @@ def point_dtype(
     if missing := [name for name in names or () if name not in present]:
         raise CloudError(
             f"no field {missing[0]}",
-            f"cloud: no field {', '.join(missing)}; its fields are {names_shown(fields)}",
+            f"cloud: no field {', '.join(missing)}; its fields are "
+            f"{listed((field.name for field in fields), QUOTED_CHARACTERS)}",
         )
     if twice := sorted(name for name in present if present[name] > 1):
-        listed = ", ".join(name[:QUOTED_CHARACTERS] for name in twice[:QUOTED_CHARACTERS])
         raise CloudError(
             "field stands twice",
-            f"cloud: fields occur more than once: {shown(listed[:QUOTED_CHARACTERS])}",
+            f"cloud: fields occur more than once: {listed(twice, QUOTED_CHARACTERS)}",
         )
     order = ">" if cloud.is_bigendian else "<"
     return np.dtype(

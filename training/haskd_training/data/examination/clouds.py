@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.clouds.intensity import IntensityUnit
-from haskd_ros.clouds.point_layout import names_shown
 from haskd_ros.clouds.pointcloud import (
     CloudError,
     read_intensity,
@@ -20,6 +19,7 @@ from haskd_ros.clouds.pointcloud import (
     valid_returns,
 )
 from haskd_ros.errors import InputError
+from haskd_ros.text import QUOTED_CHARACTERS, listed
 from haskd_training.data.examination.examination import Examples, SensorSummary
 from haskd_training.recordings.cloud_sample import intensity_findings
 from haskd_training.recordings.findings import Finding
@@ -114,7 +114,7 @@ class CloudExaminer:
         if fields and missing and self._malformed.total() + self._empty == self._seen:
             raise InputError(
                 f"{path}: the clouds of {self.topic} have no {', '.join(sorted(missing))}; "
-                f"their fields are {names_shown(fields)}"
+                f"their fields are {listed((field.name for field in fields), QUOTED_CHARACTERS)}"
             )
 
     def _is_repeat(self, cloud: Any) -> bool:
