@@ -124,10 +124,11 @@ def _jpeg_of_file(message: Any, quality: int, max_pixels: int) -> Jpeg:
         )
     _check_depth(told.encoding)
     as_it_is = told.encoding not in _BAYER and not told.compressed.startswith("rgb")
-    is_jpeg = data[:2].tobytes() == START_OF_JPEG
-    if is_cut_off(data):
+    octets = data.tobytes()
+    is_jpeg = octets.startswith(START_OF_JPEG)
+    if is_cut_off(octets):
         raise Unusable("image is cut off")
-    header = header_of(data.tobytes())
+    header = header_of(octets)
     if header is None:
         raise Unusable(f"image can't be decoded (format {quoted(message.format)})")
     if problem := out_of_bounds(header.width, header.height, max_pixels):
@@ -166,10 +167,9 @@ def example_of(message: Any, max_pixels: int = MAX_PIXELS) -> Jpeg | None:
         return None
 
 
-def is_cut_off(data: np.ndarray) -> bool:
-    """Whether a JPEG or PNG file [n] uint8 lacks its end: of a JPEG a decoder fills what is missing
-    with grey, of a PNG it asks for as much memory as the last piece says to have."""
-    octets = data.tobytes()
+def is_cut_off(octets: bytes) -> bool:
+    """Whether a JPEG or PNG file lacks its end: of a JPEG a decoder fills what is missing with
+    grey, of a PNG it asks for as much memory as the last piece says to have."""
     if octets.startswith(_START_OF_PNG):
         return not _is_whole_png(octets)
     if not octets.startswith(START_OF_JPEG) or octets.endswith(_END_OF_JPEG):
@@ -248,10 +248,10 @@ def image_size(message: Any, max_pixels: int = MAX_PIXELS) -> tuple[int, int] | 
     if hasattr(message, "encoding"):
         width, height = int(message.width), int(message.height)
     else:
-        data = np.frombuffer(message.data, np.uint8)
-        if is_cut_off(data):
+        octets = bytes(message.data)
+        if is_cut_off(octets):
             return "cut off"
-        header = header_of(data.tobytes())
+        header = header_of(octets)
         if header is None:
             return f"no picture in them (format {quoted(message.format)})"
         width, height = header.width, header.height
