@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files.arrays import load_npy, load_npz
+from haskd_training.recordings.label_names import name_number
 from haskd_training.recordings.reading import reading, regular_file
 
 SUFFIXES = (".label", ".bin", ".npz", ".npy")
@@ -16,6 +18,40 @@ PANOPTIC = ".npz"
 """nuScenes' panoptic masks, whose ids hold an instance as class * 1000 + instance."""
 
 _NPZ_KEY = "data"
+
+
+def label_files(folder: Path, clouds: set[str]) -> tuple[dict[str, Path], list[str]]:
+    """The label files of a folder by name, in its order: those with a number in their names, or the
+    name of a cloud; and the names of what is called so and is no file.
+
+    Args:
+        clouds: their names.
+
+    Raises:
+        InputError: no such folder, no label files in it, or some of several kinds.
+    """
+    if not folder.is_dir():
+        raise InputError(f"label folder {folder} does not exist")
+    with reading(folder):
+        named = sorted(
+            file
+            for file in folder.iterdir()
+            if file.suffix in SUFFIXES
+            if file.stem in clouds or name_number(file.stem) is not None
+        )
+        files = [file for file in named if file.is_file()]
+    kinds = Counter(file.suffix for file in files)
+    if not files:
+        raise InputError(
+            f"label folder {folder}: no files named by stamp or index in it, as 000000.label; they "
+            f"may end in {', '.join(SUFFIXES)}"
+        )
+    if len(kinds) > 1:
+        listed = " and ".join(f"{count} {kind}" for kind, count in kinds.items())
+        raise InputError(
+            f"label folder {folder} holds label files of several kinds: {listed}; keep one kind"
+        )
+    return {file.name: file for file in files}, [file.name for file in named if not file.is_file()]
 
 
 def read_label_file(path: Path) -> np.ndarray:

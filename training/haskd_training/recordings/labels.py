@@ -18,11 +18,10 @@ from haskd_ros.text import shown
 from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Finding, Outcome
-from haskd_training.recordings.label_files import PANOPTIC, SUFFIXES, read_label_file
+from haskd_training.recordings.label_files import PANOPTIC, label_files, read_label_file
 from haskd_training.recordings.label_ids import ClassIds, class_ids
 from haskd_training.recordings.label_names import CloudTime, Matching, match, name_number
 from haskd_training.recordings.readers.bag import Unusable, open_bag, stamp_ns
-from haskd_training.recordings.reading import reading
 
 LABEL_MAPS = Path(__file__).with_name("label_maps")
 
@@ -199,7 +198,7 @@ class FolderLabels:
         self._map = label_map
         self._folder = _own_folder(folder, recording)
         times = clouds()
-        self._files, self._irregular = _label_files(self._folder, {cloud.name for cloud in times})
+        self._files, self._irregular = label_files(self._folder, {cloud.name for cloud in times})
         self._matching = _match(self._folder, self._files, recording, times)
         self._clouds = len(times)
         self._notes = _Notes(f"labels {self._folder}")
@@ -311,33 +310,6 @@ def _own_folder(folder: Path, recording: str) -> Path:
     """Several recordings have a folder each, named like the recording."""
     own = folder / recording
     return own if own.is_dir() else folder
-
-
-def _label_files(folder: Path, clouds: set[str]) -> tuple[dict[str, Path], list[str]]:
-    """The label files of a folder by name, in its order: those with a number in their names, or the
-    name of a cloud; and the names of what is called so and is no file."""
-    if not folder.is_dir():
-        raise InputError(f"label folder {folder} does not exist")
-    with reading(folder):
-        named = sorted(
-            file
-            for file in folder.iterdir()
-            if file.suffix in SUFFIXES
-            if file.stem in clouds or name_number(file.stem) is not None
-        )
-        files = [file for file in named if file.is_file()]
-    kinds = Counter(file.suffix for file in files)
-    if not files:
-        raise InputError(
-            f"label folder {folder}: no files named by stamp or index in it, as 000000.label; they "
-            f"may end in {', '.join(SUFFIXES)}"
-        )
-    if len(kinds) > 1:
-        listed = " and ".join(f"{count} {kind}" for kind, count in kinds.items())
-        raise InputError(
-            f"label folder {folder} holds label files of several kinds: {listed}; keep one kind"
-        )
-    return {file.name: file for file in files}, [file.name for file in named if not file.is_file()]
 
 
 def _match(
