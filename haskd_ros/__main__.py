@@ -39,7 +39,7 @@ def main(args: list[str] | None = None) -> int:
         # rclpy's own handlers would end the context while the worker still publishes.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # its types of error differ from one ROS to the next
-        print(f"segment can't start: {in_one_line(error)}", file=sys.stderr)
+        sys.stderr.write(f"segment can't start: {in_one_line(error)}\n")
         return 2
     # Not a SimpleQueue: a signal at the end of its timeout makes that one wait for ever.
     loops: Queue[Callable[[], None]] = Queue()
