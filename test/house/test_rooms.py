@@ -40,7 +40,7 @@ ROWS = {
         ("simulation", "metrics"),
         ("learning",),
         ("images", "evaluation"),
-        ("distillation",),
+        ("distillation", "suggestions"),
         ("pipeline",),
         ("reports",),
         ("robot",),

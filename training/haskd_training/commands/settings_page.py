@@ -23,6 +23,7 @@ from haskd_training.experiments.run import RunConfig
 from haskd_training.images.candidates import SelectionConfig
 from haskd_training.learning.student import StudentConfig
 from haskd_training.simulation import SimulationConfig
+from haskd_training.suggestions.config import SuggestConfig
 
 COMMANDS: dict[str, type[BaseModel]] = {
     "run": RunConfig,
@@ -30,6 +31,7 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "prepare": PrepareConfig,
     "baseline": StudentConfig,
     "select": SelectionConfig,
+    "suggest": SuggestConfig,
     "ablate": AblationConfig,
     "simulate": SimulationConfig,
 }
@@ -64,6 +66,7 @@ prepare:
 | `haskd select` | those of `selection`, without that prefix: `window_s` |
 | `haskd ablate` | its own, and under `method.` those of `haskd run` but `prepare`: \
 `method.student.loop.epochs` |
+| `haskd suggest` | its own |
 | `haskd simulate` | its own |
 
 `haskd segment --set` takes [parameters of the node](parameters.md) instead.
@@ -78,6 +81,7 @@ def page() -> str:
     parts = [INTRODUCTION, "## `haskd run`\n", *_sections(RunConfig, "")]
     parts += ["## `haskd demo`\n", _demo()]
     parts += ["## `haskd ablate`\n", *_sections(AblationConfig, "", skip="method")]
+    parts += ["## `haskd suggest`\n", *_sections(SuggestConfig, "")]
     parts += ["## `haskd simulate`\n", *_sections(SimulationConfig, "")]
     return "\n".join(parts)
 
