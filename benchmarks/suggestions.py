@@ -1,11 +1,11 @@
-"""Whether suggested sweeps teach more than others: `python benchmarks/suggestions.py TRAIN TEST
---first CACHE ... --out FOLDER`.
+"""Whether suggested sweeps teach more than others: `python benchmarks/suggestions.py --pool CACHE ...
+--test CACHE ... --first CACHE ... --out FOLDER`.
 
 A first model of each seed is trained on a few sweeps of other recordings, so that nothing of the
-recording at hand is labelled. By it `haskd suggest`'s choice is made; a student of the same seed is
-trained on the labels of the sweeps chosen alone, and scored on another recording. To compare with:
-as many sweeps at random, and the middles of as many equal parts of the recording. Each training's
-counts are a line of FOLDER/results.jsonl; called again, it goes on with those that are missing.
+pool is labelled. By it `haskd suggest` chooses sweeps of the pool; a student of the same seed is
+trained on the labels of these alone, and scored on the test recordings. To compare with: as many
+sweeps at random, and the middles of as many equal parts of the pool. Each training's counts are a
+line of FOLDER/results.jsonl; called again, it goes on with those that are missing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,12 @@ from haskd_training.metrics.intervals import (
     paired_interval,
     seeds_and_sweeps_interval,
 )
+from haskd_training.suggestions.config import SuggestConfig
+from haskd_training.suggestions.suggest import suggest
 
 RESULTS = "results.jsonl"
 OTHERS = ("even", "random")
+STRATEGIES = (*OTHERS, "suggested")
 BLOCK = 5
 """Consecutive test sweeps that are resampled together."""
 
@@ -50,9 +54,28 @@ def evenly(total: int, count: int) -> list[int]:
     return [int((part + 0.5) * total / count) for part in range(count)]
 
 
+def choose(
+    strategy: str, pool: Sequence[Cache], count: int, seed: int, model: Path, out: Path
+) -> list[SweepRef]:
+    """Sweeps of the pool by one of `STRATEGIES`.
+
+    Args:
+        model: the first model, for the suggestions, which go into `out`.
+    """
+    refs = [SweepRef(number, i) for number, cache in enumerate(pool) for i in range(len(cache))]
+    if strategy == "even":
+        return [refs[k] for k in evenly(len(refs), count)]
+    if strategy == "random":
+        drawn = np.random.default_rng([seed, count]).choice(len(refs), count, replace=False)
+        return [refs[k] for k in sorted(drawn.tolist())]
+    hidden = [cache.without_labels(cache.taxonomy) for cache in pool]
+    found = suggest(hidden, model, count, out, SuggestConfig(seed=seed))
+    return [suggestion.ref for suggestion in found.chosen]
+
+
 def train(
-    cache: Cache, sweeps: Sequence[SweepRef], caches: Sequence[Cache], out: Path, *, steps: int,
-    seed: int, voxel_size: float,
+    caches: Sequence[Cache], sweeps: Sequence[SweepRef], out: Path, *, steps: int, seed: int,
+    voxel_size: float,
 ) -> Path:  # fmt: skip
     """The model of a student taught by the labels of these sweeps alone, after the last step."""
     config = StudentConfig.model_validate(
@@ -63,27 +86,20 @@ def train(
         }
     )
     # What is not measured is taken to be of one mean, as `make_split` does.
-    stand_in = [replace(each, stand_in=cache.missing_intensity) for each in caches]
-    return baseline(Split(stand_in, list(sweeps), [], [], [], []), out, config).model
-
-
-def suggested(strategy: str, cache: Cache, model: Path, count: int, seed: int) -> list[int]:
-    """The sweeps that are suggested by a model."""
-    from haskd_training.suggestions.choice import choose
-    from haskd_training.suggestions.open_points import look_at
-
-    found = look_at([cache], model, seed=seed)
-    return [suggestion.ref.sweep for suggestion in choose(found, strategy, count)]
+    alike = [replace(cache, stand_in=caches[0].missing_intensity) for cache in caches]
+    return baseline(Split(alike, list(sweeps), [], [], [], []), out, config).model
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("train", type=Path, help="cache of the recording to choose from, labelled")
-    parser.add_argument("test", type=Path, help="cache to score on")
-    parser.add_argument("--first", type=Path, nargs="+", required=True, help="of the first model")
-    parser.add_argument("--of-first", type=int, default=3, help="sweeps of each of them")
+    for name, what in (
+        ("pool", "to choose sweeps from, labelled"),
+        ("test", "to score on"),
+        ("first", "to train the first model on"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=f"caches {what}")
+    parser.add_argument("--of-first", type=int, default=3, help="sweeps of each of the last")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--strategies", nargs="+", default=[*OTHERS, "look"])
     parser.add_argument("--counts", type=int, nargs="+", default=[3, 6])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=150)
@@ -91,47 +107,43 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    cache, test = Cache.open(arguments.train), Cache.open(arguments.test)
+    pool, test, first = (
+        [Cache.open(path) for path in paths]
+        for paths in (arguments.pool, arguments.test, arguments.first)
+    )
     settings = {"steps": arguments.steps, "voxel_size": arguments.voxel_size}
+    of_first = [
+        SweepRef(number, i)
+        for number, cache in enumerate(first)
+        for i in evenly(len(cache), arguments.of_first)
+    ]
     for seed in range(arguments.seeds):
-        for count in arguments.counts:
-            for strategy in arguments.strategies:
-                key = {"strategy": strategy, "count": count, "seed": seed}
-                if key in [{name: row[name] for name in key} for row in read(arguments.out)]:
-                    continue
-                if strategy == "even":
-                    chosen = evenly(len(cache), count)
-                elif strategy == "random":
-                    draw = np.random.default_rng([seed, count])
-                    chosen = sorted(draw.choice(len(cache), count, replace=False).tolist())
-                else:
-                    chosen = suggested(
-                        strategy, cache, first_model(arguments, seed, settings), count, seed
-                    )
-                out = arguments.out / f"{strategy}-{count}-{seed}"
-                refs = [SweepRef(0, sweep) for sweep in chosen]
-                model = train(cache, refs, [cache], out, seed=seed, **settings)
-                counts = score(model, test)
-                write(arguments.out, key | {"sweeps": chosen, "counts": counts.tolist()})
-                Console().print(key, chosen, f"{100 * mean_iou_of(counts.sum(0)):.1f}")
+        out = arguments.out / f"first-{seed}"
+        model = train(first, of_first, out, seed=seed, **settings)
+        for count, strategy in product(arguments.counts, STRATEGIES):
+            key = {"strategy": strategy, "count": count, "seed": seed}
+            if any(key.items() <= row.items() for row in read(arguments.out)):
+                continue
+            suggestions = arguments.out / f"suggestions-{seed}"
+            refs = choose(strategy, pool, count, seed, model, suggestions)
+            student = train(
+                pool, refs, arguments.out / f"{strategy}-{count}-{seed}", seed=seed, **settings
+            )
+            counts = score(student, test)
+            sweeps = [[ref.cache, ref.sweep] for ref in refs]
+            write(arguments.out, key | {"sweeps": sweeps, "counts": counts.tolist()})
     show(read(arguments.out))
 
 
-def first_model(arguments: argparse.Namespace, seed: int, settings: dict[str, Any]) -> Path:
-    """Trained on a few sweeps, evenly spaced, of each of the other recordings."""
-    caches = [Cache.open(path) for path in arguments.first]
+def score(model: Path, test: Sequence[Cache]) -> np.ndarray:
+    """[S, C, C + 1] counts of the labelled sweeps of some caches."""
     refs = [
-        SweepRef(number, sweep)
-        for number, each in enumerate(caches)
-        for sweep in evenly(len(each), arguments.of_first)
+        SweepRef(number, i)
+        for number, cache in enumerate(test)
+        for i, row in enumerate(cache.sweeps)
+        if any(row.class_counts)
     ]
-    return train(caches[0], refs, caches, arguments.out / f"first-{seed}", seed=seed, **settings)
-
-
-def score(model: Path, test: Cache) -> np.ndarray:
-    """[S, C, C + 1] counts of the labelled sweeps of a cache."""
-    refs = [SweepRef(0, i) for i, row in enumerate(test.sweeps) if any(row.class_counts)]
-    split = Split([test], [], [], [], refs, [])
+    split = Split(list(test), [], [], [], refs, [])
     return sweep_confusions(class_predictor(model, torch.device("cpu")), split, refs)
 
 

@@ -75,15 +75,23 @@ def test_maps_of_two_recordings_have_nothing_in_common():
 
 def test_where_there_are_too_many_places_larger_ones_are_compared(monkeypatch):
     monkeypatch.setattr(choice, "MAX_PLACES", 2)
-    # Of cubes twice the size (0, 0, 0) and (1, 0, 0) are one, (-1, 0, 0) and (-2, 0, 0) another.
+    # Of cubes twice the size, counted from -2, (-2, 0, 0) and (-1, 0, 0) are one, (0, 0, 0) and
+    # (1, 0, 0) another.
     sketches = [
         sketch([[1]], {(0, 0, 0): 1, (-1, 0, 0): 1}),
         sketch([[1]], {(1, 0, 0): 1, (-2, 0, 0): 1}),
     ]
     objective = make_objective(sketches, [0, 0])
-    assert objective.places.tolist() == [[0, -1, 0, 0], [0, 0, 0, 0]]
+    assert (objective.grid.halvings, len(objective.places)) == (1, 2)
     assert objective.columns_of(0, np.array([[1, 0, 0], [-2, 0, 0]])).tolist() == [2, 1]
     assert len(choose(objective, sketches, labelled=[], max_count=2)) == 1
+
+
+def test_places_far_apart_are_told_apart():
+    # 4 x 10^9 cubes along each axis: no number of 64 bits holds a cube of the first size.
+    ends = (2**31 - 1, 2**31 - 1, 2**31 - 1), (-(2**31), -(2**31), -(2**31))
+    sketches = [sketch([[1]], {end: 1}) for end in ends]
+    assert [each.gain for each in chosen(sketches)] == pytest.approx([3 / 4, 1 / 4])
 
 
 masses = st.lists(st.floats(0, 10, width=32), min_size=4, max_size=4)

@@ -8,6 +8,7 @@ covers each of them to the share q that it shows of it, compared with the sweep 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,31 @@ from haskd_training.images.facility_location import greedy
 from haskd_training.suggestions.sketches import Sketch
 
 MAX_PLACES = 2**14
-"""Cubes of the map that are compared, of all sweeps together; where there are more, cubes twice the
-size are taken. 5,000 sweeps take 330 MB."""
+"""Places that are compared, of all sweeps together; where there are more, the cubes of the map are
+doubled in size. 5,000 sweeps take 330 MB."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cubes of the recordings' maps as whole numbers, one a cube.
+
+    Attributes:
+        lowest: [3] int64, corner of all cubes, in their first size.
+        extent: numbers of cubes along each axis.
+        halvings: how often the cubes were doubled in size.
+    """
+
+    lowest: NDArray[np.int64]
+    extent: tuple[int, ...]
+    halvings: int
+
+    def keys(self, recording: int, cubes: np.ndarray) -> NDArray[np.int64]:
+        """[S] of cubes [S, 3] of a recording's map, in their first size."""
+        found = np.full(len(cubes), recording, np.int64)
+        for axis, size in enumerate(self.extent):
+            coordinate = cubes[:, axis].astype(np.int64) - self.lowest[axis]
+            found = found * size + (coordinate >> self.halvings)
+        return found
 
 
 @dataclass(frozen=True)
@@ -30,15 +54,15 @@ class Objective:
         weights: [K + P], adding up to 1, see `make_objective`.
         quality: [F, K + P] float32, 0..1, of each sweep.
         looks: K.
-        places: [P, 4] int64, number of the recording and cube of its map, sorted.
-        halvings: how often the cubes were doubled in size.
+        grid: of the places.
+        places: [P] int64, their keys in the grid, ascending.
     """
 
     weights: NDArray[np.float64]
     quality: NDArray[np.float32]
     looks: int
+    grid: Grid
     places: NDArray[np.int64]
-    halvings: int
 
     def covered_by(self, sweeps: Sequence[int]) -> NDArray[np.float32]:
         """[K + P] 0..1, what some of the sweeps cover together."""
@@ -47,8 +71,8 @@ class Objective:
 
     def columns_of(self, recording: int, cubes: np.ndarray) -> NDArray[np.int64]:
         """[S] columns of `quality` of cubes [S, 3] of a recording's map, in their first size."""
-        keys = _keys(recording, cubes, self.halvings)
-        return self.looks + np.searchsorted(_as_records(self.places), _as_records(keys))
+        found: NDArray[np.int64] = np.searchsorted(self.places, self.grid.keys(recording, cubes))
+        return self.looks + found
 
 
 @dataclass(frozen=True)
@@ -82,21 +106,21 @@ def make_objective(sketches: Sequence[Sketch], recordings: Sequence[int]) -> Obj
         recordings: number of each sweep's recording: each has a map of its own.
     """
     by_class = np.array([each.look_mass for each in sketches], np.float32)  # [F, K, C]
-    look_mass = by_class.sum(2)
     total = by_class.sum(0)
-    own_class = total.argmax(1)
+    looks, own_class = len(total), total.argmax(1)
     class_mass = np.bincount(own_class, weights=total.sum(1), minlength=total.shape[1])
     look_weights = total.sum(1) / np.sqrt(np.maximum(class_mass, 1e-9))[own_class]
-    places, place_mass, halvings = _place_mass(sketches, recordings)
-    parts = [_shares(look_weights), _shares(place_mass.max(0, initial=0.0))]
-    weights = np.concatenate(parts)
-    return Objective(
-        weights=weights / (weights.sum() or 1.0),
-        quality=np.concatenate([_relative(look_mass), _relative(place_mass)], 1),
-        looks=len(look_weights),
-        places=places,
-        halvings=halvings,
-    )
+    grid = _grid(sketches, recordings)
+    keys = [grid.keys(number, each.places) for number, each in zip(recordings, sketches)]
+    places = np.unique(np.concatenate([np.unique(own) for own in keys]))
+    mass = np.zeros((len(sketches), looks + len(places)), np.float32)
+    mass[:, :looks] = by_class.sum(2)
+    for row, own, each in zip(mass, keys, sketches, strict=True):
+        np.add.at(row, looks + np.searchsorted(places, own), each.place_mass)
+    most = mass.max(0, initial=0.0)
+    weights = np.concatenate([_shares(look_weights), _shares(most[looks:])])
+    mass /= np.where(most > 0, most, 1)
+    return Objective(weights / (weights.sum() or 1.0), mass, looks, grid, places)
 
 
 def choose(
@@ -115,7 +139,8 @@ def choose(
     weights, quality = objective.weights, objective.quality
     covered = objective.covered_by(labelled)
     # max(0, q - covered) in place of q: then the gain over an empty choice is that over `covered`.
-    picks = greedy(weights, np.maximum(quality - covered, 0), max_count=max_count)
+    left = quality - covered
+    picks = greedy(weights, np.maximum(left, 0, out=left), max_count=max_count)
     chosen = []
     for sweep, gain in zip(picks.chosen, picks.gains, strict=True):
         added = np.maximum(quality[sweep] - covered, 0)
@@ -129,46 +154,25 @@ def choose(
     return chosen
 
 
-def _place_mass(
-    sketches: Sequence[Sketch], recordings: Sequence[int]
-) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
-    """Places [P, 4], at most `MAX_PLACES`, the mass [F, P] of each sweep in them, and how often the
-    cubes were doubled."""
+def _grid(sketches: Sequence[Sketch], recordings: Sequence[int]) -> Grid:
+    """The finest grid in which at most `MAX_PLACES` cubes hold a place."""
+    cubes = [each.places for each in sketches]
+    ends = [end for own in cubes if len(own) for end in (own.min(0), own.max(0))]
+    corners = np.array(ends or [(0, 0, 0)], np.int64)
+    lowest, span = corners.min(0), np.ptp(corners, axis=0)
     halvings = 0
     while True:
-        keys = [
-            _keys(recording, each.places, halvings)
-            for each, recording in zip(sketches, recordings, strict=True)
-        ]
-        places, index = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
-        if len(places) <= MAX_PLACES:
-            break
+        grid = Grid(lowest, tuple(int(size) + 1 for size in span >> halvings), halvings)
+        if math.prod(grid.extent) * (max(recordings) + 1) < 2**63:
+            keys = []
+            for number, recording in enumerate(recordings):
+                # One cube of each key is enough for the coarser grids, too.
+                own, first = np.unique(grid.keys(recording, cubes[number]), return_index=True)
+                cubes[number] = cubes[number][first]
+                keys.append(own)
+            if len(np.unique(np.concatenate(keys))) <= MAX_PLACES:
+                return grid
         halvings += 1
-    mass = np.zeros((len(sketches), len(places)), np.float32)
-    sweep = np.repeat(np.arange(len(sketches)), [len(each) for each in keys])
-    np.add.at(
-        mass, (sweep, index.reshape(-1)), np.concatenate([each.place_mass for each in sketches])
-    )
-    return places, mass, halvings
-
-
-def _keys(recording: int, cubes: np.ndarray, halvings: int) -> NDArray[np.int64]:
-    """[S, 4] of cubes [S, 3]."""
-    coarse = cubes.astype(np.int64) >> halvings
-    return np.concatenate([np.full((len(coarse), 1), recording), coarse], 1)
-
-
-def _as_records(keys: np.ndarray) -> np.ndarray:
-    """[S] of keys [S, 4], which compare as these do."""
-    kind = [(name, np.int64) for name in ("recording", "x", "y", "z")]
-    return np.ascontiguousarray(keys, np.int64).view(kind).reshape(-1)
-
-
-def _relative(mass: np.ndarray) -> NDArray[np.float32]:
-    """Mass [F, V] as a share of the largest of each column."""
-    most = mass.max(0, initial=0.0)
-    relative: NDArray[np.float32] = (mass / np.where(most > 0, most, 1)).astype(np.float32)
-    return relative
 
 
 def _shares(values: np.ndarray) -> NDArray[np.float64]:
