@@ -103,9 +103,9 @@ def load_image_classes(name: str | Path) -> ImageClasses:
     if is_shipped:
         path = shipped
     if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in IMAGE_CLASSES.glob("*.yaml")))
+        ship = ", ".join(sorted(file.stem for file in IMAGE_CLASSES.glob("*.yaml")))
         raise InputError(
-            f"image classes {shown(name)} do not exist; those that ship are {names}, others come "
+            f"image classes {shown(name)} do not exist; those that ship are {ship}, others come "
             "from a YAML file"
         )
     what = f"image classes {path}"

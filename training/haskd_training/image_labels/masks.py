@@ -107,8 +107,8 @@ class MaskFolder:
             return None
         mask = masks.source.read(name)
         where = f"mask {masks.source.files[name]}"
-        present = np.unique(mask.classes)
-        if unnamed := present[~self._named[present]].tolist():
+        present = np.bincount(mask.classes.reshape(-1), minlength=256) > 0
+        if unnamed := np.flatnonzero(present & ~self._named).tolist():
             raise InputError(
                 f"{where} holds {listed(unnamed)}, which the image classes "
                 f"{self._classes.origin} don't name; they name {listed(sorted(self._classes.ids))}"
