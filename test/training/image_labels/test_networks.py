@@ -203,6 +203,22 @@ def test_what_is_no_network_for_one_image_is_refused_with_what_it_is(kind, tmp_p
         mask_of([[RED, GREEN]], path)
 
 
+def test_a_size_that_the_network_can_not_take_is_told(tmp_path):
+    # It sets its 3 x H x W values in rows of 32, which only a multiple of 32 px gives.
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["image", "shape"], ["scores"])],
+        "rows",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "h", "w"])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)],
+        [helper.make_tensor("shape", TensorProto.INT64, [4], [1, 3, -1, 32])],
+    )
+    onnx.save(helper.make_model(graph, ir_version=8), tmp_path / "rows.onnx")
+    image = np.zeros((2, 5, 3))
+    assert mask_of(image, tmp_path / "rows.onnx", size_multiple=32).classes.shape == (2, 5)
+    with pytest.raises(InputError, match=r"fails at an input of \[1, 3, 2, 5\].*size_multiple"):
+        mask_of(image, tmp_path / "rows.onnx")
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory) -> Cache:
     folder = tmp_path_factory.mktemp("image_labels")

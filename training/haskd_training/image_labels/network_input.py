@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
 
 Values = tuple[float, float, float]
 Channels = Literal["rgb", "bgr"]
+
+_Positive = Annotated[float, Field(gt=0, le=1e6)]
 
 _TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -28,7 +30,7 @@ class ImageNetworkConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    scales: tuple[float, ...] = Field(
+    scales: tuple[Annotated[float, Field(gt=0, le=8)], ...] = Field(
         (1.0,), min_length=1, description="sizes of the image, 1 its own, over which is averaged"
     )
     flip: bool = Field(False, description="average over the mirrored image as well")
@@ -44,15 +46,16 @@ class ImageNetworkConfig(BaseModel):
     image_scale: float | None = Field(
         None,
         gt=0,
+        le=255,
         description="what colours of 0 to 255 are multiplied by, 0.00392157 for 0 to 1; null: as "
         "the model says, else 1",
     )
-    image_mean: Values | None = Field(
+    image_mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat] | None = Field(
         None,
         description="then subtracted, a value a channel in the network's order; null: as the model "
         "says, else 0",
     )
-    image_std: Values | None = Field(
+    image_std: tuple[_Positive, _Positive, _Positive] | None = Field(
         None, description="then divided by; null: as the model says, else 1"
     )
 

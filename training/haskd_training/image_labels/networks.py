@@ -15,7 +15,7 @@ from torch import Tensor
 from haskd_ros.errors import InputError
 from haskd_ros.file_lock import LOCK
 from haskd_ros.files import remove_leftovers
-from haskd_ros.text import listed, quoted
+from haskd_ros.text import listed, quoted, shown
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.checked_json import read_json, write_json
 from haskd_training.core.file_digests import file_digest
@@ -29,6 +29,8 @@ from haskd_training.image_labels.network_input import ImageNetworkConfig, Networ
 from haskd_training.recordings.reading import reading, regular_file
 
 RECORD = "networks.json"
+
+_SILENT = 4
 
 _SUM_TOLERANCE = 1e-2
 """Of probabilities in half precision."""
@@ -54,7 +56,8 @@ class ImageNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.use_deterministic_compute = True
-        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = _SILENT  # what goes wrong is raised as well
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
         present = onnxruntime.get_available_providers()
         with reading(path):
@@ -101,8 +104,13 @@ class ImageNetwork:
         size = self._input.size_within(image, scale)
         feed = self._input.feed(np.ascontiguousarray(image), size)
         (tensor,) = feed.values()
-        with reading(self.path):
+        try:
             output = self._session.run(None, feed)[0]
+        except Exception as error:  # of ONNX Runtime's own types, which it doesn't export
+            raise InputError(
+                f"{self._what} fails at an input of {quoted(list(tensor.shape))} "
+                f"({shown(str(error).splitlines()[0], 200)}); does it need another size_multiple?"
+            ) from error
         whole = tensor.shape[1:3] if tensor.shape[3] == 3 else tensor.shape[2:4]
         scores, is_index = self._channels_first(np.asarray(output))
         return _at_size(scores, is_index, whole, size, image.shape[:2])
@@ -201,21 +209,21 @@ def label_images(
     loaded = [ImageNetwork(path, classes, config) for path in networks]
     with only_user(out):
         _claim(out, _record(networks, classes, config))
-        todo = {
-            path: (cache, j)
+        paths = {
+            mask_path(out, row.recording, row.camera, row.stamp_ns): (cache, j)
             for cache in caches
             for j, row in enumerate(cache.images)
-            if not (path := mask_path(out, row.recording, row.camera, row.stamp_ns)).is_file()
         }
+        todo = {path: image for path, image in paths.items() if not path.is_file()}
         for folder in {path.parent for path in todo}:
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
-        there = len(rows) - len(todo)
+        there = len(paths) - len(todo)
         remark = f"{there} were there" if there else ""
         with BackgroundCalls(max_pending=4) as writing:
-            for done, (path, (cache, j)) in enumerate(todo.items(), 1):
+            for done, (path, (cache, j)) in enumerate(todo.items(), there + 1):
                 writing.call(write_mask, path, label_image(loaded, classes, cache.image(j)))
-                progress(there + done, len(rows), remark)
+                progress(done, len(paths), remark)
     return MaskFolder(out, rows, classes)
 
 
