@@ -106,6 +106,15 @@ def test_each_recording_and_each_camera_has_its_own_folder(tmp_path):
     assert [None if mask is None else mask.classes[0, 0] for mask in found] == [0, 3, 10, None]
 
 
+def test_names_of_recordings_and_cameras_lead_to_no_other_folder(tmp_path):
+    row = image("/cameras/front", recording="../drive")
+    path = mask_path(tmp_path / "masks", row.recording, row.camera, row.stamp_ns)
+    assert path.resolve().parents[2] == (tmp_path / "masks").resolve()
+    save(path)
+    masks = MaskFolder(tmp_path / "masks", [row], CLASSES)
+    assert masks.mask(row.recording, row.camera, row.stamp_ns, SIZE) is not None
+
+
 def test_what_has_no_mask_or_no_image_is_counted_and_named(tmp_path):
     save(tmp_path / "front" / f"{STAMPS[0]}.png")
     save(tmp_path / "front" / f"{STAMPS[0] + 10**10}.png")
