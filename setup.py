@@ -75,6 +75,7 @@ setup(
         ],
         "haskd_training": [
             "py.typed",
+            "image_labels/image_classes/*.yaml",
             "recordings/label_maps/*.yaml",
             "reports/templates/*",
             "reports/three/*",

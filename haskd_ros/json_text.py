@@ -13,16 +13,16 @@ MAX_CHARACTERS = 1 << 20
 MAX_DEPTH = 16
 
 
-def parse(text: str | bytes) -> Any:
+def parse(text: str | bytes, max_characters: int = MAX_CHARACTERS) -> Any:
     """The value of a JSON document, in time and memory that its length bounds.
 
     Raises:
-        InputError: no JSON (NaN and Infinity are none), longer than `MAX_CHARACTERS`, nested deeper
+        InputError: no JSON (NaN and Infinity are none), longer than `max_characters`, nested deeper
             than `MAX_DEPTH`, a key that stands twice, a number too long, or text that is not
             Unicode.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise InputError(f"JSON of {len(text):,} characters, allowed are {MAX_CHARACTERS:,}")
+    if len(text) > max_characters:
+        raise InputError(f"JSON of {len(text):,} characters, allowed are {max_characters:,}")
     try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
         # A lone surrogate may hide in an escape.

@@ -40,6 +40,7 @@ ROWS = {
         ("simulation", "metrics"),
         ("learning",),
         ("images", "evaluation"),
+        ("image_labels",),
         ("distillation", "suggestions"),
         ("pipeline",),
         ("reports",),
