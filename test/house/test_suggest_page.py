@@ -13,6 +13,7 @@ import pytest
 from test_docs import DOCS, blocks
 
 from haskd_training.commands.app import main
+from haskd_training.core.checked_json import write_json
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 
@@ -93,19 +94,20 @@ def test_a_suggestion_says_why_and_where(bench, monkeypatch, capsys):
 
 
 def test_what_can_not_be_suggested_or_exported_is_said(bench, drive_cache, monkeypatch, capsys):
-    model = "--model model.safetensors"
-    code, said = run(f"haskd suggest {drive_cache} {model} --out next", monkeypatch, capsys)
+    suggest = f"haskd suggest {drive_cache} --model model.safetensors --out next"
+    code, said = run(suggest, monkeypatch, capsys)
     assert code == 2 and "all 20 sweeps have labels: there is none to suggest" in said
-    export = "haskd segment model.safetensors drive --out labels --only"
-    code, said = run(f"{export} suggest.json", monkeypatch, capsys)
+    export = "haskd segment model.safetensors drive --out labels --only suggest.json"
+    code, said = run(export, monkeypatch, capsys)
     assert code == 2 and "--only chooses the sweeps to export: add --export labels" in said
-    assert run("haskd prepare drive --out cache", monkeypatch, capsys)[0] == 0
-    assert run(f"haskd suggest cache {model} --n 1 --out next", monkeypatch, capsys)[0] == 0
-    shutil.copytree("drive", "elsewhere")
-    other = export.replace("drive", "elsewhere")
-    code, said = run(f"{other} next/suggest.json --export labels", monkeypatch, capsys)
-    assert code == 2 and "suggests none of the clouds of elsewhere; sweeps by recording" in said
-    assert "'drive' 1" in said and not (bench / "labels").exists()
-    (bench / "next" / "suggest.json").write_text("{}")
-    code, said = run(f"{export} next/suggest.json --export labels", monkeypatch, capsys)
+    for suggestions, answer in (
+        ([{"recording": "other", "stamp_ns": 1}], "none of the clouds of drive; sweeps by"),
+        ([{"recording": "drive"}], "suggest.json holds no suggestions of `haskd suggest`"),
+    ):
+        write_json(bench / "suggest.json", {"suggestions": suggestions})
+        code, said = run(f"{export} --export labels", monkeypatch, capsys)
+        assert code == 2 and answer in said
+    (bench / "suggest.json").write_text("{}")
+    code, said = run(f"{export} --export labels", monkeypatch, capsys)
     assert code == 2 and "run `haskd suggest` again" in said
+    assert not (bench / "labels").exists()
