@@ -1,5 +1,6 @@
-"""Whether suggested sweeps teach more than others: `python benchmarks/suggestions.py --pool CACHE ...
---test CACHE ... --first CACHE ... --out FOLDER`.
+"""Whether suggested sweeps teach more than others.
+
+`python benchmarks/suggestions.py --pool CACHE ... --test CACHE ... --first CACHE ... --out FOLDER`
 
 A first model of each seed is trained on a few sweeps of other recordings, so that nothing of the
 pool is labelled. By it `haskd suggest` chooses sweeps of the pool; a student of the same seed is
@@ -45,6 +46,7 @@ from haskd_training.suggestions.suggest import suggest
 RESULTS = "results.jsonl"
 OTHERS = ("even", "random")
 STRATEGIES = (*OTHERS, "suggested")
+DRAWS = 2000
 BLOCK = 5
 """Consecutive test sweeps that are resampled together."""
 
@@ -105,6 +107,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--voxel-size", type=float, default=0.3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--spread", action="store_true", help="train no students: say what the choices hold"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     pool, test, first = (
@@ -120,6 +125,9 @@ def main() -> None:
     for seed in range(arguments.seeds):
         out = arguments.out / f"first-{seed}"
         model = train(first, of_first, out, seed=seed, **settings)
+        if arguments.spread:
+            tell_spread(pool, arguments.counts, seed, model, arguments.out)
+            continue
         for count, strategy in product(arguments.counts, STRATEGIES):
             key = {"strategy": strategy, "count": count, "seed": seed}
             if any(key.items() <= row.items() for row in read(arguments.out)):
@@ -132,7 +140,31 @@ def main() -> None:
             counts = score(student, test)
             sweeps = [[ref.cache, ref.sweep] for ref in refs]
             write(arguments.out, key | {"sweeps": sweeps, "counts": counts.tolist()})
-    show(read(arguments.out))
+    if not arguments.spread:
+        show(read(arguments.out))
+
+
+def tell_spread(
+    pool: Sequence[Cache], counts: Sequence[int], seed: int, model: Path, out: Path
+) -> None:
+    """How many recordings of the pool and how many classes the choices hold; random ones on average
+    over `DRAWS`."""
+
+    def spread(refs: Sequence[SweepRef]) -> tuple[int, int]:
+        rows = [pool[ref.cache].sweeps[ref.sweep].class_counts for ref in refs]
+        return len({ref.cache for ref in refs}), int(np.any(rows, axis=0).sum())
+
+    for count, strategy in product(counts, STRATEGIES):
+        draws = range(DRAWS) if strategy == "random" else (seed,)
+        found = [
+            spread(choose(strategy, pool, count, draw, model, out / f"suggestions-{seed}"))
+            for draw in draws
+        ]
+        recordings, classes = np.mean(found, axis=0)
+        Console().print(
+            f"seed {seed}, {count} sweeps, {strategy}: {recordings:.1f} of {len(pool)} recordings, "
+            f"{classes:.1f} classes"
+        )
 
 
 def score(model: Path, test: Sequence[Cache]) -> np.ndarray:
