@@ -196,7 +196,7 @@ def test_a_file_that_is_no_mask_is_refused_with_what_it_is(kind, tmp_path):
         read_mask(path)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(at=st.integers(0, 400), octet=st.integers(0, 255), cut=st.integers(0, 400))
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(at, octet, cut, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "damaged.png"
@@ -255,6 +255,17 @@ def test_panoptic_segments_that_the_json_lacks_are_refused(tmp_path):
     masks = MaskFolder(tmp_path, IMAGES, load_image_classes("coco"))
     with pytest.raises(InputError, match=r"segments 65536 are not in panoptic\.json"):
         masks.mask("drive", "front", STAMPS[0], SIZE)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "panoptic.json: no JSON"), ("[]", "are needed"), ("{}", "KeyError.*categories")],
+)
+def test_a_panoptic_file_that_is_none_is_refused(text, message, tmp_path):
+    panoptic(tmp_path / "front", COLOURS, SEGMENTS, CATEGORIES)
+    (tmp_path / "front" / "panoptic.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        MaskFolder(tmp_path, IMAGES, load_image_classes("coco"))
 
 
 def test_panoptic_names_lead_to_no_other_folder(tmp_path):

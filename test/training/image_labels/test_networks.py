@@ -61,8 +61,9 @@ def test_probabilities_are_taken_as_they_are(last, tmp_path):
 def test_layout_and_type_are_read_from_the_model(kind, channels_last, tmp_path):
     # Scores of 255 ln 8 / 255 for colours of 0 to 255.
     path = conv_network(tmp_path / "n.onnx", SURE / 255, kind=kind, channels_last=channels_last)
-    mask = mask_of([[RED, GREEN, BLUE, RED]] * 5, path)
-    assert mask.classes.tolist() == [[10, 20, 30, 10]] * 5
+    # Three columns, which are no channels.
+    mask = mask_of([[RED, GREEN, BLUE]] * 5, path)
+    assert mask.classes.tolist() == [[10, 20, 30]] * 5
     assert (mask.confidence == 204).all()
 
 
@@ -176,6 +177,10 @@ WRONG = {
         lambda path: conv_network(path, [*-np.eye(3), [1, 1, 1]], last=["ArgMax"]),
         "gives the classes 3; the image classes  ?are 0 to 2",
     ),
+    "numbers": (
+        lambda path: conv_network(path, 1e38 * np.eye(3)),
+        "gives scores that are no finite numbers",
+    ),
     "mean": (
         lambda path: conv_network(path, SURE, metadata={"mean": "0.5"}),
         "has mean '0.5', wanted are 3 numbers; give the setting image_mean",
@@ -215,7 +220,7 @@ def test_a_size_that_the_network_can_not_take_is_told(tmp_path):
     onnx.save(helper.make_model(graph, ir_version=8), tmp_path / "rows.onnx")
     image = np.zeros((2, 5, 3))
     assert mask_of(image, tmp_path / "rows.onnx", size_multiple=32).classes.shape == (2, 5)
-    with pytest.raises(InputError, match=r"fails at an input of \[1, 3, 2, 5\].*size_multiple"):
+    with pytest.raises(InputError, match=r"fails at an image of 5 x 2 px .*size_multiple"):
         mask_of(image, tmp_path / "rows.onnx")
 
 

@@ -132,8 +132,9 @@ class PanopticFiles:
 
     def __init__(self, path: Path, classes: ImageClasses) -> None:
         what = f"panoptic file {path}"
+        text = read_text(path, what, _LARGEST_JSON)
         try:
-            document = json_text.parse(read_text(path, what, _LARGEST_JSON), _LARGEST_JSON)
+            document = json_text.parse(text, _LARGEST_JSON)
         except InputError as error:
             raise InputError(f"{what}: {error}") from error
         try:

@@ -155,6 +155,14 @@ class NetworkInput:
         factor = min(factors, default=scale)
         return max(1, round(height * factor)), max(1, round(width * factor))
 
+    def whole_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the input that holds an image of this size."""
+        height, width = (
+            fixed or math.ceil(own / self._multiple) * self._multiple
+            for own, fixed in zip(size, self._fixed, strict=True)
+        )
+        return height, width
+
     def feed(self, image: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
         """The input of a network.
 
@@ -168,11 +176,8 @@ class NetworkInput:
             smaller = height < image.shape[0]
             method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
             image = cv2.resize(image, (width, height), interpolation=method)
-        missing = [
-            (fixed or math.ceil(own / self._multiple) * self._multiple) - own
-            for own, fixed in zip(size, self._fixed, strict=True)
-        ]
-        padded = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), "edge")
+        below, right = np.subtract(self.whole_size(size), size)
+        padded = np.pad(image, ((0, below), (0, right), (0, 0)), "edge")
         ordered = padded[..., ::-1] if self._normalisation.channels == "bgr" else padded
         values = self._normalised(ordered).astype(self._dtype)
         batch = values if self._channels_last else values.transpose(2, 0, 1)

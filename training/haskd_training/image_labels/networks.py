@@ -102,16 +102,15 @@ class ImageNetwork:
 
     def _once(self, image: np.ndarray, scale: float) -> Tensor:
         size = self._input.size_within(image, scale)
+        whole = self._input.whole_size(size)
         feed = self._input.feed(np.ascontiguousarray(image), size)
-        (tensor,) = feed.values()
         try:
             output = self._session.run(None, feed)[0]
         except Exception as error:  # of ONNX Runtime's own types, which it doesn't export
             raise InputError(
-                f"{self._what} fails at an input of {quoted(list(tensor.shape))} "
+                f"{self._what} fails at an image of {whole[1]} x {whole[0]} px "
                 f"({shown(str(error).splitlines()[0], 200)}); does it need another size_multiple?"
             ) from error
-        whole = tensor.shape[1:3] if tensor.shape[3] == 3 else tensor.shape[2:4]
         scores, is_index = self._channels_first(np.asarray(output))
         return _at_size(scores, is_index, whole, size, image.shape[:2])
 
@@ -130,7 +129,7 @@ class ImageNetwork:
                 )
             indices = torch.from_numpy(output.astype(np.int64))
             return F.one_hot(indices, count).permute(0, 3, 1, 2).float(), True
-        if output.ndim != 4 or shape[0] != 1 or output.dtype.kind != "f":
+        if output.ndim != 4 or shape[0] != 1 or not output.size or output.dtype.kind != "f":
             raise InputError(
                 f"{self._what} gives {output.dtype} of shape {quoted(shape)}; wanted are scores "
                 f"[1, {count}, height, width] or classes [1, height, width]"
@@ -143,6 +142,8 @@ class ImageNetwork:
                 f"{self._what} has {shape[1]} channels (its output is {quoted(shape)}), the image "
                 f"classes {self._classes.origin} are {count}; give those that it was trained on"
             )
+        if not bool(torch.isfinite(scores).all()):
+            raise InputError(f"{self._what} gives scores that are no finite numbers")
         return scores, False
 
 

@@ -32,6 +32,29 @@ CloudTimes = Callable[[], Sequence[CloudTime]]
 matched with them."""
 
 
+def label_map_path(name: str | Path) -> Path:
+    """The file of a label map, by its path or by the name of one that ships with the package.
+
+    Raises:
+        InputError: neither is there.
+    """
+    path = Path(name)
+    if _is_shipped(name):
+        path = _shipped(name)
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in LABEL_MAPS.glob("*.yaml")))
+        raise InputError(f"label map {name} does not exist; those that ship are {names}")
+    return path
+
+
+def _shipped(name: str | Path) -> Path:
+    return LABEL_MAPS / f"{name}.yaml"
+
+
+def _is_shipped(name: str | Path) -> bool:
+    return Path(name).name == str(name) and _shipped(name).is_file()
+
+
 def load_label_map(name: str | Path) -> LabelMap:
     """A label map by its file, or by the name of one that ships with the package.
 
@@ -40,16 +63,9 @@ def load_label_map(name: str | Path) -> LabelMap:
     Raises:
         InputError: neither is there, or as `LabelMap.load`.
     """
-    path = Path(name)
-    shipped = LABEL_MAPS / f"{name}.yaml"
-    is_shipped = path.name == str(name) and shipped.is_file()
-    if is_shipped:
-        path = shipped
-    if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in LABEL_MAPS.glob("*.yaml")))
-        raise InputError(f"label map {name} does not exist; those that ship are {names}")
+    path = label_map_path(name)
     label_map = LabelMap.load(path)
-    if is_shipped:
+    if _is_shipped(name):
         label_map = replace(label_map, origin=f"a copy of {path}, given as --labels COPY.yaml")
     if label_map.folder is None:
         return label_map
