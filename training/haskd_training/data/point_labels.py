@@ -63,9 +63,7 @@ class PointLabels:
                 "delete the folder and run label-images again"
             )
         taxonomy = Taxonomy.from_json(document["classes"])
-        several = tuple(
-            tuple(taxonomy.id_of(name) for name in names) for names in document["sets"]
-        )
+        several = tuple(tuple(taxonomy.id_of(name) for name in names) for names in document["sets"])
         return cls(folder, taxonomy, LabelSets(len(taxonomy), several), document["origin"])
 
     def write_index(self) -> None:
