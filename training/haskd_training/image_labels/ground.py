@@ -142,6 +142,6 @@ def _filled(ground: np.ndarray) -> np.ndarray:
     if unknown.all():
         return ground
     distance, nearest = ndimage.distance_transform_edt(unknown, return_indices=True)
-    filled = ndimage.uniform_filter(ground[tuple(nearest)], 3)
+    filled: np.ndarray = ndimage.uniform_filter(ground[tuple(nearest)], 3)
     filled[distance * CELL_M > KNOWN_WITHIN_M] = np.nan
     return filled

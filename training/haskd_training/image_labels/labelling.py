@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +53,6 @@ class PointLabelConfig(BaseModel):
     visibility: VisibilityConfig = VisibilityConfig()
 
 
-@dataclass(frozen=True)
-class LabelledShares:
-    """Of a recording's points: the share that an image saw, and of the label ids the points."""
-
-    seen: float
-    counts: np.ndarray
-
-
 def label_sets(classes: ImageClasses, taxonomy: Taxonomy) -> LabelSets:
     """All sets that may be left of what the image classes mean, where some classes can't be, each
     in the order of its image class."""
@@ -92,6 +83,9 @@ def label_points(
         origin: where the masks came from, for the index.
         out: folder of the labels; sweeps that have some in it are not done again.
 
+    Returns:
+        The labels. Their index, which marks the folder as finished, is not written yet.
+
     Raises:
         InputError: a mask can't be read, or no point is seen by any image.
     """
@@ -113,7 +107,6 @@ def label_points(
         raise InputError(
             "no image shows a point of these recordings: look at the overlays that prepare leaves"
         )
-    labels.write_index()
     return labels
 
 
@@ -159,7 +152,13 @@ def _label_block(
     for i, start, end in zip(block, first[:-1], first[1:], strict=True):
         row = cache.sweeps[i]
         own = slice(start, end)
-        labels.write(row.recording, row.stamp_ns, voted.label[own], confidence[own])
+        labels.write(
+            row.recording,
+            row.stamp_ns,
+            label=voted.label[own],
+            confidence=confidence[own],
+            seen=voted.seen[own],
+        )
     return int((voted.label != UNLABELLED).sum())
 
 

@@ -66,10 +66,12 @@ class Evidence:
 @dataclass(frozen=True)
 class Voted:
     """label: [N] uint8 ids of `LabelSets`, `UNLABELLED` where no image says anything that can be;
-    score: [N] float32, 0..1, grows with the number of views and their agreement; agreement: pairs
-    of halves of the views, see `agreement_curve`."""
+    seen: [N] bool, whether an image shows the point's voxel; score: [N] float32, 0..1, grows with
+    the number of views and their agreement; agreement: pairs of halves of the views, see
+    `agreement_curve`."""
 
     label: np.ndarray
+    seen: np.ndarray
     score: np.ndarray
     agreement: np.ndarray
 
@@ -98,7 +100,10 @@ class Voting:
         halves = [
             self._winners(*self._count(evidence.half(later)), possible) for later in (False, True)
         ]
-        return Voted(label[self._voxel], score[self._voxel], self._agreement(*halves))
+        seen = np.zeros(len(self._first), bool)
+        seen[self._voxel[evidence.point]] = True
+        mine = self._voxel
+        return Voted(label[mine], seen[mine], score[mine], self._agreement(*halves))
 
     def _count(self, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
         """[V, G] summed weights of the views by group of image classes, and [V] their number. A
