@@ -136,6 +136,8 @@ class Provenance:
         sweeps: how many of them.
         config: the training's settings.
         attribution: whom the licence of the data wants credited.
+        image_labels: of a model that learned from labels that images gave: by which networks and
+            image classes they were made, and how sure they had to be.
         distillation: settings and sources of the distillation.
         shipped: of a run's result.
     """
@@ -148,6 +150,7 @@ class Provenance:
     sweeps: Count | None = None
     config: dict[str, JsonValue] = Field(default_factory=dict)
     attribution: str | None = None
+    image_labels: dict[str, JsonValue] | None = None
     distillation: dict[str, JsonValue] | None = None
     shipped: ShippedStudent | None = None
 

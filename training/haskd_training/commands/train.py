@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from haskd_training.commands.options import (
-    LABEL_MAP,
     Assignments,
     Attribution,
     Caches,
@@ -55,7 +54,19 @@ def baseline(
 def run(
     bags: Annotated[list[Path], typer.Argument(help="labelled bags, camera and LiDAR")],
     out: Annotated[Path, typer.Option(help="folder of the run")],
-    labels: Annotated[str, LABEL_MAP],
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="label map: a YAML file, or pandaset, semantickitti, simulation; none: learn from "
+            "--images-know alone"
+        ),
+    ],
+    images_know: Annotated[
+        Path | None,
+        typer.Option(
+            help="labels from images, made by label-images: for sweeps without labels of their own"
+        ),
+    ] = None,
     unlabelled: Annotated[
         list[Path] | None, typer.Option(help="a bag without labels to learn from as well")
     ] = None,
@@ -86,6 +97,7 @@ def run(
         unlabelled or (),
         test or (),
         attribution,
+        images_know=images_know,
         say=say,
         strict=strict,
     )

@@ -11,6 +11,7 @@ written, or an error.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_ros.text import quoted, shown
 from haskd_training.core.checked_json import from_text, write_json
 from haskd_training.core.tensor_file import DAMAGE, check
+from haskd_training.data.label_sets import LabelSets
+from haskd_training.data.point_labels import PointLabels, check_classes
 from haskd_training.data.shards import REMEDY
 from haskd_training.recordings.camera_model import CameraModel
 from haskd_training.recordings.image_codec import decode_jpeg
@@ -51,7 +54,9 @@ class Sweep:
     points: [N, 4] float32, x y z in m in the sensor frame, intensity 0..1 (the cache's
         `missing_intensity` where it was not measured); all finite.
     time: [N] float32, s relative to the stamp (0 where the cloud has no time field).
-    label: [N] uint8, class id, 255 ignored.
+    label: [N] uint8, class id, 255 ignored; of a point whose class is open, the likeliest one.
+    open_label: [N] uint8, ids of the cache's `label_sets`: the class, or a set of those it may be;
+        None where no label is open.
     """
 
     points: np.ndarray
@@ -59,6 +64,12 @@ class Sweep:
     label: np.ndarray
     stamp_ns: int
     recording: str
+    open_label: np.ndarray | None = None
+
+    @property
+    def label_id(self) -> np.ndarray:
+        """[N] uint8 ids of the cache's `label_sets`."""
+        return self.label if self.open_label is None else self.open_label
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,8 @@ class Cache:
     statistics: the sensor's, see `sensor_statistics`.
     fingerprint: of the bags, labels and settings it was made from.
     labelled: False hides the labels, where there are any.
+    point_labels: labels from images, of the sweeps that have none in the cache; None: there are
+        none.
     """
 
     path: Path
@@ -161,6 +174,7 @@ class Cache:
     fingerprint: str
     labelled: bool = True
     stand_in: float | None = None
+    point_labels: PointLabels | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> Cache:
@@ -230,7 +244,11 @@ class Cache:
             points[~np.isfinite(points[:, 3]), 3] = self.missing_intensity
         if not self.labelled:
             label = np.full_like(label, UNLABELLED)
-        return Sweep(points, time, label, row.stamp_ns, row.recording)
+        open_label = None
+        if self.point_labels is not None and self.labelled and (label == UNLABELLED).all():
+            open_label = self.point_labels.of(row.recording, row.stamp_ns, len(points))
+            label = self.label_sets.likeliest(open_label)
+        return Sweep(points, time, label, row.stamp_ns, row.recording, open_label)
 
     def recorded_points(self, i: int) -> tuple[np.ndarray, float | None]:
         """The points of sweep `i` as the robot gets them.
@@ -292,6 +310,43 @@ class Cache:
         """The same sweeps without labels, to be used with caches of the classes of `taxonomy`."""
         rows = [replace(row, class_counts=[0] * len(taxonomy)) for row in self.sweeps]
         return replace(self, taxonomy=taxonomy, sweeps=rows, labelled=False)
+
+    @property
+    def label_sets(self) -> LabelSets:
+        """What its label ids stand for."""
+        if self.point_labels is None:
+            return LabelSets(len(self.taxonomy))
+        return self.point_labels.sets
+
+    def taught_by(self, labels: PointLabels) -> Cache:
+        """The same, with labels from images for the sweeps that have none, and their classes; where
+        there are none for such a sweep, the cache as it is.
+
+        Raises:
+            InputError: the labels are of other classes than those of labelled sweeps, of another
+                number of points, or damaged.
+        """
+        if any(any(row.class_counts) for row in self.sweeps):
+            check_classes(labels, self.taxonomy.names, self.path)
+        rows, taught = [], 0
+        for row in self.sweeps:
+            if not any(row.class_counts) and labels.has(row.recording, row.stamp_ns):
+                ids = labels.of(row.recording, row.stamp_ns, row.points)
+                counts = np.bincount(labels.sets.likeliest(ids), minlength=UNLABELLED + 1)
+                row = replace(row, class_counts=counts[: len(labels.taxonomy)].tolist())
+                taught += 1
+            rows.append(row)
+        if not taught:
+            return self
+        identity = f"{self.fingerprint} {labels.identity}"
+        return replace(
+            self,
+            taxonomy=labels.taxonomy,
+            sweeps=rows,
+            fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+            point_labels=labels,
+            labelled=True,
+        )
 
     def write_index(self) -> None:
         """Write the index, which makes the folder a cache."""

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.data.cache import Cache, Sweep, SweepRow
+from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.sweep_ref import SweepRef
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,26 @@ class Split:
     @property
     def taxonomy(self) -> Taxonomy:
         return self.caches[0].taxonomy
+
+    @property
+    def label_sets(self) -> LabelSets:
+        """What the label ids of all sweeps stand for."""
+        sets = (cache.label_sets for cache in self.caches)
+        return max(sets, key=len)
+
+    @property
+    def taught_by_images(self) -> bool:
+        """Whether some labels come from images: then points without one were not seen."""
+        return any(cache.point_labels is not None for cache in self.caches)
+
+    @property
+    def image_labels_origin(self) -> dict[str, Any] | None:
+        """Where the labels that come from images were made, and how sure they had to be."""
+        found = (cache.point_labels for cache in self.caches)
+        labels = next((one for one in found if one is not None), None)
+        if labels is None:
+            return None
+        return labels.origin | {"min_confidence": labels.min_confidence}
 
     @property
     def train_and_unlabelled(self) -> list[SweepRef]:

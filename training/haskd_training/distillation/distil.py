@@ -36,7 +36,7 @@ from haskd_training.learning.baseline import MODEL, TrainingResult
 from haskd_training.learning.batches import Batch
 from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import Callbacks, finish, finished_result, fit, make_fabric
-from haskd_training.learning.losses import soften
+from haskd_training.learning.losses import resolved, soften
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
     StudentConfig,
@@ -152,13 +152,14 @@ def distil(
         unlabelled=split.unlabelled,
     )
     supervised = supervised_loss(split, student)
+    members, by_images = torch.from_numpy(split.label_sets.table), split.taught_by_images
     class_weights = training_class_weights(split) if config.balance == "classes" else None
     distilled_share: dict[str, Tensor] = {}
 
     def loss(model: nn.Module, batch: Batch, done: float) -> dict[str, Tensor]:
         targets, labels = batch_targets(batch.extras, config), batch.labels
-        if config.pseudo_labels and trained_on.unlabelled:
-            labels = pseudo_labels(labels, batch.cloud, targets, config)
+        if config.pseudo_labels and (by_images or trained_on.unlabelled):
+            labels = pseudo_labels(labels, batch.cloud, targets, config, taught_by_images=by_images)
         features, logits = (x.float() for x in model(batch.points, batch.cloud))
         terms = supervised(logits, labels)
         ramp_weight = ramp(done, 1.0, config.ramp)
@@ -168,7 +169,7 @@ def distil(
                 log_student,
                 features,
                 targets.teacher,
-                labels,
+                resolved(labels, members.to(labels.device), log_student),
                 projection=learner.projection,
                 class_weights=class_weights,
                 config=config,

@@ -139,11 +139,19 @@ def batch_targets(extras: Mapping[str, Tensor], config: DistillationConfig) -> B
 
 
 def pseudo_labels(
-    labels: Tensor, cloud: Tensor, targets: BatchTargets, config: DistillationConfig
+    labels: Tensor,
+    cloud: Tensor,
+    targets: BatchTargets,
+    config: DistillationConfig,
+    *,
+    taught_by_images: bool = False,
 ) -> Tensor:
     """Labels of a batch in which clouds without any label have the confident predictions of the
     teacher, or of the snapshots where there is no teacher: 255 elsewhere, and where IHD's teacher
     sees no image (Lee, "Pseudo-Label", 2013).
+
+    Where labels come from images, a point without one was not seen, or the images left it open:
+    there the predictions stand in point by point, seen or not.
 
     Beside the divergence, because rare classes are learned from the supervised losses: they weigh
     by class, and Lovasz sees each class's IoU. By channel the snapshots name no class; labels stay
@@ -152,15 +160,18 @@ def pseudo_labels(
     Args:
         labels: [N] int64, 255 unlabelled.
         cloud: [N] int64 ascending number of a point's cloud within the batch.
+        taught_by_images: whether labels come from images.
     """
-    labelled = torch.zeros(int(cloud[-1]) + 1, dtype=torch.bool, device=labels.device)
-    labelled[cloud[labels != UNLABELLED]] = True
-    unlabelled = ~labelled[cloud]
+    unlabelled = labels == UNLABELLED
+    if not taught_by_images:
+        labelled = torch.zeros(int(cloud[-1]) + 1, dtype=torch.bool, device=labels.device)
+        labelled[cloud[~unlabelled]] = True
+        unlabelled = ~labelled[cloud]
     if not unlabelled.any():
         return labels
     if (teacher := targets.teacher) is not None:
         classes = _confident_classes(teacher.logits, config.teacher_confidence_threshold)
-        if config.teacher == "information":
+        if config.teacher == "information" and not taught_by_images:
             classes = torch.where(teacher.seen, classes, UNLABELLED)
     elif isinstance(targets.snapshots, RoutedBatch):
         classes = targets.snapshots.classes

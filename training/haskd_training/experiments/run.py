@@ -19,14 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from haskd_ros import model_file
+from haskd_ros.errors import InputError
 from haskd_ros.text import file_name
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
 from haskd_training.data.cache import Cache
 from haskd_training.data.examination.examination import of_images
+from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.prepare import write_cache
 from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, check_labels, read_inputs
 from haskd_training.data.prepare_report import PrepareReport
@@ -39,7 +42,7 @@ from haskd_training.pipeline.choice import StudentChoice, choose_student, shippe
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.method import MethodResult, run_method
 from haskd_training.pipeline.stage_folders import StageRunner
-from haskd_training.recordings.findings import Say, refuse, say_nothing
+from haskd_training.recordings.findings import Finding, Say, refuse, say_nothing
 from haskd_training.reports.run_report import RunFindings, write_report
 
 MODEL = "model.safetensors"
@@ -47,10 +50,28 @@ REPORT = "report.html"
 PICTURES = "pictures"
 
 
+NO_LABELS = "none"
+"""Instead of a label map: no label by hand is read."""
+
+
+class ImageLabelsConfig(BaseModel):
+    """How labels from images are taken."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_confidence: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="points whose label from images is less sure have none",
+    )
+
+
 class RunConfig(MethodConfig):
     """All settings of `haskd run`."""
 
     prepare: PrepareConfig = PrepareConfig()
+    images: ImageLabelsConfig = ImageLabelsConfig()
 
 
 @dataclass(frozen=True)
@@ -88,6 +109,7 @@ def run(
     test: Sequence[Path] = (),
     attribution: str | None = None,
     *,
+    images_know: Path | None = None,
     say: Say = say_nothing,
     strict: bool = False,
 ) -> RunResult | None:
@@ -96,12 +118,15 @@ def run(
     Args:
         bags: labelled recordings with camera and LiDAR.
         out: folder of the run; under torchrun one that all machines share.
-        labels: label map of `bags` and `test`: a file, or the name of one that ships.
+        labels: label map of `bags` and `test`: a file, or the name of one that ships; or
+            `NO_LABELS`.
         unlabelled: recordings without labels, for which the student is distilled from teacher and
             snapshots.
         test: recordings for the final score alone; then nothing of `bags` is held
             back for it.
         attribution: whom the data's licence wants credited; goes into the model file.
+        images_know: folder of labels that images gave, see `image_labels`; sweeps without a label
+            of their own are taught by them.
         say: receives what the examination of the recordings finds, before anything is computed.
         strict: refuse what it warns of.
 
@@ -116,22 +141,35 @@ def run(
         update={"split": held_back(config.student.split, test=test)}
     )
     config = config.model_copy(update={"student": student})
-    check_labels([*bags, *test], labels, config.prepare)
+    by_hand = None if labels == NO_LABELS else labels
+    if by_hand is None and images_know is None:
+        raise InputError(
+            f"--labels {NO_LABELS} leaves nothing to learn from: give --images-know a folder that "
+            "label-images made"
+        )
+    check_labels([*bags, *test], by_hand, config.prepare)
     fabric = make_fabric(student.loop, out)
     with only_user(out):
         with fabric.rank_zero_first():
             labelled, unlabelled_ones, tested = _recordings(
-                ((bags, labels), (unlabelled, None), (test, labels)),
+                ((bags, by_hand), (unlabelled, None), (test, by_hand)),
                 out,
                 config.prepare,
                 steps,
                 say,
                 strict=strict,
             )
+        if images_know is not None:
+            image_labels = PointLabels.open(images_know).surer_than(config.images.min_confidence)
+            labelled, unlabelled_ones, tested = (
+                one.taught_by(image_labels) for one in (labelled, unlabelled_ones, tested)
+            )
+            say(_taught(image_labels, [*labelled.caches, *unlabelled_ones.caches]))
+        taught = [cache for cache in unlabelled_ones.caches if cache.point_labels is not None]
         split = make_split(
-            labelled.caches,
+            [*labelled.caches, *taught],
             student.split,
-            unlabelled=unlabelled_ones.caches,
+            unlabelled=[cache for cache in unlabelled_ones.caches if cache.point_labels is None],
             test=tested.caches,
         )
         check(split, config, why_no_images([*labelled.reports, *unlabelled_ones.reports]))
@@ -149,6 +187,31 @@ class _Recordings:
 
     caches: list[Cache]
     reports: list[PrepareReport]
+
+    def taught_by(self, labels: PointLabels) -> _Recordings:
+        """The same, with labels from images for the sweeps that have none."""
+        return _Recordings([cache.taught_by(labels) for cache in self.caches], self.reports)
+
+
+def _taught(labels: PointLabels, caches: Sequence[Cache]) -> Finding:
+    """How much images teach.
+
+    Raises:
+        InputError: nothing.
+    """
+    taught = [cache for cache in caches if cache.point_labels is not None]
+    if not taught:
+        raise InputError(
+            f"{labels.folder} has no labels for a sweep without its own in these recordings; make "
+            "them with label-images from the same recordings"
+        )
+    points = sum(row.points for cache in taught for row in cache.sweeps)
+    known = sum(sum(row.class_counts) for cache in taught for row in cache.sweeps)
+    message = (
+        f"images give {100 * known / points:.0f} % of the points of {len(taught)} recordings a "
+        "label; a score on such labels is agreement with the images, not how right a model is"
+    )
+    return Finding("labels-from-images", f"{labels.folder}", "noted", message)
 
 
 def _recordings(

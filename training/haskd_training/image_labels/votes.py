@@ -27,7 +27,7 @@ MARGIN_M = 0.3
 THING_LENGTH_M = 15.0
 """Longer things are several that touch, whose height says nothing of each of them."""
 THING_POINTS = 50
-TOP = 0.98
+TOP = 0.99
 """The share of a thing's points below its top."""
 
 

@@ -23,8 +23,8 @@ order. The generator is a function of (seed, epoch, index)."""
 
 @dataclass(frozen=True)
 class Cloud:
-    """A sweep as training input: points [n, 4] float32, labels [n] uint8, and `extras`, arrays of n
-    rows each."""
+    """A sweep as training input: points [n, 4] float32, labels [n] uint8, ids of the split's
+    `label_sets`, and `extras`, arrays of n rows each."""
 
     points: np.ndarray
     labels: np.ndarray
@@ -37,7 +37,7 @@ class Batch:
 
     Attributes:
         points: [N, 4] float32 x y z in m, intensity 0..1.
-        labels: [N] int64, 255 ignored.
+        labels: [N] int64 ids of the split's `label_sets`, 255 ignored.
         cloud: [N] int64, ascending number of a point's cloud within the batch.
         extras: more data per point by name, N rows each.
     """
@@ -114,7 +114,7 @@ class SweepDataset(Dataset[Cloud]):
             chosen = chosen[kept]
         # After the augmentation, which is the same with extras and without.
         extras = {} if self.extras is None else self.extras(ref, generator)
-        labels = sweep.label[chosen]
+        labels = sweep.label_id[chosen]
         if ref in self.unlabelled:
             labels = np.full_like(labels, UNLABELLED)
         return Cloud(points, labels, {name: values[chosen] for name, values in extras.items()})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from haskd_ros.taxonomy import UNLABELLED
+
+LabelNoise = Literal["symmetric", "bootstrap"]
 
 
 def class_weights(counts: Tensor) -> Tensor:
@@ -36,6 +40,73 @@ def cross_entropy(log_p: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     total = F.nll_loss(log_p, labels, weights, ignore_index=UNLABELLED, reduction="sum")
     labelled = labels[labels != UNLABELLED]
     return total / weights[labelled].sum().clamp(min=1e-9)
+
+
+def resolved(labels: Tensor, members: Tensor, log_p: Tensor) -> Tensor:
+    """Class ids [N] int64 of label ids: of a set, its class that the network finds likeliest.
+
+    Args:
+        labels: [N] int64 ids of `LabelSets`, `UNLABELLED` stays.
+        members: [256, C] bool, `LabelSets.table`.
+        log_p: [N, C] log-probabilities; no gradient.
+    """
+    rows = _open(labels, log_p.shape[1])
+    if not len(rows):
+        return labels
+    possible = members[labels[rows]]
+    likeliest = log_p.detach()[rows].masked_fill(~possible, -torch.inf).argmax(1)
+    return labels.index_copy(0, rows, likeliest)
+
+
+def _open(labels: Tensor, classes: int) -> Tensor:
+    """[n] rows whose label is a set of classes."""
+    return torch.nonzero((labels >= classes) & (labels != UNLABELLED))[:, 0]
+
+
+def set_cross_entropy(log_p: Tensor, labels: Tensor, members: Tensor, weights: Tensor) -> Tensor:
+    """`cross_entropy` with labels that may be sets of classes: it asks for their sum alone, -log
+    sum_{c in S} p_c (Cour et al., "Learning from partial labels", JMLR 2011, asks for their mean).
+    A set weighs as much as the class of it that the network finds likeliest.
+
+    Args:
+        log_p: [N, C] log-probabilities, see `soften`.
+        labels, members: as of `resolved`.
+        weights: [C] by class.
+    """
+    rows = _open(labels, log_p.shape[1])
+    if not len(rows):
+        return cross_entropy(log_p, labels, weights)
+    classes = resolved(labels, members, log_p)
+    single = labels.index_fill(0, rows, UNLABELLED)
+    of_sets = log_p[rows].masked_fill(~members[labels[rows]], -torch.inf).logsumexp(1)
+    total = F.nll_loss(log_p, single, weights, ignore_index=UNLABELLED, reduction="sum")
+    total = total - weights[classes[rows]] @ of_sets
+    return total / weights[classes[classes != UNLABELLED]].sum().clamp(min=1e-9)
+
+
+def wrong_label_loss(log_p: Tensor, classes: Tensor, weights: Tensor, kind: LabelNoise) -> Tensor:
+    """What is added to the cross-entropy of labels that may be wrong, a weighted mean over labelled
+    points.
+
+    symmetric: 4 (1 - p_y), the reverse cross-entropy, which is bounded: a label against all odds
+    pulls no harder than any other (Wang et al., "Symmetric cross entropy for robust learning with
+    noisy labels", ICCV 2019, A = -4). bootstrap: -0.25 max_c log p_c, by which the network's own
+    opinion counts for a fifth of the target (Reed et al., "Training deep neural networks on noisy
+    labels with bootstrapping", 2015, hard, beta 0.8).
+
+    Args:
+        log_p: [N, C] log-probabilities.
+        classes: [N] int64 class ids, `UNLABELLED` ignored.
+        weights: [C] by class.
+    """
+    labelled = torch.nonzero(classes != UNLABELLED)[:, 0]
+    classes, log_p = classes[labelled], log_p[labelled]
+    by_point = weights[classes]
+    if kind == "symmetric":
+        values = 4 * (1 - log_p.gather(1, classes[:, None])[:, 0].exp())
+    else:
+        values = -0.25 * log_p.amax(1)
+    return by_point @ values / by_point.sum().clamp(min=1e-9)
 
 
 def soften(logits: Tensor, temperature: float = 1.0) -> Tensor:

@@ -21,7 +21,14 @@ from haskd_training.learning.augmentation import AugmentationConfig
 from haskd_training.learning.batches import Extras, SweepDataset
 from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import LoopConfig
-from haskd_training.learning.losses import class_weights, cross_entropy, lovasz_softmax, soften
+from haskd_training.learning.losses import (
+    class_weights,
+    lovasz_softmax,
+    resolved,
+    set_cross_entropy,
+    soften,
+    wrong_label_loss,
+)
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.metrics.confusion import evaluate, mean_iou
 
@@ -45,6 +52,11 @@ class StudentConfig(BaseModel):
     )
     lovasz: float = Field(
         1.0, ge=0, le=100, description="weight of the Lovasz loss beside cross-entropy"
+    )
+    label_noise: Literal["none", "symmetric", "bootstrap"] = Field(
+        "none",
+        description="loss for labels that may be wrong, beside cross-entropy: symmetric: the "
+        "reverse cross-entropy; bootstrap: the network's own opinion",
     )
     snapshots: int = Field(
         5,
@@ -119,6 +131,7 @@ def make_network(
             sweeps=len(split.train_and_unlabelled),
             config=config.model_dump(mode="json"),
             attribution=attribution,
+            image_labels=split.image_labels_origin,
         ),
     )
     network.limit_inputs(metadata.input_limits)
@@ -167,16 +180,23 @@ def training_class_weights(split: Split) -> Tensor:
 def supervised_loss(
     split: Split, config: StudentConfig
 ) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
-    """(logits [N, C], labels [N]) -> the supervised loss terms: cross-entropy weighted by the
-    training sweeps' inverse root frequencies, and Lovasz."""
-    weights = training_class_weights(split)
+    """(logits [N, C], label ids [N] of the split) -> the supervised loss terms: cross-entropy
+    weighted by the training sweeps' inverse root frequencies, Lovasz, and what allows for wrong
+    labels."""
+    all_weights = training_class_weights(split)
+    all_members = torch.from_numpy(split.label_sets.table)
 
     def terms(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         log_p = soften(logits)
-        return {
-            "cross_entropy": cross_entropy(log_p, labels, weights.to(logits.device)),
-            "lovasz": config.lovasz * lovasz_softmax(log_p.exp(), labels),
+        weights, members = all_weights.to(logits.device), all_members.to(logits.device)
+        classes = resolved(labels, members, log_p)
+        result = {
+            "cross_entropy": set_cross_entropy(log_p, labels, members, weights),
+            "lovasz": config.lovasz * lovasz_softmax(log_p.exp(), classes),
         }
+        if config.label_noise != "none":
+            result["wrong_labels"] = wrong_label_loss(log_p, classes, weights, config.label_noise)
+        return result
 
     return terms
 
