@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from painted_wall import POSTER, TAXONOMY, WALL, wall_cache
+from painted_wall import POSTER, WALL, wall_cache
 
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED, ClassInfo, Taxonomy
@@ -113,5 +113,10 @@ def test_every_set_that_may_be_left_has_an_id():
     taxonomy = Taxonomy(tuple(ClassInfo(name, (i, i, i)) for i, name in enumerate("abcd")))
     classes = ImageClasses(("x", "y", "z"), (0, 1, 2), (("c", "a", "b"), ("a", "c"), ("d",)))
     # Of c, a, b: each two of them and all, in that order; a with c is there already.
-    assert set(label_sets(classes, taxonomy).several) == {(2, 0), (2, 1), (0, 1), (2, 0, 1)}
-    assert TAXONOMY.names == ("wall", "poster")
+    shapes = Shapes(np.zeros(4, bool), np.full(4, np.inf), np.zeros(4), None)
+    assert set(label_sets(classes, taxonomy, shapes).several) == {(2, 0), (2, 1), (0, 1), (2, 0, 1)}
+    # b has to reach 3 m and may be too low for it: then it may be the rest, d.
+    shapes = Shapes(np.zeros(4, bool), np.full(4, np.inf), np.array([0, 3.0, 0, 0]), 3)
+    more = {(1, 3), (2, 1, 3), (0, 1, 3), (2, 0, 1, 3)}
+    several = set(label_sets(classes, taxonomy, shapes).several)
+    assert several == {(2, 0), (2, 1), (0, 1), (2, 0, 1), *more}

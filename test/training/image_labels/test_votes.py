@@ -14,8 +14,8 @@ from haskd_training.image_labels.shapes import Shapes
 from haskd_training.image_labels.votes import Evidence, Place, Voting, agreement_curve
 
 ROAD, HOUSE, CAR, TRUCK, REST = range(5)
-SETS = LabelSets(5, ((CAR, TRUCK),))
-CAR_OR_TRUCK = 5
+SETS = LabelSets(5, ((CAR, TRUCK), (HOUSE, REST)))
+CAR_OR_TRUCK, HOUSE_OR_REST = 5, 6
 
 # Image classes: 0 road, 1 house, 2 car or truck, 9 the sky, which says nothing.
 MEANT = np.zeros((256, 5), bool)
@@ -30,8 +30,11 @@ SHAPES = Shapes(
 ANY = Shapes(np.zeros(5, bool), np.full(5, np.inf), np.zeros(5), None)
 
 FLAT = Ground(np.array([-20.0, -20.0]), np.zeros((80, 80), np.float32))
-WALL = [(5.05, 5.05, 0.2 + 0.3 * step) for step in range(14)]
-"""Up to 4.1 m above the ground."""
+
+
+def wall(top: float) -> list[tuple[float, float, float]]:
+    """Points of a wall, one each 0.1 m from 0.2 m above the ground on."""
+    return [(5.05, 5.05, 0.1 * step) for step in range(2, round(10 * top) + 1)]
 
 
 def vote(points, evidence, shapes=SHAPES, visible=np.inf):
@@ -88,12 +91,21 @@ def test_things_do_not_lie_flat_on_bare_ground():
     assert found.label[1] == CAR_OR_TRUCK
 
 
-def test_a_house_is_taller_than_what_the_sensor_would_have_seen():
-    low, tall = [(5, 5, 1.0)], WALL
-    assert vote(low, [(0, 1, 1.0)]).label.tolist() == [REST]
-    assert set(vote(tall, [(i, 1, 1.0) for i in range(len(tall))]).label.tolist()) == {HOUSE}
-    # What the sensor sees no more than 3 m of may go on above.
-    assert vote(low, [(0, 1, 1.0)], visible=3.0).label.tolist() == [HOUSE]
+@pytest.mark.parametrize(
+    ("top", "visible", "label"),
+    [
+        (4.2, np.inf, HOUSE),
+        (3.5, np.inf, HOUSE_OR_REST),
+        (2.0, np.inf, REST),
+        (2.0, 2.6, HOUSE_OR_REST),
+        (2.0, 2.1, HOUSE),
+    ],
+    ids=["tall", "as a high wall", "too low", "ends, below what is visible", "may go on"],
+)
+def test_a_house_is_taller_than_a_wall(top, visible, label):
+    points = wall(top)
+    found = vote(points, [(i, 1, 1.0) for i in range(len(points))], visible=visible)
+    assert set(found.label.tolist()) == {label}
 
 
 def test_a_vehicle_as_tall_as_a_truck_is_one_down_to_its_wheels():
