@@ -48,6 +48,9 @@ TRIED = {
     "haskd baseline": "here",
     "haskd evaluate": "here",
     "haskd select": "here",
+    "haskd suggest": (
+        "test/house/test_suggest_page.py::test_suggested_sweeps_go_out_and_come_back_with_labels"
+    ),
     "haskd segment": "here",
     "haskd view": "here",
     "haskd --help": f"{COMMAND_LINE}::test_what_needs_no_network_imports_none",

@@ -24,6 +24,7 @@ from haskd_training.experiments.run import RunConfig
 from haskd_training.images.candidates import SelectionConfig
 from haskd_training.learning.student import StudentConfig
 from haskd_training.simulation import SimulationConfig
+from haskd_training.suggestions.config import SuggestConfig
 
 COMMANDS: dict[str, type[BaseModel]] = {
     "run": RunConfig,
@@ -31,6 +32,7 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "prepare": PrepareConfig,
     "baseline": StudentConfig,
     "select": SelectionConfig,
+    "suggest": SuggestConfig,
     "ablate": AblationConfig,
     "label-images": LabelImagesConfig,
     "simulate": SimulationConfig,
@@ -67,6 +69,7 @@ prepare:
 | `haskd ablate` | its own, and under `method.` those of `haskd run` but `prepare`: \
 `method.student.loop.epochs` |
 | `haskd label-images` | its own, and under `prepare.` those of `haskd prepare` |
+| `haskd suggest` | its own |
 | `haskd simulate` | its own |
 
 `haskd segment --set` takes [parameters of the node](parameters.md) instead.
@@ -82,6 +85,7 @@ def page() -> str:
     parts += ["## `haskd demo`\n", _demo()]
     parts += ["## `haskd ablate`\n", *_sections(AblationConfig, "", skip="method")]
     parts += ["## `haskd label-images`\n", *_sections(LabelImagesConfig, "", skip="prepare")]
+    parts += ["## `haskd suggest`\n", *_sections(SuggestConfig, "")]
     parts += ["## `haskd simulate`\n", *_sections(SimulationConfig, "")]
     return "\n".join(parts)
 
