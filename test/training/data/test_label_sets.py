@@ -48,7 +48,8 @@ def from_images(labelled, tmp_path):
     row = labelled.sweeps[0]
     ids, confidence = np.full(row.points, 255, np.uint8), np.zeros(row.points)
     ids[:3], confidence[:3] = (0, 1, len(labelled.taxonomy)), (0.5, 0.9, 0.9)
-    labels.write(row.recording, row.stamp_ns, ids, confidence)
+    seen = ids < 255
+    labels.write(row.recording, row.stamp_ns, label=ids, confidence=confidence, seen=seen)
     labels.write_index()
     return PointLabels.open(tmp_path)
 
