@@ -63,6 +63,9 @@ TRIED = {
         "test/training/experiments/test_demo.py::"
         "test_the_simulated_demo_needs_nothing_and_can_be_run_again"
     ),
+    "haskd label-images": (
+        "test/training/commands/test_label_images.py::test_networks_are_named_with_their_digest"
+    ),
     "make test": "these tests",
     "make lint": "make test",
     ".venv/bin/python -m pytest": "these tests",

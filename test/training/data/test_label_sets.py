@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_street import street_cache
 
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
@@ -12,6 +11,7 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.splits import SplitConfig, make_split
+from small_street import street_cache
 
 
 def test_a_label_id_is_a_class_or_a_set_of_classes():
@@ -48,7 +48,8 @@ def from_images(labelled, tmp_path):
     row = labelled.sweeps[0]
     ids, confidence = np.full(row.points, 255, np.uint8), np.zeros(row.points)
     ids[:3], confidence[:3] = (0, 1, len(labelled.taxonomy)), (0.5, 0.9, 0.9)
-    labels.write(row.recording, row.stamp_ns, ids, confidence)
+    seen = ids < 255
+    labels.write(row.recording, row.stamp_ns, label=ids, confidence=confidence, seen=seen)
     labels.write_index()
     return PointLabels.open(tmp_path)
 

@@ -19,7 +19,7 @@ from haskd_training.core.progress import TextConsole, console
 
 _INTERRUPTED = 128 + signal.SIGINT
 _GOES_ON = "it goes on where it was"
-_RESUMING = {"run", "prepare", "ablate", "demo", "baseline", "select", "suggest"}
+_RESUMING = {"run", "prepare", "ablate", "demo", "baseline", "select", "label-images", "suggest"}
 
 app = typer.Typer(
     help="From recorded camera and LiDAR bags to a segmentation network for a robot.",
@@ -38,6 +38,7 @@ for command in (
     deploy.export,
     prepare.prepare,
     prepare.select,
+    prepare.label_images,
     suggest.suggest,
     train.baseline,
     train.ablate,

@@ -44,7 +44,7 @@ def draw_points(image: np.ndarray, projection: Projection, colors: np.ndarray) -
     visible = np.flatnonzero(projection.inside)
     far_to_near = visible[np.argsort(-projection.depth[visible])]
     centres = np.round(projection.pixels[far_to_near]).astype(int)
-    _paint_discs(image, centres, colors[far_to_near], radius=max(1, image.shape[1] // 640))
+    paint_discs(image, centres, colors[far_to_near], radius=max(1, image.shape[1] // 640))
 
 
 def _legend(cache: Cache, i: int) -> list[tuple[str, tuple[int, ...]]]:
@@ -66,7 +66,7 @@ def _depth_colors(depth: np.ndarray) -> np.ndarray:
     return colors
 
 
-def _paint_discs(image: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: int) -> None:
+def paint_discs(image: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: int) -> None:
     """Paint discs over a image [H, W, 3], later ones over earlier ones; centres [N, 2] u v in
     px, colors [N, 3]."""
     steps = np.arange(-radius, radius + 1)
