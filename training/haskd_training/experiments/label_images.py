@@ -107,7 +107,7 @@ class MaskSource:
         for path in sorted(self.folder.rglob("*")):
             if path.suffix in (SUFFIX, ".json") and path.is_file():
                 digest.update(f"{path.relative_to(self.folder)} {file_digest(path)}\n".encode())
-        return {"masks": {"folder": str(self.folder), "sha256": digest.hexdigest()}}
+        return {"masks": {"folder": self.folder.resolve().name, "sha256": digest.hexdigest()}}
 
 
 @dataclass(frozen=True)
