@@ -48,6 +48,9 @@ TRIED = {
     "haskd baseline": "here",
     "haskd evaluate": "here",
     "haskd select": "here",
+    "haskd suggest": (
+        "test/house/test_suggest_page.py::test_suggested_sweeps_go_out_and_come_back_with_labels"
+    ),
     "haskd segment": "here",
     "haskd view": "here",
     "haskd --help": f"{COMMAND_LINE}::test_what_needs_no_network_imports_none",
@@ -59,6 +62,9 @@ TRIED = {
     "make demo": (
         "test/training/experiments/test_demo.py::"
         "test_the_simulated_demo_needs_nothing_and_can_be_run_again"
+    ),
+    "haskd label-images": (
+        "test/training/commands/test_label_images.py::test_networks_are_named_with_their_digest"
     ),
     "make test": "these tests",
     "make lint": "make test",

@@ -41,7 +41,7 @@ ROWS = {
         ("learning",),
         ("images", "evaluation"),
         ("image_labels",),
-        ("distillation",),
+        ("distillation", "suggestions"),
         ("pipeline",),
         ("reports",),
         ("robot",),

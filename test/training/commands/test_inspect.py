@@ -28,6 +28,12 @@ def test_inspect_tells_what_is_there_and_what_a_run_would_do(haskd, tmp_path):
     # 289, 136 and 70 points in each of 20 clouds
     assert recording["labels"]["classes"] == {"ground": 5780, "wall": 2720, "box": 1400}
     assert recording["labels"]["labelled_clouds"] == 20
+    # The camera sees 2/3 of the distance to either side, and the ground 1.5 m below it from
+    # 1.5 * 150 / 60 = 3.75 m on; an image is taken 0.1 m further on. So of the rows of ground from
+    # x = 3 m on, each 0.5 m, those at 3.9 m from the camera on, with 11, 11, 13, 15 and 15 points,
+    # and nine of 17: 218 of 289.
+    seen = recording["labels"]["seen"]
+    assert seen == {"ground": pytest.approx(218 / 289), "wall": 1, "box": 1}
     # The model that ships was trained on 100,000 points a sweep.
     assert any("points per sweep 495" in one for one in recording["unlike_the_model"])
     # Of 20 sweeps a tenth each to calibrate, validate and test on.

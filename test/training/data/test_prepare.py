@@ -178,14 +178,18 @@ def test_without_labels_every_point_is_unlabelled(tmp_path: Path) -> None:
     assert Cache.open(tmp_path / "cache").sweep(0).label.tolist() == [255] * 4
 
 
-def test_labels_from_a_folder_skip_the_sweeps_without_a_file(tmp_path: Path) -> None:
+def test_sweeps_without_a_file_in_a_folder_of_labels_are_unlabelled(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     for index in (0, 2):
         np.array([10, 40, 50, 0], "<u4").tofile(tmp_path / "labels" / f"{index:06d}.label")
     report = prepare_scene(
         tmp_path, Scene(), labels="semantickitti", label_folder=tmp_path / "labels"
     )
-    assert (report.sweeps, report.sweeps_skipped) == (2, {"no label file": 2})
+    assert (report.sweeps, report.sweeps_skipped) == (4, {})
+    labelled = [any(row.class_counts) for row in Cache.open(tmp_path / "cache").sweeps]
+    assert labelled == [True, False, True, False]
+    findings = {finding.code: finding for finding in report.findings}
+    assert not findings["clouds-without-labels"].is_warning
 
 
 def test_motion_that_is_not_recorded_is_warned_of(tmp_path: Path) -> None:

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from haskd_training.learning.losses import class_weights, cross_entropy, lovasz_softmax, soften
+from haskd_training.learning.losses import (
+    class_weights,
+    cross_entropy,
+    lovasz_softmax,
+    resolved,
+    set_cross_entropy,
+    soften,
+    wrong_label_loss,
+)
 
 
 def test_class_weights_are_inverse_roots_with_mean_one_over_the_classes_there_are():
@@ -119,3 +127,49 @@ def test_gradients_agree_with_finite_differences():
     weights = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
     torch.autograd.gradcheck(lambda x: cross_entropy(soften(x), labels, weights), [logits])
     torch.autograd.gradcheck(lambda x: lovasz_softmax(x.softmax(1), labels), [logits])
+
+
+# Of 3 classes; id 3 is the set of the first two.
+MEMBERS = torch.zeros(256, 3, dtype=torch.bool)
+MEMBERS[[0, 1, 2], [0, 1, 2]] = MEMBERS[3, :2] = True
+
+
+def test_a_set_of_classes_is_asked_for_its_sum_alone():
+    # p = (1/2, 1/4, 1/4). A 2: log 4, weight 1. The set: -log 3/4; its likeliest class is the
+    # first, of weight 3. The third point has no label.
+    log_p = torch.tensor([[0.5, 0.25, 0.25]]).log().repeat(3, 1)
+    labels, weights = torch.tensor([2, 3, 255]), torch.tensor([3.0, 1.0, 1.0])
+    found = set_cross_entropy(log_p, labels, MEMBERS, weights)
+    assert float(found) == pytest.approx((math.log(4) + 3 * math.log(4 / 3)) / 4)
+    assert resolved(labels, MEMBERS, log_p).tolist() == [2, 0, 255]
+
+
+def test_the_loss_of_a_set_pulls_no_class_of_it_before_another():
+    logits = torch.zeros(1, 3, requires_grad=True)
+    set_cross_entropy(soften(logits), torch.tensor([3]), MEMBERS, torch.ones(3)).backward()
+    # p = 1/3 each: towards the two alike, p_c - p_c / p_S = 1/3 - 1/2; away from the third, 1/3
+    torch.testing.assert_close(logits.grad, torch.tensor([[-1 / 6, -1 / 6, 1 / 3]]))
+
+
+def test_without_sets_it_is_the_cross_entropy():
+    log_p, labels = soften(torch.randn(5, 3)), torch.tensor([0, 1, 2, 255, 1])
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    assert torch.equal(
+        set_cross_entropy(log_p, labels, MEMBERS, weights), cross_entropy(log_p, labels, weights)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        # 4 (1 - p_y): p_y = 1/2 and 1/8, weights 1 and 3: (2 + 3 * 3.5) / 4
+        ("symmetric", (2 + 3 * 3.5) / 4),
+        # -log(max p) / 4 of 1/2 and 7/8
+        ("bootstrap", (math.log(2) + 3 * math.log(8 / 7)) / 16),
+    ],
+)
+def test_what_is_added_for_wrong_labels(kind, expected):
+    log_p = torch.tensor([[0.5, 0.5], [0.875, 0.125], [0.5, 0.5]]).log()
+    labels = torch.tensor([0, 1, 255])
+    found = wrong_label_loss(log_p, labels, torch.tensor([1.0, 3.0]), kind)
+    assert float(found) == pytest.approx(expected)

@@ -14,12 +14,12 @@ import haskd_ros
 from haskd_ros.errors import InputError
 from haskd_ros.files import is_full
 from haskd_ros.text import shown
-from haskd_training.commands import deploy, inspect, prepare, train
+from haskd_training.commands import deploy, inspect, prepare, suggest, train
 from haskd_training.core.progress import TextConsole, console
 
 _INTERRUPTED = 128 + signal.SIGINT
 _GOES_ON = "it goes on where it was"
-_RESUMING = {"run", "prepare", "ablate", "demo", "baseline", "select"}
+_RESUMING = {"run", "prepare", "ablate", "demo", "baseline", "select", "label-images", "suggest"}
 
 app = typer.Typer(
     help="From recorded camera and LiDAR bags to a segmentation network for a robot.",
@@ -38,6 +38,8 @@ for command in (
     deploy.export,
     prepare.prepare,
     prepare.select,
+    prepare.label_images,
+    suggest.suggest,
     train.baseline,
     train.ablate,
 ):

@@ -52,6 +52,7 @@ def segment(
     *,
     export: str | None,
     labels: str | None,
+    only: Path | None,
     topic: str | None,
     frame: SensorFrame,
     device: str,
@@ -74,6 +75,8 @@ def segment(
         raise InputError(f"--export {export} is not known; allowed is labels")
     if labels is not None and export is None:
         raise InputError("--labels names the ids of label files: add --export labels")
+    if only is not None and export is None:
+        raise InputError("--only chooses the sweeps to export: add --export labels")
     if topic is not None and is_clouds(path):
         raise InputError(f"{path} is no bag: it has no topic {topic}")
     with step(f"labelling {path.name}") as progress:
@@ -84,8 +87,9 @@ def segment(
             )  # fmt: skip
         else:
             found = export_labels(
-                model, path, out, labels=labels, topic=topic, frame=frame, device=device,
-                parameters=parameters, strict=strict, progress=progress, examination=examination,
+                model, path, out, labels=labels, only=only, topic=topic, frame=frame,
+                device=device, parameters=parameters, strict=strict, progress=progress,
+                examination=examination,
             )  # fmt: skip
     _tell(found, examination)
     if export is None:

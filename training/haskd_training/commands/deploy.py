@@ -15,6 +15,7 @@ from haskd_training.commands.options import (
     Export,
     Forward,
     NodeParameters,
+    Only,
     Origin,
     RerunClouds,
     RerunEvery,
@@ -83,6 +84,7 @@ def segment(
     set_: NodeParameters = None,
     export: Export = None,
     labels: Annotated[str | None, LABEL_MAP] = None,
+    only: Only = None,
     sensor_height: SensorHeight = 0.0,
     up: Up = "z",
     forward: Forward = "x",
@@ -102,13 +104,14 @@ def segment(
     is_clouds = cloud_files.is_clouds(bag)
     if not is_clouds:
         examination = examine_first(bag, topic, strict, model, parameters.intensity_scale)
-    if export is not None or labels is not None or is_clouds:
+    if export is not None or labels is not None or only is not None or is_clouds:
         cloud_files.segment(
             model,
             bag,
             out,
             export=export,
             labels=labels,
+            only=only,
             topic=topic,
             frame=frame,
             device=device,

@@ -70,6 +70,14 @@ Export = Annotated[
         show_default=False,
     ),
 ]
+Only = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="SUGGEST.JSON",
+        help="with --export: only the sweeps that suggest names there",
+        show_default=False,
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="what would be a warning about a recording is an error")
 ]

@@ -55,6 +55,66 @@ def prepare(
     console.print(render(report))
 
 
+def label_images(
+    bags: Annotated[list[Path], typer.Argument(help="bag folders or files")],
+    out: Annotated[Path, typer.Option(help="folder of the labels")],
+    image_classes: Annotated[
+        str,
+        typer.Option(
+            help="what the images' classes mean: cityscapes, ade20k, mapillary, coco, or YAML"
+        ),
+    ],
+    network: Annotated[
+        list[Path] | None, typer.Option(help="a semantic network for images, ONNX; several vote")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="instead of networks: a folder of masks of the images")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="label map whose classes the points get", show_default=False)
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="the same, and human labels are read by it, only to say what share is right",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+    strict: Strict = False,
+) -> None:
+    """Label points by what image networks say of the cameras' images; no human label is needed."""
+    from haskd_ros.errors import InputError
+    from haskd_training.commands.findings import say
+    from haskd_training.core.settings import load_settings
+    from haskd_training.data.prepare_inputs import UNLABELLED_MAP
+    from haskd_training.experiments.label_images import (
+        LabelImagesConfig,
+        MaskSource,
+        quality_table,
+    )
+    from haskd_training.experiments.label_images import label_images as work
+    from haskd_training.image_labels.class_sets import load_image_classes
+
+    if classes is not None and labels is not None:
+        raise InputError("--labels names the label map already: leave --classes out")
+    result = work(
+        bags,
+        out,
+        MaskSource(tuple(network or ()), masks),
+        load_image_classes(image_classes),
+        load_settings(LabelImagesConfig, config, set_ or ()),
+        step,
+        label_map=labels or classes or UNLABELLED_MAP,
+        with_human_labels=labels is not None,
+        say=say,
+        strict=strict,
+    )
+    console.print(quality_table(result.quality))
+    console.print(f"labels: {out}; report: {result.report}")
+
+
 def select(
     caches: Caches,
     model: Annotated[Path, typer.Option(help="model file trained on labels alone")],

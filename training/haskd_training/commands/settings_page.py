@@ -19,10 +19,12 @@ from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.experiments.ablation_rows import AblationConfig
 from haskd_training.experiments.demo import SETTINGS as DEMO_SETTINGS
 from haskd_training.experiments.demo import SIMULATION
+from haskd_training.experiments.label_images import LabelImagesConfig
 from haskd_training.experiments.run import RunConfig
 from haskd_training.images.candidates import SelectionConfig
 from haskd_training.learning.student import StudentConfig
 from haskd_training.simulation import SimulationConfig
+from haskd_training.suggestions.config import SuggestConfig
 
 COMMANDS: dict[str, type[BaseModel]] = {
     "run": RunConfig,
@@ -30,7 +32,9 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "prepare": PrepareConfig,
     "baseline": StudentConfig,
     "select": SelectionConfig,
+    "suggest": SuggestConfig,
     "ablate": AblationConfig,
+    "label-images": LabelImagesConfig,
     "simulate": SimulationConfig,
 }
 """The settings that each command takes by --config and --set."""
@@ -64,6 +68,8 @@ prepare:
 | `haskd select` | those of `selection`, without that prefix: `window_s` |
 | `haskd ablate` | its own, and under `method.` those of `haskd run` but `prepare`: \
 `method.student.loop.epochs` |
+| `haskd label-images` | its own, and under `prepare.` those of `haskd prepare` |
+| `haskd suggest` | its own |
 | `haskd simulate` | its own |
 
 `haskd segment --set` takes [parameters of the node](parameters.md) instead.
@@ -78,6 +84,8 @@ def page() -> str:
     parts = [INTRODUCTION, "## `haskd run`\n", *_sections(RunConfig, "")]
     parts += ["## `haskd demo`\n", _demo()]
     parts += ["## `haskd ablate`\n", *_sections(AblationConfig, "", skip="method")]
+    parts += ["## `haskd label-images`\n", *_sections(LabelImagesConfig, "", skip="prepare")]
+    parts += ["## `haskd suggest`\n", *_sections(SuggestConfig, "")]
     parts += ["## `haskd simulate`\n", *_sections(SimulationConfig, "")]
     return "\n".join(parts)
 

@@ -244,9 +244,8 @@ class Cache:
             points[~np.isfinite(points[:, 3]), 3] = self.missing_intensity
         if not self.labelled:
             label = np.full_like(label, UNLABELLED)
-        open_label = None
-        if self.point_labels is not None and self.labelled and (label == UNLABELLED).all():
-            open_label = self.point_labels.of(row.recording, row.stamp_ns, len(points))
+        open_label = self._from_images(row, label)
+        if open_label is not None:
             label = self.label_sets.likeliest(open_label)
         return Sweep(points, time, label, row.stamp_ns, row.recording, open_label)
 
@@ -309,7 +308,7 @@ class Cache:
     def without_labels(self, taxonomy: Taxonomy) -> Cache:
         """The same sweeps without labels, to be used with caches of the classes of `taxonomy`."""
         rows = [replace(row, class_counts=[0] * len(taxonomy)) for row in self.sweeps]
-        return replace(self, taxonomy=taxonomy, sweeps=rows, labelled=False)
+        return replace(self, taxonomy=taxonomy, sweeps=rows, labelled=False, point_labels=None)
 
     @property
     def label_sets(self) -> LabelSets:
@@ -345,7 +344,6 @@ class Cache:
             sweeps=rows,
             fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
             point_labels=labels,
-            labelled=True,
         )
 
     def write_index(self) -> None:
@@ -372,6 +370,14 @@ class Cache:
             indices.sort(key=lambda j: self.images[j].stamp_ns)
             table[recording] = ([self.images[j].stamp_ns for j in indices], indices)
         return table
+
+    def _from_images(self, row: SweepRow, label: np.ndarray) -> np.ndarray | None:
+        """Label ids of a sweep without a label of its own, where images gave it some."""
+        labels = self.point_labels
+        by_hand = (label != UNLABELLED).any()
+        if labels is None or by_hand or not labels.has(row.recording, row.stamp_ns):
+            return None
+        return labels.of(row.recording, row.stamp_ns, len(label))
 
     def _read(self, row: SweepRow | ImageRow, *names: str) -> list[np.ndarray]:
         path = self.path / row.shard

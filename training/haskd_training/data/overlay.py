@@ -12,7 +12,7 @@ from haskd_ros.text import file_name
 from haskd_training.data.cache import Cache
 from haskd_training.data.legend_strip import class_entries, with_legend
 from haskd_training.data.prepare_report import nearest_images
-from haskd_training.data.projection import project
+from haskd_training.data.projection import Projection, project
 
 MAX_DEPTH_M = 60.0
 """Depth at the end of the colour scale, where points have no labels."""
@@ -34,11 +34,17 @@ def draw_overlay(cache: Cache, i: int, j: int) -> np.ndarray:
         colors = cache.taxonomy.color_table()[sweep.label]
     else:
         colors = _depth_colors(projection.depth)
+    draw_points(image, projection, colors)
+    return image
+
+
+def draw_points(image: np.ndarray, projection: Projection, colors: np.ndarray) -> None:
+    """Draw points that were projected into an image [H, W, 3] over it, near ones over far ones;
+    colors [N, 3]."""
     visible = np.flatnonzero(projection.inside)
     far_to_near = visible[np.argsort(-projection.depth[visible])]
     centres = np.round(projection.pixels[far_to_near]).astype(int)
-    _paint_discs(image, centres, colors[far_to_near], radius=max(1, row.width // 640))
-    return image
+    paint_discs(image, centres, colors[far_to_near], radius=max(1, image.shape[1] // 640))
 
 
 def _legend(cache: Cache, i: int) -> list[tuple[str, tuple[int, ...]]]:
@@ -60,7 +66,7 @@ def _depth_colors(depth: np.ndarray) -> np.ndarray:
     return colors
 
 
-def _paint_discs(image: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: int) -> None:
+def paint_discs(image: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: int) -> None:
     """Paint discs over a image [H, W, 3], later ones over earlier ones; centres [N, 2] u v in
     px, colors [N, 3]."""
     steps = np.arange(-radius, radius + 1)

@@ -3,7 +3,7 @@ each sweep, found by the sweep's recording and stamp, so that any cache of the r
 taught by them.
 
 FOLDER/labels.json                          classes, sets, where the labels came from
-FOLDER/points/RECORDING/STAMP_NS.safetensors   label [N] uint8, confidence [N] uint8
+FOLDER/points/RECORDING/STAMP_NS.safetensors   label, confidence, seen [N] uint8
 """
 
 from __future__ import annotations
@@ -122,13 +122,31 @@ class PointLabels:
             )
         return label, confidence.astype(np.float32) / 255
 
+    def seen(self, recording: str, stamp_ns: int) -> np.ndarray:
+        """[N] bool: the points of a sweep whose place some image shows, at whatever moment.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return TensorFile(self.path(recording, stamp_ns), _REMEDY).read("seen").astype(bool)
+
     def write(
-        self, recording: str, stamp_ns: int, label: np.ndarray, confidence: np.ndarray
+        self,
+        recording: str,
+        stamp_ns: int,
+        *,
+        label: np.ndarray,
+        confidence: np.ndarray,
+        seen: np.ndarray,
     ) -> None:
-        """Write the labels of a sweep: label [N] uint8, confidence [N] 0..1."""
+        """Write the labels of a sweep: label [N] uint8, confidence [N] 0..1, seen [N] bool."""
         path = self.path(recording, stamp_ns)
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"label": label, "confidence": np.rint(255 * confidence).astype(np.uint8)}
+        arrays = {
+            "label": label,
+            "confidence": np.rint(255 * confidence).astype(np.uint8),
+            "seen": seen.astype(np.uint8),
+        }
         write_tensors(path, arrays)
 
 

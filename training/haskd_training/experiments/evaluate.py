@@ -126,7 +126,9 @@ def _sweeps_of_cache(
         )
 
     def sweeps() -> Iterator[Predicted]:
-        for number in range(len(cache)):
+        for number, row in enumerate(cache.sweeps):
+            if not any(row.class_counts):
+                continue
             sweep = cache.sweep(number)
             try:
                 predicted = label_as_robot(segmenter, cache, number, parameters).class_id
@@ -155,7 +157,9 @@ def _sweeps_of_bag(
                 points, _ = read_xyz_intensity(cloud)
                 true = source.of(cloud, index, stamp_ns(cloud))
             except (CloudError, Unusable):
-                continue  # without points or without labels there is nothing to compare
+                continue  # without points there is nothing to compare
+            if (true == UNLABELLED).all():
+                continue
             try:
                 predicted = label(cloud).result.class_id
             except CloudError:

@@ -91,12 +91,19 @@ def _cameras(one: Examination, plan: RunPlan | None) -> Table:
 def _labels(one: Examination) -> Table:
     labels = one.labels
     assert labels is not None
-    table = _table("labels", "class", "points", "share", "clouds")
+    table = _table("labels", "class", "points", "share", "clouds", "seen by cameras")
     total = max(1, sum(labels.classes.values()) + labels.ignored)
     for number, (name, points) in enumerate(labels.classes.items()):
         clouds = int((labels.counts[:, number] > 0).sum())
-        table.add_row(name, f"{points:,}", f"{points / total:.2%}", f"{clouds}")
-    table.add_row("(ignored)", f"{labels.ignored:,}", f"{labels.ignored / total:.2%}", "")
+        seen = labels.seen.get(name)
+        table.add_row(
+            name,
+            f"{points:,}",
+            f"{points / total:.2%}",
+            f"{clouds}",
+            "-" if seen is None else f"{seen:.1%}",
+        )
+    table.add_row("(ignored)", f"{labels.ignored:,}", f"{labels.ignored / total:.2%}", "", "")
     return table
 
 

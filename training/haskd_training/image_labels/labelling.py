@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.projection import transform_points
 from haskd_training.image_labels.class_sets import ImageClasses
 from haskd_training.image_labels.ground import find_ground
+from haskd_training.image_labels.mask_files import Mask
 from haskd_training.image_labels.masks import MaskFolder
 from haskd_training.image_labels.observations import Observations, observe
 from haskd_training.image_labels.shapes import Shapes
@@ -35,6 +36,9 @@ from haskd_training.images.visibility import VisibilityConfig
 LEAST_PAIRS = 1000
 """Voxels seen by both halves of the views, from which on their agreement says how sure a label is.
 """
+
+MASKS_KEPT = 24
+"""Two of each camera of a large rig."""
 
 HIGHEST = 0.999
 """The share of a sweep's points below its highest beam: the rest may be stray."""
@@ -54,24 +58,21 @@ class PointLabelConfig(BaseModel):
     visibility: VisibilityConfig = VisibilityConfig()
 
 
-@dataclass(frozen=True)
-class LabelledShares:
-    """Of a recording's points: the share that an image saw, and of the label ids the points."""
-
-    seen: float
-    counts: np.ndarray
-
-
-def label_sets(classes: ImageClasses, taxonomy: Taxonomy) -> LabelSets:
+def label_sets(classes: ImageClasses, taxonomy: Taxonomy, shapes: Shapes) -> LabelSets:
     """All sets that may be left of what the image classes mean, where some classes can't be, each
-    in the order of its image class."""
+    in the order of its image class; those with a class that may be too low for it with the rest."""
     several: dict[frozenset[int], tuple[int, ...]] = {}
-    for means in classes.means:
-        own = [taxonomy.id_of(name) for name in means]
-        for subset in range(1, 2 ** len(own)):
-            chosen = tuple(c for bit, c in enumerate(own) if subset >> bit & 1)
-            if len(chosen) > 1:
-                several.setdefault(frozenset(chosen), chosen)
+    own = [tuple(taxonomy.id_of(name) for name in means) for means in classes.means]
+    subsets = [
+        tuple(c for bit, c in enumerate(one) if subset >> bit & 1)
+        for one in own
+        for subset in range(1, 2 ** len(one))
+    ]
+    if shapes.rest is not None:
+        subsets += [(*one, shapes.rest) for one in subsets if (shapes.reaches[list(one)] > 0).any()]
+    for chosen in subsets:
+        if len(set(chosen)) > 1:
+            several.setdefault(frozenset(chosen), tuple(dict.fromkeys(chosen)))
     return LabelSets(len(taxonomy), tuple(several.values()))
 
 
@@ -92,13 +93,16 @@ def label_points(
         origin: where the masks came from, for the index.
         out: folder of the labels; sweeps that have some in it are not done again.
 
+    Returns:
+        The labels. Their index, which marks the folder as finished, is not written yet.
+
     Raises:
         InputError: a mask can't be read, or no point is seen by any image.
     """
     config = config or PointLabelConfig()
     taxonomy = caches[0].taxonomy
     meant = classes.sets(taxonomy)
-    labels = PointLabels(out, taxonomy, label_sets(classes, taxonomy), origin)
+    labels = PointLabels(out, taxonomy, label_sets(classes, taxonomy, shapes), origin)
     total, done, labelled = sum(map(len, caches)), 0, 0
     for cache in caches:
         for block in _blocks(cache, config.map_sweeps):
@@ -113,7 +117,6 @@ def label_points(
         raise InputError(
             "no image shows a point of these recordings: look at the overlays that prepare leaves"
         )
-    labels.write_index()
     return labels
 
 
@@ -143,7 +146,9 @@ def _label_block(
 ) -> int:
     """Label some sweeps together; returns the number of points with a label."""
 
-    def mask_of(image: int) -> Any:
+    # Sweeps that follow each other are shown by the same images.
+    @lru_cache(maxsize=MASKS_KEPT)
+    def mask_of(image: int) -> Mask | None:
         row = cache.images[image]
         return masks.mask(row.recording, row.camera, row.stamp_ns, (row.width, row.height))
 
@@ -159,7 +164,13 @@ def _label_block(
     for i, start, end in zip(block, first[:-1], first[1:], strict=True):
         row = cache.sweeps[i]
         own = slice(start, end)
-        labels.write(row.recording, row.stamp_ns, voted.label[own], confidence[own])
+        labels.write(
+            row.recording,
+            row.stamp_ns,
+            label=voted.label[own],
+            confidence=confidence[own],
+            seen=voted.seen[own],
+        )
     return int((voted.label != UNLABELLED).sum())
 
 

@@ -137,7 +137,7 @@ class MaskFolder:
         total = len(set(self._images))
         message = f"{self.count} of {total} images have a mask, named by {naming}"
         found = [Finding("masks", subject, "noted", message)]
-        if without := [one for one in self._images if not self._has_mask(*one)]:
+        if without := [one for one in self._images if not self.has(*one)]:
             recording, camera, stamp_ns = without[0]
             message = (
                 f"{total - self.count} of {total} images have no mask and say nothing, the first "
@@ -164,7 +164,8 @@ class MaskFolder:
             found.append(Finding("masks-without-camera", subject, "left out", message, remedy))
         return found
 
-    def _has_mask(self, recording: str, camera: str, stamp_ns: int) -> bool:
+    def has(self, recording: str, camera: str, stamp_ns: int) -> bool:
+        """Whether an image has a mask."""
         masks = self._cameras.get((recording, camera))
         return masks is not None and stamp_ns in masks.names
 

@@ -24,6 +24,9 @@ BARE_M = 0.35
 """Nothing stands in a cell of the ground whose highest point is lower."""
 MARGIN_M = 0.3
 """A thing's height is known where the sensor can see this much more than it is to reach."""
+UNSURE_M = 1.0
+"""What ends less than this above the height that its class has to reach, or below it where the
+sensor sees no further, may be of the rest as well: a low house looks like a garden wall."""
 THING_LENGTH_M = 15.0
 """Longer things are several that touch, whose height says nothing of each of them."""
 THING_POINTS = 50
@@ -66,10 +69,12 @@ class Evidence:
 @dataclass(frozen=True)
 class Voted:
     """label: [N] uint8 ids of `LabelSets`, `UNLABELLED` where no image says anything that can be;
-    score: [N] float32, 0..1, grows with the number of views and their agreement; agreement: pairs
-    of halves of the views, see `agreement_curve`."""
+    seen: [N] bool, whether an image shows the point's voxel; score: [N] float32, 0..1, grows with
+    the number of views and their agreement; agreement: pairs of halves of the views, see
+    `agreement_curve`."""
 
     label: np.ndarray
+    seen: np.ndarray
     score: np.ndarray
     agreement: np.ndarray
 
@@ -88,7 +93,7 @@ class Voting:
         self._group_of = self._group_of.reshape(-1)
         on_ground = place.above < ON_GROUND_M  # False where it is not known
         self._voxel, self._first = _voxels(place.points, on_ground)
-        self._possible = self._by_height(on_ground)
+        self._possible, self._low = self._by_height(on_ground)
 
     def vote(self, evidence: Evidence) -> Voted:
         """The label of each point, and how sure it is."""
@@ -98,7 +103,10 @@ class Voting:
         halves = [
             self._winners(*self._count(evidence.half(later)), possible) for later in (False, True)
         ]
-        return Voted(label[self._voxel], score[self._voxel], self._agreement(*halves))
+        seen = np.zeros(len(self._first), bool)
+        seen[self._voxel[evidence.point]] = True
+        mine = self._voxel
+        return Voted(label[mine], seen[mine], score[mine], self._agreement(*halves))
 
     def _count(self, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
         """[V, G] summed weights of the views by group of image classes, and [V] their number. A
@@ -116,31 +124,33 @@ class Voting:
     ) -> tuple[np.ndarray, np.ndarray]:
         """[V] label id and [V] score of each voxel."""
         by_label = np.zeros((len(votes), len(self._sets)), np.float32)
-        patterns, pattern = np.unique(possible, axis=0, return_inverse=True)
+        both = np.concatenate((possible, self._low), 1)
+        patterns, pattern = np.unique(both, axis=0, return_inverse=True)
         pattern = pattern.reshape(-1)
-        for number, own in enumerate(patterns):
+        for number, (own, low) in enumerate(patterns.reshape(len(patterns), 2, -1)):
             rows = np.flatnonzero(pattern == number)
             for group, classes in enumerate(self._groups):
-                label = self._left(classes, own)
+                label = self._left(classes, own, low)
                 if label != UNLABELLED:
                     by_label[rows, label] += votes[rows, group]
         best = by_label.argmax(1)
         score = by_label[np.arange(len(votes)), best] / (views + 1)
         return np.where(score > 0, best, UNLABELLED).astype(np.uint8), score.astype(np.float32)
 
-    def _left(self, classes: np.ndarray, possible: np.ndarray) -> int:
-        """The label id of what is left of a set of classes where some can't be; the rest where
-        nothing is left of it."""
+    def _left(self, classes: np.ndarray, possible: np.ndarray, low: np.ndarray) -> int:
+        """The label id of what is left of a set of classes where some can't be, and with those that
+        are low for their class the rest; the rest where nothing is left of it."""
         if not classes.any():
             return UNLABELLED
         left = classes & possible
         rest = self._shapes.rest
-        if not left.any() and rest is not None and possible[rest]:
-            return rest
+        if rest is not None and possible[rest] and (not left.any() or (left & low).any()):
+            left[rest] = True
         return label_of(left, self._sets)
 
-    def _by_height(self, on_ground: np.ndarray) -> np.ndarray:
-        """[V, C] which classes a voxel can hold by its height and that of what stands there."""
+    def _by_height(self, on_ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[V, C] which classes a voxel can hold by its height and that of what stands there, and
+        [V, C] for which of them that is low."""
         place, shapes = self._place, self._shapes
         cell = place.ground.cells(place.points)
         above = np.nan_to_num(place.above, nan=-np.inf)
@@ -167,7 +177,9 @@ class Voting:
             visible[:, None] > shapes.reaches + MARGIN_M
         )
         possible &= ~(known[:, None] & too_low)
-        return possible
+        ends = known & (around[cell] + MARGIN_M < visible)
+        low = ends[:, None] & (around[cell][:, None] < shapes.reaches + UNSURE_M)
+        return possible, low & (shapes.reaches > 0)
 
     def _by_things(self, votes: np.ndarray) -> np.ndarray:
         """[V, C] which classes a voxel can hold by the height of the thing that it is a part of:

@@ -251,9 +251,9 @@ class FolderLabels:
         if without := [index for index in range(self._clouds) if index not in matched]:
             message = (
                 f"{len(without)} of {self._clouds} clouds have no label file, the first is cloud "
-                f"{without[0]}; they are left out"
+                f"{without[0]}; they are not labelled"
             )
-            found.append(Finding("clouds-without-labels", subject, "left out", message))
+            found.append(Finding("clouds-without-labels", subject, "noted", message))
         if unused := sorted(self._files.keys() - set(matched.values())):
             message = (
                 f"{len(unused)} of {len(self._files)} label files belong to no cloud of the "
@@ -265,17 +265,17 @@ class FolderLabels:
         return found + self._notes.findings()
 
     def of(self, cloud: Any, index: int, stamp_ns: int) -> np.ndarray:
-        """Class ids [N] uint8 of a cloud, in its order.
+        """Class ids [N] uint8 of a cloud, in its order; one without a file is unlabelled.
 
         Raises:
-            Unusable: no file for this sweep, or one for another number of points.
+            Unusable: a file for another number of points.
             InputError: a file that can't be read, or an id that the label map doesn't name.
         """
-        name = self._matching.files.get(index)
+        name, points = self._matching.files.get(index), cloud.width * cloud.height
         if name is None:
-            raise Unusable("no label file")
+            return _unlabelled(points)
         file = self._files[name]
-        raw, points = read_label_file(file), cloud.width * cloud.height
+        raw = read_label_file(file)
         kept = np.ones(points, bool) if len(raw) == points else _kept(cloud, len(raw))
         if kept is None:
             self._notes.add_wrong_size(index, name, len(raw), points)
@@ -289,7 +289,7 @@ class FolderLabels:
         except InputError as error:
             raise InputError(f"{file}: {error}") from error
         self._notes.add(found)
-        labels = np.full(points, UNLABELLED, np.uint8)
+        labels = _unlabelled(points)
         labels[kept] = found.ids
         return labels
 
@@ -307,7 +307,11 @@ class NoLabelSource:
         return []
 
     def of(self, cloud: Any, index: int, stamp_ns: int) -> np.ndarray:
-        return np.full(cloud.width * cloud.height, UNLABELLED, np.uint8)
+        return _unlabelled(cloud.width * cloud.height)
+
+
+def _unlabelled(points: int) -> np.ndarray:
+    return np.full(points, UNLABELLED, np.uint8)
 
 
 def _returns(cloud: Any) -> np.ndarray:

@@ -94,6 +94,12 @@ class RunFindings:
         return self.distilled if self.choice.ships == DISTILLED else self.baseline
 
 
+BY_IMAGES = (
+    "Labels came from images: a score on them is agreement with the images, not how right a model "
+    "is. Score it on a recording that people labelled: haskd evaluate."
+)
+
+
 def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
     """Write the page.
 
@@ -141,6 +147,7 @@ def _lead(findings: RunFindings) -> str:
         f"{after:.1f} % mIoU for the distilled student, {before:.1f} % for the same network "
         f"trained on labels alone, on {len(findings.refs)} {kind}. {findings.choice.reason} One "
         "run of each: runs that differ in nothing but their seed can differ by more than a point."
+        + (f" {BY_IMAGES}" if findings.method.split.taught_by_images else "")
     )
 
 

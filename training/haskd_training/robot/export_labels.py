@@ -19,9 +19,11 @@ from haskd_ros.errors import InputError
 from haskd_ros.node.parameters import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
+from haskd_ros.text import quoted
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine_clouds
+from haskd_training.data.prepare_inputs import recording_name
 from haskd_training.recordings.cloud_files.folder import CloudFolder, places_in
 from haskd_training.recordings.cloud_files.formats import read_clouds
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
@@ -31,6 +33,7 @@ from haskd_training.recordings.readers.bag import Bag, new_bag, open_bag
 from haskd_training.robot.bag_labeller import BagLabeller
 from haskd_training.robot.file_labeller import FileLabeller, is_clouds
 from haskd_training.robot.segment_files import SegmentedFiles
+from haskd_training.suggestions.document import read_stamps
 
 LABELS = "labels"
 LABEL_MAP = "label_map.yaml"
@@ -46,6 +49,7 @@ def export_labels(
     out: Path,
     *,
     labels: str | None = None,
+    only: Path | None = None,
     topic: str | None = None,
     frame: SensorFrame | None = None,
     device: str = "auto",
@@ -66,14 +70,15 @@ def export_labels(
         path: of the clouds.
         out: new folder.
         labels: a label map whose raw ids are written, of each class the first one; None: class ids.
+        only: `suggest.json` of `haskd suggest`: of a bag or folder, only these clouds.
         topic: of the clouds of a bag, as of `segment_bag`.
         frame, device, parameters, strict: as of `segment_files`.
         progress: called with the clouds done and those there are.
         examination: of the clouds of a bag, as of `segment_bag`.
 
     Raises:
-        InputError: model, clouds or label map can't be read, the map lacks a class of the model, or
-            `out` exists.
+        InputError: model, clouds or label map can't be read, the map lacks a class of the model,
+            none of the clouds is among those of `only`, or `out` exists.
     """
     started = time.perf_counter()
     label_map = None if labels is None else load_label_map(labels)
@@ -92,7 +97,10 @@ def export_labels(
         (scratch / LABELS).mkdir(parents=True)
         rejected: Counter[str] = Counter()
         labelled = beyond = 0
-        for name, cloud in zip(clouds.names, clouds.clouds, strict=True):
+        wanted = range(len(clouds.names)) if only is None else _wanted(only, path, clouds.stamps)
+        for number, cloud in enumerate(clouds.clouds):
+            if number not in wanted:
+                continue
             try:
                 found = clouds.label(cloud)
             except CloudError as error:
@@ -101,8 +109,8 @@ def export_labels(
                 labelled += not found.is_beyond_range
                 beyond += found.is_beyond_range
                 raw = ids[found.result.class_id].astype("<u4")
-                (scratch / LABELS / f"{name}.label").write_bytes(raw.tobytes())
-            progress(labelled + beyond + rejected.total(), len(clouds.names))
+                (scratch / LABELS / f"{clouds.names[number]}.label").write_bytes(raw.tobytes())
+            progress(labelled + beyond + rejected.total(), len(wanted))
         refuse(clouds.label.later_findings, strict)
         document = _document(clouds.taxonomy, label_map, ids)
         text = yaml.safe_dump(document, sort_keys=False, default_flow_style=None)
@@ -118,9 +126,11 @@ def export_labels(
 
 @dataclass(frozen=True)
 class _Clouds:
-    """Clouds with their names, and what labels each of them."""
+    """Clouds with their names and stamps in ns (none of a single file), and what labels each of
+    them."""
 
     names: Sequence[str]
+    stamps: Sequence[int]
     clouds: Iterable[Any]
     label: FileLabeller | BagLabeller
     taxonomy: Taxonomy
@@ -129,13 +139,16 @@ class _Clouds:
 def _of_files(
     model: Path, path: Path, frame: SensorFrame, device: str, parameters: Parameters
 ) -> _Clouds:
-    places = CloudFolder(path).places if path.is_dir() else places_in(path)
+    folder = CloudFolder(path) if path.is_dir() else None
+    places = places_in(path) if folder is None else folder.places
+    stamps = [] if folder is None else folder.stamps_ns
     files = list(dict.fromkeys(place.file for place in places))
     label = FileLabeller(
         model, files, name=path.name, frame=frame, device=device, parameters=parameters
     )
     clouds = (read_clouds(place.file)[place.scan] for place in places)
-    return _Clouds([place.name for place in places], clouds, label, label.segmenter.taxonomy)
+    names = [place.name for place in places]
+    return _Clouds(names, stamps, clouds, label, label.segmenter.taxonomy)
 
 
 def _of_bag(
@@ -148,7 +161,27 @@ def _of_bag(
     segmenter = Segmenter.load(model, device=device)
     label = BagLabeller(examination, segmenter, parameters)
     clouds = (cloud for _, cloud in bag.messages([chosen]))
-    return _Clouds(names, clouds, label, segmenter.taxonomy)
+    return _Clouds(names, stamps, clouds, label, segmenter.taxonomy)
+
+
+def _wanted(only: Path, path: Path, stamps: Sequence[int]) -> set[int]:
+    """The clouds of a recording that are among the suggested sweeps."""
+    suggested = read_stamps(only)
+    name = recording_name(path)
+    # Of several recordings of one name in a cache, the later ones have a number.
+    own = {
+        stamp
+        for recording, of_recording in suggested.items()
+        if recording == name or recording.rpartition("~")[0] == name
+        for stamp in of_recording
+    }
+    wanted = {number for number, stamp in enumerate(stamps) if stamp in own}
+    if not wanted:
+        there = ", ".join(f"{quoted(key)} {len(found)}" for key, found in suggested.items())
+        raise InputError(
+            f"{only} suggests none of the clouds of {name}; sweeps by recording: {there or 'none'}"
+        )
+    return wanted
 
 
 def _raw_ids(taxonomy: Taxonomy, label_map: LabelMap | None) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from haskd_ros.taxonomy import Taxonomy
 from haskd_training.data.examination.clouds import CloudSample
 from haskd_training.data.examination.examination import CameraSummary
 from haskd_training.data.examination.images import NEAR_NS, ImageTally
@@ -67,24 +68,65 @@ def seen_share(
         tally: of its images.
         turn: [4, 4], applied to points in the camera's frame.
     """
-    inside = total = 0
-    for sample in samples if camera.problem is None else ():
-        image = tally.nearest(sample.stamp_ns)
-        if image is None or abs(image[0] - sample.stamp_ns) > NEAR_NS or not len(sample.points):
+    found = [_inside(recording, camera, sample, tally, turn) for sample in samples]
+    inside = [one for one in found if one is not None]
+    total = sum(map(len, inside))
+    return sum(int(one.sum()) for one in inside) / total if total else None
+
+
+def seen_by_class(
+    recording: Recording,
+    samples: Sequence[CloudSample],
+    tallies: Mapping[str, ImageTally],
+    taxonomy: Taxonomy,
+) -> dict[str, float | None]:
+    """By class the share of the sampled points that lie in some camera's image nearest in time;
+    None where there is none of the class, or no image near.
+
+    Args:
+        tallies: of the images by topic.
+    """
+    points, seen = np.zeros(len(taxonomy)), np.zeros(len(taxonomy))
+    for sample in samples:
+        found = [
+            _inside(recording, camera, sample, tallies[camera.topic])
+            for camera in recording.cameras
+        ]
+        inside = [one for one in found if one is not None]
+        if sample.labels is None or not inside:
             continue
-        stamp, (image_frame, width, height) = image
-        calibration = camera.track.at(stamp, image_frame)
-        frame = camera.frame_of(image_frame, calibration, recording.tree, recording.lidar_frame)
-        try:
-            model, _ = calibration.fitted(width, height)
-            transform = _t_frame_lidar(recording, frame, sample, stamp)
-        except (NoTransform, CalibrationError):
-            continue
-        for further in (turn, camera.optics(calibration, stamp)):
-            transform = transform if further is None else further @ transform
-        inside += int(project(sample.points, transform, model).inside.sum())
-        total += len(sample.points)
-    return inside / total if total else None
+        points += np.bincount(sample.labels, minlength=256)[: len(taxonomy)]
+        shown = sample.labels[np.any(inside, 0)]
+        seen += np.bincount(shown, minlength=256)[: len(taxonomy)]
+    return {
+        name: shown / total if total else None
+        for name, shown, total in zip(taxonomy.names, seen.tolist(), points.tolist(), strict=True)
+    }
+
+
+def _inside(
+    recording: Recording,
+    camera: RecordedCamera,
+    sample: CloudSample,
+    tally: ImageTally,
+    turn: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """[n] bool: the points of a sample that lie in the camera's image nearest in time; None as of
+    `seen_share`."""
+    image = None if camera.problem is not None else tally.nearest(sample.stamp_ns)
+    if image is None or abs(image[0] - sample.stamp_ns) > NEAR_NS or not len(sample.points):
+        return None
+    stamp, (image_frame, width, height) = image
+    calibration = camera.track.at(stamp, image_frame)
+    frame = camera.frame_of(image_frame, calibration, recording.tree, recording.lidar_frame)
+    try:
+        model, _ = calibration.fitted(width, height)
+        transform = _t_frame_lidar(recording, frame, sample, stamp)
+    except (NoTransform, CalibrationError):
+        return None
+    for further in (turn, camera.optics(calibration, stamp)):
+        transform = transform if further is None else further @ transform
+    return project(sample.points, transform, model).inside
 
 
 def _t_frame_lidar(

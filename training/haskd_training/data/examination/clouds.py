@@ -44,12 +44,16 @@ class CloudSample:
 
     Attributes:
         points: [n, 4] float32, x y z in m in the cloud's frame, intensity in its own unit.
+        rows: [n] which points of the cloud these are.
+        labels: [n] uint8 class ids; None where they were not asked for, or the cloud has none.
     """
 
     recorded_ns: int
     stamp_ns: int
     frame: str
     points: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray | None = None
 
 
 class CloudExaminer:
@@ -103,6 +107,11 @@ class CloudExaminer:
             self._malformed[error.reason] += 1
             self._fields_of_malformed = cloud.fields
         return True
+
+    def add_labels(self, ids: np.ndarray) -> None:
+        """Class ids [N] uint8 of the points of the cloud that was sampled last."""
+        last = self.samples[-1]
+        self.samples[-1] = replace(last, labels=ids[last.rows])
 
     def check(self, path: Path) -> None:
         """
@@ -164,9 +173,9 @@ class CloudExaminer:
                 self._beams = max(self._beams or 0, len(np.unique(values[valid])))
         if self._beams is None and cloud.height > 1:
             self._beams = int(cloud.height)
-        kept = np.array(returns[:: max(1, -(-len(returns) // KEPT_POINTS))])
+        rows = np.flatnonzero(valid)[:: max(1, -(-len(returns) // KEPT_POINTS))]
         frame = frame_of(cloud)
-        self.samples.append(CloudSample(recorded_ns, stamp_ns(cloud), frame, kept))
+        self.samples.append(CloudSample(recorded_ns, stamp_ns(cloud), frame, points[rows], rows))
         self._examples.append((np.array(returns), measured))
 
     def summary(self) -> SensorSummary:

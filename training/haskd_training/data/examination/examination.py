@@ -96,6 +96,8 @@ class LabelSummary:
         ignored: points without a class.
         stamps: [n] int64, of the clouds that are used, in ns.
         counts: [n, C] points of each class in each of them.
+        seen: share of the points of each class in the sampled clouds that lie in some camera's
+            image nearest in time; None for a class that these lack, or where no image is near.
     """
 
     taxonomy: Taxonomy
@@ -103,6 +105,7 @@ class LabelSummary:
     ignored: int
     stamps: np.ndarray
     counts: np.ndarray
+    seen: dict[str, float | None]
 
     @property
     def labelled(self) -> int:
@@ -150,6 +153,7 @@ class Examination:
             if self.labels is None
             else {
                 "classes": self.labels.classes,
+                "seen": self.labels.seen,
                 "ignored": self.labels.ignored,
                 "clouds": len(self.labels.stamps),
                 "labelled_clouds": self.labels.labelled,

@@ -11,7 +11,11 @@ import numpy as np
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.examination.cameras import camera_findings, camera_summaries
+from haskd_training.data.examination.cameras import (
+    camera_findings,
+    camera_summaries,
+    seen_by_class,
+)
 from haskd_training.data.examination.clouds import CloudExaminer
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.images import ImageTally
@@ -134,7 +138,9 @@ def examine(
             topics=topic_summaries(bag, tallies, seen.transform_times),
             sensor=clouds.summary(),
             cameras=summaries,
-            labels=None if labels is None else labels.summary(stop_ns),
+            labels=None
+            if labels is None or labelled_by is None
+            else labels.summary(stop_ns, seen_by_class(recording, samples, images, labelled_by[0])),
             examples=clouds.examples,
             cloud_stamps=tallies[points_topic].series.before(stop_ns).stamps,
             image_stamps={
@@ -223,9 +229,12 @@ class _Pass:
             else:
                 self.tallies[topic].add(message, recorded_ns)
             if topic == points_topic:
+                sampled = len(self.clouds.samples)
                 is_used = self.clouds.add(message, recorded_ns)
                 if labels is not None:
-                    labels.add(message, recorded_ns, is_used)
+                    ids = labels.add(message, recorded_ns, is_used)
+                    if ids is not None and len(self.clouds.samples) > sampled:
+                        self.clouds.add_labels(ids)
             elif topic in self.images:
                 self.images[topic].add(message, recorded_ns)
                 self.cameras.add_image(topic, message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,28 +33,38 @@ class LabelCounts:
         self._stamps: list[int] = []
         self._counts: list[np.ndarray] = []
 
-    def add(self, cloud: Any, recorded_ns: int, is_used: bool) -> None:
+    def add(self, cloud: Any, recorded_ns: int, is_used: bool) -> np.ndarray | None:
         """Count the labels of the next cloud, if it is used.
+
+        Returns:
+            Its class ids [N] uint8; None where it has none.
 
         Raises:
             InputError: they fit neither cloud nor label map.
         """
         number, self._seen = self._seen, self._seen + 1
         if not is_used or not cloud.width * cloud.height:
-            return
+            return None
         try:
             ids = self._source.of(cloud, number, stamp_ns(cloud))
         except (Unusable, CloudError):
-            return  # told by the findings of the clouds, or of the source
+            return None  # told by the findings of the clouds, or of the source
         except InputError as error:
             at = f"cloud {number} (stamp {stamp_ns(cloud)})"
             raise InputError(f"{self._path}, {at}: {error}") from error
         self._recorded.append(recorded_ns)
         self._stamps.append(stamp_ns(cloud))
         self._counts.append(np.bincount(ids, minlength=256))
+        return ids
 
-    def summary(self, stop_ns: int | None) -> LabelSummary:
-        """Of what was recorded before a time."""
+    def summary(
+        self, stop_ns: int | None, seen: Mapping[str, float | None] | None = None
+    ) -> LabelSummary:
+        """Of what was recorded before a time.
+
+        Args:
+            seen: as of `cameras.seen_by_class`.
+        """
         used = np.array([stop_ns is None or at < stop_ns for at in self._recorded], bool)
         counts = np.array(self._counts, np.int64).reshape(-1, 256)[used]
         classes = len(self._taxonomy)
@@ -65,6 +75,7 @@ class LabelCounts:
             ignored=int(points[classes:].sum()),
             stamps=np.array(self._stamps, np.int64)[used],
             counts=counts[:, :classes],
+            seen=dict(seen or {}),
         )
 
     def findings(self, stop_ns: int | None) -> Iterator[Finding]:

@@ -1,0 +1,81 @@
+"""`haskd run` on labels that images gave."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_run import METHOD, quiet
+
+from haskd_ros import model_file
+from haskd_ros.errors import InputError
+from haskd_training.core.settings import load_settings
+from haskd_training.data.cache import Cache
+from haskd_training.data.label_sets import LabelSets
+from haskd_training.data.point_labels import PointLabels
+from haskd_training.experiments.run import NO_LABELS, RunConfig, run
+
+ORIGIN = {"networks": [{"file": "city.onnx", "sha256": "0" * 64}]}
+
+
+def settings(*assignments: str) -> RunConfig:
+    return load_settings(RunConfig, None, [*METHOD, "prepare.overlays=0", *assignments])
+
+
+@pytest.fixture(scope="module")
+def image_labels(drive_cache, tmp_path_factory):
+    """What images might say of the drive: a car or a large vehicle of every car, road of every
+    second other point, and nothing of the rest."""
+    cache = Cache.open(drive_cache)
+    car, road = cache.taxonomy.id_of("car"), cache.taxonomy.id_of("road")
+    large = cache.taxonomy.id_of("large_vehicle")
+    sets = LabelSets(len(cache.taxonomy), ((car, large),))
+    labels = PointLabels(tmp_path_factory.mktemp("labels"), cache.taxonomy, sets, ORIGIN)
+    for i, row in enumerate(cache.sweeps):
+        true = cache.sweep(i).label
+        ids = np.where(np.arange(row.points) % 2, road, 255)
+        ids[true == car] = len(cache.taxonomy)
+        labels.write(row.recording, row.stamp_ns, ids.astype(np.uint8), np.ones(row.points))
+    labels.write_index()
+    return labels
+
+
+@pytest.fixture(scope="module")
+def said():
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(drive, image_labels, said, tmp_path_factory):
+    return run(
+        [drive], tmp_path_factory.mktemp("run"), NO_LABELS, settings(), quiet,
+        images_know=image_labels.folder, say=said.append,
+    )  # fmt: skip
+
+
+def test_no_label_by_hand_is_read(result, image_labels):
+    taxonomy = result.split.taxonomy
+    counts = dict(zip(taxonomy.names, result.split.class_counts(result.split.train).tolist()))
+    assert {name for name, count in counts.items() if count} == {"car", "road"}
+    assert result.split.label_sets == image_labels.sets
+
+
+def test_the_model_says_where_its_labels_came_from(result):
+    provenance = model_file.load(result.model)[1].provenance
+    assert provenance.image_labels == ORIGIN | {"min_confidence": 0.9}
+
+
+def test_the_user_is_told_what_a_score_on_such_labels_is(result, said):
+    found = next(finding for finding in said if finding.code == "labels-from-images")
+    assert "is agreement with the images, not how right a model is" in found.message
+    assert "agreement with the images" in result.report.read_text()
+
+
+def test_images_add_nothing_where_every_sweep_has_labels(drive, image_labels, tmp_path):
+    with pytest.raises(InputError, match="has no labels for a sweep without its own"):
+        run([drive], tmp_path / "run", "simulation", settings(), quiet,
+            images_know=image_labels.folder)  # fmt: skip
+
+
+def test_without_labels_there_must_be_images_that_know(drive, tmp_path):
+    with pytest.raises(InputError, match="--labels none leaves nothing to learn from"):
+        run([drive], tmp_path / "run", NO_LABELS, settings(), quiet)
