@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx_networks import conv_network
 from painted_wall import TAXONOMY, pixel_of, wall_cache
 from safetensors.torch import load_file
 
@@ -223,6 +224,28 @@ def test_an_interrupted_run_goes_on_and_comes_out_the_same(split, selection, fea
     again = image_features(split, selection.sweeps, selection, out, ENCODER)
     for place in selection.sweeps:
         assert np.array_equal(again.of(place)[0], features.of(place)[0])
+
+
+def test_scores_of_any_network_stand_in_for_the_features(split, selection, alone, tmp_path):
+    # The scores are 1, 2 and 3 times the red: one component, and two of which nothing is left.
+    network = conv_network(tmp_path / "n.onnx", [[1, 0, 0], [2, 0, 0], [3, 0, 0]])
+    config = EncoderConfig(weights=str(network), channels=16)
+    found = image_features(split, selection.sweeps, selection, tmp_path / "features", config)
+    assert found.width == 3 + 3
+    ref = split.train[0]
+    features, seen = found.of(ref)
+    red = colours_at(split.caches[0].image(ref.sweep), pixel_of(split.sweep(ref).points))[:, 0]
+    component, colour = features[seen, 2].astype(float), red[seen]
+    assert abs(np.corrcoef(component, colour)[0, 1]) > 0.9999
+    assert np.abs(features[seen, :2]).max() < 0.05 < np.ptp(component)
+    result = train_teacher(
+        split, found, alone, tmp_path / "teacher", STUDENT, TeacherConfig(epochs=1)
+    )
+    assert load_teacher(result.teacher)[0].image_width == 6
+    # Another network under the same name makes other features.
+    conv_network(network, [[0, 1, 0]])
+    with pytest.raises(InputError, match="holds a run with other inputs"):
+        image_features(split, selection.sweeps, selection, tmp_path / "features", config)
 
 
 def test_features_of_a_sweep_that_was_left_out_are_refused(features):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnx_networks import conv_network
 from painted_wall import wall_cache
 from safetensors.torch import load_file
 from small_run import METHOD as SETTINGS
@@ -23,6 +24,7 @@ from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.distillation.fusion import load_teacher
 from haskd_training.experiments.ablation import RECORDED, Scores, ablate
 from haskd_training.experiments.ablation_rows import (
     LABELS,
@@ -184,6 +186,32 @@ def test_bounds_stand_beside_the_rows(split, out, scores):
         assert row.counts[RECORDED].sum() == points
 
 
+def test_teachers_with_other_image_features_stand_beside_the_methods_own(
+    split, out, scores, tmp_path
+):
+    network = conv_network(tmp_path / "n.onnx", [[1, 0, 0], [0, 1, 0]])
+    ours = {"encoder": {"weights": str(network)}}
+    # As above, so that all but the new teacher is there.
+    config = settings(
+        "bounds=true", "corrupted=[]", "method.student.loop.ema_decay=0.9",
+        "method.distillation.snapshots=none", rows={},
+    ).model_copy(update={"teachers": {"scores of a network": ours}})  # fmt: skip
+    found = ablate(split, out, config, quiet)
+    own, name = list(found)[-2:]
+    assert (own, name) == ("teacher (with images)", "teacher, scores of a network")
+    folder = {cost.stage: cost.folder for cost in found[name].costs[0]}["teacher"]
+    teacher, _ = load_teacher(out / "stages" / folder / "teacher.safetensors")
+    assert teacher.image_width == 2 + 3
+    summary = summarise(found, split, config)
+    assert list(summary["over"]) == [name] and list(summary["over"][name]) == [own]
+    assert f"{name}, over each of these rows" in markdown(summary)
+    # Another network in the same file is scored anew.
+    files = sorted((out / "scores").glob("teacher-scores-of-a-network-*"))
+    conv_network(network, [[0, 0, 1], [0, 1, 0]])
+    ablate(split, out, config, quiet)
+    assert len(list((out / "scores").glob("teacher-scores-of-a-network-*"))) == len(files) + 1
+
+
 def test_a_teacher_is_scored_for_each_way_to_choose_as_many_images(split, out, scores):
     config = settings(
         "strategies=[coverage,iof,nearest]", "method.selection.images=1", "corrupted=[]", rows={}
@@ -213,6 +241,14 @@ def test_a_teacher_is_scored_for_each_way_to_choose_as_many_images(split, out, s
 @pytest.mark.parametrize(
     "given, message",
     [
+        (
+            ["strategies=[iof]", "teachers={iof images: {encoder: {channels: 8}}}"],
+            "teachers have the names of other rows: teacher, iof images",
+        ),
+        (
+            ["teachers={a: {}}", "method.distillation.teacher=none"],
+            "teachers are trained beside the method's",
+        ),
         (["seeds=[0,1,0]"], "seeds names one of them twice"),
         (["strategies=[iof,iof]"], "strategies names one of them twice"),
         (["strategies=[iof]", "method.distillation.teacher=none"], "distillation.teacher is none"),

@@ -17,8 +17,12 @@ from haskd_training.data.prepare import prepare
 from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.image_labels.class_sets import ImageClasses, load_image_classes
 from haskd_training.image_labels.masks import MaskFolder
-from haskd_training.image_labels.network_input import ImageNetworkConfig
-from haskd_training.image_labels.networks import ImageNetwork, label_image, label_images
+from haskd_training.image_labels.networks import (
+    ImageNetwork,
+    ImageNetworkConfig,
+    label_image,
+    label_images,
+)
 from haskd_training.recordings.image_codec import decode_jpeg, jpeg_of
 from haskd_training.recordings.readers.bag import open_bag, stamp_ns
 from recorded_bags import Scene, write_bag

@@ -17,9 +17,9 @@ from haskd_training.images.encoder import (
     STRIDES,
     EncoderConfig,
     ImageEncoder,
-    PixelFeatures,
     interpolate,
 )
+from haskd_training.images.pixel_features import PixelFeatures
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_colours_stay_at_full_resolution(encoder):
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
     image[:, 10, 20] = torch.tensor([230, 110, 50], dtype=torch.uint8)
     with torch.no_grad():
-        maps = [x[0] for x in network.encoder(image[None])]
+        maps = network.encode(image)
         found = network(image, maps, torch.tensor([[20.0, 10.0], [21.0, 10.0]]))
     assert found.shape == (2, network.width) == (2, 11)
     # (230 - 110) / 60 = 2, 0, -1; beside it black, (0 - 110) / 60 = -1.8333

@@ -133,7 +133,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return "the table of the ablation"
     return f"`{_yaml(value)}`"
 

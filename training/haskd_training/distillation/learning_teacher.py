@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import FusionTeacher
-from haskd_training.images.encoder import PixelFeatures
 from haskd_training.images.features import NO_DROPOUT, ImageDropout, ImageFeatures, mean_over_views
+from haskd_training.images.pixel_features import PixelFeatures
 from haskd_training.learning.batches import Extras
 from haskd_training.learning.inference import SweepPredictor
 
@@ -69,7 +69,7 @@ class LearningTeacher(nn.Module):
     def _encode(self, cache: int, image: int) -> tuple[Tensor, list[Tensor]]:
         device = self.pixel_features.reduce.weight.device
         rgb = torch.from_numpy(self._caches[cache].image(image)).permute(2, 0, 1).to(device)
-        return rgb, [x[0] for x in self.pixel_features.encoder(rgb[None])]
+        return rgb, self.pixel_features.encode(rgb)
 
 
 def with_pixels(stored: ImageFeatures, dropout: ImageDropout = NO_DROPOUT) -> Extras:

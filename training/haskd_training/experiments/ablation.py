@@ -31,6 +31,7 @@ from torch import Tensor
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import code_of
 from haskd_training.core.tensor_file import TensorFile, write_tensors
@@ -45,10 +46,12 @@ from haskd_training.experiments.ablation_rows import (
     LABELS,
     LABELS_LONGER,
     LABELS_ORACLE,
+    TEACHER,
     AblationConfig,
     Overrides,
     row_settings,
     teacher_shown,
+    teacher_with,
 )
 from haskd_training.learning.baseline import AVERAGE, TrainingResult
 from haskd_training.learning.inference import SweepPredictor, predict_with
@@ -139,8 +142,12 @@ class RowRun:
     def digest(self, conditions: Sequence[str]) -> str:
         """Of all that its scores depend on."""
         identity = [
-            self.split.fingerprint(), self.config.model_dump(mode="json"), conditions
-        ]  # fmt: skip
+            self.split.fingerprint(),
+            self.config.model_dump(mode="json"),
+            # A file of weights may be replaced by another of the same name.
+            file_digest(Path(self.config.encoder.weights)),
+            conditions,
+        ]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
 
     def baseline(self) -> TrainingResult:
@@ -157,7 +164,7 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
     }
     alone = (LABELS, LABELS_LONGER) if split.unlabelled else (LABELS,)
     oracle = split.with_oracle_labels()
-    images_of_test = config.bounds or bool(config.strategies)
+    images_of_test = config.bounds or bool(config.strategies) or bool(config.teachers)
     rows: dict[str, list[RowRun]] = {name: [] for name in (*alone, *distilled)}
 
     def add(
@@ -193,6 +200,8 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
                 add(seed, name, {}, predictor)
         for strategy in config.strategies:
             add(seed, teacher_shown(strategy), {"selection": {"strategy": strategy}}, _teacher)
+        for name, overrides in config.teachers.items():
+            add(seed, teacher_with(name), overrides, _teacher)
     return rows
 
 
@@ -245,7 +254,7 @@ def _bounds(config: MethodConfig) -> dict[str, Callable[[RowRun], ClassPredictor
     if config.student.loop.ema_decay:
         bounds["EMA of the weights"] = _running_average
     if config.distillation.teacher != "none":
-        bounds["teacher (with images)"] = _teacher
+        bounds[TEACHER] = _teacher
     return bounds
 
 

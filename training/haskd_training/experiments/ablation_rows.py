@@ -25,9 +25,18 @@ LABELS_ORACLE = "labels alone, those of the unlabelled sweeps too"
 """What they could reach with a teacher who is always right: a bound."""
 
 
+TEACHER = "teacher (with images)"
+"""The method's own teacher: a bound."""
+
+
 def teacher_shown(strategy: Strategy) -> str:
     """Name of the row of a teacher that sees the images a strategy chose: a bound."""
     return f"teacher, {strategy} images"
+
+
+def teacher_with(name: str) -> str:
+    """Name of the row of a teacher with settings of its own: a bound."""
+    return f"teacher, {name}"
 
 
 Overrides = dict[str, dict[str, Any]]
@@ -99,6 +108,11 @@ class AblationConfig(BaseModel):
         description="ways to choose selection.images images of a sweep (`all` takes more): for "
         "each a teacher of its own is trained and scored",
     )
+    teachers: dict[str, Overrides] = Field(
+        {},
+        description="teachers by name that are trained and scored as well: stage -> setting -> "
+        "value, beats `method`",
+    )
     method: MethodConfig = MethodConfig()
 
     @model_validator(mode="after")
@@ -117,10 +131,20 @@ class AblationConfig(BaseModel):
         for name, values in (("seeds", self.seeds), ("strategies", self.strategies)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one of them twice")
-        if self.strategies and self.method.distillation.teacher == "none":
-            raise ValueError(
-                "strategies choose images for a teacher, and method.distillation.teacher is none"
-            )
+        if self.method.distillation.teacher == "none":
+            if self.strategies:
+                raise ValueError(
+                    "strategies choose images for a teacher, and method.distillation.teacher is "
+                    "none"
+                )
+            if self.teachers:
+                raise ValueError(
+                    "teachers are trained beside the method's, and method.distillation.teacher is "
+                    "none"
+                )
+        others = {*self.rows, *(teacher_shown(strategy) for strategy in self.strategies)}
+        if twice := others & {teacher_with(name) for name in self.teachers}:
+            raise ValueError(f"teachers have the names of other rows: {', '.join(sorted(twice))}")
         return self
 
 

@@ -23,9 +23,11 @@ from haskd_training.experiments.ablation_rows import (
     LABELS_LONGER,
     LABELS_ORACLE,
     METHOD,
+    TEACHER,
     TOO,
     AblationConfig,
     teacher_shown,
+    teacher_with,
 )
 from haskd_training.metrics.confusion import iou
 from haskd_training.metrics.intervals import (
@@ -104,7 +106,9 @@ def _compared(scores: Mapping[str, Scores], config: AblationConfig) -> dict[str,
     }
     teachers = [teacher_shown(strategy) for strategy in config.strategies]
     own = teacher_shown(config.method.selection.strategy)
-    return compared | ({own: teachers} if own in teachers else {})
+    compared |= {own: teachers} if own in teachers else {}
+    others = [teacher_with(name) for name in config.teachers]
+    return compared | {name: [TEACHER] for name in others if TEACHER in scores}
 
 
 def _gains(counts: np.ndarray, plain: np.ndarray, common: np.ndarray) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from haskd_training.image_labels.class_sets import ImageClasses
 from haskd_training.image_labels.labelling import PointLabelConfig, label_points
 from haskd_training.image_labels.mask_files import SUFFIX
 from haskd_training.image_labels.masks import MaskFolder
-from haskd_training.image_labels.network_input import ImageNetworkConfig
+from haskd_training.image_labels.networks import ImageNetworkConfig
 from haskd_training.image_labels.networks import label_images as write_masks
 from haskd_training.image_labels.quality import LabelQuality, measure
 from haskd_training.image_labels.shapes import Shapes, load_shapes

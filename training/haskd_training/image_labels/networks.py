@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import onnxruntime
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from haskd_ros.errors import InputError
 from haskd_ros.file_lock import LOCK
 from haskd_ros.files import remove_leftovers
-from haskd_ros.text import listed, quoted, shown
+from haskd_ros.text import listed, quoted
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.checked_json import read_json, write_json
 from haskd_training.core.file_digests import file_digest
@@ -25,15 +25,19 @@ from haskd_training.data.cache import Cache
 from haskd_training.image_labels.class_sets import ImageClasses
 from haskd_training.image_labels.mask_files import CERTAIN, Mask, write_mask
 from haskd_training.image_labels.masks import MaskFolder, mask_path
-from haskd_training.image_labels.network_input import ImageNetworkConfig, NetworkInput
-from haskd_training.recordings.reading import reading, regular_file
+from haskd_training.images.network_input import NetworkInputConfig
+from haskd_training.images.onnx_network import OnnxNetwork, are_probabilities
 
 RECORD = "networks.json"
 
-_SILENT = 4
 
-_SUM_TOLERANCE = 1e-2
-"""Of probabilities in half precision."""
+class ImageNetworkConfig(NetworkInputConfig):
+    """How image networks are run."""
+
+    scales: tuple[Annotated[float, Field(gt=0, le=8)], ...] = Field(
+        (1.0,), min_length=1, description="sizes of the image, 1 its own, over which is averaged"
+    )
+    flip: bool = Field(False, description="average over the mirrored image as well")
 
 
 class ImageNetwork:
@@ -49,34 +53,11 @@ class ImageNetwork:
     """
 
     def __init__(self, path: Path, classes: ImageClasses, config: ImageNetworkConfig) -> None:
-        self.path = path
         self._classes = classes
         self._config = config
-        regular_file(path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.use_deterministic_compute = True
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = _SILENT  # what goes wrong is raised as well
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        present = onnxruntime.get_available_providers()
-        with reading(path):
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), options, [name for name in wanted if name in present]
-            )
-            inputs = self._session.get_inputs()
-            metadata = self._session.get_modelmeta().custom_metadata_map
-        if len(inputs) != 1:
-            names = listed(one.name for one in inputs)
-            raise InputError(f"{self._what} has the inputs {names}; wanted is one, the image")
-        (one,) = inputs
-        self._input = NetworkInput(
-            self._what, one.name, one.type, list(one.shape), metadata, config
-        )
-
-    @property
-    def _what(self) -> str:
-        return f"image network {self.path}"
+        self._network = OnnxNetwork(path, config)
+        self._network.input.check_scales(config.scales)
+        self._what = self._network.what
 
     def probabilities(self, image: np.ndarray) -> Tensor:
         """Probability of each class, the mean over scales and mirrored images.
@@ -101,17 +82,10 @@ class ImageNetwork:
         return total.div_(len(self._config.scales) * len(mirrored))
 
     def _once(self, image: np.ndarray, scale: float) -> Tensor:
-        size = self._input.size_within(image, scale)
-        whole = self._input.whole_size(size)
-        feed = self._input.feed(np.ascontiguousarray(image), size)
-        try:
-            output = self._session.run(None, feed)[0]
-        except Exception as error:  # of ONNX Runtime's own types, which it doesn't export
-            raise InputError(
-                f"{self._what} fails at an image of {whole[1]} x {whole[0]} px "
-                f"({shown(str(error).splitlines()[0], 200)}); does it need another size_multiple?"
-            ) from error
-        scores, is_index = self._channels_first(np.asarray(output))
+        size = self._network.input.size_within(image.shape[:2], scale)
+        whole = self._network.input.whole_size(size)
+        output = self._network.run(np.ascontiguousarray(image), size, self._network.outputs[0].name)
+        scores, is_index = self._channels_first(output)
         return _at_size(scores, is_index, whole, size, image.shape[:2])
 
     def _channels_first(self, output: np.ndarray) -> tuple[Tensor, bool]:
@@ -170,15 +144,7 @@ def _at_size(
     scores = scores[:, :, : size[0], : size[1]]
     if tuple(size) != tuple(image_size):
         scores = F.interpolate(scores, image_size, **how)
-    return (scores if is_index or _are_probabilities(scores) else scores.softmax(1))[0]
-
-
-def _are_probabilities(scores: Tensor) -> bool:
-    """Whether scores [1, A, h, w] are none below 0, and 1 in sum: those of a last layer without
-    softmax don't come out so for every pixel of an image."""
-    if bool((scores < 0).any()):
-        return False
-    return bool(((scores.sum(1) - 1).abs() < _SUM_TOLERANCE).all())
+    return (scores if is_index or are_probabilities(scores) else scores.softmax(1))[0]
 
 
 def label_images(

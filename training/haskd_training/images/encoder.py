@@ -7,6 +7,8 @@ come as a package too, so that nothing is downloaded when it runs.
 Its five maps are sampled where the points are and reduced to principal components. A feature
 pyramid on top would have to learn, and every image would have to be encoded in every epoch; so
 all is computed once, and the fusion learns to weigh the scales.
+
+An output of any ONNX network can stand in for these maps, or beside them, see `onnx_maps`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from haskd_ros.errors import InputError
+from haskd_ros.text import quoted
+from haskd_training.images.network_input import NetworkInputConfig
 
 STRIDES = (2, 4, 8, 16, 32)
 """px of the encoder's input between neighbours of each feature map."""
@@ -32,9 +36,6 @@ CHANNELS = (16, 24, 40, 112, 320)
 
 # The weights were trained on (RGB - 127) / 128.
 _MEAN, _SCALE = 127.0, 128.0
-
-# Of street images, roughly: brings colours near zero mean and unit variance.
-_RGB_MEAN, _RGB_SCALE = 110.0, 60.0
 
 _CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 
@@ -46,11 +47,28 @@ class EncoderConfig(BaseModel):
 
     weights: str = Field(
         "imagenet",
-        description="imagenet (packaged), scratch (random), or a file of its weights",
+        description="imagenet (packaged), scratch (random), a file of its weights, or another "
+        "network: FILE.onnx",
+    )
+    output: str | None = Field(
+        None,
+        min_length=1,
+        description="of an ONNX network, the output whose map is used; null: the first with 4 "
+        "dimensions",
+    )
+    beside: bool = Field(
+        False, description="true: EfficientNet-Lite0's maps are used beside those of FILE.onnx"
+    )
+    input: NetworkInputConfig = Field(
+        NetworkInputConfig(), description="how an image becomes the input of FILE.onnx"
     )
     reduction: int = Field(1, ge=1, le=8, description="px averaged along each side of an image")
     channels: int = Field(
-        64, ge=1, le=sum(CHANNELS), description="principal components of the feature maps"
+        64,
+        ge=1,
+        le=sum(CHANNELS),
+        description="principal components of each network's feature maps; at most as many as the "
+        "maps have channels",
     )
     frozen: bool = Field(
         True, description="false: the encoder is trained with the teacher, at many times the cost"
@@ -62,10 +80,22 @@ class EncoderConfig(BaseModel):
             raise ValueError("weights scratch are random: they need frozen false")
         return self
 
+    @model_validator(mode="after")
+    def _onnx_is_frozen(self) -> EncoderConfig:
+        if self.is_onnx and not self.frozen:
+            raise ValueError("an ONNX network can't be trained: it needs frozen true")
+        if not self.is_onnx:
+            fields = type(self).model_fields
+            for name in ("output", "beside", "input"):
+                if getattr(self, name) != fields[name].default:
+                    raise ValueError(
+                        f"{name} is for an ONNX network, and weights are {quoted(self.weights)}"
+                    )
+        return self
+
     @property
-    def width(self) -> int:
-        """Features a pixel: the components and the pixel's own colour."""
-        return self.channels + 3
+    def is_onnx(self) -> bool:
+        return Path(self.weights).suffix.lower() == ".onnx"
 
 
 class ImageEncoder(nn.Module):
@@ -146,39 +176,6 @@ class ImageEncoder(nn.Module):
             raise InputError(
                 f"image encoder: weights {path} don't fit EfficientNet-Lite0: {first}"
             ) from error
-
-
-class PixelFeatures(nn.Module):
-    """Features at an image's pixels: RGB at full resolution beside the encoder's maps of all
-    strides, which a linear layer reduces.
-
-    The colours bypass the encoder because paint on the road is a pixel or two wide.
-    """
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.encoder = ImageEncoder(config.weights, config.reduction)
-        self.reduce = nn.Linear(sum(CHANNELS), config.channels)
-        self.width = config.width
-
-    def forward(self, image: Tensor, maps: list[Tensor], pixels: Tensor) -> Tensor:
-        """[P, width] at `pixels` [P, 2] u v of an image [3, H, W] RGB 0..255 with its maps."""
-        colours = (interpolate(image, pixels) - _RGB_MEAN) / _RGB_SCALE
-        return torch.cat([self.reduce(self.encoder.sample(maps, pixels)), colours], dim=1)
-
-    @torch.no_grad()
-    def fit(self, sampled: Tensor) -> None:
-        """Make the reduction the principal components of sampled features [n, sum of C_s], each
-        channel brought to unit variance first and each component after."""
-        mean, deviation = sampled.mean(0), sampled.std(0).clamp(min=1e-3)
-        normal = ((sampled - mean) / deviation).double()
-        variances, axes = torch.linalg.eigh(normal.T @ normal / len(normal))
-        count = self.reduce.out_features
-        # Ascending: the last ones are the principal ones. A floor keeps components of almost no
-        # variance from being amplified.
-        axes = axes[:, -count:] * variances[-count:].clamp(min=1e-2).rsqrt()
-        self.reduce.weight.copy_(axes.T.float() / deviation)
-        self.reduce.bias.copy_(-self.reduce.weight @ mean)
 
 
 def interpolate(x: Tensor, positions: Tensor) -> Tensor:

@@ -22,11 +22,12 @@ from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.core.tensor_file import TensorFile, write_tensors
-from haskd_training.data.cache import Cache
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef
-from haskd_training.images.encoder import EncoderConfig, PixelFeatures
+from haskd_training.images.encoded_images import Encode, EncodedImages
+from haskd_training.images.encoder import EncoderConfig
+from haskd_training.images.pixel_features import COLOURS, PixelFeatures
 from haskd_training.images.point_views import (
     PointView,
     ViewFinder,
@@ -37,14 +38,8 @@ from haskd_training.images.selection import Selection
 
 ENCODER = "encoder.safetensors"
 
-CACHED_MAPS = 64
-"""Images whose feature maps are cached for the next sweeps: 7 MB each at 960 x 540 px."""
-
 FIT_IMAGES, FIT_POINTS = 48, 1500
 """Images, and points of each, that the principal components are computed from."""
-
-Encode = Callable[[int], tuple[Tensor, list[Tensor]]]
-"""Index of an image in its cache -> RGB [3, H, W] 0..255 and its maps, each [C_s, H_s, W_s]."""
 
 
 def mean_over_views(
@@ -118,7 +113,7 @@ class ImageFeatures:
     @property
     def width(self) -> int:
         """Features per point."""
-        return self.config.width
+        return len(_weights(self.path / ENCODER).read("reduce.weight")) + COLOURS
 
     def of(self, ref: SweepRef) -> tuple[np.ndarray, np.ndarray]:
         """Features [N, width] float16 of a sweep's N points, 0 where unseen, and seen [N] bool.
@@ -127,7 +122,7 @@ class ImageFeatures:
             InputError: there are none of this sweep, or its file is damaged.
         """
         count, rows, stored = self._read(ref, "points", "seen", "features")
-        features, seen = np.zeros((count[0], self.width), np.float16), np.zeros(count[0], bool)
+        features, seen = np.zeros((count[0], stored.shape[1]), np.float16), np.zeros(count[0], bool)
         features[rows], seen[rows] = stored, True
         return features, seen
 
@@ -262,7 +257,7 @@ def _write(
     """
     device = _device()
     network = features.network().to(device).eval()
-    encoded = functools.lru_cache(CACHED_MAPS)(functools.partial(_encode, network, split.caches))
+    encoded = EncodedImages(network, split.caches)
     for number, ref in enumerate(missing, 1):
         point_views, count = views_of(ref), split.row(ref).points
         is_seen = np.zeros(count, bool)
@@ -289,6 +284,7 @@ def _sample(network: PixelFeatures, split: Split, views_of: ViewFinder) -> Tenso
     """[n, sum of C_s] of the encoder's own features at pixels of points, from images spread evenly
     over the training sweeps; the same for the same sweeps."""
     generator = np.random.default_rng(0)
+    encoded = EncodedImages(network, split.caches)
     sampled = []
     for number in _spread(len(split.train), FIT_IMAGES):
         ref = split.train[number]
@@ -296,32 +292,26 @@ def _sample(network: PixelFeatures, split: Split, views_of: ViewFinder) -> Tenso
             continue
         view = point_views[number % len(point_views)]
         chosen = generator.choice(len(view.rows), min(FIT_POINTS, len(view.rows)), replace=False)
-        _, maps = _encode(network, split.caches, ref.cache, view.image)
-        pixels = torch.from_numpy(view.pixels[chosen]).to(maps[0].device)
-        sampled.append(network.encoder.sample(maps, pixels))
+        image, maps = encoded(ref.cache, view.image)
+        pixels = torch.from_numpy(view.pixels[chosen]).to(image.device)
+        sampled.append(network.sample(image, maps, pixels))
     if not sampled:
         raise InputError("no point of the training sweeps is visible in a chosen image")
     return torch.cat(sampled)
 
 
-@torch.inference_mode()
-def _encode(
-    network: PixelFeatures, caches: Sequence[Cache], cache: int, image: int
-) -> tuple[Tensor, list[Tensor]]:
-    """RGB [3, H, W] uint8 of an image, and its maps, each [C_s, H_s, W_s]."""
-    device = network.reduce.weight.device
-    rgb = torch.from_numpy(caches[cache].image(image)).permute(2, 0, 1).to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=_bf16_pays(device)):
-        maps = network.encoder(rgb[None])
-    return rgb, [x[0] for x in maps]
-
-
 def _load_network(path: Path, config: EncoderConfig) -> PixelFeatures:
-    # The file holds all weights, whatever the encoder was initialised from.
-    network = PixelFeatures(config.model_copy(update={"weights": "scratch"}))
-    stored = TensorFile(path, "delete its folder and run the command again").read_all()
+    # The file holds all weights, whatever the encoder was initialised from, but those of ONNX.
+    weights = config.weights if config.is_onnx else "scratch"
+    network = PixelFeatures(config.model_copy(update={"weights": weights}))
+    stored = _weights(path).read_all()
+    network.resize(*stored["reduce.weight"].shape)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in stored.items()})
     return network
+
+
+def _weights(path: Path) -> TensorFile:
+    return TensorFile(path, "delete its folder and run the command again")
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -332,12 +322,3 @@ def _spread(count: int, most: int) -> list[int]:
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _bf16_pays(device: torch.device) -> bool:
-    """Whether convolutions in bfloat16 are faster: about 2.5 times on a CPU that has the
-    instructions, slower on one that has not."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

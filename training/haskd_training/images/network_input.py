@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import cv2
@@ -25,15 +25,11 @@ _TYPES: dict[str, type[np.generic]] = {
 }
 
 
-class ImageNetworkConfig(BaseModel):
-    """How image networks are run."""
+class NetworkInputConfig(BaseModel):
+    """How images become the input of an ONNX network."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    scales: tuple[Annotated[float, Field(gt=0, le=8)], ...] = Field(
-        (1.0,), min_length=1, description="sizes of the image, 1 its own, over which is averaged"
-    )
-    flip: bool = Field(False, description="average over the mirrored image as well")
     size_multiple: int = Field(
         32,
         ge=1,
@@ -70,7 +66,7 @@ class Normalisation(NamedTuple):
 
     @classmethod
     def of(
-        cls, what: str, metadata: Mapping[str, str], config: ImageNetworkConfig
+        cls, what: str, metadata: Mapping[str, str], config: NetworkInputConfig
     ) -> Normalisation:
         """As settings say, else a model's own metadata: `input_format` (RGB, BGR), `scale`, `mean`
         and `std`, numbers in text: `0.485, 0.456, 0.406`.
@@ -107,6 +103,9 @@ class Normalisation(NamedTuple):
 class NetworkInput:
     """The one input of a network that takes an image.
 
+    Attributes:
+        channels_last: it takes [1, height, width, 3].
+
     Args:
         what: the network, for messages.
         name, kind, shape: of the input, as ONNX Runtime gives them.
@@ -122,7 +121,7 @@ class NetworkInput:
         kind: str,
         shape: list[Any],
         metadata: Mapping[str, str],
-        config: ImageNetworkConfig,
+        config: NetworkInputConfig,
     ) -> None:
         self._name = name
         found = f"{what}: input {quoted(name)} is {kind} of shape {quoted(shape)}"
@@ -133,8 +132,8 @@ class NetworkInput:
             raise InputError(
                 f"{found}; wanted is [1, 3, height, width] or [1, height, width, 3] for one image"
             )
-        self._channels_last = shape[1] != 3
-        height, width = shape[1:3] if self._channels_last else shape[2:4]
+        self.channels_last = shape[1] != 3
+        height, width = shape[1:3] if self.channels_last else shape[2:4]
         self._fixed = _fixed(height), _fixed(width)
         self._multiple = config.size_multiple
         self._normalisation = Normalisation.of(what, metadata, config)
@@ -142,12 +141,20 @@ class NetworkInput:
             raise InputError(
                 f"{found}, which takes colours as they are, without mean, std and scale"
             )
-        if any(self._fixed) and config.scales != (1.0,):
-            raise InputError(f"{found}, a fixed size; scales must be [1]")
+        self._found = found
 
-    def size_within(self, image: np.ndarray, scale: float) -> tuple[int, int]:
-        """Height and width that an image [H, W, 3] has within the input."""
-        height, width = image.shape[:2]
+    def check_scales(self, scales: Sequence[float]) -> None:
+        """Check sizes of the image, 1 its own.
+
+        Raises:
+            InputError: others than 1, and the network takes one size alone.
+        """
+        if any(self._fixed) and set(scales) != {1.0}:
+            raise InputError(f"{self._found}, a fixed size; scales must be [1], reduction 1")
+
+    def size_within(self, size: Sequence[int], scale: float) -> tuple[int, int]:
+        """Height and width that an image of height and width `size` has within the input."""
+        height, width = size
         # Into a fixed size it is fitted with its own proportions, that things keep their shape.
         factors = [
             fixed / own for own, fixed in zip((height, width), self._fixed, strict=True) if fixed
@@ -180,7 +187,7 @@ class NetworkInput:
         padded = np.pad(image, ((0, below), (0, right), (0, 0)), "edge")
         ordered = padded[..., ::-1] if self._normalisation.channels == "bgr" else padded
         values = self._normalised(ordered).astype(self._dtype)
-        batch = values if self._channels_last else values.transpose(2, 0, 1)
+        batch = values if self.channels_last else values.transpose(2, 0, 1)
         return {self._name: np.ascontiguousarray(batch[None])}
 
     def _normalised(self, image: np.ndarray) -> np.ndarray:
