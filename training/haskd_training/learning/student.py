@@ -53,6 +53,11 @@ class StudentConfig(BaseModel):
     lovasz: float = Field(
         1.0, ge=0, le=100, description="weight of the Lovasz loss beside cross-entropy"
     )
+    open_labels: Literal["likeliest", "sum"] = Field(
+        "likeliest",
+        description="a label from images that is a set of classes: likeliest: is taken for its "
+        "likeliest one; sum: is asked for their sum alone",
+    )
     label_noise: Literal["none", "symmetric", "bootstrap"] = Field(
         "none",
         description="loss for labels that may be wrong, beside cross-entropy: symmetric: the "
@@ -184,7 +189,7 @@ def supervised_loss(
     weighted by the training sweeps' inverse root frequencies, Lovasz, and what allows for wrong
     labels."""
     all_weights = training_class_weights(split)
-    all_members = torch.from_numpy(split.label_sets.table)
+    all_members = label_members(split, config)
 
     def terms(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         log_p = soften(logits)
@@ -199,6 +204,17 @@ def supervised_loss(
         return result
 
     return terms
+
+
+def label_members(split: Split, config: StudentConfig) -> Tensor:
+    """[256, C] bool: the classes that a training takes each label id of the split for."""
+    sets = split.label_sets
+    if config.open_labels == "sum":
+        return torch.from_numpy(sets.table)
+    members = torch.zeros(sets.table.shape, dtype=torch.bool)
+    for label in range(len(sets)):
+        members[label, sets.members(label)[0]] = True
+    return members
 
 
 def validator(
