@@ -80,7 +80,14 @@ def main() -> None:
         split = split_of(row, train, labels, nearest)
         noise = next((kind for kind in ("symmetric", "bootstrap") if kind in row), "none")
         loop = {"epochs": given.epochs, "seed": seed, "device": "cpu"}
-        config = StudentConfig.model_validate({"snapshots": 1, "label_noise": noise, "loop": loop})
+        config = StudentConfig.model_validate(
+            {
+                "snapshots": 1,
+                "label_noise": noise,
+                "open_labels": "sum" if "sums" in row else "likeliest",
+                "loop": loop,
+            }
+        )
         result = baseline(split, given.out / f"{row.replace(', ', '-')}-{seed}", config)
         counts = score(result.model, test).sum(0)
         write(given.out, {"row": row, "seed": seed, "counts": counts.tolist()})
