@@ -48,7 +48,7 @@ BY_HAND, NEAREST, VOTED = "by hand", "nearest image", "voted"
 SURE = 0.9
 ROWS = (
     BY_HAND, NEAREST, VOTED, "voted, sure", "voted, sure, symmetric", "voted, sure, bootstrap",
-    "3 by hand", "voted, sure, 3 by hand",
+    "voted, sure, sums", "3 by hand", "voted, sure, 3 by hand",
 )  # fmt: skip
 
 

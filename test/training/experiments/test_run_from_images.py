@@ -13,6 +13,7 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.point_labels import PointLabels
 from haskd_training.experiments.run import NO_LABELS, RunConfig, run
+from haskd_training.learning.student import label_members
 
 ORIGIN = {"networks": [{"file": "city.onnx", "sha256": "0" * 64}]}
 
@@ -57,6 +58,19 @@ def test_no_label_by_hand_is_read(result, image_labels):
     counts = dict(zip(taxonomy.names, result.split.class_counts(result.split.train).tolist()))
     assert {name for name, count in counts.items() if count} == {"car", "road"}
     assert result.split.label_sets == image_labels.sets
+
+
+def test_an_open_label_is_its_likeliest_class_or_asks_for_a_sum(result):
+    names, split = result.split.taxonomy.names, result.split
+    car_or_large = len(names)  # the id of the first set
+    taken = {
+        kind: label_members(split, settings(f"student.open_labels={kind}").student)[car_or_large]
+        for kind in ("likeliest", "sum")
+    }
+    classes = {
+        kind: [name for name, is_it in zip(names, row) if is_it] for kind, row in taken.items()
+    }
+    assert classes == {"likeliest": ["car"], "sum": ["car", "large_vehicle"]}
 
 
 def test_the_model_says_where_its_labels_came_from(result):
