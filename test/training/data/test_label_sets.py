@@ -76,6 +76,7 @@ def test_a_split_takes_taught_sweeps_for_labelled_ones(unlabelled, from_images):
     split = make_split([taught], SplitConfig(calibration=0, validation=0, test=0))
     assert [ref.sweep for ref in split.train] == [0]
     assert split.label_sets == from_images.sets
+    assert split.labelled_by_images(split.train) and not split.labelled_by_images(split.unlabelled)
     assert split.image_labels_origin == {"networks": ["seen.onnx"], "min_confidence": 0.0}
     assert split.caches[0].without_labels(taught.taxonomy).sweep(0).label_id.tolist() == [255] * (
         taught.sweeps[0].points

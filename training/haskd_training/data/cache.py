@@ -163,6 +163,7 @@ class Cache:
     labelled: False hides the labels, where there are any.
     point_labels: labels from images, of the sweeps that have none in the cache; None: there are
         none.
+    taught: indices of the sweeps whose labels they are.
     """
 
     path: Path
@@ -175,6 +176,7 @@ class Cache:
     labelled: bool = True
     stand_in: float | None = None
     point_labels: PointLabels | None = None
+    taught: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, path: Path | str) -> Cache:
@@ -308,7 +310,9 @@ class Cache:
     def without_labels(self, taxonomy: Taxonomy) -> Cache:
         """The same sweeps without labels, to be used with caches of the classes of `taxonomy`."""
         rows = [replace(row, class_counts=[0] * len(taxonomy)) for row in self.sweeps]
-        return replace(self, taxonomy=taxonomy, sweeps=rows, labelled=False, point_labels=None)
+        return replace(
+            self, taxonomy=taxonomy, sweeps=rows, labelled=False, point_labels=None, taught=()
+        )
 
     @property
     def label_sets(self) -> LabelSets:
@@ -327,13 +331,13 @@ class Cache:
         """
         if any(any(row.class_counts) for row in self.sweeps):
             check_classes(labels, self.taxonomy.names, self.path)
-        rows, taught = [], 0
-        for row in self.sweeps:
+        rows, taught = [], []
+        for i, row in enumerate(self.sweeps):
             if not any(row.class_counts) and labels.has(row.recording, row.stamp_ns):
                 ids = labels.of(row.recording, row.stamp_ns, row.points)
                 counts = np.bincount(labels.sets.likeliest(ids), minlength=UNLABELLED + 1)
                 row = replace(row, class_counts=counts[: len(labels.taxonomy)].tolist())
-                taught += 1
+                taught.append(i)
             rows.append(row)
         if not taught:
             return self
@@ -344,6 +348,7 @@ class Cache:
             sweeps=rows,
             fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
             point_labels=labels,
+            taught=tuple(taught),
         )
 
     def write_index(self) -> None:

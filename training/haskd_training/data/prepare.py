@@ -278,7 +278,10 @@ def _findings(cache: Cache, images_skipped: Counter[str], labelled: bool) -> Ite
         message = f"no images{reasons}: only a LiDAR-only baseline can be trained"
         yield Finding("no-images", name, "doubtful", message)
     if not labelled:
-        message = "no labels: training can use these sweeps as unlabelled ones only"
+        message = (
+            "no labels: training can take these sweeps as unlabelled ones, or with labels from "
+            "images"
+        )
         yield Finding("no-labels", name, "noted", message)
 
 

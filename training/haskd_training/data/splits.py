@@ -78,6 +78,10 @@ class Split:
         """Whether some labels come from images: then points without one were not seen."""
         return any(cache.point_labels is not None for cache in self.caches)
 
+    def labelled_by_images(self, refs: Sequence[SweepRef]) -> bool:
+        """Whether labels of some of these sweeps come from images."""
+        return any(ref.sweep in self.caches[ref.cache].taught for ref in refs)
+
     @property
     def image_labels_origin(self) -> dict[str, Any] | None:
         """Where the labels that come from images were made, and how sure they had to be."""

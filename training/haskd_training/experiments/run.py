@@ -205,11 +205,12 @@ def _taught(labels: PointLabels, caches: Sequence[Cache]) -> Finding:
             f"{labels.folder} has no labels for a sweep without its own in these recordings; make "
             "them with label-images from the same recordings"
         )
-    points = sum(row.points for cache in taught for row in cache.sweeps)
-    known = sum(sum(row.class_counts) for cache in taught for row in cache.sweeps)
+    rows = [cache.sweeps[i] for cache in taught for i in cache.taught]
+    known = sum(sum(row.class_counts) for row in rows)
     message = (
-        f"images give {100 * known / points:.0f} % of the points of {len(taught)} recordings a "
-        "label; a score on such labels is agreement with the images, not how right a model is"
+        f"images give {100 * known / sum(row.points for row in rows):.0f} % of the points of "
+        f"{len(rows)} sweeps a label; a score on such labels is agreement with the images, not how "
+        "right a model is"
     )
     return Finding("labels-from-images", f"{labels.folder}", "noted", message)
 
@@ -295,7 +296,10 @@ def score_table(result: RunResult) -> Table:
     """Both students side by side, for the screen."""
     kind = "test" if result.split.test else "validation"
     title = f"IoU in % over {result.distilled.sweeps} {kind} sweeps"
-    table = Table(title=title, caption=result.choice.reason)
+    caption = result.choice.reason
+    if result.split.labelled_by_images(result.split.test or result.split.validation):
+        caption += " Labels came from images: these scores are agreement with the images."
+    table = Table(title=title, caption=caption)
     table.add_column("class")
     for name in ("labels alone", "distilled", "difference"):
         table.add_column(name, justify="right")

@@ -17,6 +17,7 @@ from haskd_training.images.visibility import VisibilityConfig
 from haskd_training.reports.figures import drawn
 from haskd_training.reports.html_page import Cell, Picture, Report, Section, Table, write
 from haskd_training.reports.image_label_pictures import write_pictures
+from haskd_training.reports.image_label_section import source_rows
 from haskd_training.reports.stage_sections import findings_section, percent
 
 _CURVE_SHARES = [share / 50 for share in range(1, 51)]
@@ -158,13 +159,7 @@ def _images(findings: ImageLabelFindings, folder: Path) -> Section:
 
 
 def _origin(origin: dict[str, Any]) -> Section:
-    rows: list[list[Cell]] = [
-        ["image network", f"{network['file']}, SHA-256 {network['sha256']}"]
-        for network in origin.get("networks", ())
-    ]
-    if masks := origin.get("masks"):
-        rows.append(["masks", f"{masks['folder']}, SHA-256 {masks['sha256']}"])
-    rows.append(["image classes", origin["image_classes"]["name"]])
+    rows = source_rows(origin)
     rows.append(["label map", origin["label_map"]])
     rows.append(["recordings", ", ".join(origin["recordings"])])
     rows += [[name, str(value)] for name, value in _flat(origin["settings"])]

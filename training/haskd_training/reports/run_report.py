@@ -32,6 +32,7 @@ from haskd_training.pipeline.choice import DISTILLED, LABELS_ALONE, StudentChoic
 from haskd_training.pipeline.method import MethodResult
 from haskd_training.reports import plots
 from haskd_training.reports.html_page import Cell, Picture, Report, Section, Table, write
+from haskd_training.reports.image_label_section import image_label_section
 from haskd_training.reports.stage_sections import (
     cost_section,
     data_section,
@@ -117,6 +118,8 @@ def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
         _predictions(findings, pictures),
         _calibration(findings),
     ]
+    if (by_images := image_label_section(method.split)) is not None:
+        sections.append(by_images)
     if (teacher := method.distillation.teacher) is not None:
         sections.append(teacher_section(teacher.result.comparison))
         sections.append(
@@ -147,7 +150,7 @@ def _lead(findings: RunFindings) -> str:
         f"{after:.1f} % mIoU for the distilled student, {before:.1f} % for the same network "
         f"trained on labels alone, on {len(findings.refs)} {kind}. {findings.choice.reason} One "
         "run of each: runs that differ in nothing but their seed can differ by more than a point."
-        + (f" {BY_IMAGES}" if findings.method.split.taught_by_images else "")
+        + (f" {BY_IMAGES}" if findings.method.split.labelled_by_images(findings.refs) else "")
     )
 
 

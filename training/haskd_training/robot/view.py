@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from haskd_ros.model_header import ModelMetadata, ShippedStudent
 from haskd_ros.node.parameters import DEFAULTS
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.taxonomy import Taxonomy
+from haskd_ros.text import shown
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import INDEX, Cache
 from haskd_training.data.examination.examine import examine_clouds
@@ -274,7 +276,7 @@ def model_table(path: Path) -> Table:
     _, metadata = model_file.load(path)
     table = Table(title=str(path), show_header=False)
     for name, value in _facts(metadata):
-        table.add_row(name, value)
+        table.add_row(name, Text(shown(value)))
     return table
 
 
@@ -306,10 +308,17 @@ def _facts(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
         ("haskd_ros", origin.haskd_ros),
         ("recordings", ", ".join(origin.recordings)),
         ("sweeps", origin.sweeps),
+        ("labels from images", _image_labels(origin.image_labels or {})),
         ("attribution", origin.attribution),
     ):
         if value:
             yield name, str(value)
+
+
+def _image_labels(origin: dict[str, Any]) -> str:
+    """The networks or masks that taught, as the file has them."""
+    told = ("networks", "masks", "min_confidence")
+    return ", ".join(f"{key} {json.dumps(origin[key])}" for key in told if key in origin)
 
 
 def _arguments(metadata: ModelMetadata) -> Iterator[str]:
