@@ -66,6 +66,10 @@ TRIED = {
     "haskd label-images": (
         "test/training/commands/test_label_images.py::test_networks_are_named_with_their_digest"
     ),
+    "haskd run": (
+        "test/house/test_no_labels_page.py::"
+        "test_three_commands_lead_from_a_bag_without_labels_to_a_model_for_the_robot"
+    ),
     "make test": "these tests",
     "make lint": "make test",
     ".venv/bin/python -m pytest": "these tests",
