@@ -18,7 +18,7 @@ from haskd_training.image_labels.quality import measure
 from haskd_training.image_labels.shapes import Shapes
 
 CLASSES = ImageClasses(("plain", "red"), (3, 8), (("wall",), ("poster",)))
-SHAPES = Shapes(np.zeros(2, bool), np.full(2, np.inf), np.zeros(2), None)
+SHAPES = Shapes(np.zeros(2, bool), np.full(2, np.inf), np.zeros(2), np.full(2, np.inf), None)
 SWEEPS = 6
 
 
@@ -113,10 +113,11 @@ def test_every_set_that_may_be_left_has_an_id():
     taxonomy = Taxonomy(tuple(ClassInfo(name, (i, i, i)) for i, name in enumerate("abcd")))
     classes = ImageClasses(("x", "y", "z"), (0, 1, 2), (("c", "a", "b"), ("a", "c"), ("d",)))
     # Of c, a, b: each two of them and all, in that order; a with c is there already.
-    shapes = Shapes(np.zeros(4, bool), np.full(4, np.inf), np.zeros(4), None)
+    shapes = Shapes(np.zeros(4, bool), np.full(4, np.inf), np.zeros(4), np.full(4, np.inf), None)
     assert set(label_sets(classes, taxonomy, shapes).several) == {(2, 0), (2, 1), (0, 1), (2, 0, 1)}
     # b has to reach 3 m and may be too low for it: then it may be the rest, d.
-    shapes = Shapes(np.zeros(4, bool), np.full(4, np.inf), np.array([0, 3.0, 0, 0]), 3)
+    any_width = np.full(4, np.inf)
+    shapes = Shapes(np.zeros(4, bool), np.full(4, np.inf), np.array([0, 3.0, 0, 0]), any_width, 3)
     more = {(1, 3), (2, 1, 3), (0, 1, 3), (2, 0, 1, 3)}
     several = set(label_sets(classes, taxonomy, shapes).several)
     assert several == {(2, 0), (2, 1), (0, 1), (2, 0, 1), *more}

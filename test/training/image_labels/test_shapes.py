@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,8 @@ def test_shapes_are_read_from_the_label_map(tmp_path):
     assert shapes.ground.tolist() == [True, False, False, False]
     assert shapes.up_to.tolist() == [np.inf, 1.95, np.inf, np.inf]
     assert shapes.reaches.tolist() == [0, 0, 3, 0]
+    assert shapes.wide_up_to.tolist() == [np.inf] * 4
+    assert load_shapes(write(tmp_path, "{wide_up_to: 2}")).wide_up_to[1] == 2
     assert shapes.rest == 3
     assert load_shapes(write(tmp_path, thing="")).rest is None
 
@@ -39,6 +43,8 @@ def test_label_maps_that_ship_have_shapes(name):
     # road, road_marking, sidewalk; cars, large vehicles, two-wheelers, persons; other_static
     assert shapes.ground[:3].tolist() == [True] * 3
     assert np.isfinite(shapes.up_to).sum() == 4
+    # traffic_object
+    assert np.flatnonzero(np.isfinite(shapes.wide_up_to)).tolist() == [9]
     assert shapes.rest == 10
 
 
@@ -47,14 +53,15 @@ def test_label_maps_that_ship_have_shapes(name):
     [
         ({"car": "{up_too: 2}"}, "unknown keys"),
         ({"car": "{up_to: -1}"}, "up_to is -1, must be m above 0"),
+        ({"car": "{wide_up_to: wide}"}, "wide_up_to is 'wide', must be m above 0"),
         ({"car": "{reaches: true}"}, "reaches is True, must be m above 0"),
         ({"car": "{ground: 1}"}, "ground is 1, must be true or false"),
-        ({"car": "flat"}, "shape of car is 'flat', must be"),
+        ({"car": "flat"}, "shape of car is 'flat', must be {ground, up_to, reaches, wide_up_to}"),
         ({"thing": ", rest: yes please"}, "rest of thing is 'yes please', must be true or false"),
         ({"car": "{up_to: 2}, rest: true"}, "car, thing are all the 'rest'"),
     ],
 )
 def test_a_wrong_shape_is_told(changes, message, tmp_path):
-    with pytest.raises(InputError, match=message.replace("(", r"\(")) as error:
+    with pytest.raises(InputError, match=re.escape(message)) as error:
         load_shapes(write(tmp_path, **changes))
     assert "\n" not in str(error.value)

@@ -13,21 +13,23 @@ from haskd_training.image_labels.ground import Ground
 from haskd_training.image_labels.shapes import Shapes
 from haskd_training.image_labels.votes import Evidence, Place, Voting, agreement_curve
 
-ROAD, HOUSE, CAR, TRUCK, REST = range(5)
-SETS = LabelSets(5, ((CAR, TRUCK), (HOUSE, REST)))
-CAR_OR_TRUCK, HOUSE_OR_REST = 5, 6
+ROAD, HOUSE, CAR, TRUCK, REST, SIGN = range(6)
+SETS = LabelSets(6, ((CAR, TRUCK), (HOUSE, REST), (SIGN, REST)))
+CAR_OR_TRUCK, HOUSE_OR_REST, SIGN_OR_REST = 6, 7, 8
 
-# Image classes: 0 road, 1 house, 2 car or truck, 9 the sky, which says nothing.
-MEANT = np.zeros((256, 5), bool)
+# Image classes: 0 road, 1 house, 2 car or truck, 3 sign, 4 pole, 9 the sky, which says nothing.
+MEANT = np.zeros((256, 6), bool)
 MEANT[0, ROAD] = MEANT[1, HOUSE] = MEANT[2, [CAR, TRUCK]] = True
+MEANT[3, SIGN] = MEANT[4, [SIGN, REST]] = True
 
 SHAPES = Shapes(
-    ground=np.array([True, False, False, False, False]),
-    up_to=np.array([np.inf, np.inf, 2.0, 4.5, np.inf]),
-    reaches=np.array([0.0, 3.0, 0.0, 0.0, 0.0]),
+    ground=np.array([True, False, False, False, False, False]),
+    up_to=np.array([np.inf, np.inf, 2.0, 4.5, np.inf, np.inf]),
+    reaches=np.array([0.0, 3.0, 0.0, 0.0, 0.0, 0.0]),
+    wide_up_to=np.array([np.inf, np.inf, np.inf, np.inf, np.inf, 1.5]),
     rest=REST,
 )
-ANY = Shapes(np.zeros(5, bool), np.full(5, np.inf), np.zeros(5), None)
+ANY = Shapes(np.zeros(6, bool), np.full(6, np.inf), np.zeros(6), np.full(6, np.inf), None)
 
 FLAT = Ground(np.array([-20.0, -20.0]), np.zeros((80, 80), np.float32))
 
@@ -99,13 +101,48 @@ def test_things_do_not_lie_flat_on_bare_ground():
         (2.0, np.inf, REST),
         (2.0, 2.6, HOUSE_OR_REST),
         (2.0, 2.1, HOUSE),
+        (3.5, 3.6, HOUSE_OR_REST),
+        (4.2, 4.3, HOUSE),
     ],
-    ids=["tall", "as a high wall", "too low", "ends, below what is visible", "may go on"],
+    ids=[
+        "tall",
+        "as a high wall",
+        "too low",
+        "ends, below what is visible",
+        "may go on",
+        "may go on, as a high wall",
+        "may go on, tall",
+    ],
 )
 def test_a_house_is_taller_than_a_wall(top, visible, label):
     points = wall(top)
     found = vote(points, [(i, 1, 1.0) for i in range(len(points))], visible=visible)
     assert set(found.label.tolist()) == {label}
+
+
+@pytest.mark.parametrize(
+    ("length", "seen_as", "label"),
+    [
+        (1.2, 3, SIGN),
+        (1.8, 3, UNLABELLED),
+        (1.8, 4, SIGN_OR_REST),
+    ],
+    ids=["a sign", "a poster", "what may be no sign"],
+)
+def test_signs_stand_free_and_posters_hang_on_walls(length, seen_as, label):
+    # One point in the middle of each voxel of a row from x = 0, at heights of 2 m to 2.6 m.
+    row = 0.15 + 0.3 * np.arange(round(length / 0.3))
+    points = [(x, 5.0, z) for z in (1.95, 2.25, 2.55) for x in row]
+    # On the ground, and a voxel of air away, at the row's end: neither makes it wider.
+    points += [(x, 5.0, 0.0) for x in row] + [(length + 0.45, 5.0, 2.25)]
+    found = vote(points, [(0, seen_as, 1.0)])
+    assert found.label[0] == label
+
+
+def test_a_poster_is_of_the_wall_that_other_views_show():
+    points = [(0.15 + 0.3 * step, 5.0, 2.25) for step in range(10)]
+    found = vote(points, [(4, 3, 1.0), (4, 1, 0.3)], visible=2.3)
+    assert found.label[4] == HOUSE
 
 
 def test_a_vehicle_as_tall_as_a_truck_is_one_down_to_its_wheels():

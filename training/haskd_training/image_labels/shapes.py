@@ -13,7 +13,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.text import quoted, shown
 from haskd_training.recordings.labels import label_map_path
 
-_KEYS = ("ground", "up_to", "reaches")
+_KEYS = ("ground", "up_to", "reaches", "wide_up_to")
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Shape:
         ground: it is the ground itself.
         up_to: no thing of it is taller.
         reaches: every thing of it is at least as tall.
+        wide_up_to: no thing of it is wider, m, and each stands free.
     """
 
     ground: bool = False
     up_to: float = np.inf
     reaches: float = 0.0
+    wide_up_to: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,21 @@ class Shapes:
 
     Attributes:
         ground: [C] bool.
-        up_to, reaches: [C] float64 m.
+        up_to, reaches, wide_up_to: [C] float64 m.
         rest: the class of static things that are none of the others; None where the map names none.
     """
 
     ground: np.ndarray
     up_to: np.ndarray
     reaches: np.ndarray
+    wide_up_to: np.ndarray
     rest: int | None
 
 
 def load_shapes(label_map: str | Path) -> Shapes:
     """The shapes of a label map's classes: `shape: {ground: true}`, `{up_to: 2.3}`,
-    `{reaches: 3.0}` in a class's entry, `rest: true` in that of the class of all other things.
+    `{reaches: 3.0}`, `{wide_up_to: 1.5}` in a class's entry, `rest: true` in that of the class of
+    all other things.
 
     Args:
         label_map: a file, or the name of one that ships.
@@ -70,6 +74,7 @@ def load_shapes(label_map: str | Path) -> Shapes:
         ground=np.array([shape.ground for shape in shapes]),
         up_to=np.array([shape.up_to for shape in shapes]),
         reaches=np.array([shape.reaches for shape in shapes]),
+        wide_up_to=np.array([shape.wide_up_to for shape in shapes]),
         rest=rest[0] if rest else None,
     )
 
@@ -89,7 +94,7 @@ def _shape(given: Any, what: str) -> Shape:
     if given is None:
         return Shape()
     if not isinstance(given, dict):
-        raise InputError(f"{what} is {quoted(given)}, must be {{ground, up_to, reaches}}")
+        raise InputError(f"{what} is {quoted(given)}, must be {{{', '.join(_KEYS)}}}")
     if unknown := set(given) - set(_KEYS):
         raise InputError(
             f"{what}: unknown keys {quoted(sorted(map(str, unknown)))}; allowed are "
@@ -98,11 +103,11 @@ def _shape(given: Any, what: str) -> Shape:
     ground = given.get("ground", False)
     if type(ground) is not bool:
         raise InputError(f"{what}: ground is {quoted(ground)}, must be true or false")
-    heights = {}
-    for key in ("up_to", "reaches"):
+    lengths = {}
+    for key in _KEYS[1:]:
         if key in given:
             value = given[key]
             if type(value) not in (int, float) or not 0 < value < 1000:
                 raise InputError(f"{what}: {key} is {quoted(value)}, must be m above 0")
-            heights[key] = float(value)
-    return Shape(ground, **heights)
+            lengths[key] = float(value)
+    return Shape(ground, **lengths)

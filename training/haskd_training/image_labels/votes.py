@@ -16,8 +16,8 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.image_labels.ground import CELL_M, Ground
 from haskd_training.image_labels.shapes import Shapes
+from haskd_training.image_labels.voxels import VOXEL_M, tops, voxels, widths
 
-VOXEL_M = 0.3
 ON_GROUND_M = 0.15
 """A point up to here above the ground is of the ground, if nothing stands there."""
 BARE_M = 0.35
@@ -25,13 +25,11 @@ BARE_M = 0.35
 MARGIN_M = 0.3
 """A thing's height is known where the sensor can see this much more than it is to reach."""
 UNSURE_M = 1.0
-"""What ends less than this above the height that its class has to reach, or below it where the
-sensor sees no further, may be of the rest as well: a low house looks like a garden wall."""
+"""What is seen to end, or not seen to go on, less than this above the height that its class has to
+reach may be of the rest as well: a low house looks like a garden wall."""
 THING_LENGTH_M = 15.0
 """Longer things are several that touch, whose height says nothing of each of them."""
 THING_POINTS = 50
-TOP = 0.99
-"""The share of a thing's points below its top."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,9 @@ class Voting:
         self._groups, self._group_of = np.unique(meant, axis=0, return_inverse=True)
         self._group_of = self._group_of.reshape(-1)
         on_ground = place.above < ON_GROUND_M  # False where it is not known
-        self._voxel, self._first = _voxels(place.points, on_ground)
+        self._voxel, self._first = voxels(place.points, on_ground)
         self._possible, self._low = self._by_height(on_ground)
+        self._wide = self._by_width(on_ground)
 
     def vote(self, evidence: Evidence) -> Voted:
         """The label of each point, and how sure it is."""
@@ -124,13 +123,13 @@ class Voting:
     ) -> tuple[np.ndarray, np.ndarray]:
         """[V] label id and [V] score of each voxel."""
         by_label = np.zeros((len(votes), len(self._sets)), np.float32)
-        both = np.concatenate((possible, self._low), 1)
-        patterns, pattern = np.unique(both, axis=0, return_inverse=True)
+        rules = np.concatenate((possible, self._low, self._wide), 1)
+        patterns, pattern = np.unique(rules, axis=0, return_inverse=True)
         pattern = pattern.reshape(-1)
-        for number, (own, low) in enumerate(patterns.reshape(len(patterns), 2, -1)):
+        for number, (own, low, wide) in enumerate(patterns.reshape(len(patterns), 3, -1)):
             rows = np.flatnonzero(pattern == number)
             for group, classes in enumerate(self._groups):
-                label = self._left(classes, own, low)
+                label = UNLABELLED if wide[classes].all() else self._left(classes, own, low)
                 if label != UNLABELLED:
                     by_label[rows, label] += votes[rows, group]
         best = by_label.argmax(1)
@@ -177,9 +176,22 @@ class Voting:
             visible[:, None] > shapes.reaches + MARGIN_M
         )
         possible &= ~(known[:, None] & too_low)
-        ends = known & (around[cell] + MARGIN_M < visible)
-        low = ends[:, None] & (around[cell][:, None] < shapes.reaches + UNSURE_M)
+        height = around[cell][:, None]
+        # It is seen to end, or was seen as high as the class has to reach and no further.
+        may_end = np.minimum(height + MARGIN_M, shapes.reaches) < visible[:, None]
+        low = known[:, None] & may_end & (height < shapes.reaches + UNSURE_M)
         return possible, low & (shapes.reaches > 0)
+
+    def _by_width(self, on_ground: np.ndarray) -> np.ndarray:
+        """[V, C] for which classes what is around a voxel at its height is too wide: a poster hangs
+        on a wall, a sign stands free."""
+        limit = self._shapes.wide_up_to
+        wide = np.zeros((len(self._first), len(limit)), bool)
+        standing = np.flatnonzero(~on_ground[self._first])
+        if np.isfinite(limit).any() and len(standing):
+            cell = np.floor(self._place.points[self._first[standing]] / VOXEL_M).astype(np.int64)
+            wide[standing] = widths(cell)[:, None] * VOXEL_M > limit
+        return wide
 
     def _by_things(self, votes: np.ndarray) -> np.ndarray:
         """[V, C] which classes a voxel can hold by the height of the thing that it is a part of:
@@ -197,7 +209,7 @@ class Voting:
         grid = np.zeros(xy.max(0) + 1, bool)
         grid[tuple(xy.T)] = True
         thing = ndimage.label(grid)[0][tuple(xy.T)] - 1
-        top, points = _tops(thing, self._place.above[mine])
+        top, points = tops(thing, self._place.above[mine])
         long = np.zeros(len(top), bool)
         for axis in (0, 1):
             low, high = np.full(len(top), np.inf), np.full(len(top), -np.inf)
@@ -254,25 +266,6 @@ def agreement_curve(pairs: np.ndarray) -> tuple[float, float]:
     # The slope stays above 0: more agreement must not make a label less sure.
     found = optimize.minimize(surprise, [4.0, 0.0], bounds=[(0.1, 50), (-20, 20)])
     return float(found.x[0]), float(found.x[1])
-
-
-def _voxels(points: np.ndarray, on_ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[N] the voxel of each point, and [V] the first point of each; the ground and what stands on
-    it are different voxels."""
-    cell = np.floor(points / VOXEL_M).astype(np.int64)
-    cell -= cell.min(0)
-    _, size_y, size_z = cell.max(0) + 1
-    key = ((cell[:, 0] * size_y + cell[:, 1]) * size_z + cell[:, 2]) * 2 + on_ground
-    _, first, voxel = np.unique(key, return_index=True, return_inverse=True)
-    return voxel.reshape(-1), first
-
-
-def _tops(thing: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The top of each thing in m above the ground, and its points, from those of its points [n]."""
-    order = np.lexsort((above, thing))
-    first = np.flatnonzero(np.diff(thing[order], prepend=-1))
-    count = np.diff(first, append=len(thing))
-    return above[order][first + (TOP * (count - 1)).astype(np.int64)], count
 
 
 def visible_height(ground: Ground, origins: np.ndarray, highest_beam: float) -> np.ndarray:
