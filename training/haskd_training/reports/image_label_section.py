@@ -25,7 +25,7 @@ def image_label_section(split: Split) -> Section | None:
         for name, count in zip(split.taxonomy.names, counts, strict=True)
     ]
     rows.append(["all", int(counts.sum()), 100 * counts.sum() / points])
-    facts = [
+    facts: list[list[Cell]] = [
         *source_rows(origin),
         ["least confidence of a label", f"{origin['min_confidence']:g}"],
         ["sweeps taught by them", len(taught)],
