@@ -246,8 +246,9 @@ class Cache:
             points[~np.isfinite(points[:, 3]), 3] = self.missing_intensity
         if not self.labelled:
             label = np.full_like(label, UNLABELLED)
-        open_label = self._from_images(row, label)
-        if open_label is not None:
+        open_label = None
+        if self.point_labels is not None and i in self.taught:
+            open_label = self.point_labels.of(row.recording, row.stamp_ns, len(points))
             label = self.label_sets.likeliest(open_label)
         return Sweep(points, time, label, row.stamp_ns, row.recording, open_label)
 
@@ -375,14 +376,6 @@ class Cache:
             indices.sort(key=lambda j: self.images[j].stamp_ns)
             table[recording] = ([self.images[j].stamp_ns for j in indices], indices)
         return table
-
-    def _from_images(self, row: SweepRow, label: np.ndarray) -> np.ndarray | None:
-        """Label ids of a sweep without a label of its own, where images gave it some."""
-        labels = self.point_labels
-        by_hand = (label != UNLABELLED).any()
-        if labels is None or by_hand or not labels.has(row.recording, row.stamp_ns):
-            return None
-        return labels.of(row.recording, row.stamp_ns, len(label))
 
     def _read(self, row: SweepRow | ImageRow, *names: str) -> list[np.ndarray]:
         path = self.path / row.shard
