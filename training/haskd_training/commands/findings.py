@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haskd_training.core.progress import console, step
-from haskd_training.recordings.findings import Finding, refuse
+from haskd_training.recordings.findings import Finding, tell
 
 if TYPE_CHECKING:
     from haskd_training.data.examination.examination import Examination
@@ -52,9 +52,7 @@ def examine_first(
         subject = examination.recording.points_topic
         unlike = sensor_findings(examination.examples, metadata, subject)
         examination = replace(examination, findings=(*examination.findings, *unlike))
-    for finding in examination.findings:
-        say(finding)
-    refuse(examination.findings, strict)
+    tell(examination.findings, say, strict)
     return examination
 
 
@@ -76,6 +74,4 @@ def say_of_cache(cache: Path, strict: bool, model: Path | None = None) -> None:
     findings = list(read_report(opened).findings)
     if model is not None:
         findings += unlike_training(opened, model_file.load(model)[1])
-    for finding in findings:
-        say(finding)
-    refuse(findings, strict)
+    tell(findings, say, strict)

@@ -36,7 +36,7 @@ from haskd_training.data.samples import (
 )
 from haskd_training.data.sensor_statistics import sensor_statistics
 from haskd_training.data.shards import ShardStream
-from haskd_training.recordings.findings import Finding, Say, refuse, say_nothing
+from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import Unusable, open_bag
 from haskd_training.recordings.recording import Recording
@@ -82,9 +82,7 @@ def prepare(
         inputs = read_inputs(bags, labels, out, config or PrepareConfig(), progress)
         if was_finished and inputs.finished is None:  # some shards are made again
             held.enter_context(only_user(out))
-        for finding in inputs.findings:
-            say(finding)
-        refuse(inputs.findings, strict)
+        tell(inputs.findings, say, strict)
         return write_cache(inputs, progress, say)
 
 

@@ -48,7 +48,7 @@ from haskd_training.image_labels.networks import ImageNetworkConfig
 from haskd_training.image_labels.networks import label_images as write_masks
 from haskd_training.image_labels.quality import LabelQuality, measure
 from haskd_training.image_labels.shapes import Shapes, load_shapes
-from haskd_training.recordings.findings import Say, refuse, say_nothing
+from haskd_training.recordings.findings import Say, say_nothing, tell
 from haskd_training.recordings.labels import load_label_map
 from haskd_training.reports.image_label_page import ImageLabelFindings, write_page
 
@@ -164,18 +164,14 @@ def label_images(
         _check_is_own(out)
         examined = examine_all(bags, labels, out, config.prepare, steps)
         found = [finding for inputs in examined for finding in inputs.findings]
-        for finding in found:
-            say(finding)
-        refuse(found, strict)
+        tell(found, say, strict)
         _claim(out, _made_from(origin, taxonomy, shapes, examined))
         prepared, reports = prepare_all(examined, steps, say)
         if reason := why_no_images(reports):
             raise InputError(f"no image of these recordings shows a point: {reason}")
         caches = prepared if with_human_labels else [c.without_labels(taxonomy) for c in prepared]
         masks = _masks(caches, out, source, classes, config.images, steps)
-        for finding in masks.findings():
-            say(finding)
-        refuse(masks.findings(), strict)
+        tell(masks.findings(), say, strict)
         origin["recordings"] = [name for report in reports for name in report.recordings]
         with steps("labelling points") as progress:
             made = label_points(

@@ -42,7 +42,7 @@ from haskd_training.pipeline.choice import StudentChoice, choose_student, shippe
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.method import MethodResult, run_method
 from haskd_training.pipeline.stage_folders import StageRunner
-from haskd_training.recordings.findings import Finding, Say, refuse, say_nothing
+from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
 from haskd_training.reports.run_report import RunFindings, write_report
 
 MODEL = "model.safetensors"
@@ -231,9 +231,7 @@ def _recordings(
     """
     examined = [examine_all(bags, labels, out, config, steps) for bags, labels in roles]
     found = [finding for inputs in itertools.chain(*examined) for finding in inputs.findings]
-    for finding in found:
-        say(finding)
-    refuse(found, strict)
+    tell(found, say, strict)
     return [_Recordings(*prepare_all(inputs, steps, say)) for inputs in examined]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -52,6 +52,13 @@ Say = Callable[[Finding], None]
 
 def say_nothing(finding: Finding) -> None:
     """Show nothing."""
+
+
+def tell(findings: Sequence[Finding], say: Say, strict: bool = False) -> None:
+    """Say all findings, then `refuse`; raises as it does."""
+    for finding in findings:
+        say(finding)
+    refuse(findings, strict)
 
 
 def refuse(findings: Iterable[Finding], strict: bool = False) -> None:
