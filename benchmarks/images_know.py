@@ -39,6 +39,7 @@ from haskd_training.image_labels.labelling import PointLabelConfig, label_sets
 from haskd_training.image_labels.masks import MaskFolder
 from haskd_training.image_labels.observations import observe
 from haskd_training.image_labels.shapes import load_shapes
+from haskd_training.image_labels.votes import label_of
 from haskd_training.learning.baseline import baseline
 from haskd_training.learning.student import StudentConfig
 from haskd_training.metrics.confusion import iou, mean_iou
@@ -133,8 +134,7 @@ def from_nearest_images(
     sets = label_sets(classes, taxonomy, load_shapes("simulation"))
     labels = PointLabels(out, taxonomy, sets, {"votes": False})
     folder = MaskFolder(masks, [row for cache in caches for row in cache.images], classes)
-    ids = {tuple(row): label for label, row in enumerate(sets.table[: len(sets)].tolist())}
-    id_of = np.array([ids.get(tuple(row), UNLABELLED) for row in meant.tolist()], np.uint8)
+    id_of = np.array([label_of(row, sets) for row in meant], np.uint8)
     settings = PointLabelConfig()
     for cache in caches:
         for i, row in enumerate(cache.sweeps):
@@ -142,10 +142,7 @@ def from_nearest_images(
                 continue
             seen = observe(
                 cache, i, cache.sweep(i),
-                lambda j, images=cache.images: folder.mask(
-                    images[j].recording, images[j].camera, images[j].stamp_ns,
-                    (images[j].width, images[j].height),
-                ),
+                lambda j, images=cache.images: folder.of(images[j]),
                 window_s=settings.window_s, visibility=settings.visibility,
             )  # fmt: skip
             label = np.full(row.points, UNLABELLED, np.uint8)

@@ -149,8 +149,7 @@ def _label_block(
     # Sweeps that follow each other are shown by the same images.
     @lru_cache(maxsize=MASKS_KEPT)
     def mask_of(image: int) -> Mask | None:
-        row = cache.images[image]
-        return masks.mask(row.recording, row.camera, row.stamp_ns, (row.width, row.height))
+        return masks.of(cache.images[image])
 
     sweeps = [cache.sweep(i) for i in block]
     seen = [

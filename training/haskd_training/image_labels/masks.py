@@ -86,6 +86,11 @@ class MaskFolder:
                 f"first is looked for as {example}, or by its stamp in us, ms or s"
             )
 
+    def of(self, image: ImageRow) -> Mask | None:
+        """`mask` of an image of a cache."""
+        size = image.width, image.height
+        return self.mask(image.recording, image.camera, image.stamp_ns, size)
+
     def mask(
         self, recording: str, camera: str, stamp_ns: int, size: tuple[int, int]
     ) -> Mask | None:

@@ -16,7 +16,7 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.image_labels.ground import CELL_M, Ground
 from haskd_training.image_labels.shapes import Shapes
-from haskd_training.image_labels.voxels import VOXEL_M, tops, voxels, widths
+from haskd_training.image_labels.voxels import VOXEL_M, extents, tops, voxels, widths
 
 ON_GROUND_M = 0.15
 """A point up to here above the ground is of the ground, if nothing stands there."""
@@ -210,12 +210,7 @@ class Voting:
         grid[tuple(xy.T)] = True
         thing = ndimage.label(grid)[0][tuple(xy.T)] - 1
         top, points = tops(thing, self._place.above[mine])
-        long = np.zeros(len(top), bool)
-        for axis in (0, 1):
-            low, high = np.full(len(top), np.inf), np.full(len(top), -np.inf)
-            np.minimum.at(low, thing, xy[:, axis])
-            np.maximum.at(high, thing, xy[:, axis])
-            long |= (high - low) * VOXEL_M > THING_LENGTH_M
+        long = (extents(thing, xy) - 1) * VOXEL_M > THING_LENGTH_M
         known = ~long & (points >= THING_POINTS)
         can_be = ~known[:, None] | (top[:, None] <= self._shapes.up_to)
         possible[self._voxel[mine]] = can_be[thing] | ~limited

@@ -39,14 +39,24 @@ def widths(cell: np.ndarray) -> np.ndarray:
     one, other = np.concatenate(pairs, 1)
     graph = sparse.csr_matrix((np.ones(len(one), bool), (one, other)), (len(keys), len(keys)))
     piece = connected_components(graph, directed=False)[1][number.reshape(-1)]
+    widths: np.ndarray = extents(piece, cell)[piece]
+    return widths
+
+
+def extents(piece: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """[P] how far each piece extends in x or in y, whichever is more, in cells.
+
+    Args:
+        piece: [n] number of the piece that each cell is of, 0 to P - 1.
+        cell: [n, >= 2] int64, x and y first, none below 0.
+    """
     extent = np.zeros(piece.max() + 1, np.int64)
     for axis in (0, 1):
         low, high = np.full(len(extent), np.iinfo(np.int64).max), np.zeros(len(extent), np.int64)
         np.minimum.at(low, piece, cell[:, axis])
         np.maximum.at(high, piece, cell[:, axis])
         extent = np.maximum(extent, high - low + 1)
-    widths: np.ndarray = extent[piece]
-    return widths
+    return extent
 
 
 def tops(thing: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

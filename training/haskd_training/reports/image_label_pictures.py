@@ -50,7 +50,7 @@ def write_pictures(
     written = []
     for cache, i, j in _chosen(caches, masks):
         row = cache.images[j]
-        mask = masks.mask(row.recording, row.camera, row.stamp_ns, (row.width, row.height))
+        mask = masks.of(row)
         assert mask is not None  # as it was chosen
         picture = _picture(cache, i, j, labels, mask, classes, visibility)
         path = folder / f"{file_name(f'{row.recording}_{row.camera}_{row.stamp_ns}')}.jpg"
