@@ -40,7 +40,6 @@ from haskd_training.learning.losses import resolved, soften
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
     StudentConfig,
-    label_members,
     make_network,
     stage_settings,
     supervised_loss,
@@ -153,7 +152,7 @@ def distil(
         unlabelled=split.unlabelled,
     )
     supervised = supervised_loss(split, student)
-    members, by_images = label_members(split, student), split.taught_by_images
+    members, by_images = torch.from_numpy(split.label_sets.table), split.taught_by_images
     class_weights = training_class_weights(split) if config.balance == "classes" else None
     distilled_share: dict[str, Tensor] = {}
 

@@ -83,6 +83,8 @@ class SweepDataset(Dataset[Cloud]):
         augmentation: None for clouds as recorded.
         extras: more data per point; None for none.
         unlabelled: those of the sweeps whose labels are not read.
+        open_labels: whether a label that leaves several classes open stays so, as an id of the
+            caches' `label_sets`; otherwise it is the likeliest of them.
     """
 
     def __init__(
@@ -95,10 +97,12 @@ class SweepDataset(Dataset[Cloud]):
         seed: int = 0,
         extras: Extras | None = None,
         unlabelled: Collection[SweepRef] = (),
+        open_labels: bool = False,
     ) -> None:
         self.caches, self.sweeps, self.max_range = list(caches), list(sweeps), max_range
         self.augmentation, self.seed, self.epoch = augmentation, seed, 0
         self.extras, self.unlabelled = extras, frozenset(unlabelled)
+        self.open_labels = open_labels
 
     def __len__(self) -> int:
         return len(self.sweeps)
@@ -114,7 +118,7 @@ class SweepDataset(Dataset[Cloud]):
             chosen = chosen[kept]
         # After the augmentation, which is the same with extras and without.
         extras = {} if self.extras is None else self.extras(ref, generator)
-        labels = sweep.label_id[chosen]
+        labels = (sweep.label_id if self.open_labels else sweep.label)[chosen]
         if ref in self.unlabelled:
             labels = np.full_like(labels, UNLABELLED)
         return Cloud(points, labels, {name: values[chosen] for name, values in extras.items()})

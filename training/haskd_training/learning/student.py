@@ -161,6 +161,7 @@ def training_dataset(
         seed=config.loop.seed,
         extras=extras,
         unlabelled=unlabelled,
+        open_labels=config.open_labels == "sum",
     )
 
 
@@ -189,7 +190,7 @@ def supervised_loss(
     weighted by the training sweeps' inverse root frequencies, Lovasz, and what allows for wrong
     labels."""
     all_weights = training_class_weights(split)
-    all_members = label_members(split, config)
+    all_members = torch.from_numpy(split.label_sets.table)
 
     def terms(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         log_p = soften(logits)
@@ -204,17 +205,6 @@ def supervised_loss(
         return result
 
     return terms
-
-
-def label_members(split: Split, config: StudentConfig) -> Tensor:
-    """[256, C] bool: the classes that a training takes each label id of the split for."""
-    sets = split.label_sets
-    if config.open_labels == "sum":
-        return torch.from_numpy(sets.table)
-    members = torch.zeros(sets.table.shape, dtype=torch.bool)
-    for label in range(len(sets)):
-        members[label, sets.members(label)[0]] = True
-    return members
 
 
 def validator(
