@@ -58,8 +58,10 @@ def test_ctrl_c_ends_a_whole_file(segment, robot, tmp_path):
     partial = tmp_path / "live.rrd.partial" / "live.rrd"
 
     def press_when_a_cloud_is_written() -> None:
+        # Places are written twice a cloud, with classes and with entropy. What precedes the first
+        # cloud, layout and classes, is larger than one of these, so two are not a cloud yet.
         wait_until(
-            lambda: partial.exists() and partial.stat().st_size > 2000 * 12,
+            lambda: partial.exists() and partial.stat().st_size > 4 * 2000 * 12,
             lambda: robot.label(cloud_of(some_points())),
         )
         os.kill(os.getpid(), signal.SIGINT)
