@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -63,6 +64,40 @@ def test_true_masks_give_labels_most_of_which_are_right(haskd, drive, label, tmp
     assert changed.returncode == 2
     told = " ".join(changed.stderr.split())
     assert "made from other settings; give another folder, or delete this one" in told
+
+
+def test_labels_by_hand_are_carried_to_all_sweeps_but_their_own(haskd, drive, label, tmp_path):
+    carry = ("--set", "points.carry_labels=true", "--out", tmp_path / "l")
+    refused = haskd("label-images", drive, *label, *carry)
+    assert refused.returncode == 2
+    assert "--labels has to name their label map" in " ".join(refused.stderr.split())
+    done = haskd("label-images", drive, *label, "--labels", "simulation", *carry)
+    assert done.returncode == 0, done.stderr
+    origin = PointLabels.open(tmp_path / "l").origin
+    assert origin["carried"] == {"sweeps": 20}
+    # The one camera sees a quarter of the turn; other sweeps have been nearly everywhere.
+    assert origin["measured"]["labelled"] > 0.7
+    *_, whole = origin["measured"]["right"]
+    assert whole["strict"] > 0.9
+    page = (tmp_path / "l" / "report.html").read_text()
+    assert "by human labels, which were carried to all sweeps but their own" in page
+    assert "of 20 sweeps" in page
+
+
+def test_labels_by_other_shapes_are_refused(haskd, drive, label, tmp_path):
+    source = files("haskd_training.recordings") / "label_maps" / "simulation.yaml"
+    own = tmp_path / "own.yaml"
+
+    def call(widest):
+        text = source.read_text()
+        assert text.count("wide_up_to: 1.5") == 1
+        own.write_text(text.replace("wide_up_to: 1.5", f"wide_up_to: {widest}"))
+        return haskd("label-images", drive, *label, "--classes", own, "--out", tmp_path / "l")
+
+    assert call(1.5).returncode == 0
+    refused = call(2.5)
+    assert refused.returncode == 2
+    assert "labels made from other label map" in " ".join(refused.stderr.split())
 
 
 def test_a_job_that_was_stopped_goes_on_and_refuses_other_masks(

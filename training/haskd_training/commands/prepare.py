@@ -76,7 +76,7 @@ def label_images(
     labels: Annotated[
         str | None,
         typer.Option(
-            help="the same, and human labels are read by it, only to say what share is right",
+            help="the same, and human labels are read by it, to say what share is right",
             show_default=False,
         ),
     ] = None,

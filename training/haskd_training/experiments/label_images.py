@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
@@ -143,8 +144,8 @@ def label_images(
     Args:
         out: folder of the labels, new or of an earlier call with the same inputs and settings.
         label_map: whose classes and shapes are used: a file, or the name of one that ships.
-        with_human_labels: read those that the map finds, to say what share of the labels is right;
-            no label depends on them.
+        with_human_labels: read those that the map finds, to say what share of the labels is right,
+            and to carry them to other sweeps where `points.carry_labels` asks for it.
         say: receives what is found about recordings and masks.
         strict: refuse what it warns of.
 
@@ -157,6 +158,10 @@ def label_images(
     shapes = load_shapes(label_map)
     _check_names(bags)
     labels = label_map if with_human_labels else None
+    if config.points.carry_labels and not with_human_labels:
+        raise InputError(
+            "points.carry_labels=true carries labels by hand: --labels has to name their label map"
+        )
     if with_human_labels:
         check_labels(bags, label_map, config.prepare)
     origin = _origin(source, classes, label_map, config)
@@ -173,6 +178,9 @@ def label_images(
         masks = _masks(caches, out, source, classes, config.images, steps)
         tell(masks.findings(), say, strict)
         origin["recordings"] = [name for report in reports for name in report.recordings]
+        if config.points.carry_labels:
+            by_hand = [row for cache in caches for row in cache.sweeps if any(row.class_counts)]
+            origin["carried"] = {"sweeps": len(by_hand)}
         with steps("labelling points") as progress:
             made = label_points(
                 caches,
@@ -279,8 +287,7 @@ def _made_from(
         "image classes": origin["image_classes"]["means"],
         "label map": [
             taxonomy.to_json(),
-            [values.tolist() for values in (shapes.ground, shapes.up_to, shapes.reaches)],
-            shapes.rest,
+            {name: np.asarray(value).tolist() for name, value in vars(shapes).items()},
         ],
         "settings": {key: origin["settings"][key] for key in ("images", "points")},
         "recordings or their labels": [inputs.fingerprint for inputs in examined],

@@ -17,6 +17,7 @@ from haskd_training.data.cache import Cache, Sweep
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.projection import transform_points
+from haskd_training.image_labels.carried import carried
 from haskd_training.image_labels.class_sets import ImageClasses
 from haskd_training.image_labels.ground import find_ground
 from haskd_training.image_labels.mask_files import Mask
@@ -54,6 +55,11 @@ class PointLabelConfig(BaseModel):
     )
     map_sweeps: int = Field(
         60, ge=1, description="sweeps of a recording whose views vote together: bounds the memory"
+    )
+    carry_labels: bool = Field(
+        False,
+        description="labels by hand, read by --labels, hold for their place in all sweeps but "
+        "their own, before what images say",
     )
     visibility: VisibilityConfig = VisibilityConfig()
 
@@ -159,18 +165,23 @@ def _label_block(
     first = np.cumsum([0, *(len(sweep.points) for sweep in sweeps)])
     place = _place(cache, block, sweeps)
     voted = Voting(place, shapes, meant, labels.sets).vote(_evidence(cache, seen, first))
-    confidence = _confidence(voted)
+    label, confidence = voted.label, _confidence(voted)
+    if config.carry_labels and cache.sweeps[block[0]].T_world_lidar is not None:
+        told = carried(cache, block, sweeps, place.points, config.map_sweeps)
+        by_hand = told.share > 0
+        label = np.where(by_hand, told.label, label)
+        confidence = np.where(by_hand, told.share, confidence)
     for i, start, end in zip(block, first[:-1], first[1:], strict=True):
         row = cache.sweeps[i]
         own = slice(start, end)
         labels.write(
             row.recording,
             row.stamp_ns,
-            label=voted.label[own],
+            label=label[own],
             confidence=confidence[own],
             seen=voted.seen[own],
         )
-    return int((voted.label != UNLABELLED).sum())
+    return int((label != UNLABELLED).sum())
 
 
 def _evidence(cache: Cache, seen: Sequence[Observations], first: np.ndarray) -> Evidence:

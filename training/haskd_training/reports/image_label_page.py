@@ -17,7 +17,7 @@ from haskd_training.images.visibility import VisibilityConfig
 from haskd_training.reports.figures import drawn
 from haskd_training.reports.html_page import Cell, Picture, Report, Section, Table, write
 from haskd_training.reports.image_label_pictures import write_pictures
-from haskd_training.reports.image_label_section import source_rows
+from haskd_training.reports.image_label_section import source_rows, what_labels_owe
 from haskd_training.reports.stage_sections import findings_section, percent
 
 _CURVE_SHARES = [share / 50 for share in range(1, 51)]
@@ -52,7 +52,8 @@ def write_page(findings: ImageLabelFindings, path: Path, pictures: Path) -> None
     """
     pictures.mkdir(parents=True, exist_ok=True)
     quality = findings.quality
-    sections = [_classes(quality)]
+    owed = what_labels_owe(findings.labels.origin)
+    sections = [_classes(quality, owed)]
     if quality.has_human_labels:
         sections.append(_right_against_share(quality, pictures / "right.png"))
     sections += [
@@ -73,7 +74,7 @@ def write_page(findings: ImageLabelFindings, path: Path, pictures: Path) -> None
     write(Report("Labels from images", sections, lead), path)
 
 
-def _classes(quality: LabelQuality) -> Section:
+def _classes(quality: LabelQuality, owed: str) -> Section:
     if not quality.has_human_labels:
         rows: list[list[Cell]] = [
             [name, count, 100 * count / max(1, quality.points)]
@@ -100,7 +101,7 @@ def _classes(quality: LabelQuality) -> Section:
         for row in quality.classes()
     ]  # fmt: skip
     text = (
-        "In %, by human labels, which no label depends on. Seen: of the points of a class, those "
+        f"In %, by human labels, {owed}. Seen: of the points of a class, those "
         "whose place an image shows at any time. Precision: of the points whose likeliest class it "
         "is, those that are of it; recall: of its labelled points, those whose likeliest class it "
         "is. As sets, a label that leaves several classes open is right where it holds the "

@@ -52,11 +52,22 @@ def image_label_section(split: Split) -> Section | None:
             Table(
                 ["share of the points", "right as sets", "right by likeliest class"],
                 measured,
-                "By human labels, which taught nothing here: the surest labels first, the last row "
-                "all of whatever confidence; in %, as label-images measured",
+                f"By human labels, {what_labels_owe(origin)}: the surest labels first, the last "
+                "row all of whatever confidence; in %, as label-images measured",
             )
         )
     return Section("Labels from images", text, tables)
+
+
+def what_labels_owe(origin: dict[str, Any]) -> str:
+    """What labels have of the human ones that they are compared with.
+
+    Args:
+        origin: of labels from images, see `data.point_labels`.
+    """
+    if "carried" in origin:
+        return "which were carried to all sweeps but their own"
+    return "which no label depends on"
 
 
 def source_rows(origin: dict[str, Any]) -> list[list[Cell]]:
@@ -72,4 +83,6 @@ def source_rows(origin: dict[str, Any]) -> list[list[Cell]]:
     if masks := origin.get("masks"):
         rows.append(["masks", f"{masks['folder']}, SHA-256 {masks['sha256']}"])
     rows.append(["image classes", origin["image_classes"]["name"]])
+    if carried := origin.get("carried"):
+        rows.append(["labels by hand that were carried", f"of {carried['sweeps']} sweeps"])
     return rows
