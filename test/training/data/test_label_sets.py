@@ -10,7 +10,9 @@ from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.data.cache import Cache
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.point_labels import PointLabels
-from haskd_training.data.splits import SplitConfig, make_split
+from haskd_training.data.splits import Split, SplitConfig, make_split
+from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.learning.student import StudentConfig, training_dataset
 from small_street import street_cache
 
 
@@ -81,6 +83,22 @@ def test_a_split_takes_taught_sweeps_for_labelled_ones(unlabelled, from_images):
     assert split.caches[0].without_labels(taught.taxonomy).sweep(0).label_id.tolist() == [255] * (
         taught.sweeps[0].points
     )
+
+
+def test_labels_by_hand_are_shown_as_often_as_their_share_asks(labelled, unlabelled, from_images):
+    taught = unlabelled.taught_by(from_images)
+    hand = [SweepRef(0, 1), SweepRef(0, 2)]
+    seen, plain = SweepRef(1, 0), SweepRef(1, 1)
+    split = Split([labelled, taught], [*hand, seen], [], [], [], [plain])
+    # One of three is from images.
+    assert split.repeated(split.train, 0.5) == [*hand, seen]
+    # 2 k of 2 k + 1 are at least 0.8 from k = 2 on; what has no labels does not count.
+    assert split.repeated([*hand, seen, plain], 0.8) == [*hand, seen, plain, *hand]
+    assert split.repeated([*hand, plain], 0.8) == [*hand, plain]
+    assert split.repeated([seen, plain], 0.8) == [seen, plain]
+    # 2 k of 2 k + 1 are at least 0.9 from k = 4.5 on.
+    student = StudentConfig.model_validate({"by_hand": 0.9})
+    assert len(training_dataset(split, split.train, student)) == 3 + 4 * len(hand)
 
 
 def test_labels_of_another_recording_or_other_classes_are_refused(labelled, from_images, tmp_path):

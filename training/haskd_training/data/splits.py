@@ -82,6 +82,20 @@ class Split:
         """Whether labels of some of these sweeps come from images."""
         return any(ref.sweep in self.caches[ref.cache].taught for ref in refs)
 
+    def repeated(self, refs: Sequence[SweepRef], by_hand: float) -> list[SweepRef]:
+        """These sweeps, those labelled by hand so often that they are at least a share of `by_hand`
+        beside those that images label; where images label none, as they are."""
+        from_images = {
+            SweepRef(number, i) for number, cache in enumerate(self.caches) for i in cache.taught
+        }
+        taught = from_images.intersection(refs)
+        own = set(self.train).intersection(refs) - taught
+        if not own:
+            return list(refs)
+        # Less what rounding adds to 0.8 / 0.2.
+        times = math.ceil(by_hand / (1 - by_hand) * len(taught) / len(own) - 1e-9)
+        return [*refs, *[ref for ref in refs if ref in own] * (times - 1)]
+
     @property
     def image_labels_origin(self) -> dict[str, Any] | None:
         """Where the labels that come from images were made, and how sure they had to be."""

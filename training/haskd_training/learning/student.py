@@ -63,6 +63,13 @@ class StudentConfig(BaseModel):
         description="loss for labels that may be wrong, beside cross-entropy: symmetric: the "
         "reverse cross-entropy; bootstrap: the network's own opinion",
     )
+    by_hand: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="where images label sweeps too: least share of a training's sweeps that are "
+        "labelled by hand; fewer are shown several times an epoch",
+    )
     snapshots: int = Field(
         5,
         ge=1,
@@ -155,7 +162,7 @@ def training_dataset(
     arguments as of `SweepDataset`."""
     return SweepDataset(
         split.caches,
-        sweeps,
+        split.repeated(sweeps, config.by_hand),
         max_range=config.max_range,
         augmentation=config.augmentation,
         seed=config.loop.seed,
