@@ -9,9 +9,10 @@ label by hand chooses anything but in the rows that say so. Each training's coun
 recordings are a line of FOLDER/results.jsonl; called again, it goes on with those that are missing,
 and with other training and test recordings it adds a fold, over which the table averages.
 
-Rows that begin with a number have so many sweeps by hand, evenly spaced; "first" is the first
-training recording by hand, all of it. "carried": the map gives them to the other sweeps
-(`image_labels.carried`); "sure": the images label the others, too, where their confidence is 0.9.
+Rows that begin with a number have so many sweeps by hand, evenly spaced, or so many points of each
+sweep, chosen at random ("clicks"); "first" is the first training recording by hand, all of it.
+"carried": the map gives these labels to the other sweeps (`image_labels.carried`); "sure": the
+images label what is left, where their confidence is 0.9.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from rich.table import Table
 from suggestions import evenly, read, score, write
 
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache
+from haskd_training.data.cache import Cache, SweepRow
 from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.projection import transform_points
 from haskd_training.data.splits import Split
@@ -56,9 +57,11 @@ BY_HAND, NEAREST, VOTED, SURE = "by hand", "nearest image", "voted", "sure"
 LEAST = 0.9
 NOISE = ("symmetric", "bootstrap")
 FEW = (1, 3, 6)
+CLICKS = 100
 ROWS = (
     BY_HAND, NEAREST, VOTED, SURE, "sure, symmetric", "sure, bootstrap", "sure, sums",
     *(f"{n}{how}" for n in FEW for how in ("", ", sure", ", carried", ", carried, sure")),
+    *(f"{CLICKS} clicks{how}" for how in ("", ", sure", ", carried", ", carried, sure")),
     "first", "first, sure",
 )  # fmt: skip
 
@@ -138,79 +141,120 @@ class Sources:
 def split_of(row: str, sources: Sources) -> Split:
     """All sweeps to train on, each with the labels that the row gives it."""
     train, refs = sources.train, sources.refs
-    if row == BY_HAND:
-        by_hand = refs
+    caches = [replace(cache, stand_in=train[0].missing_intensity) for cache in train]
+    hidden = [cache.without_labels(cache.taxonomy) for cache in caches]
+    if row in (NEAREST, VOTED):
+        labels = sources.labels if row == VOTED else from_nearest_images(sources)
+        return _all_of([cache.taught_by(labels) for cache in hidden])
+    if "clicks" in row:
+        clicks = clicked(sources)
+        hidden = [cache.taught_by(clicks) for cache in hidden]
+        by_hand: list[SweepRef] = []
     elif row.startswith("first"):
         by_hand = [ref for ref in refs if ref.cache == 0]
+    elif row[0].isdigit():
+        by_hand = [refs[k] for k in evenly(len(refs), int(row.partition(",")[0]))]
     else:
-        number = row.partition(",")[0]
-        by_hand = [refs[k] for k in evenly(len(refs), int(number))] if number.isdigit() else []
-    if row == NEAREST:
-        labels: PointLabels | None = from_nearest_images(
-            train, sources.masks, sources.image_classes, sources.out / "nearest"
-        )
-    elif "carried" in row:
-        images = sources.labels.surer_than(LEAST) if SURE in row else None
-        name = f"{len(by_hand)}-carried{'-sure' if images else ''}"
-        labels = carried_labels(sources, by_hand, images, sources.out / name).surer_than(LEAST)
-    elif SURE in row:
-        labels = sources.labels.surer_than(LEAST)
-    else:
-        labels = sources.labels if row == VOTED else None
-    caches = [replace(cache, stand_in=train[0].missing_intensity) for cache in train]
-    if labels is None:
+        by_hand = refs if row == BY_HAND else []
+    if SURE not in row and "carried" not in row:
+        if not by_hand:
+            return _all_of(hidden)
         # As many steps as the others.
         return Split(caches, [by_hand[k % len(by_hand)] for k in range(len(refs))], *[[]] * 4)
-    taught = [cache.without_labels(cache.taxonomy).taught_by(labels) for cache in caches]
+    told = [_with_own(cache, n, by_hand) for n, cache in enumerate(caches)] if by_hand else hidden
+    labels = told_labels(
+        told,
+        sources.labels,
+        sources.out / row.replace(", ", "-"),
+        carry="carried" in row,
+        images_too=SURE in row,
+    )
+    blank = [cache.without_labels(cache.taxonomy) for cache in caches]
+    taught = [cache.taught_by(labels.surer_than(LEAST)) for cache in blank]
     others = [SweepRef(len(train) + ref.cache, ref.sweep) for ref in refs]
     chosen = [ref if ref in by_hand else other for ref, other in zip(refs, others, strict=True)]
     return Split([*caches, *taught], chosen, [], [], [], [])
 
 
-def carried_labels(
-    sources: Sources, by_hand: Sequence[SweepRef], images: PointLabels | None, out: Path
-) -> PointLabels:
-    """What the map tells of some sweeps' labels by hand, and images where it tells nothing."""
-    labels = replace(sources.labels, folder=out, origin={"carried": len(by_hand)})
+def _all_of(caches: Sequence[Cache]) -> Split:
+    refs = [SweepRef(number, i) for number, cache in enumerate(caches) for i in range(len(cache))]
+    return Split(list(caches), refs, [], [], [], [])
+
+
+def _with_own(cache: Cache, number: int, by_hand: Sequence[SweepRef]) -> Cache:
+    """The cache as if nobody had labelled other sweeps than those."""
+    nothing = [0] * len(cache.taxonomy)
+    rows = [
+        row if SweepRef(number, i) in by_hand else replace(row, class_counts=nothing)
+        for i, row in enumerate(cache.sweeps)
+    ]
+    return replace(cache, sweeps=rows)
+
+
+def clicked(sources: Sources) -> PointLabels:
+    """`CLICKS` points of each sweep with their labels by hand."""
+    labels = replace(sources.labels, folder=sources.out / "clicks", origin={"clicks": CLICKS})
     for number, cache in enumerate(sources.train):
-        own = {ref.sweep for ref in by_hand if ref.cache == number}
-        rows = [
-            row if i in own else replace(row, class_counts=[0] * len(cache.taxonomy))
-            for i, row in enumerate(cache.sweeps)
-        ]
-        few = replace(cache, sweeps=rows)
-        for i, row in enumerate(rows):
-            if labels.has(row.recording, row.stamp_ns):
-                continue
-            sweep = cache.sweep(i)
-            points = transform_points(np.array(row.T_world_lidar), sweep.points)
-            told = carried(few, [i], [sweep], points, len(rows))
-            label, confidence = told.label, told.share
-            if images is not None:
-                of_images = images.with_confidence(row.recording, row.stamp_ns, row.points)
-                label = np.where(told.share > 0, label, of_images[0])
-                confidence = np.where(told.share > 0, confidence, of_images[1])
-            labels.write(
-                row.recording, row.stamp_ns, label=label, confidence=confidence,
-                seen=label != UNLABELLED,
-            )  # fmt: skip
+        for i, row in enumerate(cache.sweeps):
+            true = cache.sweep(i).label
+            known = np.flatnonzero(true != UNLABELLED)
+            random = np.random.default_rng([number, i])
+            chosen = random.choice(known, min(CLICKS, len(known)), replace=False)
+            label = np.full(row.points, UNLABELLED, np.uint8)
+            label[chosen] = true[chosen]
+            _write(labels, row, label, label != UNLABELLED)
     labels.write_index()
     return labels
 
 
-def from_nearest_images(
-    caches: Sequence[Cache], masks: Path, image_classes: str, out: Path
+def told_labels(
+    caches: Sequence[Cache], images: PointLabels, out: Path, *, carry: bool, images_too: bool
 ) -> PointLabels:
+    """The labels that a sweep has, then what the map tells of those of other sweeps, then what
+    images say."""
+    labels = replace(images, folder=out, origin={"images": images.origin})
+    for cache in caches:
+        for i, row in enumerate(cache.sweeps):
+            if labels.has(row.recording, row.stamp_ns):
+                continue
+            sweep = cache.sweep(i)
+            own = sweep.label if any(row.class_counts) else np.full(row.points, UNLABELLED)
+            label, confidence = own, (own != UNLABELLED).astype(np.float32)
+            if carry:
+                points = transform_points(np.array(row.T_world_lidar), sweep.points)
+                told = carried(cache, [i], [sweep], points, len(caches[0]))
+                missing = (label == UNLABELLED) & (told.share > 0)
+                label = np.where(missing, told.label, label)
+                confidence = np.where(missing, told.share, confidence)
+            if images_too:
+                of_images = images.with_confidence(row.recording, row.stamp_ns, row.points)
+                # A voxel whose labels by hand are at odds has a share, and no label.
+                missing = (label == UNLABELLED) & (confidence == 0)
+                label = np.where(missing, of_images[0], label)
+                confidence = np.where(missing, of_images[1], confidence)
+            _write(labels, row, label.astype(np.uint8), confidence)
+    labels.write_index()
+    return labels
+
+
+def _write(labels: PointLabels, row: SweepRow, label: np.ndarray, confidence: np.ndarray) -> None:
+    labels.write(
+        row.recording, row.stamp_ns, label=label, confidence=confidence, seen=label != UNLABELLED
+    )
+
+
+def from_nearest_images(sources: Sources) -> PointLabels:
     """Labels without votes: a point has what the surest image of its own moment says of it."""
-    classes = load_image_classes(image_classes)
-    taxonomy = caches[0].taxonomy
+    classes = load_image_classes(sources.image_classes)
+    taxonomy = sources.train[0].taxonomy
     meant = classes.sets(taxonomy)
     sets = label_sets(classes, taxonomy, load_shapes("simulation"))
-    labels = PointLabels(out, taxonomy, sets, {"votes": False})
-    folder = MaskFolder(masks, [row for cache in caches for row in cache.images], classes)
+    labels = PointLabels(sources.out / "nearest", taxonomy, sets, {"votes": False})
+    images = [row for cache in sources.train for row in cache.images]
+    folder = MaskFolder(sources.masks, images, classes)
     id_of = np.array([label_of(row, sets) for row in meant], np.uint8)
     settings = PointLabelConfig()
-    for cache in caches:
+    for cache in sources.train:
         for i, row in enumerate(cache.sweeps):
             if labels.has(row.recording, row.stamp_ns):
                 continue
@@ -224,10 +268,7 @@ def from_nearest_images(
             order = np.argsort(seen.confidence, kind="stable")  # the surest one is written last
             label[seen.point[order]] = id_of[seen.class_id[order]]
             confidence[seen.point[order]] = seen.confidence[order]
-            labels.write(
-                row.recording, row.stamp_ns, label=label, confidence=confidence,
-                seen=confidence > 0,
-            )  # fmt: skip
+            _write(labels, row, label, confidence)
     labels.write_index()
     return labels
 
