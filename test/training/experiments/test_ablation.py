@@ -30,6 +30,7 @@ from haskd_training.experiments.ablation_rows import (
     LABELS,
     LABELS_LONGER,
     LABELS_ORACLE,
+    LABELS_WHOLE,
     METHOD,
     TOO,
     AblationConfig,
@@ -82,7 +83,9 @@ def written(out: Path) -> dict[Path, int]:
 def test_rows_of_a_seed_are_pairs(scores, split):
     # Taught by nobody, a row is the baseline: same initial weights, same order, same steps
     np.testing.assert_array_equal(scores[NOBODY].counts[RECORDED], scores[LABELS].counts[RECORDED])
-    plain, nobody, method = (load_file(scores[name].model()) for name in (LABELS, NOBODY, METHOD))
+    plain, nobody, method = (
+        load_file(scores[name].models[0]()) for name in (LABELS, NOBODY, METHOD)
+    )
     assert all(torch.equal(plain[name], nobody[name]) for name in plain)
     assert not all(torch.equal(plain[name], method[name]) for name in plain)
     # [seeds, sweeps, C, C + 1], and the two seeds are two runs
@@ -161,8 +164,8 @@ def test_the_rows_of_the_table_are_all_trained_and_all_different(drive_cache, tm
     )  # fmt: skip
     split = make_split([Cache.open(drive_cache)], config.method.student.split)
     found = ablate(split, tmp_path, config, quiet)
-    assert list(found) == [LABELS, LABELS_LONGER, *DEFAULT_ROWS]
-    trained = {name: load_file(row.model()) for name, row in found.items()}
+    assert list(found) == [LABELS, LABELS_LONGER, LABELS_WHOLE, *DEFAULT_ROWS]
+    trained = {name: load_file(row.models[0]()) for name, row in found.items()}
     for (one, first), (two, second) in combinations(trained.items(), 2):
         assert not all(torch.equal(first[key], second[key]) for key in first), f"{one} is {two}"
 
@@ -175,6 +178,7 @@ def test_bounds_stand_beside_the_rows(split, out, scores):
     found = ablate(split, out, config, quiet)
     assert list(found) == [
         LABELS,
+        LABELS_WHOLE,
         "SWA of the snapshots",
         "ensemble of the snapshots",
         "EMA of the weights",
@@ -218,7 +222,7 @@ def test_a_teacher_is_scored_for_each_way_to_choose_as_many_images(split, out, s
     )
     found = ablate(split, out, config, quiet)
     teachers = [f"teacher, {strategy} images" for strategy in config.strategies]
-    assert list(found) == [LABELS, *teachers]
+    assert list(found) == [LABELS, LABELS_WHOLE, *teachers]
     chosen = {}
     for name in teachers:
         stages = {cost.stage: cost.folder for cost in found[name].costs[0]}
@@ -273,16 +277,16 @@ def test_rows_that_learn_from_unlabelled_sweeps_stand_beside_labels_with_as_many
     )  # fmt: skip
     split = make_split([Cache.open(drive_cache)], config.method.student.split)
     found = ablate(split, tmp_path, config, quiet)
-    assert list(found) == [LABELS, LABELS_LONGER, METHOD + TOO]
+    assert list(found) == [LABELS, LABELS_LONGER, LABELS_WHOLE, METHOD + TOO]
     epochs = [
         json.loads(path.read_text())["config"]["loop"]["epochs"]
         for path in tmp_path.glob("stages/baseline-*/config.json")
     ]
-    assert sorted(epochs) == [of_student, 4]
+    assert sorted(epochs) == [of_student, of_student, 4]
     assert summarise(found, split, config)["student"]["same_network"]
     # Without unlabelled sweeps there is nothing to compare
     alone = ablate(split.labelled(), tmp_path, config, quiet)
-    assert list(alone) == [LABELS]
+    assert list(alone) == [LABELS, LABELS_WHOLE]
 
 
 def test_a_teacher_who_is_always_right_bounds_what_unlabelled_sweeps_can_bring(
@@ -301,12 +305,12 @@ def test_a_teacher_who_is_always_right_bounds_what_unlabelled_sweeps_can_bring(
     hidden = replace(split, caches=[cache, silent], unlabelled=[SweepRef(1, 0)])
     assert hidden.with_oracle_labels() == hidden
     found = ablate(split, tmp_path, config, quiet)
-    assert list(found)[:3] == [LABELS, LABELS_LONGER, LABELS_ORACLE]
+    assert list(found)[:4] == [LABELS, LABELS_LONGER, LABELS_WHOLE, LABELS_ORACLE]
     learned = [
         len(json.loads(path.read_text())["split"]["train"])
         for path in tmp_path.glob("stages/baseline-*/config.json")
     ]
-    assert sorted(learned) == [10, 10, 16]
+    assert sorted(learned) == [10, 10, 16, 16]
     assert f"{LABELS_ORACLE!r} is a bound too" in markdown(summarise(found, split, config))
 
 
@@ -369,8 +373,8 @@ def summary(wall, tmp_path_factory, tiny_metadata):
         for seed in (0, 1)
     ]
     scores = {
-        LABELS: Scores({RECORDED: PLAIN, "fog": PLAIN}, costs, 1.0, code, lambda: models[LABELS]),
-        METHOD: Scores({RECORDED: BETTER, "fog": PLAIN}, more, 2.0, code, lambda: models[METHOD]),
+        LABELS: Scores({RECORDED: PLAIN, "fog": PLAIN}, costs, 1.0, code, [lambda: models[LABELS]]),
+        METHOD: Scores({RECORDED: BETTER, "fog": PLAIN}, more, 2.0, code, [lambda: models[METHOD]]),
     }
     return summarise(scores, wall, AblationConfig(seeds=(0, 1)))
 
@@ -428,8 +432,8 @@ def test_a_table_of_rows_from_different_states_of_the_code_says_so(summary):
 def test_one_seed_alone_has_no_interval(wall):
     costs = [[StageCost("baseline", "baseline-a", 1.0)]]
     scores = {
-        LABELS: Scores({RECORDED: PLAIN[:1]}, costs, 0.0, frozenset(), lambda: None),
-        "other": Scores({RECORDED: BETTER[:1]}, costs, 0.0, frozenset(), lambda: None),
+        LABELS: Scores({RECORDED: PLAIN[:1]}, costs, 0.0, frozenset(), [lambda: None]),
+        "other": Scores({RECORDED: BETTER[:1]}, costs, 0.0, frozenset(), [lambda: None]),
     }
     summary = summarise(scores, wall, AblationConfig(seeds=(0,)))
     for kind in ("over_seeds", "over_seeds_and_sweeps"):

@@ -12,6 +12,7 @@ from haskd_training.metrics.confusion import mean_iou
 from haskd_training.metrics.intervals import (
     Interval,
     common_classes,
+    drives_and_seeds_interval,
     mean_iou_of,
     paired_interval,
     seeds_and_sweeps_interval,
@@ -162,3 +163,47 @@ def test_rows_that_were_counted_on_other_points_are_refused():
         seeds_and_sweeps_interval(row, counts_of(np.full((2, 3), 50), points=99))
     with pytest.raises(ValueError, match=r"\(2, 3, 2, 3\), \(2, 2, 2, 3\)"):
         seeds_and_sweeps_interval(row, row[:, :2])
+
+
+def test_drives_and_seeds_are_drawn_as_they_were_trained():
+    # Gains of 0.1 on the first drive and 0.3 on the second, (0.7 - 0.5) / 2 and (0.9 - 0.3) / 2,
+    # whatever the seed: their mean is 0.2. Two drives drawn from two have the mean 0.1, 0.2, 0.2
+    # or 0.3, a variance of 0.005; twice that, of two drives; t with one degree of freedom is
+    # 12.706.
+    row = counts_of(np.repeat([70, 90], 3).reshape(2, 3))
+    reference = counts_of(np.repeat([50, 30], 3).reshape(2, 3))
+    found = drives_and_seeds_interval(row, reference, [0, 1], resamples=20_000)
+    assert found.mean == pytest.approx(0.2)
+    assert found.high - found.mean == pytest.approx(12.706 * 0.1, rel=0.02)
+    # Pooled, 160 of 200 against 80 of 200 are right: (0.8 - 0.4) / 2.
+    pooled = drives_and_seeds_interval(row, reference, [0, 1], pooled=True, resamples=10)
+    assert pooled.mean == pytest.approx(0.2)
+
+
+def test_drives_of_one_fold_share_their_seeds():
+    # Gains of 0 and 0.2, by the seed alone. Drives of one fold have the same draw of two seeds,
+    # whose mean is 0, 0.1, 0.1 or 0.2: a variance of 0.005. Of two folds each drive has its own
+    # draw, half of that, but where one drive is drawn twice, every other time: three quarters.
+    gains = np.array([[50, 90], [50, 90]])
+    row, reference = counts_of(gains), counts_of(np.full((2, 2), 50))
+
+    def variance(folds):
+        found = drives_and_seeds_interval(row, reference, folds, resamples=20_000)
+        return ((found.high - found.mean) / 12.706) ** 2 / 2
+
+    assert variance([0, 0]) == pytest.approx(0.005, rel=0.03)
+    assert variance([0, 1]) == pytest.approx(0.75 * 0.005, rel=0.03)
+
+
+def test_one_drive_has_a_mean_and_no_interval():
+    found = drives_and_seeds_interval(counts_of([[60, 80]]), counts_of([[40, 40]]), [0])
+    assert found.mean == pytest.approx(0.15)
+    assert math.isnan(found.low)
+
+
+def test_rows_of_other_drives_or_points_are_no_pair():
+    row = counts_of([[60], [80]])
+    with pytest.raises(ValueError, match="of 1 drives"):
+        drives_and_seeds_interval(row, row, [0])
+    with pytest.raises(ValueError, match="not counted on the same points"):
+        drives_and_seeds_interval(row, 2 * row, [0, 1])

@@ -19,7 +19,17 @@ from haskd_training.core.progress import TextConsole, console
 
 _INTERRUPTED = 128 + signal.SIGINT
 _GOES_ON = "it goes on where it was"
-_RESUMING = {"run", "prepare", "ablate", "demo", "baseline", "select", "label-images", "suggest"}
+_RESUMING = {
+    "run",
+    "prepare",
+    "ablate",
+    "benchmark-drives",
+    "demo",
+    "baseline",
+    "select",
+    "label-images",
+    "suggest",
+}
 
 app = typer.Typer(
     help="From recorded camera and LiDAR bags to a segmentation network for a robot.",
@@ -42,6 +52,7 @@ for command in (
     suggest.suggest,
     train.baseline,
     train.ablate,
+    train.benchmark_drives,
 ):
     app.command()(command)
 

@@ -19,6 +19,7 @@ from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.experiments.ablation_rows import AblationConfig
 from haskd_training.experiments.demo import SETTINGS as DEMO_SETTINGS
 from haskd_training.experiments.demo import SIMULATION
+from haskd_training.experiments.drives import DriveBenchmarkConfig
 from haskd_training.experiments.label_images import LabelImagesConfig
 from haskd_training.experiments.run import RunConfig
 from haskd_training.images.candidates import SelectionConfig
@@ -34,6 +35,7 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "select": SelectionConfig,
     "suggest": SuggestConfig,
     "ablate": AblationConfig,
+    "benchmark-drives": DriveBenchmarkConfig,
     "label-images": LabelImagesConfig,
     "simulate": SimulationConfig,
 }
@@ -68,6 +70,7 @@ prepare:
 | `haskd select` | those of `selection`, without that prefix: `window_s` |
 | `haskd ablate` | its own, and under `method.` those of `haskd run` but `prepare`: \
 `method.student.loop.epochs` |
+| `haskd benchmark-drives` | those of `haskd ablate`, and its own |
 | `haskd label-images` | its own, and under `prepare.` those of `haskd prepare` |
 | `haskd suggest` | its own |
 | `haskd simulate` | its own |
@@ -84,6 +87,8 @@ def page() -> str:
     parts = [INTRODUCTION, "## `haskd run`\n", *_sections(RunConfig, "")]
     parts += ["## `haskd demo`\n", _demo()]
     parts += ["## `haskd ablate`\n", *_sections(AblationConfig, "", skip="method")]
+    drives = _sections(DriveBenchmarkConfig, "", skip="method")
+    parts += ["## `haskd benchmark-drives`\n", *drives]
     parts += ["## `haskd label-images`\n", *_sections(LabelImagesConfig, "", skip="prepare")]
     parts += ["## `haskd suggest`\n", *_sections(SuggestConfig, "")]
     parts += ["## `haskd simulate`\n", *_sections(SimulationConfig, "")]

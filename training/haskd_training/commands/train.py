@@ -155,6 +155,37 @@ def ablate(
         console.print(f"wrote {results / 'ablation.md'}")
 
 
+def benchmark_drives(
+    caches: Caches,
+    out: Annotated[Path, typer.Option(help="folder of all runs")],
+    results: Annotated[
+        Path | None, typer.Option(help="folder for drives.json and drives.md")
+    ] = None,
+    config: ConfigFile = None,
+    set_: Assignments = None,
+) -> None:
+    """What each part of the method is worth on drives that no training saw: a cache each."""
+    from rich.markdown import Markdown
+
+    from haskd_training.core.machine import machine
+    from haskd_training.core.settings import load_settings
+    from haskd_training.data.cache import Cache
+    from haskd_training.experiments import drives_table
+    from haskd_training.experiments.drives import DriveBenchmarkConfig
+    from haskd_training.experiments.drives import benchmark_drives as work
+
+    settings = load_settings(DriveBenchmarkConfig, config, set_ or ())
+    opened = [Cache.open(path) for path in caches]
+    drives = work(opened, out, settings, step)
+    with step("drawing drives and seeds"):
+        summary = drives_table.summarise(drives, opened[0].taxonomy.names, settings)
+    summary |= {"command": shlex.join(["haskd", *sys.argv[1:]]), "machine": machine()}
+    console.print(Markdown(drives_table.markdown(summary)))
+    if results is not None:
+        drives_table.write(summary, results)
+        console.print(f"wrote {results / 'drives.md'}")
+
+
 def demo(
     out: Annotated[Path, typer.Option(help="folder for everything the demo makes")] = Path("demo"),
     bag: Annotated[

@@ -117,6 +117,17 @@ class Split:
         used = 1 + max(ref.cache for role in roles for ref in role)
         return replace(self, caches=self.caches[:used], unlabelled=[])
 
+    def with_nothing_held_back(self) -> Split:
+        """The same with the labels of calibration and validation sweeps to train on."""
+        held_back = self.calibration + self.validation
+        return replace(
+            self,
+            train=self.train + held_back,
+            calibration=[],
+            validation=[],
+            unlabelled=[ref for ref in self.unlabelled if ref not in set(held_back)],
+        )
+
     def with_oracle_labels(self) -> Split:
         """The same with the labels of those unlabelled sweeps that have any: the upper bound that a
         teacher without errors would reach."""

@@ -46,6 +46,7 @@ from haskd_training.experiments.ablation_rows import (
     LABELS,
     LABELS_LONGER,
     LABELS_ORACLE,
+    LABELS_WHOLE,
     TEACHER,
     AblationConfig,
     Overrides,
@@ -79,14 +80,14 @@ class Scores:
         costs: of each seed, of all stages that the row needs.
         scoring_s: of all seeds together.
         code: states of the code that its networks were trained by, see `run_folder.code_state`.
-        model: makes, or finds, the file of the first seed; None where it is no model file.
+        models: make, or find, the file of each seed; None where it is no model file.
     """
 
     counts: dict[str, np.ndarray]
     costs: list[list[StageCost]]
     scoring_s: float
     code: frozenset[str]
-    model: Callable[[], Path | None]
+    models: Sequence[Callable[[], Path | None]]
 
     @property
     def seconds(self) -> np.ndarray:
@@ -162,8 +163,10 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         for name, overrides in config.rows.items()
         if split.unlabelled or not overrides.get("distillation", {}).get("unlabelled")
     }
-    alone = (LABELS, LABELS_LONGER) if split.unlabelled else (LABELS,)
-    oracle = split.with_oracle_labels()
+    whole, oracle = split.with_nothing_held_back(), split.with_oracle_labels()
+    alone = [LABELS]
+    alone += [LABELS_LONGER] if split.unlabelled else []
+    alone += [LABELS_WHOLE] if len(whole.train) > len(split.train) else []
     images_of_test = config.bounds or bool(config.strategies) or bool(config.teachers)
     rows: dict[str, list[RowRun]] = {name: [] for name in (*alone, *distilled)}
 
@@ -189,6 +192,8 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         if LABELS_LONGER in rows:
             longer = _for_epochs(_as_many_steps(split, method))
             add(seed, LABELS_LONGER, longer, *_of_model(_baseline_model))
+        if LABELS_WHOLE in rows:
+            add(seed, LABELS_WHOLE, {}, *_of_model(_baseline_model), split=whole)
         for name, overrides in distilled.items():
             student = partial(_student_model, images_of_test=images_of_test)
             add(seed, name, overrides, *_of_model(student))
@@ -319,7 +324,9 @@ def _scored(
             code_of(out / "stages" / cost.folder) for cost in costs[-1] if cost.stage in _TRAININGS
         }
     stacked = {condition: np.stack(tables) for condition, tables in counts.items()}
-    return Scores(stacked, costs, scoring_s, frozenset(code), partial(runs[0].model, runs[0]))
+    return Scores(
+        stacked, costs, scoring_s, frozenset(code), [partial(run.model, run) for run in runs]
+    )
 
 
 def _counts(

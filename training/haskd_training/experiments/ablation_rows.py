@@ -18,8 +18,13 @@ METHOD = "HAS-KD"
 TOO = ", unlabelled sweeps too"
 """Ends the name of a row that learns from unlabelled sweeps as well, and so takes more steps."""
 
+METHODS = (METHOD, METHOD + TOO)
+
 LABELS_LONGER = "labels alone, as many steps"
 """What those rows are to be compared with."""
+
+LABELS_WHOLE = "labels alone, nothing held back"
+"""What a user without the method would train: no sweep is kept to calibrate and validate."""
 
 LABELS_ORACLE = "labels alone, those of the unlabelled sweeps too"
 """What they could reach with a teacher who is always right: a bound."""

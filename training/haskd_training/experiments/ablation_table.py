@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 
 from haskd_ros.files import write_atomically
-from haskd_ros.text import shown
 from haskd_training.core.machine import machine
 from haskd_training.data.splits import Split
 from haskd_training.evaluation.student_cost import compare_costs, same_network
@@ -22,9 +20,8 @@ from haskd_training.experiments.ablation_rows import (
     LABELS,
     LABELS_LONGER,
     LABELS_ORACLE,
-    METHOD,
+    METHODS,
     TEACHER,
-    TOO,
     AblationConfig,
     teacher_shown,
     teacher_with,
@@ -37,14 +34,13 @@ from haskd_training.metrics.intervals import (
     paired_interval,
     seeds_and_sweeps_interval,
 )
+from haskd_training.reports.markdown import line, percent
 
 BLOCK = 10
 """Test sweeps in a row that the bootstrap draws together: a second of driving."""
 
 TIMED = 10
 """Test sweeps that the latency is measured on, evenly spread."""
-
-METHODS = (METHOD, METHOD + TOO)
 
 ROLES = ("train", "calibration", "validation", "test", "unlabelled")
 
@@ -177,7 +173,9 @@ def _student(scores: Mapping[str, Scores], split: Split) -> dict[str, Any] | Non
     method = next((name for name in METHODS if name in scores), None)
     if method is None:
         return None
-    models = {name: path for name in (LABELS, method) if (path := scores[name].model()) is not None}
+    models = {
+        name: path for name in (LABELS, method) if (path := scores[name].models[0]()) is not None
+    }
     spread = np.linspace(0, len(split.test) - 1, min(TIMED, len(split.test))).round().astype(int)
     clouds = [split.sweep(split.test[number]).points for number in spread]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -216,11 +214,11 @@ def _made_by(summary: Mapping[str, Any]) -> list[str]:
             f"({', '.join(summary['code'])}): differences between rows may come from what was "
             "changed in between.", "",
         ]  # fmt: skip
-    lines += [_line(["data", *ROLES, "points a sweep"]), _line(["---"] * (len(ROLES) + 2))]
+    lines += [line(["data", *ROLES, "points a sweep"]), line(["---"] * (len(ROLES) + 2))]
     for cache in summary["data"]:
         name = f"{cache['cache']} ({', '.join(cache['recordings'])})"
         sweeps = (str(cache["sweeps"][role] or "") for role in ROLES)
-        lines.append(_line([name, *sweeps, f"{cache['points_per_sweep']:,.0f}"]))
+        lines.append(line([name, *sweeps, f"{cache['points_per_sweep']:,.0f}"]))
     return lines
 
 
@@ -266,11 +264,11 @@ def _score_lines(summary: Mapping[str, Any]) -> list[str]:
     for name, row in rows.items():
         cells = [name]
         for suffix in ("", "_common"):
-            cells.append(_percent(np.mean(row[f"miou{suffix}"])))
+            cells.append(percent(np.mean(row[f"miou{suffix}"])))
             gain = row.get(f"gain{suffix}")
             cells += _gain_cells(gain) if gain else ["", "", ""]
         cells.append(f"{np.mean(row['seconds']) / unit:.2f}")
-        lines.append(_line(cells))
+        lines.append(line(cells))
     return lines
 
 
@@ -285,24 +283,24 @@ def _over_lines(name: str, gains: Mapping[str, Any]) -> list[str]:
     ]
     for other, found in gains.items():
         cells = [*_gain_cells(found["gain"]), *_gain_cells(found["gain_common"])]
-        lines.append(_line([other, *cells]))
+        lines.append(line([other, *cells]))
     return lines
 
 
 def _class_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = ["", "IoU by class, mean over seeds:", ""]
-    lines += [_line(["row", *summary["classes"]]), _line(["---"] * (len(summary["classes"]) + 1))]
+    lines += [line(["row", *summary["classes"]]), line(["---"] * (len(summary["classes"]) + 1))]
     for name, row in summary["rows"].items():
-        lines.append(_line([name, *map(_percent, row["iou"])]))
+        lines.append(line([name, *map(percent, row["iou"])]))
     return lines
 
 
 def _corrupted_lines(summary: Mapping[str, Any]) -> list[str]:
     names = list(next(iter(summary["corrupted"].values())))
     lines = ["", "mIoU under corrupted clouds, mean over seeds:", ""]
-    lines += [_line(["clouds", *names]), _line(["---"] * (len(names) + 1))]
+    lines += [line(["clouds", *names]), line(["---"] * (len(names) + 1))]
     for condition, found in summary["corrupted"].items():
-        lines.append(_line([condition, *(_percent(np.mean(found[name])) for name in names)]))
+        lines.append(line([condition, *(percent(np.mean(found[name])) for name in names)]))
     return lines
 
 
@@ -324,7 +322,7 @@ def _student_lines(student: Mapping[str, Any]) -> list[str]:
     for name, cost in student["models"].items():
         low, median, high = cost["latency_ms"]
         sizes = (f"{cost['tensor_bytes']:,}", f"{cost['file_bytes']:,}")
-        lines.append(_line([name, f"{median:.1f}", f"{low:.1f} to {high:.1f}", *sizes]))
+        lines.append(line([name, f"{median:.1f}", f"{low:.1f} to {high:.1f}", *sizes]))
     return lines
 
 
@@ -335,19 +333,6 @@ def _gain_cells(gain: Mapping[str, Any]) -> list[str]:
         for _, low, high in (gain["over_seeds"], gain["over_seeds_and_sweeps"])
     ]
     return [f"{100 * mean:+.1f}", *spans]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or np.isnan(value) else f"{100 * value:.1f}"
-
-
-_MARKUP = re.compile(r"[|<`\\\[]")
-
-
-def _line(cells: Sequence[str]) -> str:
-    """Names in cells come from settings and label maps: nothing in them is markup."""
-    plain = (_MARKUP.sub(r"\\\g<0>", shown(cell)) for cell in cells)
-    return f"| {' | '.join(plain)} |"
 
 
 def write(summary: Mapping[str, Any], folder: Path) -> None:

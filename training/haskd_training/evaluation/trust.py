@@ -1,0 +1,93 @@
+"""How far a model's probabilities and its entropy tell where it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from haskd_ros import model_file
+from haskd_ros.segmenter import Segmenter
+from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.core.progress import Progress, no_progress
+from haskd_training.data.splits import Split
+from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.evaluation.scoring import pooled
+from haskd_training.evaluation.temperature import Reliability, reliability
+from haskd_training.learning.inference import label_as_robot
+
+LEVELS = 200
+"""Of entropy, of equal width from 0 to log C."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Labelled points that a model labels, by what it says of itself.
+
+    Attributes:
+        reliability: of its probabilities.
+        entropy: [2, LEVELS] wrong and right points by entropy.
+    """
+
+    reliability: Reliability
+    entropy: np.ndarray
+
+    @property
+    def error_auroc(self) -> float:
+        """How likely a wrong point has a higher entropy than a right one, half of the ties counted;
+        NaN where all are right or all wrong."""
+        wrong, right = self.entropy
+        if not wrong.any() or not right.any():
+            return float("nan")
+        lower = np.cumsum(right) - right / 2
+        return float((wrong * lower).sum() / (wrong.sum() * right.sum()))
+
+
+def trust_of(
+    probability: np.ndarray, entropy: np.ndarray, right: np.ndarray, classes: int
+) -> Trust:
+    """
+    Args:
+        probability: [N] of the class, 0..1.
+        entropy: [N] nats.
+        right: [N] bool.
+        classes: C.
+    """
+    level = (entropy / np.log(classes) * LEVELS).astype(np.int64).clip(0, LEVELS - 1)
+    counts = np.bincount(right.astype(np.int64) * LEVELS + level, minlength=2 * LEVELS)
+    return Trust(reliability(probability, right), counts.reshape(2, LEVELS))
+
+
+def together(parts: Sequence[Trust]) -> Trust:
+    """Of all points of the parts."""
+    entropy = np.sum([part.entropy for part in parts], axis=0)
+    return Trust(pooled([part.reliability for part in parts]), entropy)
+
+
+def trust_in(
+    model: Path,
+    split: Split,
+    refs: Sequence[SweepRef],
+    device: torch.device,
+    progress: Progress = no_progress,
+) -> Trust:
+    """Of a model as a robot runs it, on the labelled points of some sweeps.
+
+    Raises:
+        ModelFileError: not a model.
+    """
+    segmenter = Segmenter(*model_file.load(model), str(device))
+    parts = []
+    for number, ref in enumerate(refs, 1):
+        true = split.sweep(ref).label
+        said = label_as_robot(segmenter, split.caches[ref.cache], ref.sweep)
+        counted = (true != UNLABELLED) & (said.class_id != UNLABELLED)
+        right = said.class_id[counted] == true[counted]
+        parts.append(
+            trust_of(said.probability[counted], said.entropy[counted], right, len(split.taxonomy))
+        )
+        progress(number, len(refs))
+    return together(parts)

@@ -1,0 +1,136 @@
+"""`haskd benchmark-drives`: what each part of the method is worth on drives that no training saw.
+
+The drives are cut into folds; each fold is tested by what the others taught, row by row as in the
+ablation.
+
+OUT/FOLD/stages/, OUT/FOLD/scores/   of a fold, see `ablation`
+OUT/FOLD/trust/ROW-SEED-MODEL-CACHE.safetensors   what a model's probabilities are worth on a drive
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from haskd_ros.errors import InputError
+from haskd_ros.text import file_name
+from haskd_training.core.file_digests import file_digest
+from haskd_training.core.progress import Steps
+from haskd_training.core.tensor_file import TensorFile, write_tensors
+from haskd_training.data.cache import Cache
+from haskd_training.data.splits import Split, make_split
+from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.evaluation.temperature import Reliability
+from haskd_training.evaluation.trust import Trust, trust_in
+from haskd_training.experiments.ablation import RECORDED, Scores, ablate
+from haskd_training.experiments.ablation_rows import AblationConfig
+from haskd_training.experiments.run import held_back
+from haskd_training.learning.loop import make_fabric
+
+
+class DriveBenchmarkConfig(AblationConfig):
+    """What is compared, on how many seeds and folds."""
+
+    folds: int = Field(
+        4, ge=2, description="parts of the drives, in the order given; each is tested once"
+    )
+    corrupted: tuple[str, ...] = Field(
+        (), description="rows that are also scored on corrupted clouds"
+    )
+    bounds: bool = Field(
+        False, description="score the teacher, averaged weights and the ensemble too"
+    )
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A drive as those saw it who had not learned from it.
+
+    Attributes:
+        name: of its cache.
+        fold: number of the fold that it was tested in.
+        counts: by row, [seeds, C, C + 1].
+        trust: by row, of each seed; rows that are no model files have none.
+    """
+
+    name: str
+    fold: int
+    counts: dict[str, np.ndarray]
+    trust: dict[str, list[Trust]]
+
+
+def benchmark_drives(
+    caches: Sequence[Cache], out: Path, config: DriveBenchmarkConfig, steps: Steps
+) -> list[Drive]:
+    """Train and score every row on every seed of every fold; what an earlier call finished is not
+    done again.
+
+    Args:
+        caches: a drive each.
+
+    Returns:
+        The drives in the order given.
+
+    Raises:
+        InputError: fewer drives than folds, two of one name, or as of `ablate`.
+    """
+    names = [cache.path.resolve().name for cache in caches]
+    if len(caches) < config.folds:
+        raise InputError(f"{len(caches)} drives are too few for {config.folds} folds")
+    if len(set(names)) < len(names):
+        raise InputError("several caches have the same name: a drive is told by it")
+    found = []
+    for fold, tested in enumerate(np.array_split(np.arange(len(caches)), config.folds)):
+        split = fold_of(caches, tested.tolist(), config)
+        folder = out / "-".join(file_name(names[i]) for i in tested)
+        scores = ablate(split, folder, config, steps)
+        first = len(caches) - len(tested)
+        for number, i in enumerate(tested.tolist()):
+            own = [k for k, ref in enumerate(split.test) if ref.cache == first + number]
+            refs = [split.test[k] for k in own]
+            trust = _trust(scores, split, refs, folder / "trust", names[i], config, steps)
+            counts = {row: of.counts[RECORDED][:, own].sum(1) for row, of in scores.items()}
+            found.append(Drive(names[i], fold, counts, trust))
+    return found
+
+
+def fold_of(caches: Sequence[Cache], tested: Sequence[int], config: AblationConfig) -> Split:
+    """Who learns from what where some drives are tested."""
+    test = [caches[i] for i in tested]
+    train = [cache for i, cache in enumerate(caches) if i not in tested]
+    return make_split(train, held_back(config.method.student.split, test=test), test=test)
+
+
+def _trust(
+    scores: Mapping[str, Scores],
+    split: Split,
+    refs: Sequence[SweepRef],
+    folder: Path,
+    drive: str,
+    config: AblationConfig,
+    steps: Steps,
+) -> dict[str, list[Trust]]:
+    found: dict[str, list[Trust]] = {}
+    device = make_fabric(config.method.student.loop, folder).device
+    for row, of in scores.items():
+        for seed, model in zip(config.seeds, of.models, strict=True):
+            file = model()
+            if file is None:
+                continue
+            digest = str(file_digest(file))[:10]
+            slug = re.sub(r"\W+", "-", row).strip("-").lower()
+            path = folder / f"{slug}-{seed}-{digest}-{file_name(drive)}.safetensors"
+            if not path.exists():
+                with steps(f"{row}, seed {seed}: probabilities on {drive}") as progress:
+                    trust = trust_in(file, split, refs, device, progress)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_tensors(path, {**vars(trust.reliability), "entropy": trust.entropy})
+            tensors = TensorFile(path, "delete it and run the command again")
+            parts = [tensors.read(name) for name in ("count", "probability", "accuracy")]
+            found.setdefault(row, []).append(Trust(Reliability(*parts), tensors.read("entropy")))
+    return found

@@ -1,0 +1,167 @@
+"""The benchmark by drive: JSON for machines, Markdown for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.files import write_atomically
+from haskd_training.evaluation.trust import Trust, together
+from haskd_training.experiments.ablation_rows import LABELS, METHODS
+from haskd_training.experiments.drives import Drive, DriveBenchmarkConfig
+from haskd_training.metrics.confusion import accuracy, iou
+from haskd_training.metrics.intervals import Interval, drives_and_seeds_interval, mean_iou_of
+from haskd_training.reports.markdown import line, percent
+
+NAME = "drives"
+
+
+def summarise(
+    drives: Sequence[Drive], classes: Sequence[str], config: DriveBenchmarkConfig
+) -> dict[str, Any]:
+    """Every row with its scores over all drives and on each, and its gains, as JSON values; IoU,
+    errors and gains 0..1."""
+    rows = list(drives[0].counts)
+    counts = {row: np.stack([drive.counts[row] for drive in drives]) for row in rows}
+    better = [LABELS, *(method for method in METHODS if method in rows)]
+    folds = [drive.fold for drive in drives]
+    return {
+        "seeds": list(config.seeds),
+        "classes": list(classes),
+        "drives": [
+            {
+                "name": drive.name,
+                "fold": drive.fold,
+                "points": [int(count) for count in drive.counts[LABELS][0].sum(1)],
+            }
+            for drive in drives
+        ],
+        "rows": {
+            row: _row(counts[row], [drive.trust.get(row) for drive in drives]) for row in rows
+        },
+        "over": {name: _over(name, counts, folds) for name in better},
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _row(counts: np.ndarray, trust: Sequence[Sequence[Trust] | None]) -> dict[str, Any]:
+    """
+    Args:
+        counts: [D, seeds, C, C + 1].
+        trust: of each drive its seeds', None for what is no model file.
+    """
+    by_drive = mean_iou_of(counts)
+    known = [one for one in trust if one is not None]
+    seeds = [together(of_seed) for of_seed in zip(*known, strict=True)] if known else []
+    return {
+        "miou_by_drive": by_drive.tolist(),
+        "miou_pooled": mean_iou_of(counts.sum(0)).tolist(),
+        "accuracy_by_drive": [[accuracy(table) for table in drive] for drive in counts],
+        "iou_pooled": [
+            _number(value) for value in np.mean([iou(table) for table in counts.sum(0)], axis=0)
+        ],
+        "calibration_error": [_number(one.reliability.error) for one in seeds],
+        "calibration_error_by_drive": [
+            [_number(one.reliability.error) for one in drive] for drive in known
+        ],
+        "error_auroc": [_number(one.error_auroc) for one in seeds],
+    }
+
+
+def _over(
+    name: str, counts: Mapping[str, np.ndarray], folds: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """What each of the other rows is over labels alone, or a method over each of the others."""
+    return {
+        row: _gain(of, counts[LABELS], folds) if name == LABELS else _gain(counts[name], of, folds)
+        for row, of in counts.items()
+        if row != name
+    }
+
+
+def _gain(row: np.ndarray, reference: np.ndarray, folds: Sequence[int]) -> dict[str, Any]:
+    return {
+        "by_drive": (mean_iou_of(row) - mean_iou_of(reference)).mean(1).tolist(),
+        "mean": _interval(drives_and_seeds_interval(row, reference, folds)),
+        "pooled": _interval(drives_and_seeds_interval(row, reference, folds, pooled=True)),
+    }
+
+
+def _interval(found: Interval) -> list[float | None]:
+    return [_number(found.mean), _number(found.low), _number(found.high)]
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """Tables of a summary, in percent."""
+    seeds, drives = summary["seeds"], [drive["name"] for drive in summary["drives"]]
+    lines = []
+    if "command" in summary:
+        lines += ["```sh", summary["command"], "```", "", f"{summary['machine']}.", ""]
+    folds: dict[int, list[str]] = {}
+    for drive in summary["drives"]:
+        folds.setdefault(drive["fold"], []).append(drive["name"])
+    tested = "; ".join(" and ".join(names) for names in folds.values())
+    lines += [
+        f"Tested together, by what the others taught: {tested}. Seeds "
+        f"{', '.join(map(str, seeds))}, paired. In %: mIoU over the points of all drives, mean "
+        "over drives of the mIoU over the classes that are there, the worst drive; accuracy, mean "
+        "over drives; expected calibration error; how likely a wrong point has more entropy than a "
+        "right one (AUROC).",
+        "",
+        line(["row", "pooled", "mean of drives", "worst", "accuracy", "ECE", "AUROC"]),
+        line(["---"] * 7),
+    ]
+    for name, row in summary["rows"].items():
+        by_drive = np.mean(row["miou_by_drive"], axis=1)
+        scores = [np.mean(row["miou_pooled"]), by_drive.mean(), by_drive.min()]
+        scores += [np.mean(row["accuracy_by_drive"])]
+        scores += [_mean(row["calibration_error"]), _mean(row["error_auroc"])]
+        lines.append(line([name, *map(percent, scores)]))
+    for name, gains in summary["over"].items():
+        title = f"Over {name}" if name == LABELS else f"{name}, over each of these rows"
+        lines += [
+            "",
+            f"{title}, with 95 % intervals over drives and seeds (hierarchical bootstrap):",
+            "",
+            line(["row", "mean of drives", "95 %", "pooled", "95 %", *drives]),
+            line(["---"] * (5 + len(drives))),
+        ]
+        for other, gain in gains.items():
+            cells = [cell for kind in ("mean", "pooled") for cell in _gain_cells(gain[kind])]
+            cells += [f"{100 * value:+.1f}" for value in gain["by_drive"]]
+            lines.append(line([other, *cells]))
+    lines += ["", "mIoU on each drive, mean over seeds:", ""]
+    lines += [line(["row", *drives]), line(["---"] * (1 + len(drives)))]
+    for name, row in summary["rows"].items():
+        lines.append(line([name, *map(percent, np.mean(row["miou_by_drive"], axis=1))]))
+    lines += ["", "IoU by class over the points of all drives, mean over seeds:", ""]
+    lines += [line(["row", *summary["classes"]]), line(["---"] * (1 + len(summary["classes"])))]
+    for name, row in summary["rows"].items():
+        lines.append(line([name, *map(percent, row["iou_pooled"])]))
+    return "\n".join(lines) + "\n"
+
+
+def _gain_cells(gain: Sequence[float | None]) -> list[str]:
+    mean, low, high = gain
+    span = "-" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
+    return ["-" if mean is None else f"{100 * mean:+.1f}", span]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def write(summary: Mapping[str, Any], folder: Path) -> None:
+    """`drives.json` and `drives.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{NAME}.json", json.dumps(summary, indent=1).encode())
+    write_atomically(folder / f"{NAME}.md", markdown(summary).encode())
