@@ -291,7 +291,7 @@ def show(rows: Sequence[dict[str, Any]], names: Sequence[str], known: np.ndarray
         gain = paired_interval([own[run] - best[run] for run in best]) if best else None
         share = sum(own[run] for run in best) / sum(best.values()) if best else None
         total = [100 * mean_iou(counts[(row, *run)]) for run in found]
-        mean = np.nanmean(list(found.values()), axis=0)
+        mean = np.ma.masked_invalid(list(found.values())).mean(0).filled(np.nan)
         table.add_row(
             row,
             f"{len(found)}",
