@@ -217,9 +217,11 @@ def _titled(steps: Steps, row: str, title: str) -> AbstractContextManager[Callab
 def _as_many_steps(split: Split, method: MethodConfig) -> int:
     """Epochs on the labelled sweeps that take as many steps as the distillation on all sweeps,
     rounded up."""
-    return math.ceil(
-        _epochs_of_distillation(method) * len(split.train_and_unlabelled) / len(split.train)
+    labelled, every = (
+        len(split.repeated(sweeps, method.student.by_hand))
+        for sweeps in (split.train, split.train_and_unlabelled)
     )
+    return math.ceil(_epochs_of_distillation(method) * every / labelled)
 
 
 def _epochs_of_distillation(method: MethodConfig) -> int:
