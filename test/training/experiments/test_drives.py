@@ -124,6 +124,7 @@ def test_the_table_s_numbers_are_those_worked_out_by_hand():
     assert summary["over"][METHOD][LABELS] == gain
     page = markdown(summary)
     assert "Tested together, by what the others taught: a; b." in page
+    assert "One seed alone says nothing of seeds" in page
     assert "| labels alone | 41.1 | 41.7 | 25.0 | 62.5 | 65.0 | 100.0 |" in page
     # 150 of 200, and 200 of 250.
     assert "| HAS-KD | 77.5 | 79.2 | 58.3 | 87.5 | - | - |" in page

@@ -125,11 +125,14 @@ def markdown(summary: Mapping[str, Any]) -> str:
         scores += [np.mean(row["accuracy_by_drive"])]
         scores += [_mean(row["calibration_error"]), _mean(row["error_auroc"])]
         lines.append(line([name, *map(percent, scores)]))
+    unsaid = (
+        " One seed alone says nothing of seeds: they are over drives." if len(seeds) == 1 else ""
+    )
     for name, gains in summary["over"].items():
         title = f"Over {name}" if name == LABELS else f"{name}, over each of these rows"
         lines += [
             "",
-            f"{title}, with 95 % intervals over drives and seeds (hierarchical bootstrap):",
+            f"{title}, with 95 % intervals over drives and seeds (hierarchical bootstrap).{unsaid}",
             "",
             line(["row", "mean of drives", "95 %", "pooled", "95 %", *drives]),
             line(["---"] * (5 + len(drives))),
