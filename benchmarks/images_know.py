@@ -40,7 +40,7 @@ from haskd_training.data.cache import Cache, SweepRow
 from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.projection import transform_points
 from haskd_training.data.splits import Split
-from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.data.sweep_ref import SweepRef, all_sweeps
 from haskd_training.image_labels.carried import carried
 from haskd_training.image_labels.class_sets import load_image_classes
 from haskd_training.image_labels.labelling import PointLabelConfig, label_sets
@@ -89,6 +89,7 @@ def main() -> None:
     tested = [cache.sweeps[0].recording for cache in test]
     fold = given.out / "-".join(tested)
     done = {(row["row"], row["seed"]) for row in read(given.out) if row["test"] == tested}
+    sources = Sources(train, labels, given.masks, given.image_classes, fold)
     for seed, row in product(given.seeds, given.rows):
         if (row, seed) in done:
             continue
@@ -100,7 +101,6 @@ def main() -> None:
             "open_labels": "sum" if "sums" in row else "likeliest",
         }
         config = StudentConfig.model_validate(settings)
-        sources = Sources(train, labels, given.masks, given.image_classes, fold)
         split = split_of(row, sources)
         # As many steps in all rows, though labels by hand are shown more often beside images.
         shown = len(split.repeated(split.train, config.by_hand))
@@ -133,14 +133,10 @@ class Sources:
     image_classes: str
     out: Path
 
-    @property
-    def refs(self) -> list[SweepRef]:
-        return [SweepRef(number, i) for number, c in enumerate(self.train) for i in range(len(c))]
-
 
 def split_of(row: str, sources: Sources) -> Split:
     """All sweeps to train on, each with the labels that the row gives it."""
-    train, refs = sources.train, sources.refs
+    train, refs = sources.train, all_sweeps(sources.train)
     caches = [replace(cache, stand_in=train[0].missing_intensity) for cache in train]
     hidden = [cache.without_labels(cache.taxonomy) for cache in caches]
     if row in (NEAREST, VOTED):
@@ -177,8 +173,7 @@ def split_of(row: str, sources: Sources) -> Split:
 
 
 def _all_of(caches: Sequence[Cache]) -> Split:
-    refs = [SweepRef(number, i) for number, cache in enumerate(caches) for i in range(len(cache))]
-    return Split(list(caches), refs, [], [], [], [])
+    return Split(list(caches), all_sweeps(caches), [], [], [], [])
 
 
 def _with_own(cache: Cache, number: int, by_hand: Sequence[SweepRef]) -> Cache:
@@ -214,18 +209,23 @@ def told_labels(
     images say."""
     labels = replace(images, folder=out, origin={"images": images.origin})
     for cache in caches:
-        for i, row in enumerate(cache.sweeps):
-            if labels.has(row.recording, row.stamp_ns):
-                continue
-            sweep = cache.sweep(i)
+        if all(labels.has(row.recording, row.stamp_ns) for row in cache.sweeps):
+            continue
+        sweeps = [cache.sweep(i) for i in range(len(cache))]
+        first = np.cumsum([0, *(row.points for row in cache.sweeps)])
+        if carry:
+            poses = [np.array(row.T_world_lidar) for row in cache.sweeps]
+            points = [transform_points(pose, one.points) for pose, one in zip(poses, sweeps)]
+            every = range(len(cache))
+            told = carried(cache, every, sweeps, np.concatenate(points), len(cache))
+        for row, sweep, start, end in zip(cache.sweeps, sweeps, first, first[1:]):
             own = sweep.label if any(row.class_counts) else np.full(row.points, UNLABELLED)
             label, confidence = own, (own != UNLABELLED).astype(np.float32)
             if carry:
-                points = transform_points(np.array(row.T_world_lidar), sweep.points)
-                told = carried(cache, [i], [sweep], points, len(caches[0]))
-                missing = (label == UNLABELLED) & (told.share > 0)
-                label = np.where(missing, told.label, label)
-                confidence = np.where(missing, told.share, confidence)
+                share = told.share[start:end]
+                missing = (label == UNLABELLED) & (share > 0)
+                label = np.where(missing, told.label[start:end], label)
+                confidence = np.where(missing, share, confidence)
             if images_too:
                 of_images = images.with_confidence(row.recording, row.stamp_ns, row.points)
                 # A voxel whose labels by hand are at odds has a share, and no label.

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import Split
-from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.data.sweep_ref import SweepRef, all_sweeps
 from haskd_training.evaluation.scoring import class_predictor, sweep_confusions
 from haskd_training.learning.baseline import baseline
 from haskd_training.learning.student import StudentConfig
@@ -64,7 +64,7 @@ def choose(
     Args:
         model: the first model, for the suggestions, which go into `out`.
     """
-    refs = [SweepRef(number, i) for number, cache in enumerate(pool) for i in range(len(cache))]
+    refs = all_sweeps(pool)
     if strategy == "even":
         return [refs[k] for k in evenly(len(refs), count)]
     if strategy == "random":

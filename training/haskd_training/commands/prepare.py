@@ -125,7 +125,7 @@ def select(
     """Choose the images that teach about each sweep, and show why."""
     from haskd_training.core.settings import load_settings
     from haskd_training.data.cache import Cache
-    from haskd_training.data.sweep_ref import SweepRef
+    from haskd_training.data.sweep_ref import all_sweeps
     from haskd_training.images.candidates import SelectionConfig
     from haskd_training.images.selection import select as work
     from haskd_training.reports.contact_sheets import table
@@ -134,7 +134,7 @@ def select(
 
     settings = load_settings(SelectionConfig, config, set_ or ())
     opened = [Cache.open(path) for path in caches]
-    sweeps = [SweepRef(number, i) for number, cache in enumerate(opened) for i in range(len(cache))]
+    sweeps = all_sweeps(opened)
     with only_user(out):
         with step("choosing images") as progress:
             selection = work(opened, sweeps, model, out, settings, progress)

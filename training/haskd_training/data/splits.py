@@ -78,17 +78,19 @@ class Split:
         """Whether some labels come from images: then points without one were not seen."""
         return any(cache.point_labels is not None for cache in self.caches)
 
+    @property
+    def from_images(self) -> set[SweepRef]:
+        """The sweeps whose labels come from images."""
+        return {SweepRef(number, i) for number, c in enumerate(self.caches) for i in c.taught}
+
     def labelled_by_images(self, refs: Sequence[SweepRef]) -> bool:
         """Whether labels of some of these sweeps come from images."""
-        return any(ref.sweep in self.caches[ref.cache].taught for ref in refs)
+        return not self.from_images.isdisjoint(refs)
 
     def repeated(self, refs: Sequence[SweepRef], by_hand: float) -> list[SweepRef]:
         """These sweeps, those labelled by hand so often that they are at least a share of `by_hand`
         beside those that images label; where images label none, as they are."""
-        from_images = {
-            SweepRef(number, i) for number, cache in enumerate(self.caches) for i in cache.taught
-        }
-        taught = from_images.intersection(refs)
+        taught = self.from_images.intersection(refs)
         own = set(self.train).intersection(refs) - taught
         if not own:
             return list(refs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,11 @@ class SweepRef:
 
     cache: int
     sweep: int
+
+
+def all_sweeps(caches: Sequence[Sized]) -> list[SweepRef]:
+    """Every sweep of several caches, in their order."""
+    return [SweepRef(number, i) for number, cache in enumerate(caches) for i in range(len(cache))]
 
 
 def within_range(points: np.ndarray, max_range: float) -> NDArray[np.bool_]:

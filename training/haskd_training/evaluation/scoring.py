@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -88,6 +89,24 @@ def evaluate_sweeps(
     )
 
 
+class Answers(NamedTuple):
+    """What a model says of n labelled points: probability [n] of the class, entropy [n] in nats,
+    whether the class is right [n] bool."""
+
+    probability: np.ndarray
+    entropy: np.ndarray
+    right: np.ndarray
+
+
+def robot_answers(segmenter: Segmenter, split: Split, ref: SweepRef) -> Answers:
+    """Of a sweep's labelled points, those that a robot labels."""
+    true = split.sweep(ref).label
+    said = label_as_robot(segmenter, split.caches[ref.cache], ref.sweep)
+    counted = (true != UNLABELLED) & (said.class_id != UNLABELLED)
+    right = said.class_id[counted] == true[counted]
+    return Answers(said.probability[counted], said.entropy[counted], right)
+
+
 def reliabilities(
     model: Path,
     split: Split,
@@ -106,12 +125,9 @@ def reliabilities(
     raw = Segmenter(model_file.load(model)[0], replace(metadata, temperature=1.0), str(device))
     by_temperature: tuple[list[Reliability], list[Reliability]] = ([], [])
     for number, ref in enumerate(refs, 1):
-        sweep = split.sweep(ref)
         for segmenter, parts in zip((raw, calibrated), by_temperature):
-            predicted = label_as_robot(segmenter, split.caches[ref.cache], ref.sweep)
-            counted = (sweep.label != UNLABELLED) & (predicted.class_id != UNLABELLED)
-            correct = predicted.class_id[counted] == sweep.label[counted]
-            parts.append(reliability(predicted.probability[counted], correct))
+            said = robot_answers(segmenter, split, ref)
+            parts.append(reliability(said.probability, said.right))
         progress(number, len(refs))
     return pooled(by_temperature[0]), pooled(by_temperature[1])
 

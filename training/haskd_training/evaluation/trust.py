@@ -11,13 +11,11 @@ import torch
 
 from haskd_ros import model_file
 from haskd_ros.segmenter import Segmenter
-from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
-from haskd_training.evaluation.scoring import pooled
+from haskd_training.evaluation.scoring import Answers, pooled, robot_answers
 from haskd_training.evaluation.temperature import Reliability, reliability
-from haskd_training.learning.inference import label_as_robot
 
 LEVELS = 200
 """Of entropy, of equal width from 0 to log C."""
@@ -46,19 +44,11 @@ class Trust:
         return float((wrong * lower).sum() / (wrong.sum() * right.sum()))
 
 
-def trust_of(
-    probability: np.ndarray, entropy: np.ndarray, right: np.ndarray, classes: int
-) -> Trust:
-    """
-    Args:
-        probability: [N] of the class, 0..1.
-        entropy: [N] nats.
-        right: [N] bool.
-        classes: C.
-    """
-    level = (entropy / np.log(classes) * LEVELS).astype(np.int64).clip(0, LEVELS - 1)
-    counts = np.bincount(right.astype(np.int64) * LEVELS + level, minlength=2 * LEVELS)
-    return Trust(reliability(probability, right), counts.reshape(2, LEVELS))
+def trust_of(said: Answers, classes: int) -> Trust:
+    """Of a model of that many classes."""
+    level = (said.entropy / np.log(classes) * LEVELS).astype(np.int64).clip(0, LEVELS - 1)
+    counts = np.bincount(said.right.astype(np.int64) * LEVELS + level, minlength=2 * LEVELS)
+    return Trust(reliability(said.probability, said.right), counts.reshape(2, LEVELS))
 
 
 def together(parts: Sequence[Trust]) -> Trust:
@@ -82,12 +72,6 @@ def trust_in(
     segmenter = Segmenter(*model_file.load(model), str(device))
     parts = []
     for number, ref in enumerate(refs, 1):
-        true = split.sweep(ref).label
-        said = label_as_robot(segmenter, split.caches[ref.cache], ref.sweep)
-        counted = (true != UNLABELLED) & (said.class_id != UNLABELLED)
-        right = said.class_id[counted] == true[counted]
-        parts.append(
-            trust_of(said.probability[counted], said.entropy[counted], right, len(split.taxonomy))
-        )
+        parts.append(trust_of(robot_answers(segmenter, split, ref), len(split.taxonomy)))
         progress(number, len(refs))
     return together(parts)

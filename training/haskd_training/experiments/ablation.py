@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -51,6 +50,7 @@ from haskd_training.experiments.ablation_rows import (
     AblationConfig,
     Overrides,
     row_settings,
+    slug,
     teacher_shown,
     teacher_with,
 )
@@ -64,6 +64,8 @@ from haskd_training.pipeline.stages import snapshots_of, training_on_labels, wei
 
 RECORDED = "recorded"
 """The condition of clouds that are not corrupted."""
+
+SCORES_REMEDY = "delete it and run the command again"
 
 _TRAININGS = ("baseline", "teacher", "student")
 """Stages whose networks the rows' scores rest on."""
@@ -307,8 +309,7 @@ def _scored(
     counts: dict[str, list[np.ndarray]] = {condition: [] for condition in conditions}
     costs, scoring_s, code = [], 0.0, set()
     for run in runs:
-        slug = re.sub(r"\W+", "-", name).strip("-").lower()
-        path = out / "scores" / f"{slug}-{run.seed}-{run.digest(conditions)}.safetensors"
+        path = out / "scores" / f"{slug(name)}-{run.seed}-{run.digest(conditions)}.safetensors"
         if not path.exists():
             predictor = run.predictor(run)
             started = time.perf_counter()
@@ -316,7 +317,7 @@ def _scored(
             spent = {"stages": run.runner.costs, "scoring_s": time.perf_counter() - started}
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, tables, {_COSTS: spent})
-        file = TensorFile(path, "delete it and run the command again")
+        file = TensorFile(path, SCORES_REMEDY)
         for condition in conditions:
             counts[condition].append(file.read(condition))
         spent = file.header[_COSTS]

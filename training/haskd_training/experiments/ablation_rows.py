@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,11 @@ def teacher_shown(strategy: Strategy) -> str:
 def teacher_with(name: str) -> str:
     """Name of the row of a teacher with settings of its own: a bound."""
     return f"teacher, {name}"
+
+
+def slug(row: str) -> str:
+    """A row's name as a part of a file's."""
+    return re.sub(r"\W+", "-", row).strip("-").lower()
 
 
 Overrides = dict[str, dict[str, Any]]

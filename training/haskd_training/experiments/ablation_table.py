@@ -26,15 +26,14 @@ from haskd_training.experiments.ablation_rows import (
     teacher_shown,
     teacher_with,
 )
-from haskd_training.metrics.confusion import iou
+from haskd_training.metrics.confusion import iou, number_or_null
 from haskd_training.metrics.intervals import (
-    Interval,
     common_classes,
     mean_iou_of,
     paired_interval,
     seeds_and_sweeps_interval,
 )
-from haskd_training.reports.markdown import line, percent
+from haskd_training.reports.markdown import gain_cells, line, percent
 
 BLOCK = 10
 """Test sweeps in a row that the bootstrap draws together: a second of driving."""
@@ -59,7 +58,7 @@ def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig
         rows[name] = {
             "miou": by_seed.tolist(),
             "miou_common": mean_iou_of(counts.sum(1), common).tolist(),
-            "iou": [_number(value) for value in by_class.mean(0)],
+            "iou": [number_or_null(value) for value in by_class.mean(0)],
             "seconds": row.seconds.tolist(),
         }
         if name != LABELS:
@@ -117,22 +116,11 @@ def _gain(counts: np.ndarray, plain: np.ndarray, classes: np.ndarray | None) -> 
     differences = mean_iou_of(counts.sum(1), classes) - mean_iou_of(plain.sum(1), classes)
     return {
         "by_seed": differences.tolist(),
-        "over_seeds": _interval(paired_interval(differences.tolist())),
-        "over_seeds_and_sweeps": _interval(
-            seeds_and_sweeps_interval(
-                counts, plain, classes=classes, block=min(BLOCK, counts.shape[1])
-            )
-        ),
+        "over_seeds": paired_interval(differences.tolist()).to_json(),
+        "over_seeds_and_sweeps": seeds_and_sweeps_interval(
+            counts, plain, classes=classes, block=min(BLOCK, counts.shape[1])
+        ).to_json(),
     }
-
-
-def _interval(found: Interval) -> list[float | None]:
-    """mean, low, high"""
-    return [_number(found.mean), _number(found.low), _number(found.high)]
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def circumstances(command: str, seconds: float) -> dict[str, Any]:
@@ -327,12 +315,7 @@ def _student_lines(student: Mapping[str, Any]) -> list[str]:
 
 
 def _gain_cells(gain: Mapping[str, Any]) -> list[str]:
-    mean = gain["over_seeds"][0]
-    spans = [
-        "-" if low is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
-        for _, low, high in (gain["over_seeds"], gain["over_seeds_and_sweeps"])
-    ]
-    return [f"{100 * mean:+.1f}", *spans]
+    return gain_cells(gain["over_seeds"], gain["over_seeds_and_sweeps"])
 
 
 def write(summary: Mapping[str, Any], folder: Path) -> None:

@@ -9,7 +9,6 @@ OUT/FOLD/trust/ROW-SEED-MODEL-CACHE.safetensors   what a model's probabilities a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,8 @@ from haskd_training.data.splits import Split, make_split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.temperature import Reliability
 from haskd_training.evaluation.trust import Trust, trust_in
-from haskd_training.experiments.ablation import RECORDED, Scores, ablate
-from haskd_training.experiments.ablation_rows import AblationConfig
+from haskd_training.experiments.ablation import RECORDED, SCORES_REMEDY, Scores, ablate
+from haskd_training.experiments.ablation_rows import AblationConfig, slug
 from haskd_training.experiments.run import held_back
 from haskd_training.learning.loop import make_fabric
 
@@ -89,7 +88,7 @@ def benchmark_drives(
         split = fold_of(caches, tested.tolist(), config)
         folder = out / "-".join(file_name(names[i]) for i in tested)
         scores = ablate(split, folder, config, steps)
-        first = len(caches) - len(tested)
+        first = len(caches) - len(tested)  # a split has its test caches last
         for number, i in enumerate(tested.tolist()):
             own = [k for k, ref in enumerate(split.test) if ref.cache == first + number]
             refs = [split.test[k] for k in own]
@@ -123,14 +122,13 @@ def _trust(
             if file is None:
                 continue
             digest = str(file_digest(file))[:10]
-            slug = re.sub(r"\W+", "-", row).strip("-").lower()
-            path = folder / f"{slug}-{seed}-{digest}-{file_name(drive)}.safetensors"
+            path = folder / f"{slug(row)}-{seed}-{digest}-{file_name(drive)}.safetensors"
             if not path.exists():
                 with steps(f"{row}, seed {seed}: probabilities on {drive}") as progress:
                     trust = trust_in(file, split, refs, device, progress)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_tensors(path, {**vars(trust.reliability), "entropy": trust.entropy})
-            tensors = TensorFile(path, "delete it and run the command again")
+            tensors = TensorFile(path, SCORES_REMEDY)
             parts = [tensors.read(name) for name in ("count", "probability", "accuracy")]
             found.setdefault(row, []).append(Trust(Reliability(*parts), tensors.read("entropy")))
     return found

@@ -13,9 +13,9 @@ from haskd_ros.files import write_atomically
 from haskd_training.evaluation.trust import Trust, together
 from haskd_training.experiments.ablation_rows import LABELS, METHODS
 from haskd_training.experiments.drives import Drive, DriveBenchmarkConfig
-from haskd_training.metrics.confusion import accuracy, iou
-from haskd_training.metrics.intervals import Interval, drives_and_seeds_interval, mean_iou_of
-from haskd_training.reports.markdown import line, percent
+from haskd_training.metrics.confusion import accuracy, iou, number_or_null
+from haskd_training.metrics.intervals import drives_and_seeds_interval, mean_iou_of
+from haskd_training.reports.markdown import gain_cells, line, percent
 
 NAME = "drives"
 
@@ -62,13 +62,14 @@ def _row(counts: np.ndarray, trust: Sequence[Sequence[Trust] | None]) -> dict[st
         "miou_pooled": mean_iou_of(counts.sum(0)).tolist(),
         "accuracy_by_drive": [[accuracy(table) for table in drive] for drive in counts],
         "iou_pooled": [
-            _number(value) for value in np.mean([iou(table) for table in counts.sum(0)], axis=0)
+            number_or_null(value)
+            for value in np.mean([iou(table) for table in counts.sum(0)], axis=0)
         ],
-        "calibration_error": [_number(one.reliability.error) for one in seeds],
+        "calibration_error": [number_or_null(one.reliability.error) for one in seeds],
         "calibration_error_by_drive": [
-            [_number(one.reliability.error) for one in drive] for drive in known
+            [number_or_null(one.reliability.error) for one in drive] for drive in known
         ],
-        "error_auroc": [_number(one.error_auroc) for one in seeds],
+        "error_auroc": [number_or_null(one.error_auroc) for one in seeds],
     }
 
 
@@ -86,17 +87,9 @@ def _over(
 def _gain(row: np.ndarray, reference: np.ndarray, folds: Sequence[int]) -> dict[str, Any]:
     return {
         "by_drive": (mean_iou_of(row) - mean_iou_of(reference)).mean(1).tolist(),
-        "mean": _interval(drives_and_seeds_interval(row, reference, folds)),
-        "pooled": _interval(drives_and_seeds_interval(row, reference, folds, pooled=True)),
+        "mean": drives_and_seeds_interval(row, reference, folds).to_json(),
+        "pooled": drives_and_seeds_interval(row, reference, folds, pooled=True).to_json(),
     }
-
-
-def _interval(found: Interval) -> list[float | None]:
-    return [_number(found.mean), _number(found.low), _number(found.high)]
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
@@ -138,7 +131,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
             line(["---"] * (5 + len(drives))),
         ]
         for other, gain in gains.items():
-            cells = [cell for kind in ("mean", "pooled") for cell in _gain_cells(gain[kind])]
+            cells = [cell for kind in ("mean", "pooled") for cell in gain_cells(gain[kind])]
             cells += [f"{100 * value:+.1f}" for value in gain["by_drive"]]
             lines.append(line([other, *cells]))
     lines += ["", "mIoU on each drive, mean over seeds:", ""]
@@ -150,12 +143,6 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for name, row in summary["rows"].items():
         lines.append(line([name, *map(percent, row["iou_pooled"])]))
     return "\n".join(lines) + "\n"
-
-
-def _gain_cells(gain: Sequence[float | None]) -> list[str]:
-    mean, low, high = gain
-    span = "-" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
-    return ["-" if mean is None else f"{100 * mean:+.1f}", span]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

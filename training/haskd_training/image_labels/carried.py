@@ -10,7 +10,7 @@ import numpy as np
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.cache import Cache, Sweep
 from haskd_training.data.projection import transform_points
-from haskd_training.image_labels.voxels import VOXEL_M
+from haskd_training.image_labels.voxels import cells
 
 AGREED = 0.75
 """Least share of the labels by hand in a voxel that its label has; with less it is an edge."""
@@ -66,11 +66,11 @@ class LabelledPlaces:
             classes: C.
         """
         known = labels != UNLABELLED
-        cells = _cells(points[known])
+        cell = cells(points[known])
         low, size = np.zeros((2, 3), np.int64)
-        if len(cells):
-            low, size = cells.min(0), np.ptp(cells, 0) + 1
-        keys, voxel = np.unique(_keys(cells - low, size), return_inverse=True)
+        if len(cell):
+            low, size = cell.min(0), np.ptp(cell, 0) + 1
+        keys, voxel = np.unique(_keys(cell - low, size), return_inverse=True)
         flat = voxel.reshape(-1) * classes + labels[known]
         counts = np.bincount(flat, minlength=len(keys) * classes).reshape(-1, classes)
         return cls(low, size, keys, counts)
@@ -94,9 +94,9 @@ class LabelledPlaces:
 
     def _voxels(self, points: np.ndarray) -> np.ndarray:
         """[N] the voxel of each point, V where it is in none."""
-        cells = _cells(points) - self.low
-        inside = ((cells >= 0) & (cells < self.size)).all(1)
-        key = np.where(inside, _keys(cells, self.size), -1)
+        cell = cells(points) - self.low
+        inside = ((cell >= 0) & (cell < self.size)).all(1)
+        key = np.where(inside, _keys(cell, self.size), -1)
         found = np.searchsorted(self.keys, key)
         hit = inside & (np.append(self.keys, -1)[found] == key)
         return np.where(hit, found, len(self.keys))
@@ -157,11 +157,6 @@ def places_near(cache: Cache, block: Sequence[int], most: int) -> LabelledPlaces
     )
 
 
-def _cells(points: np.ndarray) -> np.ndarray:
-    cells: np.ndarray = np.floor(points / VOXEL_M).astype(np.int64)
-    return cells
-
-
-def _keys(cells: np.ndarray, size: np.ndarray) -> np.ndarray:
-    keys: np.ndarray = (cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]
+def _keys(cell: np.ndarray, size: np.ndarray) -> np.ndarray:
+    keys: np.ndarray = (cell[:, 0] * size[1] + cell[:, 1]) * size[2] + cell[:, 2]
     return keys

@@ -16,7 +16,7 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.image_labels.ground import CELL_M, Ground
 from haskd_training.image_labels.shapes import Shapes
-from haskd_training.image_labels.voxels import VOXEL_M, extents, tops, voxels, widths
+from haskd_training.image_labels.voxels import VOXEL_M, cells, extents, tops, voxels, widths
 
 ON_GROUND_M = 0.15
 """A point up to here above the ground is of the ground, if nothing stands there."""
@@ -189,7 +189,7 @@ class Voting:
         wide = np.zeros((len(self._first), len(limit)), bool)
         standing = np.flatnonzero(~on_ground[self._first])
         if np.isfinite(limit).any() and len(standing):
-            cell = np.floor(self._place.points[self._first[standing]] / VOXEL_M).astype(np.int64)
+            cell = cells(self._place.points[self._first[standing]])
             wide[standing] = widths(cell)[:, None] * VOXEL_M > limit
         return wide
 
@@ -204,7 +204,7 @@ class Voting:
         mine = np.flatnonzero(is_thing[self._voxel])
         if not len(mine):
             return possible
-        xy = np.floor(self._place.points[mine, :2] / VOXEL_M).astype(np.int64)
+        xy = cells(self._place.points[mine, :2])
         xy -= xy.min(0)
         grid = np.zeros(xy.max(0) + 1, bool)
         grid[tuple(xy.T)] = True

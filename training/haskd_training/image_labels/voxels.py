@@ -11,10 +11,16 @@ TOP = 0.99
 """The share of a thing's points below its top."""
 
 
+def cells(points: np.ndarray) -> np.ndarray:
+    """[N, D] int64 the voxels of a map that points [N, D], m in its frame, lie in."""
+    found: np.ndarray = np.floor(points / VOXEL_M).astype(np.int64)
+    return found
+
+
 def voxels(points: np.ndarray, on_ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[N] the voxel of each point, and [V] the first point of each; the ground and what stands on
     it are different voxels."""
-    cell = np.floor(points / VOXEL_M).astype(np.int64)
+    cell = cells(points)
     cell -= cell.min(0)
     _, size_y, size_z = cell.max(0) + 1
     key = ((cell[:, 0] * size_y + cell[:, 1]) * size_z + cell[:, 2]) * 2 + on_ground

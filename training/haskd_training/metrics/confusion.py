@@ -96,14 +96,16 @@ def range_name(span: tuple[float, float]) -> str:
     return f"{low:.0f}+" if np.isinf(high) else f"{low:.0f}-{high:.0f}"
 
 
-def _scores(counts: np.ndarray, taxonomy: Taxonomy) -> dict[str, Any]:
-    def number(value: float) -> float | None:
-        return None if np.isnan(value) else float(value)
+def number_or_null(value: float) -> float | None:
+    """A score as JSON has it."""
+    return None if np.isnan(value) else float(value)
 
+
+def _scores(counts: np.ndarray, taxonomy: Taxonomy) -> dict[str, Any]:
     return {
-        "miou": number(mean_iou(counts)),
-        "accuracy": number(accuracy(counts)),
-        "iou": {name: number(value) for name, value in zip(taxonomy.names, iou(counts))},
+        "miou": number_or_null(mean_iou(counts)),
+        "accuracy": number_or_null(accuracy(counts)),
+        "iou": {name: number_or_null(value) for name, value in zip(taxonomy.names, iou(counts))},
     }
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from haskd_training.metrics.confusion import number_or_null
+
 LEVEL = 0.95
 RESAMPLES = 2000
 COMMON_SHARE = 0.001
@@ -29,6 +31,10 @@ class Interval:
     def excludes_zero(self) -> bool:
         """Both ends are on one side of zero."""
         return self.low > 0 or self.high < 0
+
+    def to_json(self) -> list[float | None]:
+        """mean, low, high"""
+        return [number_or_null(value) for value in (self.mean, self.low, self.high)]
 
 
 def common_classes(counts: np.ndarray, share: float = COMMON_SHARE) -> NDArray[np.bool_]:
@@ -106,8 +112,7 @@ def seeds_and_sweeps_interval(
         raise ValueError(
             f"counts must be two of [seeds, sweeps, C, C + 1], are {row.shape}, {reference.shape}"
         )
-    if not np.array_equal(row.sum(-1), reference.sum(-1)):
-        raise ValueError("the two rows were not counted on the same points")
+    _check_same_points(row, reference)
     chosen = _chosen(classes, row.shape[2])
     differences = mean_iou_of(row.sum(1), chosen) - mean_iou_of(reference.sum(1), chosen)
     mean, seeds = float(differences.mean()), len(differences)
@@ -130,6 +135,11 @@ def seeds_and_sweeps_interval(
     freedom = (seeds - 1) * (total / over_seeds) ** 2 if over_seeds else np.inf
     margin = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(total)
     return Interval(mean, mean - margin, mean + margin)
+
+
+def _check_same_points(row: np.ndarray, reference: np.ndarray) -> None:
+    if not np.array_equal(row.sum(-1), reference.sum(-1)):
+        raise ValueError("the two rows were not counted on the same points")
 
 
 def _bootstrap_weights(
@@ -210,8 +220,7 @@ def drives_and_seeds_interval(
             f"counts must be two of [drives, seeds, C, C + 1], are {row.shape}, {reference.shape} "
             f"of {len(folds)} drives"
         )
-    if not np.array_equal(row.sum(-1), reference.sum(-1)):
-        raise ValueError("the two rows were not counted on the same points")
+    _check_same_points(row, reference)
     drives, seeds = row.shape[:2]
     _, fold_of = np.unique(np.asarray(folds), return_inverse=True)
     by_drive = mean_iou_of(row) - mean_iou_of(reference)  # [D, seeds]

@@ -18,6 +18,17 @@ def line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(plain)} |"
 
 
+def gain_cells(*intervals: Sequence[float | None]) -> list[str]:
+    """The gain in percent that some intervals (mean, low, high) share, and the span of each; dashes
+    for what is none."""
+    mean = intervals[0][0]
+    spans = [
+        "-" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
+        for _, low, high in intervals
+    ]
+    return ["-" if mean is None else f"{100 * mean:+.1f}", *spans]
+
+
 def percent(value: float | None) -> str:
     """A share in percent, a dash for none and for what is not a number."""
     return "-" if value is None or np.isnan(value) else f"{100 * value:.1f}"

@@ -20,7 +20,7 @@ from haskd_training.core.run_folder import RunFolder
 from haskd_training.core.tensor_file import TensorFile, write_tensors
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_files import SweepFiles
-from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.data.sweep_ref import SweepRef, all_sweeps
 from haskd_training.suggestions.choice import Choice, choose, make_objective
 from haskd_training.suggestions.config import SuggestConfig
 from haskd_training.suggestions.looks import find_looks, look_of
@@ -96,7 +96,7 @@ def suggest(
         InputError: every sweep has labels, the model or a cache can't be read, or a folder that
             holds something else.
     """
-    refs = [SweepRef(number, i) for number, cache in enumerate(caches) for i in range(len(cache))]
+    refs = all_sweeps(caches)
     labelled = [k for k, ref in enumerate(refs) if is_labelled(caches[ref.cache], ref.sweep)]
     if len(labelled) == len(refs):
         raise InputError(f"all {len(refs)} sweeps have labels: there is none to suggest")
