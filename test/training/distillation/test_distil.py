@@ -166,7 +166,7 @@ ROUTED = RoutedBatch(logits(*[SURE] * 5), torch.tensor([1, 255, 2, 255, 0]))
 @pytest.mark.parametrize(
     ("targets", "expected"),
     [
-        # The first cloud keeps its labels; of the second the teacher is sure, blind, torn
+        # The first sweep keeps its labels; of the second the teacher is sure, blind, torn
         (
             {"teacher": TeacherBatch(
                 logits(*[SURE] * 4, TORN), torch.tensor([True, True, True, False, True])
@@ -181,9 +181,12 @@ ROUTED = RoutedBatch(logits(*[SURE] * 5), torch.tensor([1, 255, 2, 255, 0]))
         ({"snapshots": ChannelBatch(logits(*[SURE] * 5))}, [1, 255, 255, 255, 255]),
     ],
 )  # fmt: skip
-def test_clouds_without_labels_take_the_confident_classes_of_the_teacher(targets, expected):
-    labels, cloud = torch.tensor([1, 255, 255, 255, 255]), torch.tensor([0, 0, 1, 1, 1])
-    found = pseudo_labels(labels, cloud, BatchTargets(**targets), config(teacher="information"))
+def test_sweeps_without_labels_take_the_confident_classes_of_the_teacher(targets, expected):
+    labels = torch.tensor([1, 255, 255, 255, 255])
+    supervised = torch.tensor([True, True, False, False, False])
+    found = pseudo_labels(
+        labels, supervised, BatchTargets(**targets), config(teacher="information")
+    )
     assert found.tolist() == expected
 
 

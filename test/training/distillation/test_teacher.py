@@ -399,7 +399,8 @@ def test_a_learning_encoder_starts_from_the_features_that_were_kept(split, featu
         extras = with_pixels(features)(place, np.random.default_rng(0))
         values = {name: found[rows] for name, found in extras.items()}
         points = split.sweep(place)
-        clouds.append(Cloud(points.points[rows], points.label[rows], values))
+        supervised = np.ones(len(rows), bool)
+        clouds.append(Cloud(points.points[rows], points.label[rows], supervised, values))
     clouds[1].extras["seen"][:] = False
     batch = collate(clouds)
     with torch.no_grad():

@@ -1,10 +1,11 @@
 """Augmentation moves points and never tears a sweep from its labels."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haskd_training.learning.augmentation import AugmentationConfig, augment
+from haskd_training.learning.augmentation import AugmentationConfig, augment, fewer_beams
 
 OFF = AugmentationConfig(rotation_deg=0, flip=False, scale=0, shift_m=0, drop=0, intensity=0)
 
@@ -64,3 +65,57 @@ def test_thinning_keeps_each_label_at_its_point_and_no_more_than_asked(seed, sha
     assert (np.diff(labels) > 0).all()
     # 200 draws at a rate of at most `share`: six standard deviations of sqrt(200) / 2 and more
     assert len(kept) >= 200 * (1 - share) - 45
+
+
+def test_a_sweep_without_intensity_has_the_mean_of_the_sensor():
+    points = sweep()
+    config = OFF.model_copy(update={"no_intensity": 1.0, "intensity": 0.5, "contrast": 0.5})
+    changed, _ = augment(points, config, np.random.default_rng(1), mean_intensity=0.25)
+    assert (changed[:, 3] == 0.25).all()
+    np.testing.assert_array_equal(changed[:, :3], points[:, :3])
+
+
+def test_about_the_asked_share_of_the_sweeps_has_no_intensity():
+    config = OFF.model_copy(update={"no_intensity": 0.25})
+    without = [(moved(sweep(), config, seed)[:, 3] == 0).all() for seed in range(400)]
+    assert 60 < sum(without) < 140  # 100, and more than four standard deviations of 8.7
+
+
+@given(st.integers(0, 2**32))
+def test_contrast_keeps_the_order_of_intensities_and_their_ends(seed):
+    points = np.zeros((4, 4), np.float32)
+    points[:, 3] = [0, 0.25, 0.5, 1]
+    changed = moved(points, OFF.model_copy(update={"contrast": 0.5}), seed)[:, 3]
+    assert (changed[0], changed[3]) == (0, 1)
+    # 0.25 ** 1.5 and 0.25 ** (1 / 1.5)
+    assert 0.125 - 1e-6 <= changed[1] <= 0.3969
+    assert changed[2] == pytest.approx(np.sqrt(changed[1]), rel=1e-5)
+
+
+@given(st.integers(0, 2**32))
+def test_a_tilted_and_lifted_sensor_sees_the_same_distances(seed):
+    points = sweep()
+    config = OFF.model_copy(update={"tilt_deg": 5.0, "height_m": 0.5})
+    changed = moved(points, config, seed)
+    np.testing.assert_allclose(
+        np.linalg.norm(changed[:100, :3] - changed[100:, :3], axis=1),
+        np.linalg.norm(points[:100, :3] - points[100:, :3], axis=1),
+        rtol=1e-4,
+    )
+    np.testing.assert_array_equal(changed[:, 3], points[:, 3])
+    # The sensor itself: lifted, and by no more than asked
+    origin = moved(np.zeros((2, 4), np.float32), config, seed)[0]
+    assert (origin[0], origin[1]) == (0, 0)
+    assert abs(origin[2]) <= 0.5
+
+
+def test_fewer_beams_are_rings_at_equal_distances():
+    elevation = np.radians(np.arange(-20, 10, 0.05))
+    points = np.zeros((len(elevation), 4), np.float32)
+    points[:, 0], points[:, 2] = 10 * np.cos(elevation), 10 * np.sin(elevation)
+    for seed in range(20):
+        seen = np.degrees(elevation[fewer_beams(points, np.random.default_rng(seed))])
+        # The first ring may be cut off by the lowest beam.
+        apart = np.diff(seen[np.diff(seen, prepend=-99) > 0.1][1:])
+        assert np.ptp(apart) < 0.11  # the sweep's own steps
+        assert 0.5 < apart.mean() < 3.1

@@ -159,7 +159,9 @@ def distil(
     def loss(model: nn.Module, batch: Batch, done: float) -> dict[str, Tensor]:
         targets, labels = batch_targets(batch.extras, config), batch.labels
         if config.pseudo_labels and (by_images or trained_on.unlabelled):
-            labels = pseudo_labels(labels, batch.cloud, targets, config, taught_by_images=by_images)
+            labels = pseudo_labels(
+                labels, batch.supervised, targets, config, taught_by_images=by_images
+            )
         features, logits = (x.float() for x in model(batch.points, batch.cloud))
         terms = supervised(logits, labels)
         ramp_weight = ramp(done, 1.0, config.ramp)

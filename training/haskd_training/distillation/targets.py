@@ -140,13 +140,13 @@ def batch_targets(extras: Mapping[str, Tensor], config: DistillationConfig) -> B
 
 def pseudo_labels(
     labels: Tensor,
-    cloud: Tensor,
+    supervised: Tensor,
     targets: BatchTargets,
     config: DistillationConfig,
     *,
     taught_by_images: bool = False,
 ) -> Tensor:
-    """Labels of a batch in which clouds without any label have the confident predictions of the
+    """Labels of a batch in which sweeps without any label have the confident predictions of the
     teacher, or of the snapshots where there is no teacher: 255 elsewhere, and where IHD's teacher
     sees no image (Lee, "Pseudo-Label", 2013).
 
@@ -159,14 +159,10 @@ def pseudo_labels(
 
     Args:
         labels: [N] int64, 255 unlabelled.
-        cloud: [N] int64 ascending number of a point's cloud within the batch.
+        supervised: [N] bool, points of sweeps that have labels.
         taught_by_images: whether labels come from images.
     """
-    unlabelled = labels == UNLABELLED
-    if not taught_by_images:
-        labelled = torch.zeros(int(cloud[-1]) + 1, dtype=torch.bool, device=labels.device)
-        labelled[cloud[~unlabelled]] = True
-        unlabelled = ~labelled[cloud]
+    unlabelled = labels == UNLABELLED if taught_by_images else ~supervised
     if not unlabelled.any():
         return labels
     if (teacher := targets.teacher) is not None:

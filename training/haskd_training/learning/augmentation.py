@@ -1,9 +1,12 @@
-"""Random augmentation of a sweep that keeps its labels valid."""
+"""Random augmentation of a sweep that keeps its labels valid: other streets, other mounts, other
+sensors, as far as one sweep can show them. What two sweeps show together is in `mixing`."""
 
 from __future__ import annotations
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+
+from haskd_training.learning.mixing import MixingConfig
 
 
 class AugmentationConfig(BaseModel):
@@ -15,19 +18,35 @@ class AugmentationConfig(BaseModel):
     flip: bool = Field(True, description="mirror left and right in half of the sweeps")
     scale: float = Field(0.05, ge=0, lt=1, description="relative size, either way")
     shift_m: float = Field(0.1, ge=0, description="standard deviation of a shift of the sweep")
+    height_m: float = Field(0.0, ge=0, description="the sensor higher or lower by up to that")
+    tilt_deg: float = Field(0.0, ge=0, le=45, description="the sensor tilted by up to that")
     drop: float = Field(
         0.5, ge=0, lt=1, description="largest share of the points that is dropped at random"
     )
+    beams: float = Field(
+        0.0, ge=0, le=1, description="share of the sweeps seen as by a sensor of fewer beams"
+    )
     intensity: float = Field(0.1, ge=0, lt=1, description="relative change of all intensities")
+    contrast: float = Field(
+        0.0, ge=0, lt=1, description="relative change of the exponent of all intensities"
+    )
+    no_intensity: float = Field(
+        0.0, ge=0, le=1, description="share of the sweeps without intensity: the mean stands in"
+    )
+    mixing: MixingConfig = MixingConfig()
 
 
 def augment(
-    points: np.ndarray, config: AugmentationConfig, generator: np.random.Generator
+    points: np.ndarray,
+    config: AugmentationConfig,
+    generator: np.random.Generator,
+    mean_intensity: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A changed copy of a sweep.
 
     Args:
         points: [N, 4] float32 x y z in m in the sensor frame, intensity 0..1.
+        mean_intensity: what stands in for intensities that were not measured.
 
     Returns:
         points [M, 4] float32 of those that were not dropped, in their order, and which they are,
@@ -35,18 +54,55 @@ def augment(
         the density, which of one sensor is always the same.
     """
     kept = generator.random(len(points)) >= generator.uniform(0, config.drop)
-    points = points[kept]
     angle = np.radians(generator.uniform(-config.rotation_deg, config.rotation_deg))
     size = generator.uniform(1 - config.scale, 1 + config.scale)
     mirrored = -1.0 if config.flip and generator.random() < 0.5 else 1.0
     shift = generator.normal(0.0, 1.0, 3) * config.shift_m
     brightness = generator.uniform(1 - config.intensity, 1 + config.intensity)
+    if generator.random() < config.beams:
+        kept &= fewer_beams(points, generator)
+    points = points[kept]
     cosine, sine = np.cos(angle), np.sin(angle)
     rotation = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
-    transform = size * rotation @ np.diag([1.0, mirrored, 1.0])
+    tilted = _tilt(np.radians(generator.uniform(-config.tilt_deg, config.tilt_deg, 2)))
+    shift[2] += generator.uniform(-config.height_m, config.height_m)
+    transform = size * tilted @ rotation @ np.diag([1.0, mirrored, 1.0])
     result = np.empty_like(points)
     result[:, :3] = points[:, :3] @ transform.T.astype(np.float32) + shift.astype(np.float32)
+    exponent = (1 + config.contrast) ** generator.uniform(-1, 1)
     # The network cuts off what a sensor can't have meant, infinity among it.
     with np.errstate(over="ignore"):
         result[:, 3] = points[:, 3] * np.float32(brightness)
+        if config.contrast:
+            result[:, 3] = np.maximum(result[:, 3], 0) ** np.float32(exponent)
+    if generator.random() < config.no_intensity:
+        result[:, 3] = mean_intensity
     return result, kept
+
+
+FEWEST_BEAMS_DEG = (0.6, 3.0)
+"""Least and largest distance between the beams of a sensor that a sweep is thinned to."""
+
+BEAM_DEG = 0.2
+"""Wide enough for one beam of a dense sensor."""
+
+
+def fewer_beams(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """[N] bool: which points a sensor with fewer beams would have seen too.
+
+    Beams lie at equal distances, drawn from `FEWEST_BEAMS_DEG`, by elevation alone: no recording
+    says which beam a point is of, and a simulated or another one has no beams to be found.
+    """
+    elevation = np.degrees(np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1])))
+    apart = np.exp(generator.uniform(*np.log(FEWEST_BEAMS_DEG)))
+    seen: np.ndarray = (elevation - generator.uniform(0, apart)) % apart < BEAM_DEG
+    return seen
+
+
+def _tilt(angles: np.ndarray) -> np.ndarray:
+    """[3, 3]: rotation by a roll and a pitch in radians."""
+    (roll_cos, pitch_cos), (roll_sin, pitch_sin) = np.cos(angles), np.sin(angles)
+    roll = np.array([[1, 0, 0], [0, roll_cos, -roll_sin], [0, roll_sin, roll_cos]])
+    pitch = np.array([[pitch_cos, 0, pitch_sin], [0, 1, 0], [-pitch_sin, 0, pitch_cos]])
+    tilt: np.ndarray = pitch @ roll
+    return tilt

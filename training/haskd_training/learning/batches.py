@@ -4,7 +4,7 @@ that a killed run resumes exactly."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef, within_range
 from haskd_training.learning.augmentation import AugmentationConfig, augment
+from haskd_training.learning.mixing import mixture, turned
 
 Extras = Callable[[SweepRef, np.random.Generator], Mapping[str, np.ndarray]]
 """More data per point of a sweep, by name: arrays whose first axis is its N points, in the cache's
@@ -23,11 +24,13 @@ order. The generator is a function of (seed, epoch, index)."""
 
 @dataclass(frozen=True)
 class Cloud:
-    """A sweep as training input: points [n, 4] float32, labels [n] uint8, ids of the split's
-    `label_sets`, and `extras`, arrays of n rows each."""
+    """A sweep, or a mixture of two, as training input: points [n, 4] float32, labels [n] uint8, ids
+    of the split's `label_sets`, whether a point's sweep has any labels, `supervised` [n] bool, and
+    `extras`, arrays of n rows each."""
 
     points: np.ndarray
     labels: np.ndarray
+    supervised: np.ndarray
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -38,12 +41,14 @@ class Batch:
     Attributes:
         points: [N, 4] float32 x y z in m, intensity 0..1.
         labels: [N] int64 ids of the split's `label_sets`, 255 ignored.
+        supervised: [N] bool, points of sweeps that have labels, those without one included.
         cloud: [N] int64, ascending number of a point's cloud within the batch.
         extras: more data per point by name, N rows each.
     """
 
     points: Tensor
     labels: Tensor
+    supervised: Tensor
     cloud: Tensor
     extras: dict[str, Tensor]
 
@@ -55,7 +60,10 @@ class Batch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         extras = {name: change(value) for name, value in self.extras.items()}
-        return Batch(change(self.points), change(self.labels), change(self.cloud), extras)
+        points, labels, supervised, cloud = map(
+            change, (self.points, self.labels, self.supervised, self.cloud)
+        )
+        return Batch(points, labels, supervised, cloud, extras)
 
 
 def collate(clouds: Sequence[Cloud]) -> Batch:
@@ -68,6 +76,7 @@ def collate(clouds: Sequence[Cloud]) -> Batch:
     return Batch(
         concatenated([cloud.points for cloud in clouds]),
         concatenated([cloud.labels for cloud in clouds]).long(),
+        concatenated([cloud.supervised for cloud in clouds]),
         torch.repeat_interleave(sizes),
         {name: concatenated([cloud.extras[name] for cloud in clouds]) for name in clouds[0].extras},
     )
@@ -103,25 +112,72 @@ class SweepDataset(Dataset[Cloud]):
         self.augmentation, self.seed, self.epoch = augmentation, seed, 0
         self.extras, self.unlabelled = extras, frozenset(unlabelled)
         self.open_labels = open_labels
+        # Of every id that a label may have; a set of classes has none of its own.
+        self._movable = np.zeros(UNLABELLED + 1, bool)
+        self._movable[: len(caches[0].taxonomy)] = [
+            kind.movable for kind in caches[0].taxonomy.classes
+        ]
 
     def __len__(self) -> int:
         return len(self.sweeps)
 
     def __getitem__(self, index: int) -> Cloud:
-        ref = self.sweeps[index]
-        sweep = self.caches[ref.cache].sweep(ref.sweep)
-        chosen = np.flatnonzero(within_range(sweep.points, self.max_range))
-        points = sweep.points[chosen]
         generator = np.random.default_rng((self.seed, self.epoch, index))
-        if self.augmentation is not None:
-            points, kept = augment(points, self.augmentation, generator)
-            chosen = chosen[kept]
-        # After the augmentation, which is the same with extras and without.
+        if self.augmentation is None:
+            return self._recorded(self.sweeps[index], generator)
+        mixing, partner = self.augmentation.mixing, None
+        if mixing.share and generator.random() < mixing.share:
+            partner = self.sweeps[generator.integers(len(self.sweeps))]
+        # Augmented by draws of its own, which are the same with extras and without.
+        own, of_extras = generator.spawn(2)
+        cloud = self._recorded(self.sweeps[index], of_extras)
+        if partner is not None:
+            cloud = self._mixed(cloud, self._recorded(partner, of_extras), own)
+        mean = self.caches[self.sweeps[index].cache].missing_intensity
+        points, kept = augment(cloud.points, self.augmentation, own, mean)
+        return replace(_chosen(cloud, kept), points=points)
+
+    def _recorded(self, ref: SweepRef, generator: np.random.Generator) -> Cloud:
+        sweep = self.caches[ref.cache].sweep(ref.sweep)
         extras = {} if self.extras is None else self.extras(ref, generator)
-        labels = (sweep.label_id if self.open_labels else sweep.label)[chosen]
+        labels = sweep.label_id if self.open_labels else sweep.label
         if ref in self.unlabelled:
             labels = np.full_like(labels, UNLABELLED)
-        return Cloud(points, labels, {name: values[chosen] for name, values in extras.items()})
+        supervised = np.full(len(labels), (labels != UNLABELLED).any())
+        cloud = Cloud(sweep.points, labels, supervised, extras)
+        return _chosen(cloud, within_range(sweep.points, self.max_range))
+
+    def _mixed(self, first: Cloud, second: Cloud, generator: np.random.Generator) -> Cloud:
+        assert self.augmentation is not None
+        mixed = mixture(
+            first.points,
+            second.points,
+            self._movable[second.labels],
+            self.augmentation.mixing.ways,
+            generator,
+        )
+        turned_second = replace(second, points=turned(second.points, mixed.turn))
+        return _one_after_another(
+            _chosen(first, mixed.of_first), _chosen(turned_second, mixed.of_second)
+        )
+
+
+def _chosen(cloud: Cloud, points: np.ndarray) -> Cloud:
+    """Some points of a cloud, [N] bool."""
+    extras = {name: values[points] for name, values in cloud.extras.items()}
+    return Cloud(cloud.points[points], cloud.labels[points], cloud.supervised[points], extras)
+
+
+def _one_after_another(first: Cloud, second: Cloud) -> Cloud:
+    extras = {
+        name: np.concatenate([values, second.extras[name]]) for name, values in first.extras.items()
+    }
+    return Cloud(
+        np.concatenate([first.points, second.points]),
+        np.concatenate([first.labels, second.labels]),
+        np.concatenate([first.supervised, second.supervised]),
+        extras,
+    )
 
 
 class EpochSampler:
