@@ -189,6 +189,14 @@ def test_a_sweep_is_corrupted_alike_for_every_model(name):
     np.testing.assert_array_equal(one.label, other.label)
 
 
+def test_what_was_not_measured_is_taken_for_the_mean():
+    points = cloud(50)
+    sweep = Sweep(points, np.zeros(50, np.float32), np.zeros(50, np.uint8), 7, "street")
+    after = corrupted(sweep, "no intensity", mean_intensity=0.25)
+    assert (after.points[:, 3] == 0.25).all()
+    np.testing.assert_array_equal(after.points[:, :3], points[:, :3])
+
+
 def test_an_unknown_corruption_is_named_with_those_there_are():
     sweep = Sweep(cloud(1), np.zeros(1, np.float32), np.zeros(1, np.uint8), 7, "street")
     with pytest.raises(InputError, match=r"'snow'; there are half the beams, .*fog"):

@@ -13,9 +13,10 @@ from small_run import quiet
 
 from haskd_ros.errors import InputError
 from haskd_training.core.settings import load_settings
+from haskd_training.data.corruptions import CORRUPTIONS
 from haskd_training.evaluation.temperature import reliability
 from haskd_training.evaluation.trust import LEVELS, Trust
-from haskd_training.experiments.ablation_rows import LABELS, LABELS_WHOLE, METHOD
+from haskd_training.experiments.ablation_rows import LABELS, LABELS_WHOLE, METHOD, labels_with
 from haskd_training.experiments.drives import Drive, DriveBenchmarkConfig, benchmark_drives, fold_of
 from haskd_training.experiments.drives_table import markdown, summarise, write
 
@@ -74,6 +75,22 @@ def test_each_drive_is_tested_once_and_nothing_is_done_twice(drives, tmp_path):
     assert json.loads((tmp_path / "results" / "drives.json").read_text()) == summary
 
 
+def test_rows_on_labels_alone_have_settings_of_their_own(drives, tmp_path):
+    row = labels_with("dark")
+    config = settings("folds=2", "method.student.loop.epochs=1", f"controls=['{LABELS_WHOLE}']")
+    other = {"dark": {"student": {"augmentation": {"no_intensity": 1.0}}}}
+    config = config.model_copy(update={"labels_with": other, "corrupted": (LABELS_WHOLE, row)})
+    found = benchmark_drives(drives, tmp_path, config, quiet)
+    for number, drive in enumerate(found):
+        assert list(drive.counts) == [LABELS_WHOLE, row]
+        assert set(drive.corrupted) == set(CORRUPTIONS)
+        # Nothing but its own sweeps, and all of them
+        assert drive.corrupted["no intensity"][row].sum() == 60 * (3 + number)
+    summary = summarise(found, drives[0].taxonomy.names, config)
+    assert list(summary["over"]) == [LABELS_WHOLE]
+    assert "| no intensity |" in markdown(summary)
+
+
 def test_drives_that_can_t_be_told_apart_or_cut_into_folds_are_refused(drives, tmp_path):
     with pytest.raises(InputError, match="5 drives are too few for 6 folds"):
         benchmark_drives(drives, tmp_path, settings("folds=6"), quiet)
@@ -99,6 +116,7 @@ def test_the_table_s_numbers_are_those_worked_out_by_hand():
         Drive(
             name, fold,
             {LABELS: counts_of(plain), METHOD: counts_of(better)},
+            {"fog": {LABELS: counts_of(0)}},
             {LABELS: trust_of(0.9, plain)},
         )
         for name, fold, plain, better in (("a", 0, 50, 100), ("b", 1, 0, 50))
@@ -129,6 +147,9 @@ def test_the_table_s_numbers_are_those_worked_out_by_hand():
     # 150 of 200, and 200 of 250.
     assert "| HAS-KD | 77.5 | 79.2 | 58.3 | 87.5 | - | - |" in page
     assert "| HAS-KD | +37.5 |" in page
+    assert "| clouds | labels alone |" in page
+    # None of the first class is right, and 100 of 200 points taken for the second are.
+    assert "| fog | 25.0 |" in page
 
 
 def test_entropy_tells_wrong_from_right():

@@ -3,7 +3,7 @@
 Every corruption takes points [N, 4] float32 (x y z in m in the sensor frame, intensity 0..1) and a
 random generator, and returns
 
-    points [M, 4] float32, a new array, and
+    points [M, 4] float32, a new array, intensity NaN where it is not measured any more, and
     source [M] int64: the input point that each is, `NO_SOURCE` for an echo of the fog itself.
 
 Lost points don't appear, so a score on a corrupted cloud covers the points that are left.
@@ -177,6 +177,15 @@ def scaled_intensity(
     return result, np.arange(len(points))
 
 
+def no_intensity(
+    points: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every intensity NaN: not measured."""
+    result = points.copy()
+    result[:, 3] = np.nan
+    return result, np.arange(len(points))
+
+
 def noise(points: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Every coordinate off by a normal error of 5 cm."""
     result = points.copy()
@@ -189,14 +198,18 @@ CORRUPTIONS: dict[str, Corruption] = {
     "10 % of the points": tenth_of_the_points,
     "fog": fog,
     "intensity halved or doubled": scaled_intensity,
+    "no intensity": no_intensity,
     "5 cm noise": noise,
 }
 
 
-def corrupted(sweep: Sweep, name: str, seed: int = 0) -> Sweep:
+def corrupted(sweep: Sweep, name: str, seed: int = 0, mean_intensity: float = 0.0) -> Sweep:
     """A sweep under one of `CORRUPTIONS`: the same for every model that is evaluated on it.
 
     Labels and times follow their points; echoes of fog are `UNLABELLED` and so are not counted.
+
+    Args:
+        mean_intensity: stands in for what was not measured, 0..1.
 
     Raises:
         InputError: no such corruption.
@@ -205,6 +218,7 @@ def corrupted(sweep: Sweep, name: str, seed: int = 0) -> Sweep:
         raise InputError(f"unknown corruption {name!r}; there are {', '.join(CORRUPTIONS)}")
     generator = np.random.default_rng((seed, zlib.crc32(name.encode()), sweep.stamp_ns))
     points, source = CORRUPTIONS[name](sweep.points, generator)
+    points[np.isnan(points[:, 3]), 3] = mean_intensity
     label = np.where(source == NO_SOURCE, np.uint8(UNLABELLED), sweep.label[source])
     time = np.where(source == NO_SOURCE, np.float32(0), sweep.time[source])
     return Sweep(points, time, label, sweep.stamp_ns, sweep.recording)

@@ -56,7 +56,8 @@ def sweep_confusions(
     for number, ref in enumerate(refs):
         sweep = split.sweep(ref)
         if corruption is not None:
-            sweep = corrupted(sweep, corruption, seed=number)
+            mean = split.caches[ref.cache].missing_intensity
+            sweep = corrupted(sweep, corruption, seed=number, mean_intensity=mean)
         counts[number] = confusion(sweep.label, predictor(ref, sweep), classes)
         progress(number + 1, len(refs))
     return counts

@@ -49,6 +49,7 @@ from haskd_training.experiments.ablation_rows import (
     TEACHER,
     AblationConfig,
     Overrides,
+    labels_with,
     row_settings,
     slug,
     teacher_shown,
@@ -166,9 +167,9 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         if split.unlabelled or not overrides.get("distillation", {}).get("unlabelled")
     }
     whole, oracle = split.with_nothing_held_back(), split.with_oracle_labels()
-    alone = [LABELS]
-    alone += [LABELS_LONGER] if split.unlabelled else []
-    alone += [LABELS_WHOLE] if len(whole.train) > len(split.train) else []
+    others = {LABELS_LONGER: split.unlabelled, LABELS_WHOLE: len(whole.train) > len(split.train)}
+    alone: list[str] = [name for name in config.controls if others.get(name, True)]
+    alone += map(labels_with, config.labels_with)
     images_of_test = config.bounds or bool(config.strategies) or bool(config.teachers)
     rows: dict[str, list[RowRun]] = {name: [] for name in (*alone, *distilled)}
 
@@ -190,12 +191,15 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
 
     for seed in config.seeds:
         method = row_settings(config.method, LABELS, {}, seed)
-        add(seed, LABELS, {}, *_of_model(_baseline_model))
+        if LABELS in rows:
+            add(seed, LABELS, {}, *_of_model(_baseline_model))
         if LABELS_LONGER in rows:
             longer = _for_epochs(_as_many_steps(split, method))
             add(seed, LABELS_LONGER, longer, *_of_model(_baseline_model))
         if LABELS_WHOLE in rows:
             add(seed, LABELS_WHOLE, {}, *_of_model(_baseline_model), split=whole)
+        for name, overrides in config.labels_with.items():
+            add(seed, labels_with(name), overrides, *_of_model(_baseline_model), split=whole)
         for name, overrides in distilled.items():
             student = partial(_student_model, images_of_test=images_of_test)
             add(seed, name, overrides, *_of_model(student))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,7 +13,7 @@ from haskd_training.core.settings import explain
 from haskd_training.images.candidates import Strategy
 from haskd_training.pipeline.config import MethodConfig
 
-LABELS = "labels alone"
+LABELS: Final = "labels alone"
 METHOD = "HAS-KD"
 
 TOO = ", unlabelled sweeps too"
@@ -21,11 +21,21 @@ TOO = ", unlabelled sweeps too"
 
 METHODS = (METHOD, METHOD + TOO)
 
-LABELS_LONGER = "labels alone, as many steps"
+LABELS_LONGER: Final = "labels alone, as many steps"
 """What those rows are to be compared with."""
 
-LABELS_WHOLE = "labels alone, nothing held back"
+LABELS_WHOLE: Final = "labels alone, nothing held back"
 """What a user without the method would train: no sweep is kept to calibrate and validate."""
+
+Control = Literal["labels alone", "labels alone, as many steps", "labels alone, nothing held back"]
+"""One of these rows."""
+
+
+def labels_with(name: str) -> str:
+    """Name of the row of a training on labels alone, nothing held back, with settings of its
+    own."""
+    return f"{LABELS}, {name}"
+
 
 LABELS_ORACLE = "labels alone, those of the unlabelled sweeps too"
 """What they could reach with a teacher who is always right: a bound."""
@@ -107,6 +117,16 @@ class AblationConfig(BaseModel):
         description="all rows by name: stage -> setting -> value, beats `method`; those with "
         "distillation.unlabelled are left out where no sweep is unlabelled",
     )
+    controls: tuple[Control, ...] = Field(
+        (LABELS, LABELS_LONGER, LABELS_WHOLE),
+        description="rows of labels alone that the others are compared with; those that are no "
+        "other training than one before are left out",
+    )
+    labels_with: dict[str, Overrides] = Field(
+        {},
+        description="trainings on labels alone, nothing held back, by name: stage -> setting -> "
+        "value, beats `method`",
+    )
     corrupted: tuple[str, ...] = Field(
         (LABELS, METHOD, METHOD + TOO),
         description="rows that are also scored on corrupted clouds",
@@ -128,12 +148,16 @@ class AblationConfig(BaseModel):
 
     @model_validator(mode="after")
     def _corrupted_rows_exist(self) -> AblationConfig:
-        if self.corrupted and LABELS not in self.corrupted:
-            raise ValueError(f"corrupted must name {LABELS!r}, what the others are compared with")
-        if unknown := set(self.corrupted) - {LABELS, *self.rows}:
+        students = [*self.controls, *map(labels_with, self.labels_with), *self.rows]
+        if not students:
+            raise ValueError("no row at all: controls, labels_with and rows are empty")
+        if self.corrupted and students[0] not in self.corrupted:
             raise ValueError(
-                f"corrupted names {', '.join(sorted(unknown))}; the rows are "
-                f"{', '.join((LABELS, *self.rows))}"
+                f"corrupted must name {students[0]!r}, what the others are compared with"
+            )
+        if unknown := set(self.corrupted) - set(students):
+            raise ValueError(
+                f"corrupted names {', '.join(sorted(unknown))}; the rows are {', '.join(students)}"
             )
         return self
 
@@ -156,6 +180,11 @@ class AblationConfig(BaseModel):
         others = {*self.rows, *(teacher_shown(strategy) for strategy in self.strategies)}
         if twice := others & {teacher_with(name) for name in self.teachers}:
             raise ValueError(f"teachers have the names of other rows: {', '.join(sorted(twice))}")
+        others |= {LABELS_LONGER, LABELS_WHOLE, LABELS_ORACLE}
+        if twice := others & {labels_with(name) for name in self.labels_with}:
+            raise ValueError(
+                f"labels_with have the names of other rows: {', '.join(sorted(twice))}"
+            )
         return self
 
 

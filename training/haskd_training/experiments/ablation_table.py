@@ -17,7 +17,6 @@ from haskd_training.data.splits import Split
 from haskd_training.evaluation.student_cost import compare_costs, same_network
 from haskd_training.experiments.ablation import RECORDED, Scores
 from haskd_training.experiments.ablation_rows import (
-    LABELS,
     LABELS_LONGER,
     LABELS_ORACLE,
     METHODS,
@@ -45,9 +44,10 @@ ROLES = ("train", "calibration", "validation", "test", "unlabelled")
 
 
 def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig) -> dict[str, Any]:
-    """Every row with its mean, its gain over labels alone and what it cost, as JSON values; IoU and
-    gains 0..1."""
-    reference = scores[LABELS]
+    """Every row with its mean, its gain over the first one (labels alone, unless another control is
+    asked for) and what it cost, as JSON values; IoU and gains 0..1."""
+    first = next(iter(scores))
+    reference = scores[first]
     plain = reference.counts[RECORDED]
     common = common_classes(plain[0].sum((0, 2)))
     rows = {}
@@ -61,7 +61,7 @@ def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig
             "iou": [number_or_null(value) for value in by_class.mean(0)],
             "seconds": row.seconds.tolist(),
         }
-        if name != LABELS:
+        if name != first:
             rows[name] |= _gains(counts, plain, common)
     conditions = {
         condition: {
@@ -95,7 +95,7 @@ def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig
 
 
 def _compared(scores: Mapping[str, Scores], config: AblationConfig) -> dict[str, Sequence[str]]:
-    """Rows that other rows than labels alone are compared with too, and those others."""
+    """Rows that other rows than the first are compared with too, and those others."""
     compared: dict[str, Sequence[str]] = {
         method: list(scores) for method in METHODS if method in scores
     }
@@ -161,15 +161,16 @@ def _student(scores: Mapping[str, Scores], split: Split) -> dict[str, Any] | Non
     method = next((name for name in METHODS if name in scores), None)
     if method is None:
         return None
+    first = next(iter(scores))
     models = {
-        name: path for name in (LABELS, method) if (path := scores[name].models[0]()) is not None
+        name: path for name in (first, method) if (path := scores[name].models[0]()) is not None
     }
     spread = np.linspace(0, len(split.test) - 1, min(TIMED, len(split.test))).round().astype(int)
     clouds = [split.sweep(split.test[number]).points for number in spread]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = compare_costs(models, clouds, device)
     return {
-        "same_network": same_network(models[LABELS], models[method]),
+        "same_network": same_network(models[first], models[method]),
         "models": {name: asdict(cost) for name, cost in found.items()},
     }
 
@@ -222,18 +223,19 @@ def _unpaired(summary: Mapping[str, Any]) -> str:
 
 def _score_lines(summary: Mapping[str, Any]) -> list[str]:
     rows = summary["rows"]
+    first = next(iter(rows))
     rare = sorted(set(summary["classes"]) - set(summary["common"]))
     seeds = summary["seeds"]
     lines = [
         "",
         f"Seeds {', '.join(map(str, seeds))}, paired: same initial weights, order and steps. mIoU "
-        "in %, mean over seeds; gains over labels alone with their 95 % intervals: over seeds "
+        f"in %, mean over seeds; gains over {first} with their 95 % intervals: over seeds "
         "(Student's t of the paired differences), and over seeds and test sweeps (the bootstrap's "
         "variance over sweeps added). Common classes are those with at least 0.1 % of the test "
         "points"
         + (f": all but {', '.join(rare)}." if rare else ": here all.")
         + _unpaired(summary)
-        + " Cost: computing of all that a row needs, relative to labels alone. Averages of "
+        + f" Cost: computing of all that a row needs, relative to {first}. Averages of "
         "weights, the ensemble and teachers are bounds, not students: on a robot the ensemble "
         "costs as many times as much as it has snapshots, and a teacher needs images; those of "
         "the test sweeps, which teachers alone are scored with, are in the cost of every row "
@@ -248,7 +250,7 @@ def _score_lines(summary: Mapping[str, Any]) -> list[str]:
         "seeds | over seeds and sweeps | cost |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    unit = np.mean(rows[LABELS]["seconds"])
+    unit = np.mean(rows[first]["seconds"])
     for name, row in rows.items():
         cells = [name]
         for suffix in ("", "_common"):

@@ -54,12 +54,14 @@ class Drive:
         name: of its cache.
         fold: number of the fold that it was tested in.
         counts: by row, [seeds, C, C + 1].
+        corrupted: the same of corrupted clouds, by condition.
         trust: by row, of each seed; rows that are no model files have none.
     """
 
     name: str
     fold: int
     counts: dict[str, np.ndarray]
+    corrupted: dict[str, dict[str, np.ndarray]]
     trust: dict[str, list[Trust]]
 
 
@@ -93,8 +95,19 @@ def benchmark_drives(
             own = [k for k, ref in enumerate(split.test) if ref.cache == first + number]
             refs = [split.test[k] for k in own]
             trust = _trust(scores, split, refs, folder / "trust", names[i], config, steps)
-            counts = {row: of.counts[RECORDED][:, own].sum(1) for row, of in scores.items()}
-            found.append(Drive(names[i], fold, counts, trust))
+            counts = _by_condition(scores, own)
+            found.append(Drive(names[i], fold, counts.pop(RECORDED), counts, trust))
+    return found
+
+
+def _by_condition(
+    scores: Mapping[str, Scores], sweeps: Sequence[int]
+) -> dict[str, dict[str, np.ndarray]]:
+    """[seeds, C, C + 1] counts of some test sweeps, by condition and row."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for row, of in scores.items():
+        for condition, counts in of.counts.items():
+            found.setdefault(condition, {})[row] = counts[:, sweeps].sum(1)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from haskd_ros.files import write_atomically
 from haskd_training.evaluation.trust import Trust, together
-from haskd_training.experiments.ablation_rows import LABELS, METHODS
+from haskd_training.experiments.ablation_rows import METHODS
 from haskd_training.experiments.drives import Drive, DriveBenchmarkConfig
 from haskd_training.metrics.confusion import accuracy, iou, number_or_null
 from haskd_training.metrics.intervals import drives_and_seeds_interval, mean_iou_of
@@ -27,7 +27,8 @@ def summarise(
     errors and gains 0..1."""
     rows = list(drives[0].counts)
     counts = {row: np.stack([drive.counts[row] for drive in drives]) for row in rows}
-    better = [LABELS, *(method for method in METHODS if method in rows)]
+    first = rows[0]
+    better = [first, *(method for method in METHODS if method in rows)]
     folds = [drive.fold for drive in drives]
     return {
         "seeds": list(config.seeds),
@@ -36,7 +37,7 @@ def summarise(
             {
                 "name": drive.name,
                 "fold": drive.fold,
-                "points": [int(count) for count in drive.counts[LABELS][0].sum(1)],
+                "points": [int(count) for count in drive.counts[first][0].sum(1)],
             }
             for drive in drives
         ],
@@ -44,6 +45,15 @@ def summarise(
             row: _row(counts[row], [drive.trust.get(row) for drive in drives]) for row in rows
         },
         "over": {name: _over(name, counts, folds) for name in better},
+        "corrupted": {
+            condition: {
+                row: mean_iou_of(
+                    np.stack([drive.corrupted[condition][row] for drive in drives])
+                ).tolist()
+                for row in of_rows
+            }
+            for condition, of_rows in drives[0].corrupted.items()
+        },
         "config": config.model_dump(mode="json"),
     }
 
@@ -76,9 +86,10 @@ def _row(counts: np.ndarray, trust: Sequence[Sequence[Trust] | None]) -> dict[st
 def _over(
     name: str, counts: Mapping[str, np.ndarray], folds: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """What each of the other rows is over labels alone, or a method over each of the others."""
+    """What each of the other rows is over the first, or a method over each of the others."""
+    first = next(iter(counts))
     return {
-        row: _gain(of, counts[LABELS], folds) if name == LABELS else _gain(counts[name], of, folds)
+        row: _gain(of, counts[first], folds) if name == first else _gain(counts[name], of, folds)
         for row, of in counts.items()
         if row != name
     }
@@ -122,7 +133,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
         " One seed alone says nothing of seeds: they are over drives." if len(seeds) == 1 else ""
     )
     for name, gains in summary["over"].items():
-        title = f"Over {name}" if name == LABELS else f"{name}, over each of these rows"
+        first = next(iter(summary["rows"]))
+        title = f"Over {name}" if name == first else f"{name}, over each of these rows"
         lines += [
             "",
             f"{title}, with 95 % intervals over drives and seeds (hierarchical bootstrap).{unsaid}",
@@ -142,6 +154,12 @@ def markdown(summary: Mapping[str, Any]) -> str:
     lines += [line(["row", *summary["classes"]]), line(["---"] * (1 + len(summary["classes"])))]
     for name, row in summary["rows"].items():
         lines.append(line([name, *map(percent, row["iou_pooled"])]))
+    if summary["corrupted"]:
+        under = list(next(iter(summary["corrupted"].values())))
+        lines += ["", "mIoU under corrupted clouds, mean over drives and seeds:", ""]
+        lines += [line(["clouds", *under]), line(["---"] * (1 + len(under)))]
+        for condition, found in summary["corrupted"].items():
+            lines.append(line([condition, *(percent(np.mean(found[row])) for row in under)]))
     return "\n".join(lines) + "\n"
 
 
