@@ -67,18 +67,30 @@ def test_thinning_keeps_each_label_at_its_point_and_no_more_than_asked(seed, sha
     assert len(kept) >= 200 * (1 - share) - 45
 
 
-def test_a_sweep_without_intensity_has_the_mean_of_the_sensor():
+def test_a_sector_without_intensity_has_the_mean_of_the_sensor():
     points = sweep()
-    config = OFF.model_copy(update={"no_intensity": 1.0, "intensity": 0.5, "contrast": 0.5})
-    changed, _ = augment(points, config, np.random.default_rng(1), mean_intensity=0.25)
-    assert (changed[:, 3] == 0.25).all()
-    np.testing.assert_array_equal(changed[:, :3], points[:, :3])
+    points[:, 3] = 0.5
+    config = OFF.model_copy(update={"no_intensity": 1.0})
+    shares = []
+    for seed in range(200):
+        changed, _ = augment(points, config, np.random.default_rng(seed), mean_intensity=0.25)
+        np.testing.assert_array_equal(changed[:, :3], points[:, :3])
+        without = changed[:, 3] == 0.25
+        assert (changed[~without, 3] == 0.5).all()
+        shares.append(without.mean())
+        # One sector: by azimuth it begins once.
+        order = np.argsort(np.arctan2(points[:, 1], points[:, 0]))
+        assert np.count_nonzero(np.diff(without[order].astype(int))) <= 2
+    assert 0.4 < np.mean(shares) < 0.6
+    assert max(shares) > 0.95
 
 
-def test_about_the_asked_share_of_the_sweeps_has_no_intensity():
+def test_about_the_asked_share_of_the_sweeps_lacks_intensity_somewhere():
+    points = sweep()
+    points[:, 3] = 0.5
     config = OFF.model_copy(update={"no_intensity": 0.25})
-    without = [(moved(sweep(), config, seed)[:, 3] == 0).all() for seed in range(400)]
-    assert 60 < sum(without) < 140  # 100, and more than four standard deviations of 8.7
+    lacking = [(moved(points, config, seed)[:, 3] == 0).any() for seed in range(400)]
+    assert 60 < sum(lacking) < 140  # 100, and more than four standard deviations of 8.7
 
 
 @given(st.integers(0, 2**32))

@@ -94,6 +94,14 @@ def test_progress_counts_sweeps_and_images(tmp_path: Path):
     assert calls == [(k, 8) for k in range(1, 9)]
 
 
+def test_single_turns_of_many_are_recorded(tmp_path: Path):
+    calls = []
+    config = TINY.model_copy(update={"lidar_every": 3})
+    simulate(tmp_path / "bag", config, lambda done, total: calls.append((done, total)))
+    # The sweeps that end at 0.1 and 0.4, and four images.
+    assert calls == [(k, 6) for k in range(1, 7)]
+
+
 def test_a_drive_without_a_sweep_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"0.05 s is too short: the first sweep ends at 0.100 s"):
         simulate(tmp_path / "bag", TINY.model_copy(update={"duration_s": 0.05}))
@@ -102,7 +110,7 @@ def test_a_drive_without_a_sweep_is_refused(tmp_path: Path):
 
 def test_unknown_sensors_and_options_are_refused():
     with pytest.raises(ValidationError, match="pandar64"):
-        SimulationConfig(lidar="beams_128")
+        SimulationConfig(lidar="beams_8")
     with pytest.raises(ValidationError, match="front_left"):
         SimulationConfig(cameras=("periscope",))
     with pytest.raises(ValidationError, match="weather"):

@@ -65,7 +65,7 @@ def test_beams_lie_at_the_elevations_of_the_named_sensor(drive: Recording):
 @pytest.mark.parametrize(
     ("lidar", "beams", "lowest", "highest"),
     [("beams_16", 16, -15, 15), ("beams_32", 32, -25, 15), ("beams_64", 64, -24.8, 2),
-     ("pandar64", 64, -25, 15)],
+     ("pandar64", 64, -25, 15), ("beams_128", 128, -25, 15)],
 )  # fmt: skip
 def test_every_named_sensor_sees_with_all_its_beams(lidar, beams, lowest, highest, world):
     config = SimulationConfig(lidar=lidar, azimuth_steps=300)
@@ -79,6 +79,22 @@ def test_every_named_sensor_sees_with_all_its_beams(lidar, beams, lowest, highes
     elevation = np.rad2deg(np.arctan2(points["z"], np.hypot(points["x"], points["y"])))
     np.testing.assert_allclose(elevation, table[points["ring"]], atol=1e-3)
     assert len(np.unique(points["ring"])) == beams
+
+
+@pytest.mark.parametrize("height", [0.4, 3.0])
+def test_the_road_lies_as_deep_as_the_sensor_is_high(height, world):
+    config = SimulationConfig(azimuth_steps=300, lidar_height_m=height)
+    points = simulate_sweep(
+        world.scene,
+        world.ego,
+        make_firings(config),
+        stamp=1.0,
+        config=config,
+        rng=np.random.default_rng(0),
+    )
+    near = np.hypot(points["x"], points["y"]) < 12
+    road = points["z"][near & (points["label"] == CLASS_NAMES.index("road") + 1)]
+    assert np.median(road) == pytest.approx(-height, abs=0.05)
 
 
 def test_the_car_waits_and_then_drives(drive: Recording):

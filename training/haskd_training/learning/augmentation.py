@@ -31,7 +31,10 @@ class AugmentationConfig(BaseModel):
         0.0, ge=0, lt=1, description="relative change of the exponent of all intensities"
     )
     no_intensity: float = Field(
-        0.0, ge=0, le=1, description="share of the sweeps without intensity: the mean stands in"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the sweeps with a sector without intensity: the mean stands in",
     )
     mixing: MixingConfig = MixingConfig()
 
@@ -76,7 +79,7 @@ def augment(
         if config.contrast:
             result[:, 3] = np.maximum(result[:, 3], 0) ** np.float32(exponent)
     if generator.random() < config.no_intensity:
-        result[:, 3] = mean_intensity
+        result[_some_sector(result, generator), 3] = mean_intensity
     return result, kept
 
 
@@ -97,6 +100,17 @@ def fewer_beams(points: np.ndarray, generator: np.random.Generator) -> np.ndarra
     apart = np.exp(generator.uniform(*np.log(FEWEST_BEAMS_DEG)))
     seen: np.ndarray = (elevation - generator.uniform(0, apart)) % apart < BEAM_DEG
     return seen
+
+
+def _some_sector(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """[N] bool: the points of a sector of any width.
+
+    Not always the whole turn: of sweeps wholly with intensity and wholly without, batch norm would
+    average two kinds of statistics into those of neither (measured: 26.6 instead of 33.2 % mIoU).
+    """
+    start, width = generator.uniform(0, 2 * np.pi, 2)
+    sector: np.ndarray = (np.arctan2(points[:, 1], points[:, 0]) - start) % (2 * np.pi) < width
+    return sector
 
 
 def _tilt(angles: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-LidarName = Literal["beams_16", "beams_32", "beams_64", "pandar64"]
+LidarName = Literal["beams_16", "beams_32", "beams_64", "pandar64", "beams_128"]
 CameraName = Literal["front", "front_left", "front_right", "left", "right", "back"]
 
 
@@ -19,7 +19,13 @@ class SimulationConfig(BaseModel):
     duration_s: float = Field(60.0, gt=0.0, le=900.0, description="length of the drive, s")
 
     lidar: LidarName = Field("beams_32", description="the LiDAR whose beams are simulated")
+    lidar_height_m: float = Field(
+        1.9, ge=0.3, le=4.0, description="height of the LiDAR above the ground, m"
+    )
     lidar_rate_hz: float = Field(10.0, ge=1.0, le=20.0, description="turns per second")
+    lidar_every: int = Field(
+        1, ge=1, description="of so many turns one is recorded: more streets in fewer sweeps"
+    )
     azimuth_steps: int = Field(
         1800, ge=36, le=4096, description="firings of every beam in one turn"
     )

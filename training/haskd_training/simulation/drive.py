@@ -13,7 +13,7 @@ from haskd_training.recordings.readers.bag import new_bag
 from haskd_training.simulation.bag_writer import START_NS, BagWriter
 from haskd_training.simulation.camera import SimulatedCamera, make_cameras, render, sun_direction
 from haskd_training.simulation.config import SimulationConfig
-from haskd_training.simulation.lidar import MOUNT, make_firings, simulate_sweep
+from haskd_training.simulation.lidar import make_firings, mount_of, simulate_sweep
 from haskd_training.simulation.materials import make_atlas
 from haskd_training.simulation.scene import Scene
 from haskd_training.simulation.town import build_town
@@ -78,7 +78,8 @@ def simulate(
             short for a single sweep or image.
     """
     out = Path(out)
-    sweeps = _times(1.0 / config.lidar_rate_hz, config.lidar_rate_hz, config.duration_s)
+    turns = _times(1.0 / config.lidar_rate_hz, config.lidar_rate_hz, config.duration_s)
+    sweeps = turns[:: config.lidar_every]
     images = _times(config.camera_phase_s, config.camera_rate_hz, config.duration_s)
     if not sweeps or not images:
         raise InputError(
@@ -91,7 +92,7 @@ def simulate(
         cameras = make_cameras(config)
         firings = make_firings(config)
         T_base_lidar = np.eye(4)
-        T_base_lidar[:3, 3] = MOUNT
+        T_base_lidar[:3, 3] = mount_of(config)
         total, done = len(sweeps) + len(images) * len(cameras), 0
 
         def record_pose(time_ns: int, _: int) -> None:

@@ -10,9 +10,6 @@ from haskd_training.simulation.config import LidarName, SimulationConfig
 from haskd_training.simulation.scene import Scene, turn_left
 from haskd_training.simulation.traffic import EGO_SPEED, Trajectory
 
-MOUNT = (0.0, 0.0, 1.9)
-"""Origin of the frame `lidar` in `base_link`, m; its axes are those of `base_link`."""
-
 MAX_RANGE_M, MIN_RANGE_M = 100.0, 1.0
 
 # A return is seen if reflectivity * cos(incidence) / range^2 exceeds this: black at right angles at
@@ -49,6 +46,10 @@ BEAM_ELEVATIONS_DEG: dict[LidarName, np.ndarray] = {
             [3.0, 5.0, 8.0, 11.0, 15.0],
         ]
     ),
+    # Every eighth of a degree around the horizon, where most of a street is.
+    "beams_128": np.concatenate(
+        [np.linspace(-25.0, -6.6, 32), np.linspace(-6.0, 2.0, 65), np.linspace(2.5, 15.0, 31)]
+    ),
 }
 """Elevation of every beam by sensor, degrees, from the lowest up. Modelled on what such sensors
 have; the tables are this project's own."""
@@ -65,6 +66,12 @@ class Firings:
     directions: np.ndarray
     time: np.ndarray
     ring: np.ndarray
+
+
+def mount_of(config: SimulationConfig) -> np.ndarray:
+    """[3]: origin of the frame `lidar` in `base_link`, m; its axes are those of
+    `base_link`, which is on the ground."""
+    return np.array([0.0, 0.0, config.lidar_height_m])
 
 
 def make_firings(config: SimulationConfig) -> Firings:
@@ -99,7 +106,7 @@ def simulate_sweep(
     """
     times = stamp + firings.time
     pose = ego.at(times)
-    mount = np.broadcast_to(MOUNT, (len(times), 3))
+    mount = np.broadcast_to(mount_of(config), (len(times), 3))
     origins = turn_left(mount, pose[:, 2]) + pose.astype(np.float32) * np.array(
         [1, 1, 0], np.float32
     )
