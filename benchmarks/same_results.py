@@ -100,7 +100,7 @@ def calibrated(model: Path, cache: Path) -> None:
     torch.set_num_threads(1)
     split = make_split([Cache.open(cache)], load_settings(RunConfig, None, RUN).student.split)
     network, metadata = model_file.load(model)
-    metadata, _ = calibrate(network, metadata, split.caches, split.calibration)
+    metadata, _ = calibrate(metadata, [(network, split.calibration)], split.caches)
     model_file.save(model, network, metadata)
 
 

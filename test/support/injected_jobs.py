@@ -87,7 +87,7 @@ def ship(folder: Path) -> object:
     prepared = Cache.open(folder.parent / CACHE)
     choice = StudentChoice(DISTILLED, folder.parent / STUDENT, {}, 0)
     network, metadata = shipped_student(choice)
-    metadata, _ = calibrate(network, metadata, [prepared], [SweepRef(0, 0)])
+    metadata, _ = calibrate(metadata, [(network, [SweepRef(0, 0)])], [prepared])
     model_file.save(folder / MODEL, network, metadata)
     with drawn(folder / "curve.png", dpi=20, figsize=(1, 1)) as figure:
         figure.add_subplot().plot(np.arange(3))

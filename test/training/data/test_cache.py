@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from haskd_ros.errors import InputError
 from haskd_training.data.cache import Cache, SweepRow
 from haskd_training.data.cache_writer import CacheWriter
+from haskd_training.data.cuts import split_by_time
 from haskd_training.data.prepare import prepare
 from haskd_training.data.prepare_inputs import PrepareConfig, read_report
-from haskd_training.data.splits import split_by_time
 from recorded_bags import SCENE, START_NS, Scene, picture, write_bag
 
 A_ROW = SweepRow("drive", 0, 1, [0], None)

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haskd_ros.errors import InputError
 from haskd_training.data.cache import Cache, SweepRow
-from haskd_training.data.splits import SplitConfig, block_sizes, make_split
+from haskd_training.data.cuts import block_sizes, cut_in_parts
+from haskd_training.data.splits import SplitConfig, make_split
+from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.recordings.labels import load_label_map
 
 SHARES = [0.7, 0.1, 0.1, 0.1]
@@ -121,3 +124,71 @@ def test_a_recording_without_labels_is_trained_on_as_a_whole() -> None:
     labelled, other = cache(first=10 * "L"), cache(second=10 * "-")
     split = make_split([labelled, replace(other, path=Path("b"))], replace_shares())
     assert [(ref.cache, ref.sweep) for ref in split.unlabelled] == [(1, n) for n in range(10)]
+
+
+# Out of fold
+
+
+def test_parts_are_whole_recordings_where_those_are_enough() -> None:
+    given = cache(a=4 * "L", b=4 * "L", c=4 * "L", d=4 * "L")
+    split = make_split([given], SplitConfig(folds=2, test=0))
+    assert [[ref.sweep for ref in part] for part in split.parts] == [[*range(8)], [*range(8, 16)]]
+    assert split.train == [SweepRef(0, i) for i in range(16)]
+    assert split.calibration == split.validation == split.test == []
+
+
+def test_a_long_recording_and_short_ones_are_parts_of_about_the_same_size() -> None:
+    given = cache(a=10 * "L", b=2 * "L", c=3 * "L", d=4 * "L")
+    (first, second) = make_split([given], SplitConfig(folds=2, test=0)).parts
+    assert ([ref.sweep for ref in first], len(second)) == ([*range(10)], 9)
+
+
+def test_one_recording_is_cut_in_blocks_of_time_and_its_end_tests() -> None:
+    split = make_split([cache(drive=20 * "L")], SplitConfig(folds=3, test=0.1))
+    assert [ref.sweep for ref in split.test] == [18, 19]
+    assert [[ref.sweep for ref in part] for part in split.parts] == [
+        [*range(6)], [*range(6, 12)], [*range(12, 18)],
+    ]  # fmt: skip
+
+
+def test_what_tells_of_a_part_has_not_learned_from_it() -> None:
+    labelled, silent = cache(a=3 * "L", b=3 * "L", c=3 * "L"), cache(quiet=5 * "-")
+    split = make_split([labelled], SplitConfig(folds=3, test=0), unlabelled=[silent])
+    told: list[SweepRef] = []
+    for number in range(3):
+        learner, teller = split.without_part(number), split.told_of_part(number)
+        assert set(learner.train) | set(teller.train) == set(split.train)
+        assert not set(learner.train) & set(teller.train)
+        assert learner.calibration == teller.train
+        assert learner.unlabelled == teller.unlabelled
+        told += teller.train_and_unlabelled
+    # Every sweep, labelled or not, is told of by one of them.
+    assert sorted((r.cache, r.sweep) for r in told) == sorted(
+        (r.cache, r.sweep) for r in split.train_and_unlabelled
+    )
+
+
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.integers(1, 9), min_size=1),
+    st.integers(2, 5),
+)
+def test_parts_hold_every_sweep_once_and_none_is_empty(lengths, count) -> None:
+    one = cache(**{name: n * "L" for name, n in lengths.items()})
+    sweeps = [SweepRef(0, i) for i in range(len(one.sweeps))]
+    if len(sweeps) < count:
+        with pytest.raises(InputError, match=f"fewer than split.folds={count} parts"):
+            cut_in_parts([one], sweeps, count)
+        return
+    parts = cut_in_parts([one], sweeps, count)
+    assert len(parts) == count
+    assert all(parts)
+    assert sorted(ref.sweep for part in parts for ref in part) == [ref.sweep for ref in sweeps]
+
+
+def test_folds_leave_no_recording_to_calibrate_on() -> None:
+    with pytest.raises(InputError, match="every labelled sweep is learned from"):
+        make_split(
+            [cache(drive=20 * "L")], SplitConfig(folds=2), calibration=[cache(other=2 * "L")]
+        )
+    with pytest.raises(ValueError, match="one part leaves nothing to learn from"):
+        SplitConfig(folds=1)

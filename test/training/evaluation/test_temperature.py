@@ -1,5 +1,6 @@
 """Temperature and calibration error, worked out by hand."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -116,13 +117,13 @@ def test_gathered_points_are_drawn_alike_each_time_and_lie_in_range(
         gather_logits(network, [street], refs, max_range=0.5)
 
 
-def test_calibration_finds_the_temperature_and_leaves_the_weights(tiny_model: Path, street: Cache):
-    # A network of the street's 11 classes, so that its labels fit.
+@pytest.fixture
+def eleven(tiny_model: Path, street: Cache):
+    """A network of the street's 11 classes, so that its labels fit, and its header."""
     _, metadata = model_file.load(tiny_model)
     torch.manual_seed(0)
     network = model_file.build("sparse_unet", classes=11, voxel_size=0.5, channels=[4, 8])
-    weights = {name: value.clone() for name, value in network.state_dict().items()}
-    eleven = ModelMetadata(
+    header = ModelMetadata(
         "sparse_unet",
         {"voxel_size": 0.5, "channels": [4, 8]},
         street.taxonomy,
@@ -130,8 +131,14 @@ def test_calibration_finds_the_temperature_and_leaves_the_weights(tiny_model: Pa
         max_range=100.0,
         input_range=metadata.input_range,
     )
-    network.eval()
-    header, found = calibrate(network, eleven, [street], [SweepRef(0, 0), SweepRef(0, 1)])
+    return network.eval(), header
+
+
+def test_calibration_finds_the_temperature_and_leaves_the_weights(eleven, street: Cache):
+    network, header = eleven
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    both = [SweepRef(0, 0), SweepRef(0, 1)]
+    header, found = calibrate(header, [(network, both)], [street])
     assert header.temperature == found.temperature
     assert header.temperature != 1.0
     assert found.points == sum(len(street.sweep(i).points) for i in (0, 1))
@@ -152,3 +159,17 @@ def test_calibration_finds_the_temperature_and_leaves_the_weights(tiny_model: Pa
     assert found.error_after == pytest.approx(
         expected_calibration_error(p.max(1), p.argmax(1) == labels)
     )
+
+
+def test_networks_that_stand_for_a_model_are_asked_each_about_its_own_sweeps(eleven, street):
+    network, header = eleven
+    louder = copy.deepcopy(network)
+    for value in louder.classifier.parameters():
+        value.data *= 100
+    first, second = [SweepRef(0, 0)], [SweepRef(0, 1)]
+    _, alone = calibrate(header, [(network, first)], [street])
+    _, apart = calibrate(header, [(network, first), (louder, second)], [street])
+    _, together = calibrate(header, [(network, first + second)], [street])
+    assert apart.points == together.points > alone.points
+    # Wrong as often, and a hundred times as sure of it
+    assert apart.temperature > together.temperature

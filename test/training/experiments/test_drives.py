@@ -91,6 +91,29 @@ def test_rows_on_labels_alone_have_settings_of_their_own(drives, tmp_path):
     assert "| no intensity |" in markdown(summary)
 
 
+def test_a_row_out_of_fold_is_calibrated_and_holds_nothing_back(drives, tmp_path):
+    row = labels_with("out of fold")
+    config = settings("folds=2", "method.student.loop.epochs=1", f"controls=['{LABELS_WHOLE}']")
+    folds = {"student": {"split": {"folds": 2}}}
+    config = config.model_copy(
+        update={
+            "labels_with": {"out of fold": folds},
+            "rows": {
+                "ASD out of fold": folds
+                | {"distillation": {"teacher": "none", "unlabelled": False}}
+            },
+        }
+    )
+    found = benchmark_drives(drives, tmp_path, config, quiet)
+    for drive in found:
+        # The same network on the same labels, whose probabilities are another matter
+        assert np.array_equal(drive.counts[row], drive.counts[LABELS_WHOLE])
+        assert not np.array_equal(drive.counts["ASD out of fold"], drive.counts[LABELS_WHOLE])
+        (plain,), (calibrated,) = drive.trust[LABELS_WHOLE], drive.trust[row]
+        assert plain.reliability.count.sum() == calibrated.reliability.count.sum()
+        assert not np.array_equal(plain.reliability.count, calibrated.reliability.count)
+
+
 def test_drives_that_can_t_be_told_apart_or_cut_into_folds_are_refused(drives, tmp_path):
     with pytest.raises(InputError, match="5 drives are too few for 6 folds"):
         benchmark_drives(drives, tmp_path, settings("folds=6"), quiet)

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.data.cache import Cache, Sweep, SweepRow
+from haskd_training.data.cuts import cut_in_parts, split_by_time
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.sweep_ref import SweepRef
 
@@ -44,6 +45,21 @@ class SplitConfig(BaseModel):
         True,
         description="distil on the calibration and validation sweeps too, without their labels",
     )
+    folds: int = Field(
+        0,
+        ge=0,
+        description="2 or more: out of fold, no label is kept from the student but those to test "
+        "on: labelled sweeps are cut into so many parts, by recording where those are enough, and "
+        "what teaches, judges and calibrates a part learns from the others; 0: `calibration` and "
+        "`validation` are held back",
+    )
+
+    @field_validator("folds")
+    @classmethod
+    def _parts_are_several(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("one part leaves nothing to learn from; 0 switches folds off")
+        return folds
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,7 @@ class Split:
         caches: open, with one taxonomy; `SweepRef.cache` is an index of them.
         train, calibration, validation, test: labelled sweeps.
         unlabelled: sweeps to train on without their labels.
+        parts: out of fold, the parts of `train`; `calibration` and `validation` are empty then.
     """
 
     caches: list[Cache]
@@ -62,6 +79,7 @@ class Split:
     validation: list[SweepRef]
     test: list[SweepRef]
     unlabelled: list[SweepRef]
+    parts: tuple[tuple[SweepRef, ...], ...] = ()
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -118,6 +136,40 @@ class Split:
         roles = (self.train, self.calibration, self.validation, self.test)
         used = 1 + max(ref.cache for role in roles for ref in role)
         return replace(self, caches=self.caches[:used], unlabelled=[])
+
+    def out_of_fold(self, count: int) -> Split:
+        """The same with nothing held back, in so many parts.
+
+        Raises:
+            InputError: fewer sweeps than parts.
+        """
+        whole = self.with_nothing_held_back()
+        return replace(whole, parts=cut_in_parts(self.caches, whole.train, count))
+
+    def without_part(self, number: int) -> Split:
+        """What learns from all parts but one, which is there to calibrate on."""
+        part = self.parts[number]
+        others = [ref for ref in self.train if ref not in set(part)]
+        return replace(
+            self,
+            train=others,
+            calibration=list(part),
+            validation=[],
+            test=[],
+            unlabelled=self.told_of_part(number).unlabelled,
+            parts=(),
+        )
+
+    def told_of_part(self, number: int) -> Split:
+        """The sweeps that are told of by what has not learned from a part: those of the part, and
+        its share of the unlabelled ones, which nothing has learned from."""
+        return replace(
+            self,
+            train=list(self.parts[number]),
+            unlabelled=self.unlabelled[number :: len(self.parts)],
+            test=[],
+            parts=(),
+        )
 
     def with_nothing_held_back(self) -> Split:
         """The same with the labels of calibration and validation sweeps to train on."""
@@ -181,10 +233,17 @@ def make_split(
         unlabelled: caches whose labels, where they have any, are not read.
 
     Raises:
-        InputError: no labelled sweep is left to train on, the classes differ, or a sweep has two
-            roles.
+        InputError: no labelled sweep is left to train on, the classes differ, a sweep has two
+            roles, or sweeps are too few for the parts.
     """
     _check_same_classes([*caches, *calibration, *validation, *test])
+    if config.folds:
+        if calibration or validation:
+            raise InputError(
+                "out of fold (split.folds) every labelled sweep is learned from: give the "
+                "calibration and validation recordings as training ones"
+            )
+        config = config.model_copy(update={"calibration": 0.0, "validation": 0.0})
     fractions = {
         "train": 1 - config.calibration - config.validation - config.test,
         "calibration": config.calibration,
@@ -219,7 +278,8 @@ def make_split(
     hidden = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
     mean = _mean_intensity(caches)
     every = [*caches, *calibration, *validation, *test, *hidden]
-    split = Split([replace(cache, stand_in=mean) for cache in every], **roles)
+    parts = cut_in_parts(caches, roles["train"], config.folds) if config.folds else ()
+    split = Split([replace(cache, stand_in=mean) for cache in every], **roles, parts=parts)
     _check_no_sweep_twice(split, config.distil_held_out)
     return split
 
@@ -262,83 +322,3 @@ def _check_same_classes(caches: Sequence[Cache]) -> None:
                 f"{cache.path} has the classes {', '.join(cache.taxonomy.names)}; "
                 f"{caches[0].path} has {', '.join(caches[0].taxonomy.names)}"
             )
-
-
-def split_by_time(
-    caches: Sequence[Cache], fractions: dict[str, float]
-) -> dict[str, list[SweepRef]]:
-    """Cut the labelled sweeps of every recording into one contiguous block per role.
-
-    Neighbouring sweeps show nearly the same scene, so a random split would test on what was
-    trained on. The blocks follow each other in time in the order of `fractions`.
-
-    Args:
-        fractions: share of the labelled sweeps by role, that of training first; they add up to 1.
-
-    Returns:
-        Sweeps by role, in time order within a recording; under "unlabelled" those without labels
-        that lie before or after the held-out blocks. Within these they are left out: they show
-        nearly what the held-out sweeps show.
-
-    Raises:
-        InputError: fractions that are negative or don't add up to 1.
-    """
-    if any(share < 0 for share in fractions.values()) or not math.isclose(
-        sum(fractions.values()), 1.0, abs_tol=1e-6
-    ):
-        raise InputError(f"fractions of a split must be positive and add up to 1: {fractions}")
-    recordings: dict[tuple[int, str], list[SweepRef]] = {}
-    for number, cache in enumerate(caches):
-        for i, sweep in enumerate(cache.sweeps):
-            recordings.setdefault((number, sweep.recording), []).append(SweepRef(number, i))
-
-    def row(ref: SweepRef) -> SweepRow:
-        return caches[ref.cache].sweeps[ref.sweep]
-
-    in_time = [sorted(refs, key=lambda ref: row(ref).stamp_ns) for refs in recordings.values()]
-    labelled = [[ref for ref in refs if any(row(ref).class_counts)] for refs in in_time]
-    roles: dict[str, list[SweepRef]] = {role: [] for role in (*fractions, "unlabelled")}
-    training = next(iter(fractions))
-    sizes_of_all = block_sizes([len(refs) for refs in labelled], list(fractions.values()))
-    for refs, own, sizes in zip(in_time, labelled, sizes_of_all, strict=True):
-        role_of = dict(zip(own, np.repeat(list(fractions), sizes).tolist(), strict=True))
-        for ref, role in role_of.items():
-            roles[role].append(ref)
-        # A sweep lies in the block of the labelled one that follows; behind the last one nothing is
-        # held out.
-        block, without_labels = training, []
-        for ref in reversed(refs):
-            block = role_of.get(ref, block)
-            if ref not in role_of and block == training:
-                without_labels.append(ref)
-        roles["unlabelled"] += reversed(without_labels)
-    return roles
-
-
-def block_sizes(counts: Sequence[int], shares: Sequence[float]) -> list[list[int]]:
-    """How many sweeps of each recording a role gets.
-
-    Every recording is cut at the shares, rounded. Of short ones nothing may be left for a role
-    then: where all recordings together give it less than its share, or none, it takes single sweeps
-    from the first role, of recordings that have most left.
-
-    Args:
-        counts: sweeps of each recording.
-        shares: of each role; they add up to 1.
-
-    Returns:
-        [recordings][roles]; as many as there are where they are enough to give every role one.
-    """
-    if not counts:
-        return []
-    edges = np.cumsum(shares)
-    sizes = [np.diff([round(edge * count) for edge in edges], prepend=0) for count in counts]
-    for role, share in enumerate(shares[1:], 1):
-        least = max(1, math.floor(share * sum(counts))) if share else 0
-        while sum(own[role] for own in sizes) < least:
-            donor = max(sizes, key=lambda own: int(own[0]))
-            if sum(own[0] for own in sizes) <= 1:
-                break
-            donor[0] -= 1
-            donor[role] += 1
-    return [[int(size) for size in own] for own in sizes]

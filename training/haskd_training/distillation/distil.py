@@ -93,7 +93,7 @@ def distil_inputs(
 ) -> dict[str, Any]:
     """All that `distil` depends on, as JSON values."""
     sources = {
-        name: None if targets is None else targets.outputs.folder.name
+        name: None if targets is None else targets.outputs.name
         for name, targets in (("teacher", teacher), ("snapshots", snapshots))
     }
     return stage_settings(

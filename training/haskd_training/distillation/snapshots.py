@@ -84,23 +84,31 @@ def measure(
 
 
 def find_experts(
-    models: Sequence[Path],
-    split: Split,
+    judged: Sequence[tuple[Sequence[Path], Split]],
     config: ExpertiseConfig,
     device: torch.device,
     progress: Progress = no_progress,
 ) -> ExpertiseTable:
-    """Which snapshot is adept at which class, on the calibration sweeps of a split; warns where
-    none is at any.
+    """Which snapshot is adept at which class; warns where none is at any.
 
     Args:
-        models: as of `measure`.
+        judged: model files as of `measure`, and the split on whose calibration sweeps they are
+            judged. Out of fold several, whose k-th snapshots are taken for one.
         progress: called with the number of sweeps done and of all.
     """
-    places = split.calibration
-    counts, of_mean = measure(
-        models, map(split.sweep, places), device, lambda done: progress(done, len(places))
-    )
+    scans = sum(len(split.calibration) for _, split in judged)
+    tables: list[tuple[np.ndarray, np.ndarray]] = []
+    done = 0
+
+    def count(judged_now: int) -> None:
+        progress(done + judged_now, scans)
+
+    for models, split in judged:
+        tables.append(measure(models, map(split.sweep, split.calibration), device, count))
+        done += len(split.calibration)
+    counts = np.concatenate([of_snapshots for of_snapshots, _ in tables], axis=1)
+    of_mean = np.concatenate([of_mean for _, of_mean in tables])
+    (models, split), *_ = judged
     names = [path.stem for path in models]
     table = expertise(counts, of_mean, names, split.taxonomy.names, config)
     if all(expert is None for expert in table.experts):
@@ -108,8 +116,8 @@ def find_experts(
             "no snapshot is an expert of any class, the mean of all is used: see the "
             "expertise table for why (%d calibration sweeps; split.calibration, "
             "expertise.min_scans=%d)",
-            len(places),
-            config.scans_to_be_seen_in(len(places)),
+            scans,
+            config.scans_to_be_seen_in(scans),
         )
     return table
 

@@ -18,7 +18,7 @@ from haskd_training.distillation.config import DistillationConfig
 from haskd_training.distillation.losses import confidence
 from haskd_training.learning.batches import Extras
 from haskd_training.learning.losses import soften
-from haskd_training.learning.recorded_outputs import RecordedOutputs
+from haskd_training.learning.recorded_outputs import Outputs
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TeacherTargets:
         feature_width: D.
     """
 
-    outputs: RecordedOutputs
+    outputs: Outputs
     feature_width: int
 
 
@@ -44,7 +44,7 @@ class SnapshotTargets:
         expert_iou: [C] of each class's expert on the calibration sweeps, NaN where unknown.
     """
 
-    outputs: RecordedOutputs
+    outputs: Outputs
     expert_iou: Tensor
 
 

@@ -168,18 +168,20 @@ def gather_logits(
 
 
 def calibrate(
-    network: SegmentationNetwork,
     metadata: ModelMetadata,
+    judges: Sequence[tuple[SegmentationNetwork, Sequence[SweepRef]]],
     caches: Sequence[Cache],
-    sweeps: Sequence[SweepRef],
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> tuple[ModelMetadata, TemperatureCalibration]:
     """Fit the temperature of a model.
 
     Args:
-        network: in eval mode; is moved to the device, its weights stay as they are.
-        sweeps: the calibration split: neither trained on nor tested on.
+        metadata: of the model.
+        judges: networks in eval mode, and sweeps that they have not learned from: the model itself
+            with its calibration sweeps, or out of fold those that stand for it, each with its part.
+            They are moved to the device, their weights stay as they are.
+        caches: that the sweeps are of.
 
     Returns:
         metadata with the temperature, and with the mean entropy that the node compares its own
@@ -188,8 +190,11 @@ def calibrate(
     Raises:
         InputError: no labelled point in the sweeps.
     """
-    network.to(device)
-    logits, labels = gather_logits(network, caches, sweeps, metadata.max_range, seed=seed)
+    answers = []
+    for network, sweeps in judges:
+        network.to(device)
+        answers.append(gather_logits(network, caches, sweeps, metadata.max_range, seed=seed))
+    logits, labels = (np.concatenate(parts) for parts in zip(*answers, strict=True))
     temperature = fit_temperature(logits, labels)
     sensor = replace(metadata.sensor, entropy=_mean_entropy(logits, temperature))
     return replace(metadata, temperature=temperature, sensor=sensor), TemperatureCalibration(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,17 +59,19 @@ def together(parts: Sequence[Trust]) -> Trust:
 
 def trust_in(
     model: Path,
+    temperature: float,
     split: Split,
     refs: Sequence[SweepRef],
     device: torch.device,
     progress: Progress = no_progress,
 ) -> Trust:
-    """Of a model as a robot runs it, on the labelled points of some sweeps.
+    """Of a model as a robot runs it at a temperature, on the labelled points of some sweeps.
 
     Raises:
         ModelFileError: not a model.
     """
-    segmenter = Segmenter(*model_file.load(model), str(device))
+    network, metadata = model_file.load(model)
+    segmenter = Segmenter(network, replace(metadata, temperature=temperature), str(device))
     parts = []
     for number, ref in enumerate(refs, 1):
         parts.append(trust_of(robot_answers(segmenter, split, ref), len(split.taxonomy)))

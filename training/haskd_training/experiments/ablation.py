@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ from haskd_training.distillation.fusion import load_teacher
 from haskd_training.distillation.snapshots import mean_logits, snapshot_logits
 from haskd_training.distillation.teacher import teacher_predictor
 from haskd_training.evaluation.scoring import ClassPredictor, class_predictor, sweep_confusions
+from haskd_training.evaluation.temperature import calibrate
 from haskd_training.experiments.ablation_rows import (
     LABELS,
     LABELS_LONGER,
@@ -59,7 +60,13 @@ from haskd_training.learning.baseline import AVERAGE, TrainingResult
 from haskd_training.learning.inference import SweepPredictor, predict_with
 from haskd_training.learning.loop import make_fabric
 from haskd_training.pipeline.config import MethodConfig, check
-from haskd_training.pipeline.method import distil_student, train_snapshots, train_teacher
+from haskd_training.pipeline.method import (
+    distil_student,
+    fold_models,
+    judges_of,
+    train_snapshots,
+    train_teacher,
+)
 from haskd_training.pipeline.stage_folders import StageCost, StageRunner
 from haskd_training.pipeline.stages import snapshots_of, training_on_labels, weight_averaging
 
@@ -84,6 +91,8 @@ class Scores:
         scoring_s: of all seeds together.
         code: states of the code that its networks were trained by, see `run_folder.code_state`.
         models: make, or find, the file of each seed; None where it is no model file.
+        temperatures: of a seed's model file.
+        identities: digests of all that each seed's figures depend on.
     """
 
     counts: dict[str, np.ndarray]
@@ -91,6 +100,8 @@ class Scores:
     scoring_s: float
     code: frozenset[str]
     models: Sequence[Callable[[], Path | None]]
+    temperatures: Sequence[Callable[[Path], float]] = ()
+    identities: Sequence[str] = ()
 
     @property
     def seconds(self) -> np.ndarray:
@@ -154,6 +165,16 @@ class RowRun:
         ]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
 
+    def temperature(self, model: Path) -> float:
+        """Of its model, as `haskd run` fits it; 1 where every sweep was learned from and nothing
+        was trained out of fold."""
+        folds = fold_models(self.runner, self.split, self.config)
+        if not folds and not self.split.calibration:
+            return 1.0
+        network, metadata = model_file.load(model)
+        judges = judges_of(network, self.split, folds)
+        return calibrate(metadata, judges, self.split.caches, self.device)[0].temperature
+
     def baseline(self) -> TrainingResult:
         """The student on labels alone."""
         return self.runner.run(training_on_labels(self.split, self.config.student, None))
@@ -182,6 +203,8 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         split: Split = split,
     ) -> None:
         method = row_settings(config.method, name, overrides, seed)
+        folds = method.student.split.folds
+        split = split.out_of_fold(folds) if folds else split
         titled = partial(_titled, steps, f"{name}, seed {seed}")
         runner = StageRunner(
             out / "stages", make_fabric(method.student.loop, out / "stages"), titled
@@ -332,7 +355,13 @@ def _scored(
         }
     stacked = {condition: np.stack(tables) for condition, tables in counts.items()}
     return Scores(
-        stacked, costs, scoring_s, frozenset(code), [partial(run.model, run) for run in runs]
+        stacked,
+        costs,
+        scoring_s,
+        frozenset(code),
+        [partial(run.model, run) for run in runs],
+        [cache(run.temperature) for run in runs],
+        [run.digest(()) for run in runs],
     )
 
 

@@ -130,15 +130,16 @@ def _trust(
     found: dict[str, list[Trust]] = {}
     device = make_fabric(config.method.student.loop, folder).device
     for row, of in scores.items():
-        for seed, model in zip(config.seeds, of.models, strict=True):
+        for seed, model, temperature in zip(config.seeds, of.models, of.temperatures, strict=True):
             file = model()
             if file is None:
                 continue
             digest = str(file_digest(file))[:10]
             path = folder / f"{slug(row)}-{seed}-{digest}-{file_name(drive)}.safetensors"
             if not path.exists():
+                calibrated = temperature(file)
                 with steps(f"{row}, seed {seed}: probabilities on {drive}") as progress:
-                    trust = trust_in(file, split, refs, device, progress)
+                    trust = trust_in(file, calibrated, split, refs, device, progress)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_tensors(path, {**vars(trust.reliability), "entropy": trust.entropy})
             tensors = TensorFile(path, SCORES_REMEDY)

@@ -40,7 +40,7 @@ from haskd_training.learning.loop import make_fabric
 from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
 from haskd_training.pipeline.choice import StudentChoice, choose_student, shipped_student
 from haskd_training.pipeline.config import MethodConfig, check
-from haskd_training.pipeline.method import MethodResult, run_method
+from haskd_training.pipeline.method import FoldModel, MethodResult, judges_of, run_method
 from haskd_training.pipeline.stage_folders import StageRunner
 from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
 from haskd_training.reports.run_report import RunFindings, write_report
@@ -86,6 +86,7 @@ class RunResult:
         baseline, distilled: scores of the two students on the test sweeps (on the validation
             sweeps where no test sweeps were held back).
         choice: which of them the model is.
+        folds: out of fold, the students without a part; else none.
         calibration: of the model's probabilities.
     """
 
@@ -96,6 +97,7 @@ class RunResult:
     baseline: Evaluation
     distilled: Evaluation
     choice: StudentChoice
+    folds: list[FoldModel]
     calibration: TemperatureCalibration
 
 
@@ -250,9 +252,8 @@ def _hand_out(
     choice = choose_student(method.baseline, taught, len(split.validation))
     network, metadata = shipped_student(choice)
     with steps("calibrating probabilities"):
-        metadata, calibration = calibrate(
-            network, metadata, split.caches, split.calibration, device
-        )
+        judges = judges_of(network, split, method.folds)
+        metadata, calibration = calibrate(metadata, judges, split.caches, device)
     model = out / MODEL
     model_file.save(model, network, metadata)
     refs = split.test or split.validation
@@ -262,12 +263,18 @@ def _hand_out(
         distilled_scores = evaluate_sweeps(taught.model, split, refs, device, progress)
     with steps("scoring probabilities") as progress:
         uncalibrated, calibrated = reliabilities(model, split, refs, device, progress)
+    fold_scores = []
+    for number, fold in enumerate(method.folds, 1):
+        with steps(f"scoring part {number} of {len(method.folds)}") as progress:
+            part = fold.split.calibration
+            fold_scores.append(evaluate_sweeps(fold.model, fold.split, part, device, progress))
     findings = RunFindings(
         method=method,
         prepared=reports,
         refs=refs,
         baseline=baseline_scores,
         distilled=distilled_scores,
+        folds=fold_scores,
         choice=choice,
         calibration=calibration,
         uncalibrated=uncalibrated,
@@ -286,6 +293,7 @@ def _hand_out(
         baseline=baseline_scores,
         distilled=distilled_scores,
         choice=choice,
+        folds=method.folds,
         calibration=calibration,
     )
 

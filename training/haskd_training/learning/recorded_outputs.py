@@ -6,8 +6,11 @@ FOLDER/CACHE-SWEEP.safetensors   arrays of N rows each, float16, see `sweep_file
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +21,21 @@ from haskd_training.data.splits import Split
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef, within_range
 from haskd_training.learning.inference import SweepPredictor
+
+
+class Outputs(Protocol):
+    """What networks said of the points of sweeps."""
+
+    @property
+    def name(self) -> str:
+        """The same for the same networks on the same sweeps."""
+
+    def of(self, ref: SweepRef) -> dict[str, np.ndarray]:
+        """Outputs by name, [N, ...] float16 for all N points of a sweep; 0 beyond the range.
+
+        Raises:
+            InputError: not recorded, or damaged.
+        """
 
 
 class RecordedOutputs:
@@ -32,12 +50,13 @@ class RecordedOutputs:
         self.folder, self._split = folder, split
         self._files = SweepFiles(folder, split.caches)
 
-    def of(self, ref: SweepRef) -> dict[str, np.ndarray]:
-        """Outputs by name, [N, ...] float16 for all N points of a sweep; 0 beyond the range.
+    @property
+    def name(self) -> str:
+        """Of the folder, which has the digest of what it depends on."""
+        return self.folder.name
 
-        Raises:
-            InputError: not recorded, or damaged.
-        """
+    def of(self, ref: SweepRef) -> dict[str, np.ndarray]:
+        """See `Outputs`."""
         return self._files.read(ref)
 
     def record(
@@ -65,6 +84,28 @@ class RecordedOutputs:
                 self._files.write(ref, arrays)
             progress(number + 1, len(refs))
         return self
+
+
+class OutputsByPart:
+    """Of each sweep the outputs of the networks that have not learned from it.
+
+    Args:
+        parts: outputs, and the sweeps that they are taken of.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Outputs, Sequence[SweepRef]]]) -> None:
+        self._of = {ref: outputs for outputs, refs in parts for ref in refs}
+        told = [[outputs.name, [[r.cache, r.sweep] for r in refs]] for outputs, refs in parts]
+        self._name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:10]
+
+    @property
+    def name(self) -> str:
+        """A digest of the parts' names and sweeps."""
+        return self._name
+
+    def of(self, ref: SweepRef) -> dict[str, np.ndarray]:
+        """See `Outputs`."""
+        return self._of[ref].of(ref)
 
 
 def _for_all_points(values: Tensor, near: np.ndarray) -> np.ndarray:

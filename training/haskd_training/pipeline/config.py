@@ -45,7 +45,7 @@ def check(split: Split, config: MethodConfig, no_images: str = "") -> None:
     """
     labelled = len(split.train + split.calibration + split.validation + split.test)
     too_few = f"; there are {labelled} labelled sweeps, at least 3 are needed"
-    if not split.calibration:
+    if not split.calibration and not split.parts:
         raise InputError(
             "no labelled sweep to calibrate on (HAS-KD needs it to tell which snapshot is adept at "
             "what)" + (too_few if labelled < 3 else ": raise student.split.calibration")

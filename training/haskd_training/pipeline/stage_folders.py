@@ -85,6 +85,7 @@ class StageRunner:
     def __init__(self, root: Path, fabric: Fabric, steps: Steps) -> None:
         self.fabric = fabric
         self._root, self._steps = root, steps
+        self._about = ""
         self._stages: dict[str, str] = {}
         self._results: dict[str, Any] = {}
 
@@ -100,6 +101,15 @@ class StageRunner:
             StageCost(stage, folder, _seconds_spent(self._root / folder))
             for folder, stage in self._stages.items()
         ]
+
+    @contextmanager
+    def about(self, what: str) -> Iterator[None]:
+        """Titles of the stages that run within it begin with that; empty: as they are."""
+        before, self._about = self._about, f"{what}: " if what else self._about
+        try:
+            yield
+        finally:
+            self._about = before
 
     def run(self, stage: Stage[Result]) -> Result:
         """Run a stage; one that this runner has run before is not run again.
@@ -122,7 +132,7 @@ class StageRunner:
             held,
             self._timed(folder) as save,
             turns,
-            self._steps(stage.title) as progress,
+            self._steps(self._about + stage.title) as progress,
         ):
             saved = time.perf_counter()
             if self.fabric.is_global_zero:

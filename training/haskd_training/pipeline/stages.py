@@ -54,7 +54,7 @@ from haskd_training.learning.baseline import (
     snapshot_path,
 )
 from haskd_training.learning.inference import SweepPredictor, model_predictor
-from haskd_training.learning.recorded_outputs import RecordedOutputs
+from haskd_training.learning.recorded_outputs import Outputs, RecordedOutputs
 from haskd_training.learning.student import StudentConfig
 from haskd_training.learning.weight_averaging import average_snapshots
 from haskd_training.pipeline.stage_folders import Stage
@@ -172,13 +172,13 @@ def teacher_outputs(
 
 
 def snapshot_expertise(
-    snapshots: Sequence[Path], split: Split, config: ExpertiseConfig, device: torch.device
+    judged: Sequence[tuple[Sequence[Path], Split]], config: ExpertiseConfig, device: torch.device
 ) -> Stage[ExpertiseTable]:
-    """Which snapshot is adept at which class, on the calibration sweeps."""
+    """Which snapshot is adept at which class; `judged` as of `find_experts`."""
     inputs = {
         "config": config.model_dump(mode="json"),
-        "snapshots": [file_digest(path) for path in snapshots],
-        "split": split.labelled().fingerprint("calibration"),
+        "snapshots": [[file_digest(path) for path in snapshots] for snapshots, _ in judged],
+        "splits": [split.labelled().fingerprint("calibration") for _, split in judged],
     }
 
     def run(folder: Path, progress: Progress) -> ExpertiseTable:
@@ -186,7 +186,7 @@ def snapshot_expertise(
         if (document := run_folder.result()) is not None:
             return ExpertiseTable.from_json(document)
         run_folder.claim()
-        table = find_experts(snapshots, split, config, device, progress)
+        table = find_experts(judged, config, device, progress)
         run_folder.finish(table.to_json())
         return table
 
@@ -215,7 +215,7 @@ def snapshot_outputs(
 
 
 def mean_outputs(
-    outputs: Sequence[RecordedOutputs], split: Split, student: StudentConfig, device: torch.device
+    outputs: Sequence[Outputs], split: Split, student: StudentConfig, device: torch.device
 ) -> Stage[SnapshotTargets]:
     """The mean of some snapshots, for plain distillation; of one, that one."""
 
@@ -226,12 +226,12 @@ def mean_outputs(
         recorded = _recorded(folder, split, predictor, student, device, progress)
         return SnapshotTargets(recorded, torch.full((len(split.taxonomy),), torch.nan))
 
-    inputs = {"outputs": [one.folder.name for one in outputs]}
+    inputs = {"outputs": [one.name for one in outputs]}
     return Stage("expert-outputs", "averaging the snapshots' outputs", inputs, run)
 
 
 def expert_outputs(
-    outputs: Sequence[RecordedOutputs],
+    outputs: Sequence[Outputs],
     table: ExpertiseTable,
     numbers: Sequence[int],
     split: Split,
@@ -267,7 +267,7 @@ def expert_outputs(
 
     inputs = {
         "table": table.to_json(),
-        "outputs": [one.folder.name for one in outputs],
+        "outputs": [one.name for one in outputs],
         "routing": config.routing,
         "temperature": config.temperature,
         "snapshots_confidence_threshold": config.snapshots_confidence_threshold,
@@ -313,6 +313,6 @@ def _recorded(
     )
 
 
-def _logits(outputs: Sequence[RecordedOutputs], ref: SweepRef, near: np.ndarray) -> Tensor:
+def _logits(outputs: Sequence[Outputs], ref: SweepRef, near: np.ndarray) -> Tensor:
     """[L, n, C] of L networks, of the points within range."""
     return torch.stack([torch.from_numpy(one.of(ref)["logits"][near]).float() for one in outputs])

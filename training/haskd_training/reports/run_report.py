@@ -29,7 +29,7 @@ from haskd_training.metrics.confusion import (
     range_name,
 )
 from haskd_training.pipeline.choice import DISTILLED, LABELS_ALONE, StudentChoice
-from haskd_training.pipeline.method import MethodResult
+from haskd_training.pipeline.method import MethodResult, lessons
 from haskd_training.reports import plots
 from haskd_training.reports.html_page import Cell, Picture, Report, Section, Table, write
 from haskd_training.reports.image_label_section import image_label_section
@@ -37,6 +37,7 @@ from haskd_training.reports.stage_sections import (
     cost_section,
     data_section,
     findings_section,
+    fold_section,
     percent,
     selection_section,
     snapshots_section,
@@ -62,6 +63,7 @@ class RunFindings:
         prepared: a report of each bag.
         refs: the sweeps that were scored: those for tests, or for validation where none are.
         baseline, distilled: scores of the two students on them.
+        folds: scores of each of `method.folds` on the part that it has not learned from.
         choice: which of them ships.
         calibration: the temperature that was fitted to it.
         uncalibrated, calibrated: its probabilities on `refs`, at temperature 1 and at the fitted
@@ -76,6 +78,7 @@ class RunFindings:
     refs: Sequence[SweepRef]
     baseline: Evaluation
     distilled: Evaluation
+    folds: Sequence[Evaluation]
     choice: StudentChoice
     calibration: TemperatureCalibration
     uncalibrated: Reliability
@@ -120,10 +123,14 @@ def write_report(findings: RunFindings, path: Path, pictures: Path) -> None:
     ]
     if (by_images := image_label_section(method.split)) is not None:
         sections.append(by_images)
-    if (teacher := method.distillation.teacher) is not None:
-        sections.append(teacher_section(teacher.result.comparison))
+    if method.folds:
+        sections.append(fold_section(method.folds, findings.folds))
+    given = lessons(method.split, method.config)
+    for number, (lesson, teacher) in enumerate(zip(given, method.distillation.teachers)):
+        sections.append(teacher_section(teacher.result.comparison, lesson.of))
+        chosen = pictures / f"chosen-{number}"
         sections.append(
-            selection_section(method.split.caches, teacher.selection, pictures / "chosen")
+            selection_section(method.split.caches, teacher.selection, chosen, lesson.of)
         )
     pool = method.distillation.snapshots
     if pool is not None and pool.experts is not None:
@@ -231,6 +238,16 @@ def _turnable(
     return SweepView(sweep.points, colorings, f"{sweep.recording}, sweep {ref.sweep}.")
 
 
+def _judged(method: MethodResult) -> str:
+    """The sweeps that the temperature was fitted to."""
+    if not method.folds:
+        return f"{len(method.split.calibration)} calibration sweeps"
+    return (
+        f"{len(method.split.train)} sweeps, each by what the student on labels alone says that has "
+        "not learned from its part"
+    )
+
+
 def _calibration(findings: RunFindings) -> Section:
     fitted, before, after = findings.calibration, findings.uncalibrated, findings.calibrated
     edges = np.linspace(0, 1, len(before.count) + 1)
@@ -245,8 +262,8 @@ def _calibration(findings: RunFindings) -> Section:
     return Section(
         "Probability calibration",
         f"The temperature {fitted.temperature:.2f} was fitted to {fitted.points:,} labelled points "
-        f"of {len(findings.method.split.calibration)} calibration sweeps and is part of the model "
-        f"file. On the {len(findings.refs)} scored sweeps it changes the expected calibration "
+        f"of {_judged(findings.method)} and is part of the model file. On the "
+        f"{len(findings.refs)} scored sweeps it changes the expected calibration "
         f"error from {100 * before.error:.1f} to {100 * after.error:.1f} %.",
         [
             Table(

@@ -15,7 +15,8 @@ from haskd_training.distillation.expertise import ExpertiseTable
 from haskd_training.distillation.teacher import TeacherResult
 from haskd_training.images.selection import Selection
 from haskd_training.learning.baseline import TrainingResult
-from haskd_training.pipeline.method import MethodResult
+from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
+from haskd_training.pipeline.method import FoldModel, MethodResult, lessons
 from haskd_training.reports.contact_sheets import by_rank, contact_sheets, seen_share
 from haskd_training.reports.html_page import Cell, Picture, Section, Table
 from haskd_training.reports.training_curves import draw_curves
@@ -90,8 +91,13 @@ def _class_rows(names: Sequence[str], counts: np.ndarray) -> list[list[Cell]]:
     return [[name, *map(int, row)] for name, row in zip(names, counts)]
 
 
-def teacher_section(comparison: dict[str, Any]) -> Section:
-    """Whether there is anything to distil; argument as of `TeacherResult`."""
+def teacher_section(comparison: dict[str, Any], of: str) -> Section:
+    """Whether there is anything to distil.
+
+    Args:
+        comparison: as of `TeacherResult`.
+        of: ends the title.
+    """
     baseline, teacher = comparison["baseline"], comparison["teacher"]
     before, after = baseline["seen_miou"], teacher["seen_miou"]
     if before is None:
@@ -116,7 +122,7 @@ def teacher_section(comparison: dict[str, Any]) -> Section:
     rows.append(["mIoU of these points", *map(percent, (before, after))])
     rows.append(["mIoU of all points", *map(percent, (baseline["miou"], teacher["miou"]))])
     return Section(
-        "Teacher",
+        f"Teacher{of}",
         f"{verdict}\n\nCompared on the calibration sweeps: {comparison['seen_points']:,} of "
         f"{comparison['points']:,} labelled points are seen by a chosen image.",
         [
@@ -130,11 +136,14 @@ def teacher_section(comparison: dict[str, Any]) -> Section:
     )
 
 
-def selection_section(caches: Sequence[Cache], selection: Selection, folder: Path) -> Section:
+def selection_section(
+    caches: Sequence[Cache], selection: Selection, folder: Path, of: str = ""
+) -> Section:
     """What became of the candidate images, with contact sheets.
 
     Args:
         folder: for the sheets.
+        of: ends the title.
     """
     total = sum(selection.reasons.values())
     rows: list[list[Cell]] = [
@@ -148,7 +157,7 @@ def selection_section(caches: Sequence[Cache], selection: Selection, folder: Pat
     ]
     sheets = contact_sheets(caches, selection, folder)
     return Section(
-        "Selected images",
+        f"Selected images{of}",
         f"Selected by {selection.config.strategy}, at most {selection.config.images} for each of "
         f"{len(selection.sweeps)} sweeps, without labels. Together they see "
         f"{percent(seen_share(selection)):.1f} % of a sweep's points. On the contact sheets the "
@@ -203,12 +212,15 @@ def training_section(method: MethodResult, folder: Path) -> Section:
     trained: list[tuple[str, Path, TrainingResult | TeacherResult]] = [
         ("on labels alone", baseline.model, baseline)
     ]
-    if distillation.snapshots is not None and distillation.snapshots.run != baseline:
-        pool = distillation.snapshots.run
-        trained.append(("the snapshots, in cycles", pool.model, pool))
-    if distillation.teacher is not None:
-        teacher = distillation.teacher.result
-        trained.append(("the teacher", teacher.teacher, teacher))
+    given = lessons(method.split, method.config)
+    if distillation.snapshots is not None:
+        for lesson, pool in zip(given, distillation.snapshots.runs, strict=True):
+            if pool != baseline:
+                kind = ", in cycles" if method.config.expertise.pool == "cyclic" else ""
+                trained.append((f"the snapshots{kind}{lesson.of}", pool.model, pool))
+    for lesson, taught in zip(given, distillation.teachers):
+        teacher = taught.result
+        trained.append((f"the teacher{lesson.of}", teacher.teacher, teacher))
     trained.append(("the distilled student", distillation.student.model, distillation.student))
     pictures = []
     for number, (title, model, _) in enumerate(trained):
@@ -220,7 +232,7 @@ def training_section(method: MethodResult, folder: Path) -> Section:
         for title, _, result in trained
     ]
     columns = ["trained", "epoch kept", "validation mIoU in %", "minutes"]
-    distilled = distillation.teacher is not None or distillation.snapshots is not None
+    distilled = distillation.teachers or distillation.snapshots is not None
     return Section(
         "Training",
         "Distilled share: of the teacher, the share of the points that are distilled; of the "
@@ -230,6 +242,42 @@ def training_section(method: MethodResult, folder: Path) -> Section:
         else "",
         [Table(columns, rows)],
         pictures,
+    )
+
+
+def fold_section(folds: Sequence[FoldModel], scores: Sequence[Evaluation]) -> Section:
+    """How good a student on labels alone is where it has not learned.
+
+    Args:
+        scores: of each fold's model on its part.
+    """
+    names = folds[0].split.taxonomy.names
+    counts = [one.counts for one in scores]
+    counts.append(np.sum(counts, axis=0))
+    rows: list[list[Cell]] = [
+        [name, *map(percent, values)]
+        for name, values in zip(names, np.transpose([iou(table) for table in counts]))
+    ]
+    rows.append(["mIoU", *(percent(mean_iou(table)) for table in counts)])
+    recordings = [
+        ", ".join(sorted({fold.split.row(ref).recording for ref in fold.split.calibration}))
+        for fold in folds
+    ]
+    parts = [f"part {number}" for number in range(1, len(folds) + 1)]
+    what = "; ".join(f"{part}: {names}" for part, names in zip(parts, recordings))
+    return Section(
+        "What to expect where it has not learned",
+        "Students on labels alone, each trained without one part of the labelled sweeps and scored "
+        f"on it ({what}). The student that ships has learned from all parts, so it should do no "
+        "worse on a place like these; the temperature was fitted to these answers.",
+        [
+            Table(
+                ["class", *parts, "all"],
+                rows,
+                "IoU in % on sweeps of parts that were left out",
+                strong=frozenset({len(rows) - 1}),
+            )
+        ],
     )
 
 

@@ -1,0 +1,133 @@
+"""Where recordings are cut: into blocks of time by role, into parts to be trained out of fold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from haskd_ros.errors import InputError
+from haskd_training.data.cache import Cache, SweepRow
+from haskd_training.data.sweep_ref import SweepRef
+
+
+def split_by_time(
+    caches: Sequence[Cache], fractions: dict[str, float]
+) -> dict[str, list[SweepRef]]:
+    """Cut the labelled sweeps of every recording into one contiguous block per role.
+
+    Neighbouring sweeps show nearly the same scene, so a random split would test on what was
+    trained on. The blocks follow each other in time in the order of `fractions`.
+
+    Args:
+        fractions: share of the labelled sweeps by role, that of training first; they add up to 1.
+
+    Returns:
+        Sweeps by role, in time order within a recording; under "unlabelled" those without labels
+        that lie before or after the held-out blocks. Within these they are left out: they show
+        nearly what the held-out sweeps show.
+
+    Raises:
+        InputError: fractions that are negative or don't add up to 1.
+    """
+    if any(share < 0 for share in fractions.values()) or not math.isclose(
+        sum(fractions.values()), 1.0, abs_tol=1e-6
+    ):
+        raise InputError(f"fractions of a split must be positive and add up to 1: {fractions}")
+    recordings: dict[tuple[int, str], list[SweepRef]] = {}
+    for number, cache in enumerate(caches):
+        for i, sweep in enumerate(cache.sweeps):
+            recordings.setdefault((number, sweep.recording), []).append(SweepRef(number, i))
+
+    def row(ref: SweepRef) -> SweepRow:
+        return caches[ref.cache].sweeps[ref.sweep]
+
+    in_time = [sorted(refs, key=lambda ref: row(ref).stamp_ns) for refs in recordings.values()]
+    labelled = [[ref for ref in refs if any(row(ref).class_counts)] for refs in in_time]
+    roles: dict[str, list[SweepRef]] = {role: [] for role in (*fractions, "unlabelled")}
+    training = next(iter(fractions))
+    sizes_of_all = block_sizes([len(refs) for refs in labelled], list(fractions.values()))
+    for refs, own, sizes in zip(in_time, labelled, sizes_of_all, strict=True):
+        role_of = dict(zip(own, np.repeat(list(fractions), sizes).tolist(), strict=True))
+        for ref, role in role_of.items():
+            roles[role].append(ref)
+        # A sweep lies in the block of the labelled one that follows; behind the last one nothing is
+        # held out.
+        block, without_labels = training, []
+        for ref in reversed(refs):
+            block = role_of.get(ref, block)
+            if ref not in role_of and block == training:
+                without_labels.append(ref)
+        roles["unlabelled"] += reversed(without_labels)
+    return roles
+
+
+def cut_in_parts(
+    caches: Sequence[Cache], sweeps: Sequence[SweepRef], count: int
+) -> tuple[tuple[SweepRef, ...], ...]:
+    """Cut sweeps into parts of different places: of whole recordings, in their order, where those
+    are enough; otherwise wherever as many sweeps follow each other in time.
+
+    Raises:
+        InputError: fewer sweeps than parts.
+    """
+    if len(sweeps) < count:
+        raise InputError(
+            f"{len(sweeps)} labelled sweeps to learn from are fewer than split.folds={count} parts"
+        )
+    recordings: dict[tuple[int, str], list[SweepRef]] = {}
+    for ref in sweeps:
+        row = caches[ref.cache].sweeps[ref.sweep]
+        recordings.setdefault((ref.cache, row.recording), []).append(ref)
+    in_time = [
+        sorted(refs, key=lambda ref: caches[ref.cache].sweeps[ref.sweep].stamp_ns)
+        for refs in recordings.values()
+    ]
+    # Recordings of very different length: a part is full when it has its share of the sweeps.
+    middles = np.cumsum([len(refs) for refs in in_time]) - [len(refs) / 2 for refs in in_time]
+    part_of = (middles * count / len(sweeps)).astype(int)
+    if len(set(part_of.tolist())) == count:
+        blocks = [(int(part), refs) for part, refs in zip(part_of, in_time, strict=True)]
+    else:
+        every = [ref for refs in in_time for ref in refs]
+        blocks = list(enumerate(_blocks(every, count)))
+    return tuple(
+        tuple(ref for part, refs in blocks if part == number for ref in refs)
+        for number in range(count)
+    )
+
+
+def _blocks(refs: Sequence[SweepRef], count: int) -> list[list[SweepRef]]:
+    edges = np.linspace(0, len(refs), count + 1).round().astype(int)
+    return [list(refs[start:end]) for start, end in pairwise(edges)]
+
+
+def block_sizes(counts: Sequence[int], shares: Sequence[float]) -> list[list[int]]:
+    """How many sweeps of each recording a role gets.
+
+    Every recording is cut at the shares, rounded. Of short ones nothing may be left for a role
+    then: where all recordings together give it less than its share, or none, it takes single sweeps
+    from the first role, of recordings that have most left.
+
+    Args:
+        counts: sweeps of each recording.
+        shares: of each role; they add up to 1.
+
+    Returns:
+        [recordings][roles]; as many as there are where they are enough to give every role one.
+    """
+    if not counts:
+        return []
+    edges = np.cumsum(shares)
+    sizes = [np.diff([round(edge * count) for edge in edges], prepend=0) for count in counts]
+    for role, share in enumerate(shares[1:], 1):
+        least = max(1, math.floor(share * sum(counts))) if share else 0
+        while sum(own[role] for own in sizes) < least:
+            donor = max(sizes, key=lambda own: int(own[0]))
+            if sum(own[0] for own in sizes) <= 1:
+                break
+            donor[0] -= 1
+            donor[role] += 1
+    return [[int(size) for size in own] for own in sizes]
