@@ -173,3 +173,15 @@ def test_networks_that_stand_for_a_model_are_asked_each_about_its_own_sweeps(ele
     assert apart.points == together.points > alone.points
     # Wrong as often, and a hundred times as sure of it
     assert apart.temperature > together.temperature
+
+
+def test_how_many_labels_are_sure_enough_and_how_many_of_them_right():
+    # Bins of a fifth: 0.5 in the third, 0.9 and 1 in the last
+    said = reliability(np.array([0.5, 0.5, 0.9, 1.0]), np.array([False, True, True, True]), bins=5)
+    assert said.at_least(0.0) == (1.0, 0.75)
+    assert said.at_least(0.4) == (1.0, 0.75)
+    assert said.at_least(0.6) == (0.5, 1.0)
+    nothing = reliability(np.array([0.5]), np.array([True]), bins=5)
+    share, right = nothing.at_least(0.8)
+    assert share == 0
+    assert math.isnan(right)

@@ -166,9 +166,11 @@ def test_the_table_s_numbers_are_those_worked_out_by_hand():
     page = markdown(summary)
     assert "Tested together, by what the others taught: a; b." in page
     assert "One seed alone says nothing of seeds" in page
-    assert "| labels alone | 41.1 | 41.7 | 25.0 | 62.5 | 65.0 | 100.0 |" in page
+    # All is said with 0.9, and 50 of 200 points are right.
+    at_least = "100.0 | 25.0 | 100.0 | 25.0"
+    assert f"| labels alone | 41.1 | 41.7 | 25.0 | 62.5 | 65.0 | 100.0 | {at_least} |" in page
     # 150 of 200, and 200 of 250.
-    assert "| HAS-KD | 77.5 | 79.2 | 58.3 | 87.5 | - | - |" in page
+    assert "| HAS-KD | 77.5 | 79.2 | 58.3 | 87.5 | - | - | - | - | - | - |" in page
     assert "| HAS-KD | +37.5 |" in page
     assert "| clouds | labels alone |" in page
     # None of the first class is right, and 100 of 200 points taken for the second are.

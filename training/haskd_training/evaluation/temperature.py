@@ -56,6 +56,23 @@ class Reliability:
         distance = np.abs(self.accuracy[filled] - self.probability[filled])
         return float(np.average(distance, weights=self.count[filled]))
 
+    def at_least(self, probability: float) -> tuple[float, float]:
+        """Share of the predictions whose probability is at least that, and of those the share that
+        is right, 0..1; NaN without any.
+
+        Args:
+            probability: an edge of the bins.
+        """
+        first = round(probability * len(self.count))
+        count = self.count[first:]
+        if not self.count.sum():
+            return float("nan"), float("nan")
+        share = float(count.sum() / self.count.sum())
+        if not count.any():
+            return share, float("nan")
+        right = np.nansum(count * self.accuracy[first:]) / count.sum()
+        return share, float(right)
+
 
 @dataclass(frozen=True)
 class TemperatureCalibration:

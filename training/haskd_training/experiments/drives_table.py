@@ -19,6 +19,12 @@ from haskd_training.reports.markdown import gain_cells, line, percent
 
 NAME = "drives"
 
+SURE = (0.6, 0.8)
+"""Least probabilities at which labels are counted; edges of the reliability's bins."""
+
+
+_COLUMNS = ("row", "pooled", "mean of drives", "worst", "accuracy", "ECE", "AUROC")
+
 
 def summarise(
     drives: Sequence[Drive], classes: Sequence[str], config: DriveBenchmarkConfig
@@ -80,6 +86,13 @@ def _row(counts: np.ndarray, trust: Sequence[Sequence[Trust] | None]) -> dict[st
             [number_or_null(one.reliability.error) for one in drive] for drive in known
         ],
         "error_auroc": [number_or_null(one.error_auroc) for one in seeds],
+        "at_least": {
+            f"{probability:.1f}": [
+                [number_or_null(value) for value in one.reliability.at_least(probability)]
+                for one in seeds
+            ]
+            for probability in SURE
+        },
     }
 
 
@@ -118,16 +131,19 @@ def markdown(summary: Mapping[str, Any]) -> str:
         f"{', '.join(map(str, seeds))}, paired. In %: mIoU over the points of all drives, mean "
         "over drives of the mIoU over the classes that are there, the worst drive; accuracy, mean "
         "over drives; expected calibration error; how likely a wrong point has more entropy than a "
-        "right one (AUROC).",
+        "right one (AUROC); and of the points whose class has at least a probability (the node's "
+        "`min_probability`), which share of all they are and which share of them is right.",
         "",
-        line(["row", "pooled", "mean of drives", "worst", "accuracy", "ECE", "AUROC"]),
-        line(["---"] * 7),
+        line([*_COLUMNS, *(f"{kind} at {p}" for p in SURE for kind in ("labelled", "right"))]),
+        line(["---"] * (len(_COLUMNS) + 2 * len(SURE))),
     ]
     for name, row in summary["rows"].items():
         by_drive = np.mean(row["miou_by_drive"], axis=1)
         scores = [np.mean(row["miou_pooled"]), by_drive.mean(), by_drive.min()]
         scores += [np.mean(row["accuracy_by_drive"])]
         scores += [_mean(row["calibration_error"]), _mean(row["error_auroc"])]
+        for sure in row["at_least"].values():
+            scores += [_mean([share for share, _ in sure]), _mean([right for _, right in sure])]
         lines.append(line([name, *map(percent, scores)]))
     unsaid = (
         " One seed alone says nothing of seeds: they are over drives." if len(seeds) == 1 else ""
