@@ -138,6 +138,8 @@ class Provenance:
         attribution: whom the licence of the data wants credited.
         image_labels: of a model that learned from labels that images gave: by which networks and
             image classes they were made, and how sure they had to be.
+        initial: of a model whose training started from another one: which, and what that had
+            learned from.
         distillation: settings and sources of the distillation.
         shipped: of a run's result.
     """
@@ -151,6 +153,7 @@ class Provenance:
     config: dict[str, JsonValue] = Field(default_factory=dict)
     attribution: str | None = None
     image_labels: dict[str, JsonValue] | None = None
+    initial: dict[str, JsonValue] | None = None
     distillation: dict[str, JsonValue] | None = None
     shipped: ShippedStudent | None = None
 

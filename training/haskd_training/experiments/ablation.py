@@ -58,6 +58,7 @@ from haskd_training.experiments.ablation_rows import (
 )
 from haskd_training.learning.baseline import AVERAGE, TrainingResult
 from haskd_training.learning.inference import SweepPredictor, predict_with
+from haskd_training.learning.initial_weights import initial_digest
 from haskd_training.learning.loop import make_fabric
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.method import (
@@ -161,6 +162,7 @@ class RowRun:
             self.config.model_dump(mode="json"),
             # A file of weights may be replaced by another of the same name.
             file_digest(Path(self.config.encoder.weights)),
+            initial_digest(self.config.student.init),
             conditions,
         ]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]

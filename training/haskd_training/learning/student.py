@@ -20,6 +20,12 @@ from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.learning.augmentation import AugmentationConfig
 from haskd_training.learning.batches import Extras, SweepDataset
 from haskd_training.learning.inference import predict
+from haskd_training.learning.initial_weights import (
+    FRESH,
+    initial_digest,
+    initial_model,
+    start_from,
+)
 from haskd_training.learning.loop import LoopConfig
 from haskd_training.learning.losses import (
     class_weights,
@@ -45,6 +51,11 @@ class StudentConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: NetworkSize = Field("S", description="network: S, M (larger) or R (2D range view)")
+    init: str = Field(
+        FRESH,
+        description="weights to start from: fresh; shipped, those of the package's model; or a "
+        "model file. Classes are matched by name",
+    )
     voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")
     max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond are not labelled")
     intensity_required: bool = Field(
@@ -116,6 +127,9 @@ def make_network(
     architecture, arguments = of_size(config.size, config.voxel_size, elevation_span(split))
     torch.manual_seed(config.loop.seed)
     network = build(architecture, classes=len(split.taxonomy), **arguments)
+    initial = None
+    if (start := initial_model(config.init)) is not None:
+        initial = start_from(start, network, arguments, split.taxonomy)
     # The model is for the sensor of the first cache: it has its scale and statistics.
     sensor = split.caches[0]
     trained_on = [
@@ -142,12 +156,28 @@ def make_network(
             recordings=tuple(sorted(recordings)),
             sweeps=len(split.train_and_unlabelled),
             config=config.model_dump(mode="json"),
-            attribution=attribution,
+            attribution=_with_credit(attribution, initial),
             image_labels=split.image_labels_origin,
+            initial=None if initial is None else _origin(config.init, initial),
         ),
     )
     network.limit_inputs(metadata.input_limits)
     return network, metadata
+
+
+def _origin(init: str, initial: ModelMetadata) -> dict[str, Any]:
+    """What the weights that a training starts from have learned."""
+    return {
+        "init": init,
+        "sha256": initial_digest(init),
+        "recordings": list(initial.provenance.recordings),
+    }
+
+
+def _with_credit(attribution: str | None, initial: ModelMetadata | None) -> str | None:
+    """Whom to credit: for the data of the training, and of what it starts from."""
+    owed = [attribution, None if initial is None else initial.provenance.attribution]
+    return " ".join(dict.fromkeys(filter(None, owed))) or None
 
 
 def training_dataset(
@@ -235,4 +265,6 @@ def validator(
 
 def stage_settings(split: Split, config: StudentConfig, **more: Any) -> dict[str, Any]:
     """What a stage's result depends on, for its `RunFolder`."""
-    return {"config": config.of_training(), "split": split.fingerprint(), **more}
+    # The file of weights may be replaced by another of the same name.
+    initial = {} if config.init == FRESH else {"initial": initial_digest(config.init)}
+    return {"config": config.of_training(), "split": split.fingerprint(), **initial, **more}

@@ -308,6 +308,7 @@ def _facts(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
         ("haskd_ros", origin.haskd_ros),
         ("recordings", ", ".join(origin.recordings)),
         ("sweeps", origin.sweeps),
+        ("started from", (origin.initial or {}).get("init")),
         ("labels from images", _image_labels(origin.image_labels or {})),
         ("attribution", origin.attribution),
     ):

@@ -1,0 +1,89 @@
+"""What a training starts from: fresh weights, or those of a model that has seen other streets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from haskd_ros import model_file
+from haskd_ros.errors import InputError
+from haskd_ros.model_header import ModelMetadata
+from haskd_ros.models import SegmentationNetwork
+from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.taxonomy import Taxonomy
+from haskd_ros.text import quoted
+from haskd_training.core.file_digests import file_digest
+
+FRESH, SHIPPED = "fresh", "shipped"
+
+
+def initial_model(init: str) -> Path | None:
+    """The model file that a training starts from; None for fresh weights.
+
+    Args:
+        init: `FRESH`, `SHIPPED` or a file.
+    """
+    if init == FRESH:
+        return None
+    return DEFAULT_MODEL if init == SHIPPED else Path(init).expanduser()
+
+
+def initial_digest(init: str) -> str | None:
+    """Of the content of the file; None for fresh weights, and where there is no such file."""
+    path = initial_model(init)
+    return None if path is None else file_digest(path)
+
+
+@torch.no_grad()
+def start_from(
+    path: Path, network: SegmentationNetwork, arguments: dict[str, Any], taxonomy: Taxonomy
+) -> ModelMetadata:
+    """Give a network the weights of a model. Classes are matched by name; those that the model
+    hasn't keep their fresh weights.
+
+    Args:
+        network: with fresh weights.
+        arguments: of its architecture.
+        taxonomy: of the network.
+
+    Returns:
+        The model's header.
+
+    Raises:
+        ModelFileError: not a model.
+        InputError: a model of another network.
+    """
+    model, metadata = model_file.load(path)
+    voxel_size = metadata.arguments.get("voxel_size")
+    if voxel_size != arguments.get("voxel_size"):
+        raise InputError(
+            f"init: {path} sees voxels of {voxel_size} m, the network to train "
+            f"{arguments.get('voxel_size')}; set voxel_size={voxel_size}"
+        )
+    weights = model.state_dict()
+    own = network.state_dict()
+    known = {
+        taxonomy.id_of(name): metadata.taxonomy.id_of(name)
+        for name in taxonomy.names
+        if name in metadata.taxonomy.names
+    }
+    if not known:
+        raise InputError(
+            f"init: {path} knows none of the classes {quoted(taxonomy.names)}; it has "
+            f"{quoted(metadata.taxonomy.names)}"
+        )
+    for name in ("classifier.weight", "classifier.bias"):
+        rows = own[name].clone()
+        if rows.shape[1:] == weights[name].shape[1:]:
+            rows[list(known)] = weights[name][list(known.values())]
+        weights[name] = rows
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"init: {path} is a {metadata.architecture} of other channels than the one to train; "
+            "choose the same size"
+        ) from error
+    return metadata
