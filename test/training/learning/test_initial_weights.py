@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import replace
 
@@ -82,6 +83,32 @@ def test_a_training_goes_on_from_there(split, tmp_path):
     network, _ = model_file.load(made.model)
     shipped, _ = model_file.load(DEFAULT_MODEL)
     assert torch.allclose(network.classifier.weight, shipped.classifier.weight, atol=1e-5)
+
+
+def test_auto_starts_from_what_ships_where_that_fits(split, caplog):
+    caplog.set_level(logging.INFO)
+    shipped, _ = model_file.load(DEFAULT_MODEL)
+    network, metadata = make_network(split, settings("init=auto"), None)
+    assert torch.equal(network.classifier.weight, shipped.classifier.weight)
+    assert metadata.provenance.initial["init"] == "auto"
+    assert not caplog.messages
+    network, metadata = make_network(split, settings("init=auto", "voxel_size=0.5"), None)
+    fresh, _ = make_network(split, settings("voxel_size=0.5"), None)
+    assert torch.equal(network.classifier.weight, fresh.classifier.weight)
+    assert metadata.provenance.initial is None
+    assert "starts from nothing" in caplog.text
+
+
+def test_a_score_on_what_the_first_weights_know_is_told_to_flatter(split, caplog):
+    config = settings("init=shipped", "split.calibration=0.25")
+    known = model_file.load(DEFAULT_MODEL)[1].provenance.recordings[0]
+    rows = [replace(row, recording=known) for row in split.caches[0].sweeps]
+    same = make_split([replace(split.caches[0], sweeps=rows)], config.split)
+    make_network(same, config, None)
+    assert f"have learned from {known}, on which the model is judged" in caplog.text
+    caplog.clear()
+    make_network(make_split(split.caches, config.split), config, None)
+    assert not caplog.messages
 
 
 def test_a_model_that_can_t_be_started_from_is_told_with_what_would_fit(split, tmp_path):

@@ -71,3 +71,11 @@ def test_half_of_a_mixture_may_have_no_labels(cache):
 def test_without_a_share_nothing_is_mixed(cache):
     mixing = dataset(cache, share=0.0, extras=origin(cache))
     assert all(len(np.unique(mixing[i].extras["sweep"])) == 1 for i in range(len(mixing)))
+
+
+def test_a_sweep_is_not_mixed_with_itself(cache):
+    mixing = dataset(cache, ("union",), extras=origin(cache))
+    mixing.sweeps = SWEEPS[:1]
+    cloud = mixing[0]
+    # Each point once
+    assert len(np.unique(cloud.extras["row"])) == len(cloud.points)

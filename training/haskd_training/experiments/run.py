@@ -36,7 +36,9 @@ from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
 from haskd_training.evaluation.temperature import TemperatureCalibration, calibrate
+from haskd_training.learning.initial_weights import AUTO
 from haskd_training.learning.loop import make_fabric
+from haskd_training.learning.student import INIT, StudentConfig
 from haskd_training.metrics.confusion import Evaluation, iou, mean_iou
 from haskd_training.pipeline.choice import StudentChoice, choose_student, shipped_student
 from haskd_training.pipeline.config import MethodConfig, check
@@ -67,9 +69,17 @@ class ImageLabelsConfig(BaseModel):
     )
 
 
+class RunStudentConfig(StudentConfig):
+    """The student of a run: of few streets it learns more when it has seen others
+    (docs/results/off_the_street.md). Comparisons start from nothing."""
+
+    init: str = Field(AUTO, description=INIT)
+
+
 class RunConfig(MethodConfig):
     """All settings of `haskd run`."""
 
+    student: RunStudentConfig = RunStudentConfig()
     prepare: PrepareConfig = PrepareConfig()
     images: ImageLabelsConfig = ImageLabelsConfig()
 

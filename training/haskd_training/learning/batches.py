@@ -125,15 +125,15 @@ class SweepDataset(Dataset[Cloud]):
         generator = np.random.default_rng((self.seed, self.epoch, index))
         if self.augmentation is None:
             return self._recorded(self.sweeps[index], generator)
-        mixing, partner = self.augmentation.mixing, None
+        ref, mixing, partner = self.sweeps[index], self.augmentation.mixing, None
         if mixing.share and generator.random() < mixing.share:
             partner = self.sweeps[generator.integers(len(self.sweeps))]
         # Augmented by draws of its own, which are the same with extras and without.
         own, of_extras = generator.spawn(2)
-        cloud = self._recorded(self.sweeps[index], of_extras)
-        if partner is not None:
+        cloud = self._recorded(ref, of_extras)
+        if partner is not None and partner != ref:
             cloud = self._mixed(cloud, self._recorded(partner, of_extras), own)
-        mean = self.caches[self.sweeps[index].cache].missing_intensity
+        mean = self.caches[ref.cache].missing_intensity
         points, kept = augment(cloud.points, self.augmentation, own, mean)
         return replace(_chosen(cloud, kept), points=points)
 

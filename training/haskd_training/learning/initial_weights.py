@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.model_file import ModelFileError
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import SegmentationNetwork
 from haskd_ros.segmenter import DEFAULT_MODEL
@@ -16,24 +18,49 @@ from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import quoted
 from haskd_training.core.file_digests import file_digest
 
-FRESH, SHIPPED = "fresh", "shipped"
+log = logging.getLogger(__name__)
+
+FRESH, SHIPPED, AUTO = "fresh", "shipped", "auto"
 
 
 def initial_model(init: str) -> Path | None:
-    """The model file that a training starts from; None for fresh weights.
+    """The model file that a training may start from; None for fresh weights.
 
     Args:
-        init: `FRESH`, `SHIPPED` or a file.
+        init: `FRESH`, `SHIPPED`, `AUTO` (`SHIPPED` where it fits, `FRESH` elsewhere) or a file.
     """
     if init == FRESH:
         return None
-    return DEFAULT_MODEL if init == SHIPPED else Path(init).expanduser()
+    return DEFAULT_MODEL if init in (SHIPPED, AUTO) else Path(init).expanduser()
 
 
 def initial_digest(init: str) -> str | None:
     """Of the content of the file; None for fresh weights, and where there is no such file."""
     path = initial_model(init)
     return None if path is None else file_digest(path)
+
+
+def with_initial_weights(
+    init: str, network: SegmentationNetwork, arguments: dict[str, Any], taxonomy: Taxonomy
+) -> ModelMetadata | None:
+    """Give a fresh network the weights that its training starts from; arguments and errors as of
+    `start_from`.
+
+    Returns:
+        The header of the model that they are of; None where they stay fresh.
+    """
+    path = initial_model(init)
+    if path is None:
+        return None
+    try:
+        return start_from(path, network, arguments, taxonomy)
+    except ModelFileError:
+        raise
+    except InputError as error:
+        if init != AUTO:
+            raise
+        log.info("training starts from nothing, not from the package's model: %s", error)
+        return None
 
 
 @torch.no_grad()

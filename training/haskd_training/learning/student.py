@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -23,8 +24,7 @@ from haskd_training.learning.inference import predict
 from haskd_training.learning.initial_weights import (
     FRESH,
     initial_digest,
-    initial_model,
-    start_from,
+    with_initial_weights,
 )
 from haskd_training.learning.loop import LoopConfig
 from haskd_training.learning.losses import (
@@ -38,11 +38,20 @@ from haskd_training.learning.losses import (
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.metrics.confusion import evaluate, mean_iou
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:  # takes two seconds
     from lightning_fabric import Fabric
 
 NetworkSize = Literal["S", "M", "R"]
 """A key of `models.SIZES`."""
+
+
+INIT = (
+    "weights to start from: fresh; shipped, those of the package's model; auto, the same where "
+    "that has the size, the voxels and a class of the student, else fresh; or a model file. "
+    "Classes are matched by name. By default auto in a run, fresh where trainings are compared"
+)
 
 
 class StudentConfig(BaseModel):
@@ -51,11 +60,7 @@ class StudentConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: NetworkSize = Field("S", description="network: S, M (larger) or R (2D range view)")
-    init: str = Field(
-        FRESH,
-        description="weights to start from: fresh; shipped, those of the package's model; or a "
-        "model file. Classes are matched by name",
-    )
+    init: str = Field(FRESH, description=INIT)
     voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")
     max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond are not labelled")
     intensity_required: bool = Field(
@@ -127,9 +132,9 @@ def make_network(
     architecture, arguments = of_size(config.size, config.voxel_size, elevation_span(split))
     torch.manual_seed(config.loop.seed)
     network = build(architecture, classes=len(split.taxonomy), **arguments)
-    initial = None
-    if (start := initial_model(config.init)) is not None:
-        initial = start_from(start, network, arguments, split.taxonomy)
+    initial = with_initial_weights(config.init, network, arguments, split.taxonomy)
+    if initial is not None:
+        _warn_of_known_sweeps(split, initial)
     # The model is for the sensor of the first cache: it has its scale and statistics.
     sensor = split.caches[0]
     trained_on = [
@@ -163,6 +168,17 @@ def make_network(
     )
     network.limit_inputs(metadata.input_limits)
     return network, metadata
+
+
+def _warn_of_known_sweeps(split: Split, initial: ModelMetadata) -> None:
+    """Warn where the weights that a training starts from know what it is judged on."""
+    judged = {split.row(ref).recording for ref in split.calibration + split.validation + split.test}
+    if known := judged.intersection(initial.provenance.recordings):
+        log.warning(
+            "the weights that training starts from have learned from %s, on which the model is "
+            "judged: its scores there flatter; student.init=fresh knows nothing",
+            ", ".join(sorted(known)),
+        )
 
 
 def _origin(init: str, initial: ModelMetadata) -> dict[str, Any]:
