@@ -104,6 +104,20 @@ def test_contrast_keeps_the_order_of_intensities_and_their_ends(seed):
     assert changed[2] == pytest.approx(np.sqrt(changed[1]), rel=1e-5)
 
 
+def test_a_sensor_of_another_gain_is_brighter_or_darker_and_saturates():
+    points = np.zeros((3, 4), np.float32)
+    points[:, 3] = [0.01, 0.1, 0.5]
+    config = OFF.model_copy(update={"gain": 10.0})
+    changed = np.array([moved(points, config, seed)[:, 3] for seed in range(200)])
+    assert changed.max() == 1
+    factor = changed[:, 0] / 0.01
+    assert 0.1 - 1e-6 <= factor.min() < 0.2
+    assert 5 < factor.max() <= 10 + 1e-4
+    assert 70 < (factor > 1).sum() < 130  # 100, and more than four standard deviations of 7
+    np.testing.assert_allclose(changed[:, 1], np.minimum(0.1 * factor, 1), rtol=1e-5)
+    np.testing.assert_allclose(changed[:, 2], np.minimum(0.5 * factor, 1), rtol=1e-5)
+
+
 @given(st.integers(0, 2**32))
 def test_a_tilted_and_lifted_sensor_sees_the_same_distances(seed):
     points = sweep()

@@ -213,13 +213,13 @@ def calibrate(
         answers.append(gather_logits(network, caches, sweeps, metadata.max_range, seed=seed))
     logits, labels = (np.concatenate(parts) for parts in zip(*answers, strict=True))
     temperature = fit_temperature(logits, labels)
-    sensor = replace(metadata.sensor, entropy=_mean_entropy(logits, temperature))
+    sensor = replace(metadata.sensor, entropy=mean_entropy(logits, temperature))
     return replace(metadata, temperature=temperature, sensor=sensor), TemperatureCalibration(
         temperature, len(labels), _error(logits, labels, 1.0), _error(logits, labels, temperature)
     )
 
 
-def _mean_entropy(logits: np.ndarray, temperature: float) -> float:
+def mean_entropy(logits: np.ndarray, temperature: float) -> float:
     """Of softmax(logits / temperature), in nats."""
     scaled = logits.astype(np.float64) / temperature
     log_p = scaled - logsumexp(scaled, axis=1, keepdims=True)

@@ -27,6 +27,13 @@ class AugmentationConfig(BaseModel):
         0.0, ge=0, le=1, description="share of the sweeps seen as by a sensor of fewer beams"
     )
     intensity: float = Field(0.1, ge=0, lt=1, description="relative change of all intensities")
+    gain: float = Field(
+        1.0,
+        ge=1,
+        le=100,
+        description="largest factor that all intensities are multiplied or divided by, cut off at "
+        "1: what a full return is differs tenfold between sensors",
+    )
     contrast: float = Field(
         0.0, ge=0, lt=1, description="relative change of the exponent of all intensities"
     )
@@ -73,11 +80,14 @@ def augment(
     result = np.empty_like(points)
     result[:, :3] = points[:, :3] @ transform.T.astype(np.float32) + shift.astype(np.float32)
     exponent = (1 + config.contrast) ** generator.uniform(-1, 1)
+    gain = config.gain ** generator.uniform(-1, 1)
     # The network cuts off what a sensor can't have meant, infinity among it.
     with np.errstate(over="ignore"):
         result[:, 3] = points[:, 3] * np.float32(brightness)
         if config.contrast:
             result[:, 3] = np.maximum(result[:, 3], 0) ** np.float32(exponent)
+        if config.gain > 1:
+            result[:, 3] = np.minimum(result[:, 3] * np.float32(gain), 1)
     if generator.random() < config.no_intensity:
         result[_some_sector(result, generator), 3] = mean_intensity
     return result, kept
