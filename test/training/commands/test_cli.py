@@ -144,3 +144,9 @@ def test_where_the_training_half_is_not_installed_it_says_what_to_do():
     assert result.returncode == 1
     assert result.stderr.startswith("error: haskd needs the Python package typer: install")
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_training_on_labels_alone_has_no_folds(haskd, tmp_path):
+    told = haskd("baseline", tmp_path / "none", "--out", tmp_path, "--set", "split.folds=2")
+    assert told.returncode == 2
+    assert "split.folds is for haskd run" in told.stderr

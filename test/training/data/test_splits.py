@@ -143,6 +143,24 @@ def test_a_long_recording_and_short_ones_are_parts_of_about_the_same_size() -> N
     assert ([ref.sweep for ref in first], len(second)) == ([*range(10)], 9)
 
 
+def test_recordings_of_very_different_length_are_cut_by_time() -> None:
+    (first, second) = make_split([cache(a=19 * "L", b="L")], SplitConfig(folds=2, test=0)).parts
+    assert [len(first), len(second)] == [10, 10]
+
+
+def test_an_unlabelled_sweep_is_told_of_by_what_has_not_learned_from_its_neighbours() -> None:
+    # a: labelled 0 and 3, b: 0 and 3; what lies between is nearer to one of them.
+    split = make_split([cache(a="L--L", b="L--L")], SplitConfig(folds=2, test=0))
+    assert [[ref.sweep for ref in part] for part in split.parts] == [[0, 3], [4, 7]]
+    told = [[ref.sweep for ref in split.told_of_part(number).unlabelled] for number in (0, 1)]
+    assert told == [[1, 2], [5, 6]]
+    # One recording, two parts: the nearest labelled sweep says which.
+    split = make_split([cache(drive="LL--L-LL")], SplitConfig(folds=2, test=0))
+    told = [[ref.sweep for ref in split.told_of_part(number).unlabelled] for number in (0, 1)]
+    assert [[ref.sweep for ref in part] for part in split.parts] == [[0, 1], [4, 6, 7]]
+    assert told == [[2], [3, 5]]
+
+
 def test_one_recording_is_cut_in_blocks_of_time_and_its_end_tests() -> None:
     split = make_split([cache(drive=20 * "L")], SplitConfig(folds=3, test=0.1))
     assert [ref.sweep for ref in split.test] == [18, 19]
@@ -182,6 +200,8 @@ def test_parts_hold_every_sweep_once_and_none_is_empty(lengths, count) -> None:
     parts = cut_in_parts([one], sweeps, count)
     assert len(parts) == count
     assert all(parts)
+    # By time a part is off by one sweep at most.
+    assert max(map(len, parts)) <= max(1.5 * len(sweeps) / count, len(sweeps) / count + 1)
     assert sorted(ref.sweep for part in parts for ref in part) == [ref.sweep for ref in sweeps]
 
 

@@ -413,6 +413,25 @@ def test_a_learning_encoder_starts_from_the_features_that_were_kept(split, featu
     assert torch.all(found[200:] == 0)
 
 
+def test_a_sweep_in_two_clouds_of_a_batch_shows_its_images_in_both(split, features):
+    network = LearningTeacher(
+        FusionTeacher(trunk_of("S"), features.width, 4), features.network(), features, split.caches
+    ).eval()
+    told = []
+    network.teacher.register_forward_pre_hook(lambda _, arguments: told.append(arguments[2]))
+    place, rows = split.train[4], np.arange(0, 600, 3)
+    extras = with_pixels(features)(place, np.random.default_rng(0))
+    values = {name: found[rows] for name, found in extras.items()}
+    points = split.sweep(place)
+    cloud = Cloud(points.points[rows], points.label[rows], np.ones(len(rows), bool), values)
+    batch = collate([cloud, cloud])
+    with torch.no_grad():
+        network(batch.points, batch.cloud, **batch.extras)
+    (found,) = told
+    assert torch.equal(found[: len(rows)], found[len(rows) :])
+    assert found.abs().sum() > 0
+
+
 def test_an_encoder_from_scratch_learns_with_the_teacher(split, selection, alone, tmp_path):
     config = EncoderConfig(weights="scratch", frozen=False, channels=8)
     before = image_features(split, selection.sweeps, selection, tmp_path / "before", config)

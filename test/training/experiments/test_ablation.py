@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx_networks import conv_network
 from painted_wall import wall_cache
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from small_run import METHOD as SETTINGS
 from small_run import quiet
@@ -463,3 +464,16 @@ def test_averaged_weights_are_means_with_statistics_of_their_own(wall, tmp_path,
             assert value == len(wall.train)
         else:
             torch.testing.assert_close(value, (first[name] + second[name]) / 2)
+
+
+def test_all_rows_share_one_split_but_for_its_parts():
+    row = {"student": {"split": {"folds": 2}}}
+    assert AblationConfig(labels_with={"out of fold": row}, controls=(LABELS,), corrupted=())
+    with pytest.raises(ValidationError, match="may set folds alone, not calibration"):
+        AblationConfig(labels_with={"x": {"student": {"split": {"calibration": 0.5}}}})
+    with pytest.raises(ValidationError, match=r"give student\.split\.folds in rows"):
+        AblationConfig(method={"student": {"split": {"folds": 2}}})
+    with pytest.raises(ValidationError, match="have the names of other rows"):
+        AblationConfig(labels_with={"nothing held back": {}})
+    with pytest.raises(ValidationError, match="no row at all"):
+        AblationConfig(rows={}, controls=(), corrupted=())

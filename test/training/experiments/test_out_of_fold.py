@@ -3,16 +3,23 @@ of, and no label is kept from the student."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_run import METHOD, quiet, small_drive
 
 from haskd_ros import model_file
+from haskd_ros.errors import InputError
 from haskd_training.core.settings import load_settings
+from haskd_training.data.cache import Cache
+from haskd_training.data.prepare import prepare
+from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.temperature import calibrate
 from haskd_training.experiments.run import RunConfig, run
 from haskd_training.learning.recorded_outputs import OutputsByPart
+from haskd_training.pipeline.config import MethodConfig, check
 
 FOLDS = 2
 
@@ -101,3 +108,21 @@ def test_outputs_are_taken_from_the_part_that_has_them():
     other = OutputsByPart([(Said("a", 1), second), (Said("b", 2), first)])
     same = OutputsByPart([(Said("a", 5), first), (Said("b", 6), second)])
     assert joined.name == same.name != other.name
+
+
+def test_a_part_that_no_teacher_with_images_could_tell_of_is_found_before_any_training(
+    drive, tmp_path
+):
+    cache = tmp_path / "cache"
+    prepare([drive], "simulation", cache)
+    with_camera = Cache.open(cache)
+    blind = replace(
+        with_camera,
+        images=[],
+        sweeps=[replace(row, recording="blind") for row in with_camera.sweeps],
+    )
+    split = make_split([with_camera, blind], SplitConfig(folds=2, test=0.1))
+    with pytest.raises(InputError, match="without part 1 of 2 no recording has images"):
+        check(split, MethodConfig())
+    alone = MethodConfig.model_validate({"distillation": {"teacher": "none"}})
+    check(split, alone)

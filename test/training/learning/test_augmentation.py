@@ -135,6 +135,25 @@ def test_a_tilted_and_lifted_sensor_sees_the_same_distances(seed):
     assert abs(origin[2]) <= 0.5
 
 
+@pytest.mark.parametrize("beams", [1, 16])
+def test_a_sensor_of_few_beams_keeps_them(beams):
+    elevation = np.radians(np.repeat(np.linspace(-15, 15, beams) if beams > 1 else [0.0], 100))
+    points = np.zeros((len(elevation), 4), np.float32)
+    points[:, 0], points[:, 2] = 10 * np.cos(elevation), 10 * np.sin(elevation)
+    config = OFF.model_copy(update={"beams": 1.0})
+    counts = [len(moved(points, config, seed)) for seed in range(200)]
+    assert min(counts) >= 0.15 * len(points)
+
+
+def test_what_stands_in_for_an_intensity_has_no_gain():
+    points = sweep()
+    points[::2, 3] = 0.25
+    config = OFF.model_copy(update={"gain": 10.0, "contrast": 0.5, "intensity": 0.5})
+    changed, _ = augment(points, config, np.random.default_rng(3), mean_intensity=0.25)
+    assert (changed[::2, 3] == 0.25).all()
+    assert not np.isclose(changed[1::2, 3], points[1::2, 3]).any()
+
+
 def test_fewer_beams_are_rings_at_equal_distances():
     elevation = np.radians(np.arange(-20, 10, 0.05))
     points = np.zeros((len(elevation), 4), np.float32)

@@ -44,9 +44,9 @@ def test_a_network_starts_as_the_model_that_ships(split):
     for name, value in weights(shipped).items():
         assert torch.equal(weights(network)[name], value)
     # The model was made from what others are to be credited for.
-    assert metadata.provenance.attribution == f"Somebody, CC0 {header.provenance.attribution}"
+    assert metadata.provenance.attribution == f"Somebody, CC0 And: {header.provenance.attribution}"
     assert metadata.provenance.initial["init"] == "shipped"
-    assert metadata.provenance.initial["recordings"] == list(header.provenance.recordings)
+    assert metadata.provenance.initial["recordings"] == sorted(header.provenance.recordings)
     assert make_network(split, settings(), None)[1].provenance.initial is None
 
 
@@ -76,6 +76,18 @@ def test_another_file_of_the_same_name_is_another_training(split, tmp_path):
     model_file.save(file, network, metadata)
     assert stage_settings(split, config)["initial"] != before["initial"]
     assert "initial" not in stage_settings(split, settings())
+
+
+def test_a_package_update_repeats_no_training_that_its_model_is_no_part_of(split):
+    assert "initial" in stage_settings(split, settings("init=auto"))
+    assert "initial" not in stage_settings(split, settings("init=auto", "voxel_size=0.5"))
+
+
+def test_what_the_first_model_of_a_chain_knew_is_still_known(split, tmp_path, caplog):
+    made = baseline(split, tmp_path / "run", settings("init=shipped"))
+    shipped = model_file.load(DEFAULT_MODEL)[1].provenance.recordings
+    _, metadata = make_network(split, settings(f"init={made.model}"), None)
+    assert set(shipped) < set(metadata.provenance.initial["recordings"])
 
 
 def test_a_training_goes_on_from_there(split, tmp_path):
@@ -114,8 +126,9 @@ def test_a_score_on_what_the_first_weights_know_is_told_to_flatter(split, caplog
 def test_a_model_that_can_t_be_started_from_is_told_with_what_would_fit(split, tmp_path):
     with pytest.raises(InputError, match=r"sees voxels of 0\.2 m.*set voxel_size=0\.2"):
         make_network(split, settings("init=shipped", "voxel_size=0.5"), None)
-    with pytest.raises(InputError, match=r"of other channels.*choose the same size"):
-        make_network(split, settings("init=shipped", "size=M"), None)
+    for size in ("M", "R"):
+        with pytest.raises(InputError, match="another network than the one to train; choose the"):
+            make_network(split, settings("init=shipped", f"size={size}"), None)
     with pytest.raises(ModelFileError, match="no such file"):
         make_network(split, settings(f"init={tmp_path / 'none.safetensors'}"), None)
     strange = Taxonomy((ClassInfo("moon", (1, 1, 1)), ClassInfo("mars", (2, 2, 2))))

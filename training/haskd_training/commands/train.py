@@ -30,6 +30,7 @@ def baseline(
     set_: Assignments = None,
 ) -> None:
     """Train the LiDAR-only student on labels alone."""
+    from haskd_ros.errors import InputError
     from haskd_training.core.settings import load_settings
     from haskd_training.data.cache import Cache
     from haskd_training.data.splits import make_split
@@ -37,6 +38,8 @@ def baseline(
     from haskd_training.learning.student import StudentConfig
 
     settings = load_settings(StudentConfig, config, set_ or ())
+    if settings.split.folds:
+        raise InputError("split.folds is for haskd run: nothing here is trained out of fold")
     split = make_split([Cache.open(path) for path in caches], settings.split).labelled()
     with only_user(out), step("training") as progress:
         result = run(split, out, settings, attribution=attribution, progress=progress)

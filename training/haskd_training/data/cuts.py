@@ -12,6 +12,9 @@ from haskd_ros.errors import InputError
 from haskd_training.data.cache import Cache, SweepRow
 from haskd_training.data.sweep_ref import SweepRef
 
+LARGEST_PART = 1.5
+"""Times its share of the sweeps: what has not learned from a larger part has learned too little."""
+
 
 def split_by_time(
     caches: Sequence[Cache], fractions: dict[str, float]
@@ -67,8 +70,9 @@ def split_by_time(
 def cut_in_parts(
     caches: Sequence[Cache], sweeps: Sequence[SweepRef], count: int
 ) -> tuple[tuple[SweepRef, ...], ...]:
-    """Cut sweeps into parts of different places: of whole recordings, in their order, where those
-    are enough; otherwise wherever as many sweeps follow each other in time.
+    """Cut sweeps into parts of different places: of whole recordings, in their order, where none
+    of the parts is empty then, or larger than `LARGEST_PART`; otherwise wherever as many sweeps
+    follow each other in time.
 
     Raises:
         InputError: fewer sweeps than parts.
@@ -85,10 +89,11 @@ def cut_in_parts(
         sorted(refs, key=lambda ref: caches[ref.cache].sweeps[ref.sweep].stamp_ns)
         for refs in recordings.values()
     ]
-    # Recordings of very different length: a part is full when it has its share of the sweeps.
-    middles = np.cumsum([len(refs) for refs in in_time]) - [len(refs) / 2 for refs in in_time]
+    lengths = np.array([len(refs) for refs in in_time])
+    middles = np.cumsum(lengths) - lengths / 2
     part_of = (middles * count / len(sweeps)).astype(int)
-    if len(set(part_of.tolist())) == count:
+    sizes = np.bincount(part_of, lengths, minlength=count)
+    if sizes.min() > 0 and sizes.max() <= LARGEST_PART * len(sweeps) / count:
         blocks = [(int(part), refs) for part, refs in zip(part_of, in_time, strict=True)]
     else:
         every = [ref for refs in in_time for ref in refs]

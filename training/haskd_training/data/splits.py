@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -161,15 +162,33 @@ class Split:
         )
 
     def told_of_part(self, number: int) -> Split:
-        """The sweeps that are told of by what has not learned from a part: those of the part, and
-        its share of the unlabelled ones, which nothing has learned from."""
+        """The sweeps that are told of by what has not learned from a part: those of the part, the
+        unlabelled ones next to them, and its share of the recordings without labels."""
         return replace(
             self,
             train=list(self.parts[number]),
-            unlabelled=self.unlabelled[number :: len(self.parts)],
+            unlabelled=[ref for ref, part in self._part_of_unlabelled.items() if part == number],
             test=[],
             parts=(),
         )
+
+    @cached_property
+    def _part_of_unlabelled(self) -> dict[SweepRef, int]:
+        """Of each unlabelled sweep: the part of the nearest labelled one of its recording, which
+        shows nearly the same; where that has none, each part in turn."""
+        labelled: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        for number, part in enumerate(self.parts):
+            for ref in part:
+                row = self.row(ref)
+                moments = labelled.setdefault((ref.cache, row.recording), [])
+                moments.append((row.stamp_ns, number))
+        found: dict[SweepRef, int] = {}
+        for turn, ref in enumerate(self.unlabelled):
+            row = self.row(ref)
+            moments = labelled.get((ref.cache, row.recording), [])
+            nearest = min(moments, key=lambda one: abs(one[0] - row.stamp_ns), default=None)
+            found[ref] = turn % len(self.parts) if nearest is None else nearest[1]
+        return found
 
     def with_nothing_held_back(self) -> Split:
         """The same with the labels of calibration and validation sweeps to train on."""

@@ -76,5 +76,6 @@ class DistillationConfig(BaseModel):
     )
     expert_iou_gap: float = Field(
         0.7, gt=0, le=1, description="share of the expert's IoU by which the student must be worse "
-        "for the expert's full weight"
+        "for the expert's full weight; out of fold nothing is left to measure the student on, and "
+        "experts keep their full weight"
     )  # fmt: skip

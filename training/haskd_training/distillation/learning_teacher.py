@@ -50,9 +50,11 @@ class LearningTeacher(nn.Module):
             row: [N] int64, the point's row in its sweep.
         """
         features = points.new_zeros(len(points), self.teacher.image_width)
-        for number in torch.unique(sweep[seen]).tolist():
+        # A sweep may be in two clouds of a batch: by itself, and mixed into another one.
+        cloud = torch.zeros_like(sweep) if batch is None else batch
+        for which, number in torch.unique(torch.stack([cloud, sweep])[:, seen], dim=1).T.tolist():
             ref = self._stored.sweeps[number]
-            in_batch = torch.nonzero(sweep == number)[:, 0]
+            in_batch = torch.nonzero((sweep == number) & (cloud == which))[:, 0]
             points_of_sweep = self._caches[ref.cache].sweeps[ref.sweep].points
             row_of_point = in_batch.new_full((points_of_sweep,), -1)
             row_of_point.index_copy_(0, row[in_batch], in_batch)

@@ -39,6 +39,7 @@ from haskd_training.images.features import (
 )
 from haskd_training.learning.batches import Batch, Extras
 from haskd_training.learning.inference import SweepPredictor, network_predictor, predict_with
+from haskd_training.learning.initial_weights import FRESH
 from haskd_training.learning.loop import Callbacks, finish, finished_result, fit, make_fabric
 from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
@@ -62,11 +63,15 @@ class TeacherConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    init: Literal["fresh", "baseline"] = Field(
-        "fresh", description="weights that the trunk starts from"
+    init: Literal["student", "baseline"] = Field(
+        "student",
+        description="weights that the trunk starts from: student, those that the student starts "
+        "from (student.init); baseline, those that it ends with on labels alone",
     )
     size: NetworkSize | None = Field(
-        None, description="network of the trunk, as student.size; null: the student's"
+        None,
+        description="network of the trunk, as student.size; null: the student's. One of another "
+        "size starts fresh",
     )
     width: int = Field(32, ge=1, le=1024, description="channels of the image branch")
     camera_dropout: float = Field(
@@ -329,9 +334,11 @@ def _with_overrides(student: StudentConfig, config: TeacherConfig) -> StudentCon
         for name in ("epochs", "learning_rate")
         if (value := getattr(config, name)) is not None
     }
+    size = config.size or student.size
     return student.model_copy(
         update={
-            "size": config.size or student.size,
+            "size": size,
+            "init": student.init if size == student.size else FRESH,
             "loop": student.loop.model_copy(update=loop),
         }
     )
@@ -343,5 +350,5 @@ def _start_from(trunk: nn.Module, baseline: nn.Module, path: Path) -> None:
     except RuntimeError as error:
         raise InputError(
             f"teacher.init is baseline, but {path} is another network than the teacher's trunk; "
-            "use init fresh, or the same size"
+            "use init student, or the same size"
         ) from error

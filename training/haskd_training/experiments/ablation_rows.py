@@ -162,6 +162,22 @@ class AblationConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _parts_are_a_row_s(self) -> AblationConfig:
+        if self.method.student.split.folds:
+            raise ValueError(
+                "method.student.split.folds would leave the controls nothing held back; give "
+                "student.split.folds in rows and labels_with"
+            )
+        for name, overrides in (*self.rows.items(), *self.labels_with.items()):
+            split = overrides.get("student", {}).get("split", {})
+            if isinstance(split, Mapping) and (other := set(split) - {"folds"}):
+                raise ValueError(
+                    f"row {name!r}: all rows share one split; of student.split a row may set folds "
+                    f"alone, not {', '.join(sorted(other))}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _rows_are_told_apart(self) -> AblationConfig:
         for name, values in (("seeds", self.seeds), ("strategies", self.strategies)):
             if len(set(values)) < len(values):

@@ -130,11 +130,13 @@ def _trust(
     found: dict[str, list[Trust]] = {}
     device = make_fabric(config.method.student.loop, folder).device
     for row, of in scores.items():
-        for seed, model, temperature in zip(config.seeds, of.models, of.temperatures, strict=True):
+        runs = zip(config.seeds, of.models, of.temperatures, of.identities, strict=True)
+        for seed, model, temperature, identity in runs:
             file = model()
             if file is None:
                 continue
-            digest = str(file_digest(file))[:10]
+            # The temperature is not in the file.
+            digest = f"{identity}-{str(file_digest(file))[:10]}"
             path = folder / f"{slug(row)}-{seed}-{digest}-{file_name(drive)}.safetensors"
             if not path.exists():
                 calibrated = temperature(file)

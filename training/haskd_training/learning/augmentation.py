@@ -70,7 +70,10 @@ def augment(
     shift = generator.normal(0.0, 1.0, 3) * config.shift_m
     brightness = generator.uniform(1 - config.intensity, 1 + config.intensity)
     if generator.random() < config.beams:
-        kept &= fewer_beams(points, generator)
+        seen = fewer_beams(points, generator)
+        # A sensor of few beams has none to spare.
+        if seen.sum() >= LEAST_OF_BEAMS * len(points):
+            kept &= seen
     points = points[kept]
     cosine, sine = np.cos(angle), np.sin(angle)
     rotation = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
@@ -81,6 +84,8 @@ def augment(
     result[:, :3] = points[:, :3] @ transform.T.astype(np.float32) + shift.astype(np.float32)
     exponent = (1 + config.contrast) ** generator.uniform(-1, 1)
     gain = config.gain ** generator.uniform(-1, 1)
+    # What stands in for an intensity does so on a robot too, whatever the sensor's gain.
+    measured = points[:, 3] != np.float32(mean_intensity)
     # The network cuts off what a sensor can't have meant, infinity among it.
     with np.errstate(over="ignore"):
         result[:, 3] = points[:, 3] * np.float32(brightness)
@@ -88,6 +93,7 @@ def augment(
             result[:, 3] = np.maximum(result[:, 3], 0) ** np.float32(exponent)
         if config.gain > 1:
             result[:, 3] = np.minimum(result[:, 3] * np.float32(gain), 1)
+    result[~measured, 3] = mean_intensity
     if generator.random() < config.no_intensity:
         result[_some_sector(result, generator), 3] = mean_intensity
     return result, kept
@@ -98,6 +104,9 @@ FEWEST_BEAMS_DEG = (0.6, 3.0)
 
 BEAM_DEG = 0.2
 """Wide enough for one beam of a dense sensor."""
+
+LEAST_OF_BEAMS = 0.15
+"""Share of the points that fewer beams must leave; otherwise a sweep stays as it is."""
 
 
 def fewer_beams(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:

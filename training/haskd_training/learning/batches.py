@@ -112,11 +112,10 @@ class SweepDataset(Dataset[Cloud]):
         self.augmentation, self.seed, self.epoch = augmentation, seed, 0
         self.extras, self.unlabelled = extras, frozenset(unlabelled)
         self.open_labels = open_labels
-        # Of every id that a label may have; a set of classes has none of its own.
-        self._movable = np.zeros(UNLABELLED + 1, bool)
-        self._movable[: len(caches[0].taxonomy)] = [
-            kind.movable for kind in caches[0].taxonomy.classes
-        ]
+        # Of every id that a label may have: a set of classes moves where each of them does.
+        members = max((cache.label_sets for cache in caches), key=len).table
+        still = np.array([not kind.movable for kind in caches[0].taxonomy.classes])
+        self._movable = np.logical_and(members.any(1), ~members[:, still].any(1))
 
     def __len__(self) -> int:
         return len(self.sweeps)
@@ -131,11 +130,16 @@ class SweepDataset(Dataset[Cloud]):
         # Augmented by draws of its own, which are the same with extras and without.
         own, of_extras = generator.spawn(2)
         cloud = self._recorded(ref, of_extras)
-        if partner is not None and partner != ref:
+        if partner is not None and not self._same(partner, ref):
             cloud = self._mixed(cloud, self._recorded(partner, of_extras), own)
         mean = self.caches[ref.cache].missing_intensity
         points, kept = augment(cloud.points, self.augmentation, own, mean)
         return replace(_chosen(cloud, kept), points=points)
+
+    def _same(self, one: SweepRef, other: SweepRef) -> bool:
+        """Whether two are one sweep; a cache may be given several times."""
+        rows = [self.caches[ref.cache].sweeps[ref.sweep] for ref in (one, other)]
+        return rows[0] == rows[1]
 
     def _recorded(self, ref: SweepRef, generator: np.random.Generator) -> Cloud:
         sweep = self.caches[ref.cache].sweep(ref.sweep)

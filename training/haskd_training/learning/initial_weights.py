@@ -10,7 +10,6 @@ import torch
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import ModelFileError
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import SegmentationNetwork
 from haskd_ros.segmenter import DEFAULT_MODEL
@@ -23,94 +22,94 @@ log = logging.getLogger(__name__)
 FRESH, SHIPPED, AUTO = "fresh", "shipped", "auto"
 
 
-def initial_model(init: str) -> Path | None:
-    """The model file that a training may start from; None for fresh weights.
+def initial_digest(init: str) -> str | None:
+    """Of the content of the file that a training may start from; None for fresh weights, and where
+    there is no such file."""
+    path = _named(init)
+    return None if path is None else file_digest(path)
+
+
+def fitting_model(
+    init: str, architecture: str, arguments: dict[str, Any], taxonomy: Taxonomy
+) -> Path | None:
+    """The model file that a training starts from; None for fresh weights.
 
     Args:
         init: `FRESH`, `SHIPPED`, `AUTO` (`SHIPPED` where it fits, `FRESH` elsewhere) or a file.
+        architecture, arguments, taxonomy: of the network to train.
+
+    Raises:
+        ModelFileError: not a model.
+        InputError: a model of another network, or of other classes.
     """
+    path = _named(init)
+    if path is None:
+        return None
+    misfit = _misfit(path, architecture, arguments, taxonomy)
+    if misfit is None:
+        return path
+    if init != AUTO:
+        raise InputError(f"init: {path} {misfit}")
+    log.info("training starts from nothing, the package's model does not fit: it %s", misfit)
+    return None
+
+
+@torch.no_grad()
+def start_from(path: Path, network: SegmentationNetwork, taxonomy: Taxonomy) -> ModelMetadata:
+    """Give a network the weights of a model that fits. Classes are matched by name; those that the
+    model hasn't keep their fresh weights.
+
+    Args:
+        network: with fresh weights.
+        taxonomy: of the network.
+
+    Returns:
+        The model's header.
+    """
+    model, metadata = model_file.load(path)
+    weights, own = model.state_dict(), network.state_dict()
+    shared = [name for name in taxonomy.names if name in metadata.taxonomy.names]
+    ours = [taxonomy.id_of(name) for name in shared]
+    theirs = [metadata.taxonomy.id_of(name) for name in shared]
+    for name in ("classifier.weight", "classifier.bias"):
+        rows = own[name].clone()
+        rows[ours] = weights[name][theirs]
+        weights[name] = rows
+    network.load_state_dict(weights)
+    return metadata
+
+
+def known_recordings(metadata: ModelMetadata) -> set[str]:
+    """Names of the recordings that a model has learned from, and those that it started from had."""
+    origin = metadata.provenance
+    before = (origin.initial or {}).get("recordings", [])
+    return {*origin.recordings, *map(str, before if isinstance(before, list) else [])}
+
+
+def _named(init: str) -> Path | None:
     if init == FRESH:
         return None
     return DEFAULT_MODEL if init in (SHIPPED, AUTO) else Path(init).expanduser()
 
 
-def initial_digest(init: str) -> str | None:
-    """Of the content of the file; None for fresh weights, and where there is no such file."""
-    path = initial_model(init)
-    return None if path is None else file_digest(path)
-
-
-def with_initial_weights(
-    init: str, network: SegmentationNetwork, arguments: dict[str, Any], taxonomy: Taxonomy
-) -> ModelMetadata | None:
-    """Give a fresh network the weights that its training starts from; arguments and errors as of
-    `start_from`.
-
-    Returns:
-        The header of the model that they are of; None where they stay fresh.
-    """
-    path = initial_model(init)
-    if path is None:
-        return None
-    try:
-        return start_from(path, network, arguments, taxonomy)
-    except ModelFileError:
-        raise
-    except InputError as error:
-        if init != AUTO:
-            raise
-        log.info("training starts from nothing, not from the package's model: %s", error)
-        return None
-
-
-@torch.no_grad()
-def start_from(
-    path: Path, network: SegmentationNetwork, arguments: dict[str, Any], taxonomy: Taxonomy
-) -> ModelMetadata:
-    """Give a network the weights of a model. Classes are matched by name; those that the model
-    hasn't keep their fresh weights.
-
-    Args:
-        network: with fresh weights.
-        arguments: of its architecture.
-        taxonomy: of the network.
-
-    Returns:
-        The model's header.
-
-    Raises:
-        ModelFileError: not a model.
-        InputError: a model of another network.
-    """
-    model, metadata = model_file.load(path)
-    voxel_size = metadata.arguments.get("voxel_size")
-    if voxel_size != arguments.get("voxel_size"):
-        raise InputError(
-            f"init: {path} sees voxels of {voxel_size} m, the network to train "
-            f"{arguments.get('voxel_size')}; set voxel_size={voxel_size}"
+def _misfit(
+    path: Path, architecture: str, arguments: dict[str, Any], taxonomy: Taxonomy
+) -> str | None:
+    """Why a network can't start from a model; None where it can."""
+    _, found = model_file.load(path)
+    if (found.architecture, tuple(found.arguments["channels"])) != (
+        architecture,
+        tuple(arguments["channels"]),
+    ):
+        return "is another network than the one to train; choose the same size"
+    if found.arguments.get("voxel_size") != arguments.get("voxel_size"):
+        return (
+            f"sees voxels of {found.arguments['voxel_size']} m, the network to train "
+            f"{arguments['voxel_size']}; set voxel_size={found.arguments['voxel_size']}"
         )
-    weights = model.state_dict()
-    own = network.state_dict()
-    known = {
-        taxonomy.id_of(name): metadata.taxonomy.id_of(name)
-        for name in taxonomy.names
-        if name in metadata.taxonomy.names
-    }
-    if not known:
-        raise InputError(
-            f"init: {path} knows none of the classes {quoted(taxonomy.names)}; it has "
-            f"{quoted(metadata.taxonomy.names)}"
+    if not set(taxonomy.names) & set(found.taxonomy.names):
+        return (
+            f"knows none of the classes {quoted(taxonomy.names)}; it has "
+            f"{quoted(found.taxonomy.names)}"
         )
-    for name in ("classifier.weight", "classifier.bias"):
-        rows = own[name].clone()
-        if rows.shape[1:] == weights[name].shape[1:]:
-            rows[list(known)] = weights[name][list(known.values())]
-        weights[name] = rows
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(
-            f"init: {path} is a {metadata.architecture} of other channels than the one to train; "
-            "choose the same size"
-        ) from error
-    return metadata
+    return None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import haskd_ros
 from haskd_ros.model_header import Intensity, ModelMetadata, Provenance, SensorStatistics
 from haskd_ros.models import SegmentationNetwork, build, of_size
+from haskd_training.core.file_digests import file_digest
 from haskd_training.data.sensor_statistics import input_range
 from haskd_training.data.splits import Split, SplitConfig
 from haskd_training.data.sweep_ref import SweepRef
@@ -23,8 +24,10 @@ from haskd_training.learning.batches import Extras, SweepDataset
 from haskd_training.learning.inference import predict
 from haskd_training.learning.initial_weights import (
     FRESH,
+    fitting_model,
     initial_digest,
-    with_initial_weights,
+    known_recordings,
+    start_from,
 )
 from haskd_training.learning.loop import LoopConfig
 from haskd_training.learning.losses import (
@@ -127,20 +130,23 @@ class StudentConfig(BaseModel):
 def make_network(
     split: Split, config: StudentConfig, attribution: str | None
 ) -> tuple[SegmentationNetwork, ModelMetadata]:
-    """A network with initial weights, a function of `config.loop.seed` alone, and the header of its
-    model file."""
+    """A network with initial weights, a function of `config.loop.seed` and `config.init` alone, and
+    the header of its model file."""
     architecture, arguments = of_size(config.size, config.voxel_size, elevation_span(split))
     torch.manual_seed(config.loop.seed)
     network = build(architecture, classes=len(split.taxonomy), **arguments)
-    initial = with_initial_weights(config.init, network, arguments, split.taxonomy)
-    if initial is not None:
+    initial = None
+    start = fitting_model(config.init, architecture, arguments, split.taxonomy)
+    if start is not None:
+        initial = start_from(start, network, split.taxonomy)
         _warn_of_known_sweeps(split, initial)
     # The model is for the sensor of the first cache: it has its scale and statistics.
     sensor = split.caches[0]
     trained_on = [
         split.caches[i] for i in sorted({ref.cache for ref in split.train_and_unlabelled})
     ]
-    recordings = {split.row(ref).recording for ref in split.train_and_unlabelled}
+    rows = [split.row(ref) for ref in split.train_and_unlabelled]
+    recordings = {row.recording for row in rows}
     metadata = ModelMetadata(
         architecture=architecture,
         arguments=arguments,
@@ -159,7 +165,8 @@ def make_network(
             torch=str(torch.__version__),
             machine=platform.machine(),
             recordings=tuple(sorted(recordings)),
-            sweeps=len(split.train_and_unlabelled),
+            # A cache may be given several times, to be seen more often.
+            sweeps=len({(row.recording, row.stamp_ns, row.points) for row in rows}),
             config=config.model_dump(mode="json"),
             attribution=_with_credit(attribution, initial),
             image_labels=split.image_labels_origin,
@@ -173,7 +180,7 @@ def make_network(
 def _warn_of_known_sweeps(split: Split, initial: ModelMetadata) -> None:
     """Warn where the weights that a training starts from know what it is judged on."""
     judged = {split.row(ref).recording for ref in split.calibration + split.validation + split.test}
-    if known := judged.intersection(initial.provenance.recordings):
+    if known := judged.intersection(known_recordings(initial)):
         log.warning(
             "the weights that training starts from have learned from %s, on which the model is "
             "judged: its scores there flatter; student.init=fresh knows nothing",
@@ -186,14 +193,14 @@ def _origin(init: str, initial: ModelMetadata) -> dict[str, Any]:
     return {
         "init": init,
         "sha256": initial_digest(init),
-        "recordings": list(initial.provenance.recordings),
+        "recordings": sorted(known_recordings(initial)),
     }
 
 
 def _with_credit(attribution: str | None, initial: ModelMetadata | None) -> str | None:
     """Whom to credit: for the data of the training, and of what it starts from."""
     owed = [attribution, None if initial is None else initial.provenance.attribution]
-    return " ".join(dict.fromkeys(filter(None, owed))) or None
+    return " And: ".join(dict.fromkeys(filter(None, owed))) or None
 
 
 def training_dataset(
@@ -281,6 +288,8 @@ def validator(
 
 def stage_settings(split: Split, config: StudentConfig, **more: Any) -> dict[str, Any]:
     """What a stage's result depends on, for its `RunFolder`."""
+    network = of_size(config.size, config.voxel_size)
+    start = fitting_model(config.init, *network, split.taxonomy)
     # The file of weights may be replaced by another of the same name.
-    initial = {} if config.init == FRESH else {"initial": initial_digest(config.init)}
+    initial = {} if start is None else {"initial": file_digest(start)}
     return {"config": config.of_training(), "split": split.fingerprint(), **initial, **more}

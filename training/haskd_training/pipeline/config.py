@@ -50,10 +50,11 @@ def check(split: Split, config: MethodConfig, no_images: str = "") -> None:
             "no labelled sweep to calibrate on (HAS-KD needs it to tell which snapshot is adept at "
             "what)" + (too_few if labelled < 3 else ": raise student.split.calibration")
         )
+    where = "student.split.test" + ("" if split.parts else " or .validation")
     if not (split.test or split.validation):
         raise InputError(
             "no labelled sweep to score on"
-            + (too_few if labelled < 3 else ": raise student.split.test or .validation")
+            + (too_few if labelled < 3 else f": give a test recording, or raise {where}")
         )
     if config.distillation.teacher == "none":
         return
@@ -67,3 +68,11 @@ def check(split: Split, config: MethodConfig, no_images: str = "") -> None:
             "no images in the bags, so there is no teacher: record a camera, or set "
             "distillation.teacher=none to learn from labels and snapshots alone"
         )
+    for number in range(len(split.parts)):
+        others = split.without_part(number).train
+        if not any(split.caches[ref.cache].images for ref in others):
+            raise InputError(
+                f"without part {number + 1} of {len(split.parts)} no recording has images, so "
+                "there is no teacher to tell of that part: fewer student.split.folds, or "
+                "distillation.teacher=none"
+            )
