@@ -108,7 +108,10 @@ def test_auto_starts_from_what_ships_where_that_fits(split, caplog):
     fresh, _ = make_network(split, settings("voxel_size=0.5"), None)
     assert torch.equal(network.classifier.weight, fresh.classifier.weight)
     assert metadata.provenance.initial is None
-    assert "starts from nothing" in caplog.text
+    assert len(caplog.messages) == 1
+    assert "starting from nothing" in caplog.text
+    stage_settings(split, settings("init=auto", "voxel_size=0.5"))
+    assert len(caplog.messages) == 1
 
 
 def test_a_score_on_what_the_first_weights_know_is_told_to_flatter(split, caplog):

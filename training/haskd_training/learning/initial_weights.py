@@ -30,13 +30,19 @@ def initial_digest(init: str) -> str | None:
 
 
 def fitting_model(
-    init: str, architecture: str, arguments: dict[str, Any], taxonomy: Taxonomy
+    init: str,
+    architecture: str,
+    arguments: dict[str, Any],
+    taxonomy: Taxonomy,
+    *,
+    tell: bool = False,
 ) -> Path | None:
     """The model file that a training starts from; None for fresh weights.
 
     Args:
         init: `FRESH`, `SHIPPED`, `AUTO` (`SHIPPED` where it fits, `FRESH` elsewhere) or a file.
         architecture, arguments, taxonomy: of the network to train.
+        tell: log why `AUTO` starts fresh.
 
     Raises:
         ModelFileError: not a model.
@@ -50,7 +56,8 @@ def fitting_model(
         return path
     if init != AUTO:
         raise InputError(f"init: {path} {misfit}")
-    log.info("training starts from nothing, the package's model does not fit: it %s", misfit)
+    if tell:
+        log.info("starting from nothing, the package's model does not fit: it %s", misfit)
     return None
 
 

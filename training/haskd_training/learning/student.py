@@ -136,7 +136,7 @@ def make_network(
     torch.manual_seed(config.loop.seed)
     network = build(architecture, classes=len(split.taxonomy), **arguments)
     initial = None
-    start = fitting_model(config.init, architecture, arguments, split.taxonomy)
+    start = fitting_model(config.init, architecture, arguments, split.taxonomy, tell=True)
     if start is not None:
         initial = start_from(start, network, split.taxonomy)
         _warn_of_known_sweeps(split, initial)
