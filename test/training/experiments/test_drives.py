@@ -80,7 +80,7 @@ def test_rows_on_labels_alone_have_settings_of_their_own(drives, tmp_path):
     config = settings("folds=2", "method.student.loop.epochs=1", f"controls=['{LABELS_WHOLE}']")
     other = {"dark": {"student": {"augmentation": {"no_intensity": 1.0}}}}
     config = config.model_copy(update={"labels_with": other, "corrupted": (LABELS_WHOLE, row)})
-    found = benchmark_drives(drives, tmp_path, config, quiet)
+    found = benchmark_drives(drives[:3], tmp_path, config, quiet)
     for number, drive in enumerate(found):
         assert list(drive.counts) == [LABELS_WHOLE, row]
         assert set(drive.corrupted) == set(CORRUPTIONS)
@@ -104,12 +104,14 @@ def test_a_row_out_of_fold_is_calibrated_and_holds_nothing_back(drives, tmp_path
             },
         }
     )
-    found = benchmark_drives(drives, tmp_path, config, quiet)
+    found = benchmark_drives(drives[:3], tmp_path, config, quiet)
     for drive in found:
         # The same network on the same labels, whose probabilities are another matter
         assert np.array_equal(drive.counts[row], drive.counts[LABELS_WHOLE])
-        assert not np.array_equal(drive.counts["ASD out of fold"], drive.counts[LABELS_WHOLE])
         (plain,), (calibrated,) = drive.trust[LABELS_WHOLE], drive.trust[row]
+        (taught,) = drive.trust["ASD out of fold"]
+        probability = taught.reliability.probability
+        assert not np.array_equal(probability, calibrated.reliability.probability, equal_nan=True)
         assert plain.reliability.count.sum() == calibrated.reliability.count.sum()
         assert not np.array_equal(plain.reliability.count, calibrated.reliability.count)
 
