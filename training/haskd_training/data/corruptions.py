@@ -52,6 +52,14 @@ _DIP = 0.3
 """Between two beams, the density of elevations falls below this share of the lower peak."""
 
 
+def elevation_deg(points: np.ndarray) -> np.ndarray:
+    """[N] angles above the horizontal of points [N, >= 3], as the sensor sees them."""
+    elevation: np.ndarray = np.degrees(
+        np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1]))
+    )
+    return elevation
+
+
 def half_the_beams(
     points: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +76,7 @@ def alternate_beams(points: np.ndarray) -> np.ndarray:
     off the far ones, more than beams are apart. So the beams of each sector of 4 degrees are found
     separately (`_beams`), and they alternate in the way that fits the sector before best.
     """
-    elevation = np.degrees(np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1])))
+    elevation = elevation_deg(points)
     azimuth = np.degrees(np.arctan2(points[:, 1], points[:, 0]))
     sector = np.floor((azimuth + 180) / _SECTOR_DEG)
     order = np.argsort(sector, kind="stable")

@@ -10,7 +10,7 @@ import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_training.data.cache import Cache, SweepRow
-from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.data.sweep_ref import SweepRef, all_sweeps
 
 LARGEST_PART = 1.5
 """Times its share of the sweeps: what has not learned from a larger part has learned too little."""
@@ -39,16 +39,8 @@ def split_by_time(
         sum(fractions.values()), 1.0, abs_tol=1e-6
     ):
         raise InputError(f"fractions of a split must be positive and add up to 1: {fractions}")
-    recordings: dict[tuple[int, str], list[SweepRef]] = {}
-    for number, cache in enumerate(caches):
-        for i, sweep in enumerate(cache.sweeps):
-            recordings.setdefault((number, sweep.recording), []).append(SweepRef(number, i))
-
-    def row(ref: SweepRef) -> SweepRow:
-        return caches[ref.cache].sweeps[ref.sweep]
-
-    in_time = [sorted(refs, key=lambda ref: row(ref).stamp_ns) for refs in recordings.values()]
-    labelled = [[ref for ref in refs if any(row(ref).class_counts)] for refs in in_time]
+    in_time = _by_recording(caches, all_sweeps(caches))
+    labelled = [[ref for ref in refs if any(_row(caches, ref).class_counts)] for refs in in_time]
     roles: dict[str, list[SweepRef]] = {role: [] for role in (*fractions, "unlabelled")}
     training = next(iter(fractions))
     sizes_of_all = block_sizes([len(refs) for refs in labelled], list(fractions.values()))
@@ -81,14 +73,7 @@ def cut_in_parts(
         raise InputError(
             f"{len(sweeps)} labelled sweeps to learn from are fewer than split.folds={count} parts"
         )
-    recordings: dict[tuple[int, str], list[SweepRef]] = {}
-    for ref in sweeps:
-        row = caches[ref.cache].sweeps[ref.sweep]
-        recordings.setdefault((ref.cache, row.recording), []).append(ref)
-    in_time = [
-        sorted(refs, key=lambda ref: caches[ref.cache].sweeps[ref.sweep].stamp_ns)
-        for refs in recordings.values()
-    ]
+    in_time = _by_recording(caches, sweeps)
     lengths = np.array([len(refs) for refs in in_time])
     middles = np.cumsum(lengths) - lengths / 2
     part_of = (middles * count / len(sweeps)).astype(int)
@@ -102,6 +87,20 @@ def cut_in_parts(
         tuple(ref for part, refs in blocks if part == number for ref in refs)
         for number in range(count)
     )
+
+
+def _by_recording(caches: Sequence[Cache], sweeps: Sequence[SweepRef]) -> list[list[SweepRef]]:
+    """The sweeps of each recording in time order."""
+    recordings: dict[tuple[int, str], list[SweepRef]] = {}
+    for ref in sweeps:
+        recordings.setdefault((ref.cache, _row(caches, ref).recording), []).append(ref)
+    return [
+        sorted(refs, key=lambda ref: _row(caches, ref).stamp_ns) for refs in recordings.values()
+    ]
+
+
+def _row(caches: Sequence[Cache], ref: SweepRef) -> SweepRow:
+    return caches[ref.cache].sweeps[ref.sweep]
 
 
 def _blocks(refs: Sequence[SweepRef], count: int) -> list[list[SweepRef]]:

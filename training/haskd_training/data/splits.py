@@ -297,10 +297,9 @@ def make_split(
     hidden = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
     mean = _mean_intensity(caches)
     every = [*caches, *calibration, *validation, *test, *hidden]
-    parts = cut_in_parts(caches, roles["train"], config.folds) if config.folds else ()
-    split = Split([replace(cache, stand_in=mean) for cache in every], **roles, parts=parts)
+    split = Split([replace(cache, stand_in=mean) for cache in every], **roles, parts=())
     _check_no_sweep_twice(split, config.distil_held_out)
-    return split
+    return split.out_of_fold(config.folds) if config.folds else split
 
 
 def _mean_intensity(caches: Sequence[Cache]) -> float:

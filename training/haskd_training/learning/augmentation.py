@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from haskd_training.learning.mixing import MixingConfig
+from haskd_training.data.corruptions import elevation_deg
+from haskd_training.learning.mixing import MixingConfig, in_sector
 
 
 class AugmentationConfig(BaseModel):
@@ -115,7 +116,7 @@ def fewer_beams(points: np.ndarray, generator: np.random.Generator) -> np.ndarra
     Beams lie at equal distances, drawn from `FEWEST_BEAMS_DEG`, by elevation alone: no recording
     says which beam a point is of, and a simulated or another one has no beams to be found.
     """
-    elevation = np.degrees(np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1])))
+    elevation = elevation_deg(points)
     apart = np.exp(generator.uniform(*np.log(FEWEST_BEAMS_DEG)))
     seen: np.ndarray = (elevation - generator.uniform(0, apart)) % apart < BEAM_DEG
     return seen
@@ -128,8 +129,7 @@ def _some_sector(points: np.ndarray, generator: np.random.Generator) -> np.ndarr
     average two kinds of statistics into those of neither (measured: 26.6 instead of 33.2 % mIoU).
     """
     start, width = generator.uniform(0, 2 * np.pi, 2)
-    sector: np.ndarray = (np.arctan2(points[:, 1], points[:, 0]) - start) % (2 * np.pi) < width
-    return sector
+    return in_sector(points, start, width)
 
 
 def _tilt(angles: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,6 +22,14 @@ log = logging.getLogger(__name__)
 FRESH, SHIPPED, AUTO = "fresh", "shipped", "auto"
 
 
+class Start(NamedTuple):
+    """A model to start from, as it was read."""
+
+    path: Path
+    network: SegmentationNetwork
+    metadata: ModelMetadata
+
+
 def initial_digest(init: str) -> str | None:
     """Of the content of the file that a training may start from; None for fresh weights, and where
     there is no such file."""
@@ -36,8 +44,8 @@ def fitting_model(
     taxonomy: Taxonomy,
     *,
     tell: bool = False,
-) -> Path | None:
-    """The model file that a training starts from; None for fresh weights.
+) -> Start | None:
+    """The model that a training starts from; None for fresh weights.
 
     Args:
         init: `FRESH`, `SHIPPED`, `AUTO` (`SHIPPED` where it fits, `FRESH` elsewhere) or a file.
@@ -51,9 +59,10 @@ def fitting_model(
     path = _named(init)
     if path is None:
         return None
-    misfit = _misfit(path, architecture, arguments, taxonomy)
+    start = Start(path, *model_file.load(path))
+    misfit = _misfit(start.metadata, architecture, arguments, taxonomy)
     if misfit is None:
-        return path
+        return start
     if init != AUTO:
         raise InputError(f"init: {path} {misfit}")
     if tell:
@@ -62,28 +71,24 @@ def fitting_model(
 
 
 @torch.no_grad()
-def start_from(path: Path, network: SegmentationNetwork, taxonomy: Taxonomy) -> ModelMetadata:
+def start_from(start: Start, network: SegmentationNetwork, taxonomy: Taxonomy) -> None:
     """Give a network the weights of a model that fits. Classes are matched by name; those that the
     model hasn't keep their fresh weights.
 
     Args:
         network: with fresh weights.
         taxonomy: of the network.
-
-    Returns:
-        The model's header.
     """
-    model, metadata = model_file.load(path)
-    weights, own = model.state_dict(), network.state_dict()
-    shared = [name for name in taxonomy.names if name in metadata.taxonomy.names]
+    weights, own = start.network.state_dict(), network.state_dict()
+    known = start.metadata.taxonomy
+    shared = [name for name in taxonomy.names if name in known.names]
     ours = [taxonomy.id_of(name) for name in shared]
-    theirs = [metadata.taxonomy.id_of(name) for name in shared]
+    theirs = [known.id_of(name) for name in shared]
     for name in ("classifier.weight", "classifier.bias"):
         rows = own[name].clone()
         rows[ours] = weights[name][theirs]
         weights[name] = rows
     network.load_state_dict(weights)
-    return metadata
 
 
 def known_recordings(metadata: ModelMetadata) -> set[str]:
@@ -100,10 +105,9 @@ def _named(init: str) -> Path | None:
 
 
 def _misfit(
-    path: Path, architecture: str, arguments: dict[str, Any], taxonomy: Taxonomy
+    found: ModelMetadata, architecture: str, arguments: dict[str, Any], taxonomy: Taxonomy
 ) -> str | None:
     """Why a network can't start from a model; None where it can."""
-    _, found = model_file.load(path)
     if (found.architecture, tuple(found.arguments["channels"])) != (
         architecture,
         tuple(arguments["channels"]),

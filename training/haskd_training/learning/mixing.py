@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from haskd_training.data.corruptions import elevation_deg
+
 Way = Literal["sectors", "things", "bands", "union"]
 
 MOST_BANDS = 6
@@ -73,23 +75,25 @@ def turned(points: np.ndarray, angle: float) -> np.ndarray:
     return result
 
 
+def in_sector(points: np.ndarray, start: float, width: float) -> np.ndarray:
+    """[N] bool: points [N, >= 2] in the sector that begins at an azimuth and goes to the left, both
+    angles in radians."""
+    past = (np.arctan2(points[:, 1], points[:, 0]) - start) % (2 * np.pi)
+    inside: np.ndarray = past < width
+    return inside
+
+
 def _sectors(
     first: np.ndarray, second: np.ndarray, _: np.ndarray, generator: np.random.Generator
 ) -> Mixture:
     start = generator.uniform(-np.pi, np.pi)
-
-    def other_half(points: np.ndarray) -> np.ndarray:
-        past = (np.arctan2(points[:, 1], points[:, 0]) - start) % (2 * np.pi)
-        half: np.ndarray = past < np.pi
-        return half
-
-    return Mixture(~other_half(first), other_half(second))
+    return Mixture(~in_sector(first, start, np.pi), in_sector(second, start, np.pi))
 
 
 def _bands(
     first: np.ndarray, second: np.ndarray, _: np.ndarray, generator: np.random.Generator
 ) -> Mixture:
-    elevations = [_elevation(points) for points in (first, second)]
+    elevations = [elevation_deg(points) for points in (first, second)]
     together = np.concatenate(elevations)
     # A band holds as many points as any other: most of them lie close below the horizon.
     count = int(generator.integers(2, MOST_BANDS + 1))
@@ -109,12 +113,6 @@ def _things(
     first: np.ndarray, _: np.ndarray, movable: np.ndarray, generator: np.random.Generator
 ) -> Mixture:
     return Mixture(np.ones(len(first), bool), movable, generator.uniform(-np.pi, np.pi))
-
-
-def _elevation(points: np.ndarray) -> np.ndarray:
-    """[N] in radians."""
-    elevation: np.ndarray = np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1]))
-    return elevation
 
 
 _WAYS: dict[Way, Callable[[np.ndarray, np.ndarray, np.ndarray, np.random.Generator], Mixture]] = {

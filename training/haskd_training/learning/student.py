@@ -138,7 +138,8 @@ def make_network(
     initial = None
     start = fitting_model(config.init, architecture, arguments, split.taxonomy, tell=True)
     if start is not None:
-        initial = start_from(start, network, split.taxonomy)
+        start_from(start, network, split.taxonomy)
+        initial = start.metadata
         _warn_of_known_sweeps(split, initial)
     # The model is for the sensor of the first cache: it has its scale and statistics.
     sensor = split.caches[0]
@@ -291,5 +292,5 @@ def stage_settings(split: Split, config: StudentConfig, **more: Any) -> dict[str
     network = of_size(config.size, config.voxel_size)
     start = fitting_model(config.init, *network, split.taxonomy)
     # The file of weights may be replaced by another of the same name.
-    initial = {} if start is None else {"initial": file_digest(start)}
+    initial = {} if start is None else {"initial": file_digest(start.path)}
     return {"config": config.of_training(), "split": split.fingerprint(), **initial, **more}

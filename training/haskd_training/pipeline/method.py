@@ -125,7 +125,7 @@ def run_method(
 def lessons(split: Split, config: MethodConfig) -> list[Lesson]:
     """One for each part of a split; where it has none, the only one, whose teachers tell of what
     they have learned from as well."""
-    told = split if config.distillation.unlabelled else split.labelled()
+    told = _learned(split, config)
     count = len(split.parts)
     if not count:
         return [Lesson(split, told)]
@@ -137,6 +137,11 @@ def lessons(split: Split, config: MethodConfig) -> list[Lesson]:
         )
         for number in range(count)
     ]
+
+
+def _learned(split: Split, config: MethodConfig) -> Split:
+    """What the student learns from."""
+    return split if config.distillation.unlabelled else split.labelled()
 
 
 def fold_models(
@@ -262,7 +267,7 @@ def _snapshot_targets(
 ) -> SnapshotTargets:
     """Outputs of the snapshots for the sweeps to learn from."""
     distillation, student, device = config.distillation, config.student, runner.device
-    learned = split if distillation.unlabelled else split.labelled()
+    learned, given = _learned(split, config), lessons(split, config)
     if pool.experts is not None:
         numbers = pool.experts.owners(unlabelled=bool(learned.unlabelled))
     else:
@@ -271,7 +276,7 @@ def _snapshot_targets(
 
     def outputs_of(number: int) -> Outputs:
         parts = []
-        for run, lesson in zip(pool.runs, lessons(split, config), strict=True):
+        for run, lesson in zip(pool.runs, given, strict=True):
             snapshot = stages.snapshots_of(run, student)[number]
             with runner.about(lesson.title):
                 said = runner.run(stages.snapshot_outputs(snapshot, lesson.told, student, device))
