@@ -32,6 +32,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DOMAIN = 1 + 2 * (os.getpid() % 49)
 """Of the node that most tests share; a test's own node lives in the next one. Two processes
 of tests that start together share none."""
+DOMAIN_OF_THIS_PROCESS = 99
+"""Of nodes that a test makes in its own process: what rclpy leaves behind of them stays in its
+domain until the process ends, and a robot there would take it for the node it looks for."""
 WAIT_S = 60.0
 RESPONSE_TIMEOUT_S = 10.0
 """For the response of a service; then the request is sent again."""

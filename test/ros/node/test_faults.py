@@ -14,7 +14,7 @@ import rclpy
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.waitable import NumberOfEntities, Waitable
-from robot import DOMAIN
+from robot import DOMAIN_OF_THIS_PROCESS
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -30,7 +30,7 @@ class Bench:
     """A guarded node, a client's node, and the executor that runs both."""
 
     def __init__(self) -> None:
-        rclpy.init(domain_id=DOMAIN)
+        rclpy.init(domain_id=DOMAIN_OF_THIS_PROCESS)
         self.notices: list[str] = []
         self.node = GuardedNode("guarded", lambda notice, _: self.notices.append(notice))
         self.client_node = rclpy.create_node("client")

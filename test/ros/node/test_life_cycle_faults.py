@@ -11,7 +11,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
-from robot import DOMAIN
+from robot import DOMAIN_OF_THIS_PROCESS
 
 from haskd_ros.node.inputs import InputSubscription
 from haskd_ros.node.segment_node import SegmentNode
@@ -27,7 +27,7 @@ def node_of(ros_environment, tiny_model):
     def make(*parameters: str) -> SegmentNode:
         given = (f"model:={tiny_model}", "warmup_points:=100", "device:=cpu", *parameters)
         arguments = [part for each in given for part in ("-p", each)]
-        rclpy.init(args=["--ros-args", *arguments], domain_id=DOMAIN)
+        rclpy.init(args=["--ros-args", *arguments], domain_id=DOMAIN_OF_THIS_PROCESS)
         nodes.append(SegmentNode(run_in_thread=pool.submit))
         return nodes[-1]
 
