@@ -1,93 +1,21 @@
-"""`python -m haskd_ros`: the process in which the segmentation node lives."""
+"""`python -m haskd_ros`: the segmentation node."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, Queue
+from typing import NoReturn
 
-import rclpy
-from rclpy.exceptions import NameValidationException, ParameterException
-from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
-
-from haskd_ros.clouds.memory import keep_freed_memory
-from haskd_ros.errors import InputError
-from haskd_ros.node.dds import profile_environment
-from haskd_ros.node.executor import SurvivingExecutor
-from haskd_ros.node.faults import MOST_CHARACTERS, in_one_line
-from haskd_ros.node.segment_node import SegmentNode
-from haskd_ros.text import shown
+from haskd_ros.node.ending import Ending
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the node until SIGINT, SIGTERM or SIGHUP, and end the process: with exit code 0, or 2
+    where a parameter is not allowed."""
+    ending = Ending()
+    # Only now: for the seconds that torch takes to import, a signal would find nobody.
+    from haskd_ros.node.process import run_node
 
-    Returns:
-        exit code: 0, or 2 where a parameter is not allowed.
-    """
-    signalled: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A handler may interrupt itself: nothing in it may take a lock.
-        signal.signal(number, lambda number, _: signalled.append(number))
-    os.environ.update(profile_environment())
-    keep_freed_memory()
-    try:
-        # rclpy's own handlers would end the context while the worker still publishes.
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except Exception as error:  # its types of error differ from one ROS to the next
-        sys.stderr.write(f"segment can't start: {in_one_line(error)}\n")
-        return 2
-    # Not a SimpleQueue: a signal at the end of its timeout makes that one wait for ever.
-    loops: Queue[Callable[[], None]] = Queue()
-    try:
-        node = SegmentNode(run_in_thread=loops.put)
-    except (InputError, ParameterException, NameValidationException) as error:
-        rclpy.logging.get_logger("segment").fatal(shown(error, MOST_CHARACTERS))
-        rclpy.shutdown()
-        return 2
-
-    # All of torch runs in the main thread and ROS in another one: as soon as a second thread
-    # computes with torch, GNU OpenMP counts more threads than there are cores, and each of a
-    # network's hundreds of parallel regions sleeps and wakes (on 2 cores half as long again).
-    with ThreadPoolExecutor(1) as pool:
-        spinning = pool.submit(_spin, node, signalled)
-        while not spinning.done():
-            try:
-                loops.get(timeout=0.1)()
-            except Empty:
-                pass
-            except BaseException as error:
-                node.faults.note(error)
-        spinning.result()
-    node.destroy_node()
-    rclpy.shutdown()
-    # A launch that is interrupted signals twice; the second must not kill a process that exits.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    return 0
-
-
-def _spin(node: SegmentNode, signalled: list[int]) -> None:
-    """Bring the node up, serve ROS until a signal has come, take the node down."""
-    executor = SurvivingExecutor(node.faults)
-    executor.add_node(node)
-    try:
-        if (
-            node.parameters.autostart
-            and node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        ):
-            node.trigger_activate()
-        while not signalled:
-            executor.spin_once(timeout_sec=0.2)
-    finally:
-        # Whatever has happened, the worker's loop must end, or the main thread never would.
-        node.end()
-        executor.shutdown()
+    ending.leave(run_node(ending, args))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

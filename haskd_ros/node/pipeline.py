@@ -145,7 +145,7 @@ class LabellingPipeline:
 
     def call(self, function: Callable[[], _Result]) -> Future[_Result]:
         """Have a function called where the network runs, between two clouds: a second thread that
-        computes with torch would slow the first one down (see `__main__`).
+        computes with torch would slow the first one down (see `process`).
 
         Returns:
             its result; cancelled where the pipeline is stopped before.

@@ -36,7 +36,7 @@ from haskd_ros.node.transforms import Transforms
 from haskd_ros.node.worker import FrameCounts, RunInThread, submit
 from haskd_ros.text import shown
 
-FINAL_REPORT_TIMEOUT = Duration(seconds=1)
+FINAL_REPORT_TIMEOUT = Duration(seconds=0.5)
 """How long an ending node waits for its last report to be received."""
 
 _Result = TypeVar("_Result")

@@ -191,7 +191,7 @@ def _node(
     """A running node; ended on leaving."""
     # Not -m, with which Python would import from the working directory first.
     start = "sys.path[:] = filter(None, sys.path); from haskd_ros.__main__ import main"
-    command = [sys.executable, "-c", f"import sys; {start}; sys.exit(main())", "--ros-args"]
+    command = [sys.executable, "-c", f"import sys; {start}; main()", "--ros-args"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
     log.parent.mkdir(parents=True, exist_ok=True)
