@@ -12,6 +12,11 @@ JUMP_S = 10.0
 which makes such steps only beyond 400 times real time."""
 
 
+def nanoseconds(stamp: Any) -> int:
+    """ns of a builtin_interfaces/Time."""
+    return int(stamp.sec * SECOND_NS + stamp.nanosec)
+
+
 def stamp_fault(stamp: Any) -> str | None:
     """What is wrong with a builtin_interfaces/Time, in a few words; None: nothing."""
     if stamp.sec < 0:
@@ -42,7 +47,7 @@ class ClockWatch:
             if (fault := stamp_fault(message.clock)) is not None:
                 self._on_notice(f"a time on /clock was left out: {fault}", 0)
                 return
-            now_ns = message.clock.sec * SECOND_NS + message.clock.nanosec
+            now_ns = nanoseconds(message.clock)
             last_ns, self._last_ns = self._last_ns, now_ns
             set_time(message)
             step_ns = now_ns - last_ns

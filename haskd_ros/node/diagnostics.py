@@ -71,7 +71,7 @@ def faults_status(faults: FaultSummary, time_s: float, window_s: float) -> Statu
 
 
 def model_status(
-    model: LoadedModel | None, *, active: bool, finalized: bool, configure_error: str | None
+    model: LoadedModel | None, *, active: bool, finalized: bool, error: str | None
 ) -> Status:
     """Which model labels, and the state of the node's life cycle.
 
@@ -79,12 +79,12 @@ def model_status(
         model: None where the node is not configured.
         active: whether the node receives clouds.
         finalized: whether it has ended.
-        configure_error: of the last attempt to configure it, where that failed.
+        error: why the last attempt to configure or to activate it failed.
     """
     if model is None:
         state = {"state": "finalized" if finalized else "unconfigured"}
-        if configure_error is not None:
-            return Status("model", ERROR, f"can't configure: {configure_error}", state)
+        if error is not None:
+            return Status("model", ERROR, error, state)
         return Status("model", WARN, "not configured: no model loaded", state)
     segmenter = model.segmenter
     values = {
@@ -96,6 +96,8 @@ def model_status(
         "classes": ", ".join(model.taxonomy.names),
         "state": "active" if active else "inactive",
     }
+    if error is not None:
+        return Status("model", ERROR, error, values)
     if not active:
         return Status("model", WARN, "loaded, not active", values)
     return Status("model", OK, f"{model.path.name} on {segmenter.device}", values)
@@ -109,6 +111,8 @@ def input_status(
     warn_s: float,
     error_s: float,
     lost: int,
+    age_s: float = 0.0,
+    max_age_s: float = 0.0,
     faults: Sequence[str] = (),
 ) -> Status:
     """Whether clouds are received.
@@ -119,6 +123,8 @@ def input_status(
         rate_hz: of the clouds received recently.
         warn_s, error_s: silence that is worth a warning, and an error.
         lost: clouds that the middleware lost since the last report.
+        age_s: of the newest cloud's stamp when it was received; below 0 it was in the future.
+        max_age_s: that it may have, to either side; 0: any.
         faults: what is wrong with the node's clock, or the clouds' stamps.
     """
     values = {"topic": topic, "rate (Hz)": f"{rate_hz:.2f}"}
@@ -131,6 +137,9 @@ def input_status(
             message = f"silent for {silence_s:.1f} s"
         else:
             level, message = OK, f"{rate_hz:.1f} Hz"
+    if max_age_s and abs(age_s) > max_age_s:
+        where = "old" if age_s > 0 else "ahead of the node's clock"
+        level, message = ERROR, f"{message}; the stamps are {abs(age_s):,.1f} s {where}"
     for fault in faults:
         level, message = max(level, WARN), f"{message}; {fault}"
     if lost:
@@ -159,16 +168,22 @@ def latency_status(milliseconds: np.ndarray, limit_ms: float) -> Status:
     return Status("latency", OK, f"p95 {p95:.0f} ms", texts)
 
 
-def frames_status(counts: Mapping[str, int], newly_rejected: Mapping[str, int]) -> Status:
-    """How many clouds were labelled, and how many were not and why.
+def frames_status(
+    counts: Mapping[str, int], newly_rejected: Mapping[str, int], newly_labelled: int = 0
+) -> Status:
+    """How many clouds were labelled, and how many were not and why. That none is labelled of those
+    that should be is an error.
 
     Args:
         counts: since the start, see `FrameCounts.as_dict`.
         newly_rejected: by reason, since the last report.
+        newly_labelled: since the last report.
     """
     values = {name: str(count) for name, count in counts.items()}
     if newly_rejected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in newly_rejected.items())
+        if not newly_labelled:
+            return Status("frames", ERROR, f"every cloud rejected recently: {reasons}", values)
         return Status("frames", WARN, f"rejected recently: {reasons}", values)
     return Status("frames", OK, f"{counts.get('labelled', 0)} labelled", values)
 
@@ -248,23 +263,33 @@ class DiagnosticsMonitor:
         self._clock = (0, -math.inf)
         self._clock_notice = ("", -math.inf)
         self._stamp_fault: str | None = None
+        self._age_s = 0.0
         self._label_fault: str | None = None
         self._rejected: Counter[str] = Counter()
-        self._lost = 0
+        self._labelled = self._lost = 0
         self.sensor_mismatches: Sequence[str] | None = None
 
     def restart(self) -> None:
         """Forget the age of the newest cloud and the comparison with the training."""
         self._newest_ns = self.sensor_mismatches = self._label_fault = None
 
-    def cloud_received(self, time_s: float, now_ns: int, stamp_fault: str | None = None) -> None:
+    def cloud_received(
+        self,
+        time_s: float,
+        now_ns: int,
+        stamp_ns: int | None = None,
+        stamp_fault: str | None = None,
+    ) -> None:
         """Note a cloud.
 
         Args:
             time_s: of a clock that never goes back.
             now_ns: by the node's clock, which may.
+            stamp_ns: its stamp; None: it has none worth looking at.
             stamp_fault: what is wrong with its stamp, see `clock.stamp_fault`.
         """
+        # A clock without a time says nothing of a stamp's age.
+        self._age_s = (now_ns - stamp_ns) / 1e9 if now_ns and stamp_ns is not None else 0.0
         self._received.add(time_s)
         self._newest_ns, self._newest_s = now_ns, time_s
         self._stamp_fault = stamp_fault
@@ -340,6 +365,8 @@ class DiagnosticsMonitor:
             warn_s=parameters.diagnostics_silence_warn,
             error_s=parameters.diagnostics_silence_error,
             lost=lost,
+            age_s=self._age_s,
+            max_age_s=parameters.diagnostics_max_age,
             faults=[fault for fault in faults if fault is not None],
         )
 
@@ -373,6 +400,7 @@ class DiagnosticsMonitor:
             window.seconds = parameters.diagnostics_window
         rejected = counts.rejected_by_reason()
         newly_rejected, self._rejected = rejected - self._rejected, rejected
+        labelled, self._labelled = counts.labelled - self._labelled, counts.labelled
         lost, self._lost = counts.lost - self._lost, counts.lost
         max_ms = parameters.diagnostics_max_latency
         tasks: dict[str, Callable[[], Status]] = {
@@ -380,7 +408,7 @@ class DiagnosticsMonitor:
                 self._input_status, time_s, now_ns, parameters, topic=topic, lost=lost
             ),
             "latency": lambda: latency_status(self._latency.values(time_s), max_ms),
-            "frames": lambda: frames_status(counts.as_dict(), newly_rejected),
+            "frames": lambda: frames_status(counts.as_dict(), newly_rejected, labelled),
             "labels": partial(self._labels_status, time_s, trained_entropy),
             "sensor": lambda: sensor_status(self.sensor_mismatches),
         }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 
 from haskd_ros.errors import InputError
 from haskd_ros.node.clock import ClockWatch
@@ -46,17 +48,25 @@ class GuardedNode(LifecycleNode):
 
     Attributes:
         faults: those that nobody foresaw.
+        changing: group of the services that change what the node works with: one after the other,
+            while everything else goes on.
     """
 
     def __init__(self, name: str, on_clock: Callable[[str, int], None]) -> None:
         # Before rclpy's own constructor, which makes services and subscribes to /clock.
         self.faults = InternalFaults(lambda text: self.get_logger().error(text))
         self._clock_watch = ClockWatch(on_clock)
+        self.changing = MutuallyExclusiveCallbackGroup()
         super().__init__(name)
 
     def create_service(
         self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any
     ) -> Any:
+        if srv_type in (SetParameters, SetParametersAtomically):
+            callback, options = (
+                self._setting(callback),
+                {**options, "callback_group": self.changing},
+            )
         return super().create_service(srv_type, srv_name, self._answering(callback), **options)
 
     def create_subscription(
@@ -65,6 +75,21 @@ class GuardedNode(LifecycleNode):
         if topic == "/clock":
             callback = self._clock_watch.guarding(callback)
         return super().create_subscription(msg_type, topic, callback, *args, **options)
+
+    async def before_parameters(self, changes: Mapping[str, object]) -> None:
+        """Get ready what a change of parameters needs and what takes its time; called with the new
+        values by name. Who overrides this refuses the change with an InputError."""
+
+    def _setting(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """rclpy's callback that sets parameters, once all is ready for it."""
+
+        async def set_parameters(request: Any, response: Any) -> Any:
+            check_types(request.parameters)
+            given = map(Parameter.from_parameter_msg, request.parameters)
+            await self.before_parameters({each.name: each.value for each in given})
+            return callback(request, response)
+
+        return set_parameters
 
     def _answering(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """A service's callback that answers with a refusal where the given one fails."""
@@ -79,15 +104,13 @@ class GuardedNode(LifecycleNode):
             async def answer_later(request: Any, response: Any) -> Any:
                 try:
                     return await callback(request, response)
-                except Exception as error:
+                except BaseException as error:
                     return refusal(request, response, error)
 
             return answer_later
 
         def answer(request: Any, response: Any) -> Any:
             try:
-                if isinstance(request, (SetParameters.Request, SetParametersAtomically.Request)):
-                    check_types(request.parameters)
                 return callback(request, response)
             except BaseException as error:
                 return refusal(request, response, error)

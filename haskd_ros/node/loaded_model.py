@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from haskd_ros import model_file
 from haskd_ros.clouds.class_rules import ClassRules
@@ -39,8 +40,7 @@ class LoadedModel:
         return self.segmenter.taxonomy
 
     def warm_up(self, points: int) -> None:
-        """Label a random cloud of so many points, in the thread that is to label the real ones:
-        memory and torch's threads belong to the thread that first needs them."""
+        """Label a random cloud of so many points."""
         cloud = np.random.default_rng(0).normal(0, (20, 20, 1, 1), (points, 4))
         self.segmenter(cloud.astype(np.float32))
 
@@ -60,6 +60,16 @@ def load_model(parameters: Parameters) -> LoadedModel:
         network, metadata, parameters.device, parameters.precision, parameters.threads
     )
     return LoadedModel(segmenter, hashlib.sha256(content).hexdigest()[:12], path)
+
+
+def load_beside(parameters: Parameters) -> LoadedModel:
+    """A warm model, loaded while another one labels in another thread; raises as `load_model`."""
+    model = load_model(parameters)
+    # This thread's alone, as is the number of threads that `load_model` sets: as many threads as
+    # there are cores would make the clouds of the other thread wait for each of them.
+    torch.set_num_threads(1)
+    model.warm_up(parameters.warmup_points)
+    return model
 
 
 def model_path(parameters: Parameters) -> Path:

@@ -162,7 +162,7 @@ def diagnostic_array(
 
     Args:
         node: its name, stands before that of each status.
-        hardware: what the statuses are of.
+        hardware: the sensor that the statuses are of.
     """
     return DiagnosticArray(
         header=Header(stamp=stamp),

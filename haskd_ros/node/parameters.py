@@ -121,8 +121,8 @@ class Parameters:
 
     model: str = _parameter(
         "",
-        "Model file (.safetensors). Empty: the model that comes with the package.",
-        read_only=True,
+        "Model file (.safetensors). Empty: the model that comes with the package. Another one is "
+        "loaded while the old one labels.",
     )
     device: str = _parameter(
         "auto",
@@ -265,6 +265,14 @@ class Parameters:
         200.0,
         "Message in to message out in ms: a 95th percentile above it is worth a warning. 0: none.",
         name="diagnostics.max_latency",
+        minimum=0.0,
+        maximum=math.inf,
+    )
+    diagnostics_max_age: float = _parameter(
+        1.0,
+        "Seconds by which a cloud's stamp may differ from the node's clock when it is received; "
+        "more is an error: another clock, use_sim_time missing, or clouds that come late. 0: any.",
+        name="diagnostics.max_age",
         minimum=0.0,
         maximum=math.inf,
     )

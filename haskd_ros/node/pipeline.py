@@ -18,7 +18,7 @@ from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
-from haskd_ros.node.clock import stamp_fault
+from haskd_ros.node.clock import nanoseconds, stamp_fault
 from haskd_ros.node.dds import lost_clouds_advice
 from haskd_ros.node.diagnostics import DiagnosticsMonitor
 from haskd_ros.node.faults import (
@@ -66,6 +66,7 @@ class LabellingPipeline:
 
     Attributes:
         setup: read once per cloud, so that a new one holds from the next cloud on.
+        sensor: frame of the newest cloud; empty before the first.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class LabellingPipeline:
         transforms: Transforms,
         run_in_thread: RunInThread,
     ) -> None:
-        self.setup = setup
+        self.setup, self.sensor = setup, ""
         self._node, self._counts, self._monitor = node, counts, monitor
         self._faults = faults
         self._transforms, self._run_in_thread = transforms, run_in_thread
@@ -154,18 +155,27 @@ class LabellingPipeline:
             return submit(function, self._run_in_thread)
         return self._running.worker.call(function)
 
-    def describe_classes(self) -> None:
-        """Publish the classes of the model; in the worker's thread, as all that is published."""
-        if self._running is not None:
-            self._outputs.describe(self.setup.model.taxonomy)
+    def replace(self, setup: LabellingSetup) -> None:
+        """Label with this from the next cloud on. The classes of another model are described at
+        once, in the worker's thread, as all that is published."""
+        is_other = setup.model is not self.setup.model
+        self.setup = setup
+        if is_other and self._running is not None:
+            self._running.worker.call(lambda: self._outputs.describe(self.setup.model.taxonomy))
 
     # Receiving, in the executor's thread
 
     def _receive(self, worker: NewestFirstWorker[ReceivedCloud], cloud: PointCloud2) -> None:
         now = time.perf_counter()
         self._counts.add(received=1)
+        self.sensor = frame_name(cloud.header.frame_id)
+        stamp = cloud.header.stamp
+        fault = stamp_fault(stamp)
         self._monitor.cloud_received(
-            now, self._node.get_clock().now().nanoseconds, stamp_fault(cloud.header.stamp)
+            now,
+            self._node.get_clock().now().nanoseconds,
+            None if fault else nanoseconds(stamp),
+            fault,
         )
         if self._rate_limit.allows(now, self.setup.parameters.max_rate):
             worker.put(ReceivedCloud(cloud, now))
@@ -227,7 +237,7 @@ class LabellingPipeline:
 
         timings, stamp = labelled.result.timings, cloud.header.stamp
         total_ms = 1e3 * (published - received.time)
-        age_ns = self._node.get_clock().now().nanoseconds - (stamp.sec * 10**9 + stamp.nanosec)
+        age_ns = self._node.get_clock().now().nanoseconds - nanoseconds(stamp)
         self._outputs.publish_times(
             {
                 "preprocess": labelled.decoding_ms + timings.get("preprocess", 0.0),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -28,12 +27,18 @@ from haskd_ros.node.diagnostics import (
 )
 from haskd_ros.node.faults import MOST_CHARACTERS, LogPeriods, in_one_line
 from haskd_ros.node.guarded_node import GuardedNode, noted
-from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel, load_model, model_path
+from haskd_ros.node.loaded_model import (
+    LabellingSetup,
+    LoadedModel,
+    load_beside,
+    load_model,
+    model_path,
+)
 from haskd_ros.node.outputs import diagnostic_array
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.pipeline import LabellingPipeline
 from haskd_ros.node.transforms import Transforms
-from haskd_ros.node.worker import FrameCounts, RunInThread, submit
+from haskd_ros.node.worker import FrameCounts, RunInThread, in_new_thread, submit
 from haskd_ros.text import shown
 
 FINAL_REPORT_TIMEOUT = Duration(seconds=0.5)
@@ -63,13 +68,12 @@ class SegmentNode(GuardedNode):
         self._pipeline: LabellingPipeline | None = None
         self._declared = DeclaredParameters(self, self._check_parameters, self._on_parameters)
         self.finalized = False
-        self._configure_error: str | None = None
+        self._error: str | None = None
         self._counts = FrameCounts()
         self._monitor = DiagnosticsMonitor(self.parameters.diagnostics_window)
-        # A group of its own: clouds are received while it waits for the worker.
-        self._reloading = MutuallyExclusiveCallbackGroup()
+        self._next_model: LoadedModel | None = None
         self._log_periods = LogPeriods()
-        self.create_service(Trigger, "~/reload", self._reload, callback_group=self._reloading)
+        self.create_service(Trigger, "~/reload", self._reload, callback_group=self.changing)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The node's own clock may stand still, and just then silence has to be reported.
         self._report_timer = self.create_timer(
@@ -89,11 +93,9 @@ class SegmentNode(GuardedNode):
             setup = LabellingSetup(model, parameters)
             self._transforms.check(parameters)
         except BaseException as error:  # whatever it is, the node can be configured again
-            self._configure_error = in_one_line(error)
-            self.get_logger().error(f"can't configure: {self._configure_error}")
-            self._report()
+            self._fail("configure", error)
             return TransitionCallbackReturn.FAILURE
-        self._configure_error = None
+        self._error = None
         self._pipeline = LabellingPipeline(
             self,
             setup,
@@ -118,9 +120,10 @@ class SegmentNode(GuardedNode):
         try:
             self._configured.start()
         except BaseException as error:
-            self.get_logger().error(f"can't activate: {in_one_line(error)}")
             super().on_deactivate(state)
+            self._fail("activate", error)
             return TransitionCallbackReturn.FAILURE
+        self._error = None
         self.get_logger().info(
             f"active after {time.perf_counter() - start:.1f} s of warming up, "
             f"waiting for clouds on {self._configured.input_topic}"
@@ -171,6 +174,12 @@ class SegmentNode(GuardedNode):
             raise RuntimeError("the node is not configured")
         return self._pipeline
 
+    def _fail(self, transition: str, error: BaseException) -> None:
+        """Say in the log, and on /diagnostics until it has gone well, why a transition failed."""
+        self._error = f"can't {transition}: {in_one_line(error)}"
+        self.get_logger().error(self._error)
+        self._report()
+
     def _stop(self) -> None:
         if self._pipeline is not None:
             self._pipeline.stop()
@@ -202,10 +211,22 @@ class SegmentNode(GuardedNode):
         """The values in effect."""
         return self._declared.current
 
+    def _setup(self, parameters: Parameters) -> LabellingSetup | None:
+        """For clouds from now on; None where the node is not configured.
+
+        Raises:
+            InputError: the parameters don't fit the model.
+        """
+        if self._pipeline is None:
+            return None
+        model, following = self._pipeline.setup.model, self._next_model
+        if following is not None and following.path == model_path(parameters):
+            model = following
+        return LabellingSetup(model, parameters)
+
     def _check_parameters(self, parameters: Parameters) -> None:
         """Refuse parameters that don't fit the model or the installation."""
-        if self._pipeline is not None:
-            LabellingSetup(self._pipeline.setup.model, parameters)
+        self._setup(parameters)
         self._transforms.check(parameters)
 
     def _on_parameters(self, parameters: Parameters) -> None:
@@ -215,8 +236,13 @@ class SegmentNode(GuardedNode):
             # It would wait out the old period; reset by each change it might never fire.
             if (timer.time_until_next_call() or 0) > period_ns:
                 timer.reset()
-        if self._pipeline is not None:
-            self._pipeline.setup = replace(self._pipeline.setup, parameters=parameters)
+        pipeline, setup = self._pipeline, self._setup(parameters)
+        if pipeline is not None and setup is not None:
+            model = pipeline.setup.model
+            pipeline.replace(setup)
+            if setup.model is not model:
+                self._tell_model(setup.model)
+        self._next_model = None
 
     # Reload
 
@@ -227,31 +253,41 @@ class SegmentNode(GuardedNode):
         if pipeline is None:
             response.message = "not configured: there is no model to be replaced"
             return response
-        parameters = self.parameters
-
-        def load() -> LoadedModel:
-            model = load_model(parameters)
-            model.warm_up(parameters.warmup_points)
-            return model
-
-        loaded = await _done(self._compute(load))
-        if self._pipeline is not pipeline or loaded.cancelled():
-            response.message = "deactivated meanwhile; the old model is kept"
-            return response
         try:
-            model = loaded.result()
-            # Here and not where it was loaded: parameters are changed in this thread too, so
-            # nothing can come between this check and the swap.
-            pipeline.setup = LabellingSetup(model, self.parameters)
+            model = await self._loaded(self.parameters)
+            if self._pipeline is not pipeline:
+                response.message = "deactivated meanwhile; the old model is kept"
+                return response
+            # Parameters are changed in this thread too, so nothing can come between.
+            pipeline.replace(LabellingSetup(model, self.parameters))
         except BaseException as error:
             response.message = f"the old model goes on: {in_one_line(error)}"
             self.get_logger().error(f"can't reload: {in_one_line(error)}")
             return response
-        await _done(pipeline.call(pipeline.describe_classes))
         response.success = True
-        response.message = f"model {model.path} ({model.digest})"
-        self.get_logger().info(f"reloaded {response.message}")
+        response.message = self._tell_model(model)
         return response
+
+    async def before_parameters(self, changes: Mapping[str, object]) -> None:
+        """Load the model that a configured node is to go on with.
+
+        Raises:
+            InputError: as `load_model`.
+        """
+        self._next_model = None
+        path = changes.get("model")
+        if self._pipeline is not None and isinstance(path, str) and path != self.parameters.model:
+            self._next_model = await self._loaded(self.parameters.changed({"model": path}))
+
+    async def _loaded(self, parameters: Parameters) -> LoadedModel:
+        """A warm model, loaded beside the one that labels."""
+        loading = submit(partial(load_beside, parameters), in_new_thread)
+        return (await _done(loading)).result()
+
+    def _tell_model(self, model: LoadedModel) -> str:
+        text = f"model {model.path} ({model.digest})"
+        self.get_logger().info(f"reloaded {text}")
+        return text
 
     # Diagnostics
 
@@ -259,7 +295,6 @@ class SegmentNode(GuardedNode):
         """Publish the node's state on /diagnostics."""
         setup = None if self._pipeline is None else self._pipeline.setup
         topic = None if self._pipeline is None else self._pipeline.input_topic
-        path = model_path(self.parameters) if setup is None else setup.model.path
         now_s, now = time.perf_counter(), self.get_clock().now()
         statuses = each_status({"model": self._model_status}, self.faults.note)
         if setup is None or topic is None:
@@ -280,7 +315,7 @@ class SegmentNode(GuardedNode):
             diagnostic_array(
                 statuses,
                 node=self.get_fully_qualified_name(),
-                hardware=path.name,
+                hardware="" if self._pipeline is None else self._pipeline.sensor,
                 stamp=now.to_msg(),
             )
         )
@@ -291,7 +326,7 @@ class SegmentNode(GuardedNode):
             None if pipeline is None else pipeline.setup.model,
             active=pipeline is not None and pipeline.input_topic is not None,
             finalized=self.finalized,
-            configure_error=self._configure_error,
+            error=self._error,
         )
 
     def _on_clock(self, notice: str, jump_ns: int) -> None:

@@ -65,7 +65,7 @@ class Transforms:
     def matrix(self, target: str, source: str, stamp: Any) -> np.ndarray:
         """T_target_source [4, 4] at a time; a slash before a frame's name doesn't count. Where TF
         knows the frames, but has no transform of that time yet, waits up to `TF_TIMEOUT_S`: not for
-        the thread that spins.
+        the thread that spins, nor for a transform of the past, which can't come any more.
 
         Raises:
             CloudError: the transform is not known, or the time is none.
@@ -81,10 +81,23 @@ class Transforms:
                 stamped = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
                 return matrix_of(stamped.transform)
             except tf2_ros.TransformException as error:
-                is_late = isinstance(error, tf2_ros.ExtrapolationException)
-                if not is_late or time.monotonic() > end:
+                may_come = isinstance(error, tf2_ros.ExtrapolationException) and self._ends_before(
+                    target, source, stamp
+                )
+                if not may_come or time.monotonic() > end:
                     raise CloudError(
                         "no transform to crop.frame",
                         f"no transform from {source} to {target}: {error}",
                     ) from error
             time.sleep(_POLL_S)
+
+    def _ends_before(self, target: str, source: str, stamp: Any) -> bool:
+        """Whether the newest known transform is older than a time."""
+        import tf2_ros
+
+        try:
+            newest = self._buffer.lookup_transform(target, source, Time())
+        except tf2_ros.TransformException:
+            return True
+        known = newest.header.stamp
+        return bool((known.sec, known.nanosec) < (stamp.sec, stamp.nanosec))

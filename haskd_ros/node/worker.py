@@ -119,8 +119,9 @@ def _resolve(future: Future[_Result], function: Callable[[], _Result]) -> None:
         future.set_exception(error)
 
 
-def _in_new_thread(function: Callable[[], None]) -> None:
-    threading.Thread(target=function, name="newest-first-worker", daemon=True).start()
+def in_new_thread(function: Callable[[], None]) -> None:
+    """A `RunInThread`: each function has a thread of its own."""
+    threading.Thread(target=function, daemon=True).start()
 
 
 class NewestFirstWorker(Generic[Item]):
@@ -137,7 +138,7 @@ class NewestFirstWorker(Generic[Item]):
         *,
         on_fault: Callable[[BaseException], object],
         warm_up: Callable[[], None] = lambda: None,
-        run_in_thread: RunInThread = _in_new_thread,
+        run_in_thread: RunInThread = in_new_thread,
     ) -> None:
         """Start working; returns when warmed up.
 

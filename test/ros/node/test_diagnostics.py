@@ -61,8 +61,47 @@ def test_latency_is_judged_by_its_95th_percentile():
 
 def test_a_rejection_is_reported_once():
     assert frames_status({"labelled": 3}, {}).level == OK
-    status = frames_status({"labelled": 3}, {"no field x": 2})
+    status = frames_status({"labelled": 3}, {"no field x": 2}, newly_labelled=1)
     assert (status.level, status.message) == (WARN, "rejected recently: 2 no field x")
+
+
+def test_that_every_cloud_is_rejected_is_an_error():
+    status = frames_status({"labelled": 3}, {"no field x": 2})
+    assert (status.level, status.message) == (ERROR, "every cloud rejected recently: 2 no field x")
+
+
+@pytest.mark.parametrize(
+    ("stamp_s", "level", "said"),
+    [
+        (99.0, OK, "1.0 Hz"),
+        (98.9, ERROR, "1.0 Hz; the stamps are 1.1 s old"),
+        (101.0, OK, "1.0 Hz"),
+        (161.5, ERROR, "1.0 Hz; the stamps are 61.5 s ahead of the node's clock"),
+    ],
+)
+def test_stamps_far_from_the_node_s_clock_are_an_error(stamp_s, level, said):
+    monitor = DiagnosticsMonitor(10.0)
+    monitor.cloud_received(0.0, 99 * SECOND, 99 * SECOND)
+    monitor.cloud_received(1.0, 100 * SECOND, int(stamp_s * SECOND))
+    assert input_of(monitor, 1.0, 100 * SECOND) == (level, said)
+    # A clock without a time says nothing of a stamp.
+    monitor.cloud_received(1.0, 0, int(stamp_s * SECOND))
+    assert "stamps" not in input_of(monitor, 1.0, 0)[1]
+
+
+def input_of(monitor: DiagnosticsMonitor, time_s: float, now_ns: int) -> tuple[int, str]:
+    """Level and message of the input, with the default limits (stamps: 1 s)."""
+    statuses = monitor.statuses(
+        time_s,
+        now_ns,
+        topic="/points",
+        counts=FrameCounts(),
+        trained_entropy=None,
+        parameters=DEFAULTS,
+        on_fault=str,
+    )
+    (status,) = (each for each in statuses if each.name == "input")
+    return status.level, status.message
 
 
 def segmentation(class_id, entropy, beyond=0):

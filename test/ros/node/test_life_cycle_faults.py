@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import TransitionCallbackReturn
 from robot import DOMAIN_OF_THIS_PROCESS
 
@@ -56,3 +57,21 @@ def test_what_ends_a_transition_is_told_and_the_next_one_works(node_of, monkeypa
     assert "SystemExit: no" in node.faults.summary.last
     # A node that has handled its error is unconfigured, and the computing thread is free.
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS
+
+
+def test_diagnostics_say_why_a_node_is_not_active(start, second_robot, tiny_model):
+    start(
+        f"model:={tiny_model}", "device:=cpu", "diagnostics.period:=0.1",
+        "qos_overrides./segment/input/points.subscription.depth:=many",
+    )  # fmt: skip
+    second_robot.subscribe("/diagnostics", DiagnosticArray)
+
+    def errors() -> list[str]:
+        return [
+            message.status[0].message
+            for message in second_robot.received["/diagnostics"]
+            if message.status[0].level == DiagnosticStatus.ERROR
+        ]
+
+    second_robot.wait(lambda: bool(errors()))
+    assert errors()[0].startswith("can't activate: ") and "depth" in errors()[0]

@@ -232,6 +232,7 @@ def test_diagnostics_report_silence_rejections_and_the_model(segment, robot, cla
     setting("diagnostics.period", 0.1, 1.0)
     setting("diagnostics.silence_warn", 0.5, 1.0)
     setting("diagnostics.silence_error", 2.0, 5.0)
+    setting("diagnostics.max_age", 0.0, 1.0)  # these clouds have no stamp
 
     def wait_for(task: str, level: bytes, meanwhile=lambda: None) -> DiagnosticStatus:
         robot.received["/diagnostics"].clear()
@@ -252,8 +253,10 @@ def test_diagnostics_report_silence_rejections_and_the_model(segment, robot, cla
     assert wait_for("input", DiagnosticStatus.WARN).message.startswith("silent for")
 
     without_x = cloud_of(some_points()[["y", "z"]])
-    status = wait_for("frames", DiagnosticStatus.WARN, lambda: robot.send(without_x))
-    assert status.message.startswith("rejected recently: ") and "no field x" in status.message
+    status = wait_for("frames", DiagnosticStatus.ERROR, lambda: robot.send(without_x))
+    assert status.message.startswith("every cloud rejected recently: ")
+    assert "no field x" in status.message
+    assert status.hardware_id == "lidar"
     wait_for("frames", DiagnosticStatus.OK)
     found = statuses(robot)
     values = {pair.key: pair.value for pair in found["/segment: model"].values}

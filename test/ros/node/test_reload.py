@@ -215,6 +215,47 @@ def test_every_cloud_has_the_labels_and_the_colours_of_one_model(
             assert set(stream.label_infos()) <= {before.names, after.names}
 
 
+def test_labels_go_on_while_a_model_is_loaded(start, second_robot, model_path, new):
+    # Seconds of warming up, for the old model's thread as for the new one's.
+    node = start(f"model:={model_path}", "device:=cpu", "warmup_points:=3000000")
+    node.wait_for_log("active")
+    stream = Stream(second_robot)
+    stream.wait_for_clouds(1)
+    model_path.write_bytes(new.content)
+    before = len(stream.labelled())
+    assert reload(second_robot)[0]
+    assert len(stream.labelled()) >= before + 5
+    stream.stop()
+    assert node.end() == 0
+
+
+def test_another_model_is_a_parameter(stream, second_robot, model_path, old, new, tmp_path):
+    other = tmp_path / "other.safetensors"
+    success, reason = second_robot.set_parameter("model", str(other))
+    assert (success, reason) == (False, f"model {other}: no such file")
+    other.write_bytes(new.content)
+    # A class that the other model doesn't have keeps it out.
+    assert second_robot.set_parameter("filter.classes", ["car"]) == (True, "")
+    success, reason = second_robot.set_parameter("model", str(other))
+    assert not success and "no class named 'car'" in reason
+    stream.clear()
+    stream.wait_for_clouds(5)
+    assert all((ids == old.class_id).all() for ids, _ in stream.labelled())
+    assert second_robot.set_parameter("filter.classes", [""]) == (True, "")
+    assert second_robot.set_parameter("model", str(other)) == (True, "")
+    stream.clear()
+    stream.wait_for_clouds(5)
+    ids, rgb = stream.labelled()[-1]
+    assert (ids.tolist(), rgb.tolist()) == (new.class_id.tolist(), new.rgb.tolist())
+    # What is loaded again from now on is the other file.
+    other.write_bytes(old.content)
+    assert reload(second_robot) == (True, f"model {other} ({old.digest})")
+    assert second_robot.set_parameter("min_probability", 0.0) == (True, "")
+    stream.clear()
+    stream.wait_for_clouds(5)
+    assert (stream.labelled()[-1][0] == old.class_id).all()
+
+
 def test_a_refused_file_leaves_everything_to_the_old_model(
     stream, second_robot, model_path, old, new, unusable
 ):

@@ -39,12 +39,12 @@ class NodeReport:
 
     Attributes:
         state: of its life cycle: unconfigured, inactive, active or finalized.
-        configure_error: why it can't be configured; None where it can.
+        error: why it can't be configured or activated; None where it can.
         counts: of clouds since its start, by `FrameCounts.as_dict`'s names.
     """
 
     state: str
-    configure_error: str | None
+    error: str | None
     counts: Mapping[str, int]
 
 
@@ -149,7 +149,7 @@ class NodeClient:
             False where the process has ended before, or the time is over.
 
         Raises:
-            InputError: the node can't be configured, for the reason that it reports.
+            InputError: the node can't be configured or activated, for the reason that it reports.
         """
         from lifecycle_msgs.msg import State
         from lifecycle_msgs.srv import GetState
@@ -159,8 +159,8 @@ class NodeClient:
             response = self._call(self._get_state, GetState.Request(), is_alive)
             if response and response.current_state.id == State.PRIMARY_STATE_ACTIVE:
                 return True
-            if self._report is not None and self._report.configure_error is not None:
-                raise InputError(f"the node did not become active: {self._report.configure_error}")
+            if self._report is not None and self._report.error is not None:
+                raise InputError(f"the node did not become active: {self._report.error}")
             time.sleep(_POLL_S)
         return False
 
