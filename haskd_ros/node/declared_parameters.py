@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -24,7 +25,11 @@ from haskd_ros.node.parameters import (
     Parameters,
     ParameterValue,
 )
-from haskd_ros.text import QUOTED_CHARACTERS, shown
+from haskd_ros.text import QUOTED_CHARACTERS, listed, shown
+
+_MISSPELT = 0.85
+"""Similarity from which a name is taken for one of ours. A misspelt `model` has 0.8, but so has
+another node's `max_range` to our `max_rate`."""
 
 
 class DeclaredParameters:
@@ -40,7 +45,8 @@ class DeclaredParameters:
         current: replaced as a whole by a change.
 
     Raises:
-        InputError: a value given at start is not allowed.
+        InputError: a value given at start is not allowed, or a name is none of a parameter and
+            all but one.
         rclpy.exceptions.ParameterException: a value given at start has the wrong type or is out
             of bounds.
     """
@@ -55,6 +61,7 @@ class DeclaredParameters:
         node.declare_parameters(
             "", [(info.name, _to_ros(info.default), descriptor(info)) for info in PARAMETERS]
         )
+        _check_names(node)
         self.current = self._read()
         node.add_on_set_parameters_callback(self._before_change)
         # A change that this class allows may still be refused by another callback, so its values
@@ -101,6 +108,35 @@ def descriptor(info: ParameterInfo) -> ParameterDescriptor:
             IntegerRange(from_value=info.minimum, to_value=info.maximum, step=1)
         ]
     return message
+
+
+def _check_names(node: Node) -> None:
+    """Look at the names given at start that no parameter has. rclpy says nothing of them, and not
+    whether they stood in an entry for this node or in one for all nodes, as `/**`: so a name that
+    resembles none of ours may be another node's, and is only logged.
+
+    Raises:
+        InputError: a name is nearly one of ours.
+    """
+    with node.handle:
+        given = node.handle.get_parameters(Parameter)
+    unknown = sorted(
+        name
+        for name in given
+        # Those are declared with their subscription.
+        if not node.has_parameter(name) and not name.startswith("qos_overrides.")
+    )
+    ours = [info.name for info in PARAMETERS]
+    for name in unknown:
+        if likely := get_close_matches(name, ours, 1, _MISSPELT):
+            raise InputError(
+                f"there is no parameter {shown(name, QUOTED_CHARACTERS)}, {likely[0]} was "
+                f"probably meant; parameters: {listed(ours)}"
+            )
+    if unknown:
+        node.get_logger().warning(
+            f"given, but no parameters of this node, which leaves them out: {listed(unknown)}"
+        )
 
 
 def check_types(parameters: Iterable[ParameterMessage]) -> None:
