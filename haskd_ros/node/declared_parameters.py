@@ -23,7 +23,6 @@ from haskd_ros.node.parameters import (
     PARAMETERS,
     ParameterInfo,
     Parameters,
-    ParameterValue,
 )
 from haskd_ros.text import QUOTED_CHARACTERS, listed, shown
 
@@ -59,9 +58,13 @@ class DeclaredParameters:
     ) -> None:
         self._node, self._check, self._on_change = node, check, on_change
         node.declare_parameters(
-            "", [(info.name, _to_ros(info.default), descriptor(info)) for info in PARAMETERS]
+            "", [(info.name, _declared(info), descriptor(info)) for info in PARAMETERS]
         )
         _check_names(node)
+        # `[]` in a YAML file has no type, and so leaves a parameter without a value.
+        for info in PARAMETERS:
+            if info.default == () and not node.get_parameter_or(info.name).value:
+                node.set_parameters([_typed(info, [])])
         self.current = self._read()
         node.add_on_set_parameters_callback(self._before_change)
         # A change that this class allows may still be refused by another callback, so its values
@@ -139,22 +142,39 @@ def _check_names(node: Node) -> None:
         )
 
 
-def check_types(parameters: Iterable[ParameterMessage]) -> None:
-    """
+def fit_types(parameters: Iterable[ParameterMessage]) -> None:
+    """Give values of a request the types of the node's parameters, see `ParameterInfo.fitted`.
+
     Raises:
         InputError: a value has a type that ROS doesn't know; rclpy would fail on it.
     """
     known = {kind.value for kind in Parameter.Type}
+    infos = {info.name: info for info in PARAMETERS}
     for parameter in parameters:
         if parameter.value.type not in known:
             raise InputError(
                 f"parameter {shown(parameter.name, QUOTED_CHARACTERS)} has type "
                 f"{parameter.value.type}, must be {min(known)} to {max(known)}"
             )
+        if parameter.name in infos:
+            value = Parameter.from_parameter_msg(parameter).value
+            fitted = infos[parameter.name].fitted(value)
+            if fitted is not value:
+                parameter.value = _typed(infos[parameter.name], fitted).get_parameter_value()
 
 
-def _to_ros(value: ParameterValue) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _declared(info: ParameterInfo) -> Any:
+    """The default, or, since an empty list tells no type, the type."""
+    if info.default == ():
+        return Parameter.Type.STRING_ARRAY
+    return list(info.default) if isinstance(info.default, tuple) else info.default
+
+
+def _typed(info: ParameterInfo, value: Any) -> Parameter[Any]:
+    """A parameter whose type is the declared one where its value is an empty list."""
+    if info.default == () and value == []:
+        return Parameter(info.name, Parameter.Type.STRING_ARRAY, value)
+    return Parameter(info.name, value=value)
 
 
 def _from_ros(value: Any) -> Any:

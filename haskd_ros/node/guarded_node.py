@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 
 from haskd_ros.errors import InputError
 from haskd_ros.node.clock import ClockWatch
-from haskd_ros.node.declared_parameters import check_types
+from haskd_ros.node.declared_parameters import fit_types
 from haskd_ros.node.faults import InternalFaults, in_one_line
 
 _Node = TypeVar("_Node", bound="GuardedNode")
@@ -84,7 +84,7 @@ class GuardedNode(LifecycleNode):
         """rclpy's callback that sets parameters, once all is ready for it."""
 
         async def set_parameters(request: Any, response: Any) -> Any:
-            check_types(request.parameters)
+            fit_types(request.parameters)
             given = map(Parameter.from_parameter_msg, request.parameters)
             await self.before_parameters({each.name: each.value for each in given})
             return callback(request, response)

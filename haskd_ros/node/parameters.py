@@ -6,6 +6,7 @@ From the fields of `Parameters` come the declarations, `config/segment.yaml` and
 
 from __future__ import annotations
 
+import array
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -53,6 +54,20 @@ class ParameterInfo:
     length: int | None = None
     read_only: bool = False
 
+    def fitted(self, value: Any) -> Any:
+        """A value in the parameter's own type where it was sent in the one that ROS guesses: an
+        empty list has no type, and `ros2 param load` sends an infinity as text. What is meant
+        otherwise stays as it is."""
+        if isinstance(self.default, tuple):
+            if isinstance(value, str) and self.length and value.startswith("["):
+                value = value.strip("[] ").split(",")  # a list of numbers and such texts
+            if not isinstance(value, (list, tuple, array.array)):
+                return value
+            if not len(value):
+                return []
+            return [_number(each) for each in value] if self.length else value
+        return _number(value) if isinstance(self.default, float) else value
+
     def check_form(self, value: ParameterValue) -> None:
         """
         Raises:
@@ -90,6 +105,16 @@ class ParameterInfo:
             raise InputError(
                 f"parameter {self.name} is {value}, must be {self.minimum} to {self.maximum}"
             )
+
+
+def _number(value: Any) -> Any:
+    """A float where the value is a number, or the text of an infinity or NaN in YAML or Python."""
+    if isinstance(value, str):
+        try:
+            return float(value.replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:
+            return value
+    return float(value) if type(value) is int else value
 
 
 def _parameter(
@@ -216,12 +241,12 @@ class Parameters:
         maximum=1000.0,
     )
     class_remap: tuple[str, ...] = _parameter(
-        ("",),
+        (),
         "Classes that are published as another one of the model's, each as from:to; to may be "
         "unlabelled.",
     )
     filter_classes: tuple[str, ...] = _parameter(
-        ("",),
+        (),
         "Classes whose points the filtered cloud keeps, as they are published. None: all that have "
         "a label.",
         name="filter.classes",

@@ -6,6 +6,8 @@ import math
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from haskd_ros.errors import InputError
 from haskd_ros.node.parameters import DEFAULTS, PARAMETERS, Parameters
@@ -48,6 +50,37 @@ def test_a_dot_in_the_name_is_an_underscore_in_the_attribute():
     assert [info.attribute for info in PARAMETERS] == [
         info.name.replace(".", "_") for info in PARAMETERS
     ]
+
+
+BY_NAME = {info.name: info for info in PARAMETERS}
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "meant"),
+    [
+        ("filter.classes", [], []),  # of whatever type
+        ("filter.classes", ["inf"], ["inf"]),
+        ("range.max", "inf", math.inf),  # ros2 param load
+        ("range.max", ".inf", math.inf),
+        ("range.max", 60, 60.0),
+        ("range.max", "far", "far"),
+        ("range.max", True, True),
+        ("crop.min", ["-inf", "-inf", "-inf"], [-math.inf] * 3),
+        ("crop.min", [0, 1, 2], [0.0, 1.0, 2.0]),
+        ("crop.min", "[-.inf, 0, 1.5]", [-math.inf, 0.0, 1.5]),  # no list of one type
+        ("crop.frame", "inf", "inf"),
+        ("min_points", "inf", "inf"),
+    ],
+)
+def test_a_value_of_the_type_that_ros_guesses_gets_the_type_that_is_meant(name, sent, meant):
+    fitted = BY_NAME[name].fitted(sent)
+    assert (fitted, type(fitted)) == (meant, type(meant))
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=3, max_size=3))
+def test_any_corner_of_the_box_survives_being_sent_as_text(corner):
+    assert BY_NAME["crop.max"].fitted(str(corner)) == corner
+    assert BY_NAME["crop.max"].fitted([str(value) for value in corner]) == corner
 
 
 @pytest.fixture

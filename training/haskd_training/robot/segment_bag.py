@@ -194,7 +194,7 @@ def _value(info: ParameterInfo, text: str) -> ParameterValue:
     value, default = parse_yaml(text, f"{info.name}={shown(text)[:99]}"), info.default
     try:
         if isinstance(default, tuple):
-            kind = type(default[0])
+            kind = type(default[0]) if default else str
             value = tuple(kind(entry) for entry in (value if isinstance(value, list) else [value]))
         elif isinstance(default, float) and isinstance(value, int):
             value = float(value)
