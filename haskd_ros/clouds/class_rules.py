@@ -12,7 +12,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
 NO_CLASS = "unlabelled"
-"""In `class_remap`, the target of points that are to have no class."""
+"""In `class_remap`, the target of points that are to have no class; no name in the others."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class ClassRules:
 
     Attributes:
         published: [256] uint8, the class that a point of a class is published as.
-        in_filtered: [256] bool, whether the filtered cloud keeps points published as a class.
+        in_filtered: [256] bool, whether the filtered cloud keeps points published as a class; False
+            without one.
     """
 
     published: np.ndarray
@@ -29,14 +30,20 @@ class ClassRules:
 
     @classmethod
     def of(
-        cls, taxonomy: Taxonomy, *, class_remap: Iterable[str], filter_classes: Iterable[str]
+        cls,
+        taxonomy: Taxonomy,
+        *,
+        class_remap: Iterable[str],
+        filter_classes: Iterable[str],
+        filter_exclude: Iterable[str] = (),
     ) -> ClassRules:
         """
         Args:
             taxonomy: of the model.
             class_remap: each as from:to.
             filter_classes: names of the classes that the filtered cloud keeps; without any it keeps
-                all. Empty entries of both don't count.
+                all but those of `filter_exclude`. Empty entries don't count.
+            filter_exclude: names of the classes that it leaves out.
 
         Raises:
             InputError: a class that the model does not have, a remap that is no `from:to`, or one
@@ -59,10 +66,17 @@ class ClassRules:
             in_filtered[[_id("filter.classes", name.strip(), taxonomy) for name in names]] = True
         else:
             in_filtered[: len(taxonomy)] = True
+        for name in filter(None, filter_exclude):
+            in_filtered[_id("filter.exclude", name.strip(), taxonomy)] = False
         return cls(published, in_filtered)
 
 
 def _id(parameter: str, name: str, taxonomy: Taxonomy) -> int:
+    if name == NO_CLASS and parameter.startswith("filter") and name not in taxonomy.names:
+        raise InputError(
+            f"parameter {parameter}: {NO_CLASS} is no class; filter.unlabelled, keep or drop, says "
+            "what becomes of points without a label"
+        )
     try:
         return taxonomy.id_of(name)
     except InputError as error:

@@ -38,7 +38,9 @@ class LabelledCloud:
         max_range: m, within which points are labelled: of the model or the parameters.
         is_beyond_range: whether the cloud has valid points and all of them are beyond it.
         result: labels as they are to be published.
+        parameters: by which it was labelled.
         in_filtered: [256] bool by class id, which classes the filtered cloud keeps.
+        inside: [N] bool, which points are in the crop box; None: there is no box.
         decoding_ms: duration of what comes before the model.
     """
 
@@ -48,7 +50,9 @@ class LabelledCloud:
     max_range: float
     is_beyond_range: bool
     result: Segmentation
+    parameters: Parameters
     in_filtered: np.ndarray
+    inside: np.ndarray | None
     decoding_ms: float
 
     @property
@@ -63,10 +67,25 @@ class LabelledCloud:
             "sensor's frame?"
         )
 
-    def filter_mask(self, min_probability: float) -> np.ndarray:
-        """[N] bool, the points of the filtered cloud."""
-        mask: np.ndarray = self.in_filtered[self.result.class_id]
-        return mask & (self.result.probability >= min_probability)
+    def filter_mask(self) -> np.ndarray:
+        """[N] bool, the points of the filtered cloud: those of its classes, and those that nobody
+        knows the class of, where they are to be kept. What the parameters leave out by its place
+        is not unknown: a range and a box are there to be rid of the robot's own body, say."""
+        parameters, class_id = self.parameters, self.result.class_id
+        known = class_id != UNLABELLED
+        if parameters.filter_min_probability > 0:
+            known &= self.result.probability >= parameters.filter_min_probability
+        mask: np.ndarray = known & self.in_filtered[class_id]
+        if parameters.filter_unlabelled == "keep":
+            unknown = ~known & valid_returns(self.points)
+            if self.inside is not None:
+                unknown &= self.inside
+            if parameters.range_min > 0 or parameters.range_max < math.inf:
+                squared = squared_range(self.points)
+                unknown &= squared >= parameters.range_min**2
+                unknown &= squared <= parameters.range_max**2
+            mask |= unknown
+        return mask
 
 
 def label_cloud(
@@ -97,9 +116,10 @@ def label_cloud(
     points, _ = read_xyz_intensity(cloud)
     unit = IntensityUnit(parameters.intensity_scale) if unit is None else unit
     has_intensity = unit.add(read_intensity(cloud)) or not len(points)
-    decoded = time.perf_counter()
     scale = unit.full_scale if has_intensity else None
-    result = label_points(points, scale, segmenter, parameters, crop_transform=crop_transform)
+    inside = _inside_box(points, parameters, crop_transform)
+    cropped = time.perf_counter()
+    result = label_points(points, scale, segmenter, parameters, inside=inside)
     max_range = min(parameters.range_max, segmenter.metadata.max_range)
     return LabelledCloud(
         points=points,
@@ -108,8 +128,10 @@ def label_cloud(
         max_range=max_range,
         is_beyond_range=_is_beyond_range(points, result, max_range),
         result=result,
+        parameters=parameters,
         in_filtered=_rules(segmenter, parameters).in_filtered,
-        decoding_ms=1e3 * (decoded - started),
+        inside=inside,
+        decoding_ms=1e3 * (cropped - started),
     )
 
 
@@ -119,17 +141,18 @@ def label_points(
     segmenter: Segmenter,
     parameters: Parameters,
     *,
-    crop_transform: Callable[[], np.ndarray | None] = lambda: None,
+    inside: np.ndarray | None = None,
 ) -> Segmentation:
     """Label points that were read already, as `label_cloud` does.
 
     Args:
         points: [N, 4] float32 x y z in m and intensity.
         intensity_scale: intensity of a full return; None: it was not measured.
-        segmenter, parameters, crop_transform: as of `label_cloud`.
+        segmenter, parameters: as of `label_cloud`.
+        inside: [N] bool, the points to be labelled; None: all.
 
     Returns:
-        the labels as they are to be published; `preprocess` of the timings has the crop in it.
+        the labels as they are to be published: without a class the probability is 0.
 
     Raises:
         CloudError, InputError: as `label_cloud`, but for a malformed cloud.
@@ -142,10 +165,7 @@ def label_points(
             f"cloud: {valid} valid points of {len(points)}, min_points is {least}",
         )
     visible = points[:, :3] if intensity_scale is None else points
-    if len(points) and not is_unbounded(parameters.crop_min, parameters.crop_max):
-        inside = inside_box(
-            points, np.array(parameters.crop_min), np.array(parameters.crop_max), crop_transform()
-        )
+    if inside is not None:
         visible = np.where(inside[:, None], visible, np.float32(math.nan))
     if not len(points):
         empty = np.empty(0, np.float32)
@@ -159,9 +179,22 @@ def label_points(
     )
     class_id = rules.published[result.class_id]
     class_id[result.probability < parameters.min_probability] = UNLABELLED
+    probability = np.where(class_id == UNLABELLED, np.float32(0), result.probability)
     timings = dict(result.timings)
     timings["preprocess"] += 1e3 * (prepared - started)
-    return replace(result, class_id=class_id, timings=timings)
+    return replace(result, class_id=class_id, probability=probability, timings=timings)
+
+
+def _inside_box(
+    points: np.ndarray,
+    parameters: Parameters,
+    crop_transform: Callable[[], np.ndarray | None],
+) -> np.ndarray | None:
+    """[N] bool, which points [N, >= 3] are in the crop box; None: there is no box."""
+    low, high = parameters.crop_min, parameters.crop_max
+    if not len(points) or is_unbounded(low, high):
+        return None
+    return inside_box(points, np.array(low), np.array(high), crop_transform())
 
 
 def _rules(segmenter: Segmenter, parameters: Parameters) -> ClassRules:
@@ -169,6 +202,7 @@ def _rules(segmenter: Segmenter, parameters: Parameters) -> ClassRules:
         segmenter.taxonomy,
         class_remap=parameters.class_remap,
         filter_classes=parameters.filter_classes,
+        filter_exclude=parameters.filter_exclude,
     )
 
 

@@ -94,4 +94,5 @@ class LabellingSetup:
             self.model.taxonomy,
             class_remap=self.parameters.class_remap,
             filter_classes=self.parameters.filter_classes,
+            filter_exclude=self.parameters.filter_exclude,
         )

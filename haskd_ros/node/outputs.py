@@ -112,7 +112,6 @@ class OutputPublishers:
         labelled: LabelledCloud,
         *,
         taxonomy: Taxonomy,
-        filter_min_probability: float,
         topics: set[str],
     ) -> None:
         """Publish a labelled cloud; before it the description of its classes, where they are
@@ -122,7 +121,6 @@ class OutputPublishers:
             cloud: the input; gives header and shape.
             labelled: its points and their labels.
             taxonomy: of the model that labelled it.
-            filter_min_probability: least probability of the points of the filtered cloud.
             topics: of `subscribed_topics`.
         """
         description = self.describe(taxonomy)
@@ -134,8 +132,7 @@ class OutputPublishers:
             rows = visualization_points(points, result.class_id, description.packed_colors)
             self._publish_cloud(VISUALIZATION, cloud, rows)
         if FILTERED in topics:
-            mask = labelled.filter_mask(filter_min_probability)
-            self._publishers[FILTERED].publish(select_points(cloud, mask))
+            self._publishers[FILTERED].publish(select_points(cloud, labelled.filter_mask()))
         legend = description.legend_if_due(cloud.header.frame_id)
         if legend is not None:
             self._publishers[LEGEND].publish(legend)

@@ -22,10 +22,10 @@ Parameters are set at start by a copy of `config/segment.yaml`, given to the lau
 `ros2 param set /segment <name> <value>`: each change is checked, and in effect from the next cloud
 on.
 
-Obstacles alone, say, with cars and trucks as one class:
+The filtered cloud with all that may be an obstacle, say, and cars and trucks as one class:
 
 ```yaml
-filter.classes: [car, two_wheeler, person]
+filter.exclude: [road, road_marking, sidewalk]
 class_remap: ["large_vehicle:car"]
 ```
 

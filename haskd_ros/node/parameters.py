@@ -183,20 +183,22 @@ class Parameters:
     )
     min_probability: float = _parameter(
         0.0,
-        "A point whose most probable class has less than this is published as 255, not labelled.",
+        "A point whose most probable class has less than this is published as 255, not labelled, "
+        "with probability 0.",
         minimum=0.0,
         maximum=1.0,
     )
     range_min: float = _parameter(
         0.0,
-        "Distance from the sensor in m; nearer points are not labelled.",
+        "Distance from the sensor in m; nearer points are not labelled, nor in the filtered cloud.",
         name="range.min",
         minimum=0.0,
         maximum=math.inf,
     )
     range_max: float = _parameter(
         math.inf,
-        "Distance from the sensor in m; points farther away are not labelled.",
+        "Distance from the sensor in m; points farther away are not labelled, nor in the filtered "
+        "cloud.",
         name="range.max",
         minimum=0.0,
         maximum=math.inf,
@@ -217,9 +219,9 @@ class Parameters:
     )
     crop_frame: str = _parameter(
         "",
-        "Frame of the box outside of which points are not labelled; another one than the cloud's "
-        "needs tf2_ros, and a cloud waits up to 0.1 s for the transform at its own time. "
-        "Empty: the cloud's own.",
+        "Frame of the box outside of which points are not labelled, nor in the filtered cloud; "
+        "another one than the cloud's needs tf2_ros, and a cloud waits up to 0.1 s for the "
+        "transform at its own time. Empty: the cloud's own.",
         name="crop.frame",
     )
     crop_min: tuple[float, float, float] = _parameter(
@@ -247,13 +249,26 @@ class Parameters:
     )
     filter_classes: tuple[str, ...] = _parameter(
         (),
-        "Classes whose points the filtered cloud keeps, as they are published. None: all that have "
-        "a label.",
+        "Classes whose points the filtered cloud keeps, as they are published. None: all but those "
+        "of filter.exclude.",
         name="filter.classes",
+    )
+    filter_exclude: tuple[str, ...] = _parameter(
+        (),
+        "Classes whose points the filtered cloud leaves out, as they are published. Only while "
+        "filter.classes is empty.",
+        name="filter.exclude",
+    )
+    filter_unlabelled: str = _parameter(
+        "keep",
+        "What becomes, in the filtered cloud, of points that were measured within range and crop "
+        "box and have no label: each may be an obstacle.",
+        name="filter.unlabelled",
+        choices=("keep", "drop"),
     )
     filter_min_probability: float = _parameter(
         0.0,
-        "Least probability of the points that the filtered cloud keeps.",
+        "In the filtered cloud a point whose class has less than this counts as unlabelled.",
         name="filter.min_probability",
         minimum=0.0,
         maximum=1.0,
@@ -317,6 +332,11 @@ class Parameters:
             raise InputError(
                 f"parameter range.min is {self.range_min} m, must be less than range.max, "
                 f"{self.range_max} m"
+            )
+        if any(self.filter_classes) and any(self.filter_exclude):
+            raise InputError(
+                f"parameter filter.exclude is {quoted(list(self.filter_exclude))}, must be empty "
+                f"while filter.classes is {quoted(list(self.filter_classes))}"
             )
         for info in PARAMETERS:
             info.check_bounds(getattr(self, info.attribute))

@@ -230,7 +230,6 @@ class LabellingPipeline:
             cloud,
             labelled,
             taxonomy=model.taxonomy,
-            filter_min_probability=parameters.filter_min_probability,
             topics=topics,
         )
         published = time.perf_counter()

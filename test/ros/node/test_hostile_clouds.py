@@ -41,7 +41,7 @@ def outcome(cloud, segmenter) -> str:
         return "refused"
     count = cloud.width * cloud.height
     assert len(found.points) == len(found.result.class_id) == count
-    assert select_points(cloud, found.filter_mask(0.0)).width <= count
+    assert select_points(cloud, found.filter_mask()).width <= count
     labelled = found.result.class_id != 255
     assert np.isfinite(found.points[labelled, :3]).all()
     assert (found.result.probability[labelled] > 0).all()

@@ -64,8 +64,22 @@ def test_the_filtered_cloud_has_the_chosen_points_byte_for_byte(robot, points, c
     assert [field.name for field in answer.fields] == ["x", "y", "z", "intensity"]
     assert bytes(answer.data) == chosen.tobytes()
 
+    # What is not certain may be anything
     setting("filter.min_probability", 1.0, 0.0)
+    assert bytes(robot.label(cloud_of(points), "output/filtered").data) == points.tobytes()
+    setting("filter.unlabelled", "drop", "keep")
     assert robot.label(cloud_of(points), "output/filtered").width == 0
+
+
+def test_a_point_that_lost_its_label_may_still_be_an_obstacle(robot, points, class_ids, setting):
+    robot.subscribe("output/filtered")
+    robot.subscribe("output/segmentation")
+    setting("filter.exclude", ["road"], [""])
+    setting("class_remap", ["car:unlabelled"], [""])
+    answer = robot.label(cloud_of(points), "output/filtered")
+    assert bytes(answer.data) == points[class_ids != ROAD].tobytes()
+    labels = read_points(robot.label(cloud_of(points)))
+    assert ((labels["probability"] == 0) == (class_ids == CAR)).all()
 
 
 def test_without_chosen_classes_the_filtered_cloud_has_what_is_labelled(robot, points, class_ids):
@@ -95,6 +109,12 @@ def test_classes_are_published_as_others(robot, points, class_ids, setting):
             "class_remap",
             ["car:lorry"],
             "parameter class_remap: no class named 'lorry'; the classes are road, car, building",
+        ),
+        (
+            "filter.exclude",
+            ["unlabelled"],
+            "parameter filter.exclude: unlabelled is no class; filter.unlabelled, keep or drop, "
+            "says what becomes of points without a label",
         ),
         ("class_remap", ["car"], "parameter class_remap: 'car' is not of the form from:to"),
         ("class_remap", ["car:road", "car:building"], "parameter class_remap: 'car' stands twice"),

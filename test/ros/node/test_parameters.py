@@ -30,6 +30,10 @@ from haskd_ros.node.parameters import DEFAULTS, PARAMETERS, Parameters
             {"range_min": 5.0, "range_max": 5.0},
             "parameter range.min is 5.0 m, must be less than range.max, 5.0 m",
         ),
+        (
+            {"filter_classes": ("car",), "filter_exclude": ("road",)},
+            "parameter filter.exclude is ['road'], must be empty while filter.classes is ['car']",
+        ),
         ({"min_probability": 1.5}, "parameter min_probability is 1.5, must be 0.0 to 1.0"),
         ({"max_rate": math.nan}, "parameter max_rate is nan, must be 0.0 to 1000.0"),
         ({"min_points": -1}, "parameter min_points is -1, must be 0 to 10000000"),

@@ -65,7 +65,7 @@ def test_every_point_has_the_label_of_its_place(name, points, lost, tiny_model, 
 def test_the_filtered_cloud_is_the_drivers_own(name, points, lost, segmenter):
     cloud, _ = SENSORS[name].cloud(points, lost)
     found = label_cloud(cloud, segmenter, DEFAULTS)
-    kept = found.filter_mask(0.0)
+    kept = found.filter_mask()
     chosen = select_points(cloud, kept)
     assert (chosen.width, chosen.point_step) == (kept.sum(), cloud.point_step)
     # Padding included, rows joined
