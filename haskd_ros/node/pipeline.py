@@ -155,13 +155,21 @@ class LabellingPipeline:
             return submit(function, self._run_in_thread)
         return self._running.worker.call(function)
 
-    def replace(self, setup: LabellingSetup) -> None:
+    def replace(self, setup: LabellingSetup) -> Future[None]:
         """Label with this from the next cloud on. The classes of another model are described at
-        once, in the worker's thread, as all that is published."""
+        once, in the worker's thread, as all that is published.
+
+        Returns:
+            done once no cloud is in work that is labelled as before.
+        """
         is_other = setup.model is not self.setup.model
         self.setup = setup
-        if is_other and self._running is not None:
-            self._running.worker.call(lambda: self._outputs.describe(self.setup.model.taxonomy))
+        if not is_other or self._running is None:
+            return submit(lambda: None, lambda function: function())
+        return self._running.worker.call(self._describe)
+
+    def _describe(self) -> None:
+        self._outputs.describe(self.setup.model.taxonomy)
 
     # Receiving, in the executor's thread
 

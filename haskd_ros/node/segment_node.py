@@ -259,11 +259,12 @@ class SegmentNode(GuardedNode):
                 response.message = "deactivated meanwhile; the old model is kept"
                 return response
             # Parameters are changed in this thread too, so nothing can come between.
-            pipeline.replace(LabellingSetup(model, self.parameters))
+            replaced = pipeline.replace(LabellingSetup(model, self.parameters))
         except BaseException as error:
             response.message = f"the old model goes on: {in_one_line(error)}"
             self.get_logger().error(f"can't reload: {in_one_line(error)}")
             return response
+        await _done(replaced)
         response.success = True
         response.message = self._tell_model(model)
         return response
