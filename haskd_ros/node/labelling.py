@@ -149,7 +149,7 @@ def label_points(
         points: [N, 4] float32 x y z in m and intensity.
         intensity_scale: intensity of a full return; None: it was not measured.
         segmenter, parameters: as of `label_cloud`.
-        inside: [N] bool, the points to be labelled; None: all.
+        inside: [N] bool, the points in the parameters' box; None: it is in the cloud's own frame.
 
     Returns:
         the labels as they are to be published: without a class the probability is 0.
@@ -165,6 +165,8 @@ def label_points(
             f"cloud: {valid} valid points of {len(points)}, min_points is {least}",
         )
     visible = points[:, :3] if intensity_scale is None else points
+    if inside is None:
+        inside = _inside_box(points, parameters, lambda: None)
     if inside is not None:
         visible = np.where(inside[:, None], visible, np.float32(math.nan))
     if not len(points):
