@@ -162,14 +162,12 @@ class LabellingPipeline:
         Returns:
             done once no cloud is in work that is labelled as before.
         """
-        is_other = setup.model is not self.setup.model
         self.setup = setup
-        if not is_other or self._running is None:
-            return submit(lambda: None, lambda function: function())
-        return self._running.worker.call(self._describe)
+        return self.call(self._describe_classes)
 
-    def _describe(self) -> None:
-        self._outputs.describe(self.setup.model.taxonomy)
+    def _describe_classes(self) -> None:
+        if self._running is not None:
+            self._outputs.describe(self.setup.model.taxonomy)
 
     # Receiving, in the executor's thread
 

@@ -8,6 +8,7 @@ from haskd_ros.node.diagnostics import (
     OK,
     WARN,
     DiagnosticsMonitor,
+    Status,
     Window,
     frames_status,
     input_status,
@@ -83,14 +84,15 @@ def test_stamps_far_from_the_node_s_clock_are_an_error(stamp_s, level, said):
     monitor = DiagnosticsMonitor(10.0)
     monitor.cloud_received(0.0, 99 * SECOND, 99 * SECOND)
     monitor.cloud_received(1.0, 100 * SECOND, int(stamp_s * SECOND))
-    assert input_of(monitor, 1.0, 100 * SECOND) == (level, said)
+    status = status_of(monitor, "input", 1.0, 100 * SECOND)
+    assert (status.level, status.message) == (level, said)
     # A clock without a time says nothing of a stamp.
     monitor.cloud_received(1.0, 0, int(stamp_s * SECOND))
-    assert "stamps" not in input_of(monitor, 1.0, 0)[1]
+    assert "stamps" not in status_of(monitor, "input", 1.0, 0).message
 
 
-def input_of(monitor: DiagnosticsMonitor, time_s: float, now_ns: int) -> tuple[int, str]:
-    """Level and message of the input, with the default limits (stamps: 1 s)."""
+def status_of(monitor: DiagnosticsMonitor, name: str, time_s: float, now_ns: int) -> Status:
+    """One of an active node's, with the default limits (stamps: 1 s)."""
     statuses = monitor.statuses(
         time_s,
         now_ns,
@@ -100,8 +102,8 @@ def input_of(monitor: DiagnosticsMonitor, time_s: float, now_ns: int) -> tuple[i
         parameters=DEFAULTS,
         on_fault=str,
     )
-    (status,) = (each for each in statuses if each.name == "input")
-    return status.level, status.message
+    (status,) = (each for each in statuses if each.name == name)
+    return status
 
 
 def segmentation(class_id, entropy, beyond=0):
@@ -114,16 +116,7 @@ def test_entropy_is_that_of_the_labelled_points():
     # Two of four points labelled, entropies 0.1 and 0.3; then none
     monitor.cloud_labelled(0.0, 5.0, segmentation([0, 1, 255, 255], [0.1, 0.3, 9.0, 9.0], 2))
     monitor.cloud_labelled(1.0, 5.0, segmentation([255] * 4, [9.0] * 4, 1))
-    statuses = monitor.statuses(
-        1.0,
-        0,
-        topic="/points",
-        counts=FrameCounts(),
-        trained_entropy=None,
-        parameters=DEFAULTS,
-        on_fault=str,
-    )
-    (labels,) = (status for status in statuses if status.name == "labels")
+    labels = status_of(monitor, "labels", 1.0, 0)
     assert labels.values["unlabelled (%)"] == "75.0"
     assert labels.values["mean entropy (nats)"] == "0.200"
     assert labels.values["beyond the training's inputs (points)"] == "3"

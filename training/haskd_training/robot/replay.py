@@ -20,6 +20,7 @@ import psutil
 
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
+from haskd_ros.node.clock import nanoseconds
 from haskd_ros.node.dds import profile_environment
 from haskd_training.robot.node_client import OUTPUT, NodeClient, deserialise
 
@@ -231,7 +232,7 @@ def _play(
     replies = []
     for received_at, cdr in outputs:
         message = deserialise(cdr)
-        stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        stamp = nanoseconds(message.header.stamp)
         if stamp in sent_at:
             latency_ms = 1e3 * (received_at - sent_at[stamp])
             replies.append(Reply(stamp, latency_ms, read_points(message)))
