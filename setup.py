@@ -97,7 +97,7 @@ setup(
                 "haskd_ros/data/fastdds_small.xml",
             ],
         ),
-        ("lib/haskd_ros", ["scripts/segment"]),
+        ("lib/haskd_ros", ["scripts/dds_profile", "scripts/segment"]),
     ],
     entry_points={"console_scripts": ["haskd = haskd_training.__main__:main"]},
     install_requires=["numpy", "pydantic>=2", "pyyaml", "safetensors", "torch"],

@@ -88,6 +88,7 @@ class LabellingPipeline:
         self._running: _Running | None = None
         self._rate_limit = RateLimit()
         self._log_periods = LogPeriods()
+        self._last_size = 0, 0
         self._last_comparison: tuple[LoadedModel, float] | None = None
         self._forget_intensity(setup.parameters.intensity_scale)
 
@@ -177,6 +178,7 @@ class LabellingPipeline:
         self.sensor = frame_name(cloud.header.frame_id)
         stamp = cloud.header.stamp
         fault = stamp_fault(stamp)
+        self._last_size = cloud.width * cloud.height, cloud.point_step
         self._monitor.cloud_received(
             now,
             self._node.get_clock().now().nanoseconds,
@@ -193,7 +195,7 @@ class LabellingPipeline:
         self._warn_seldom(
             "lost on the way",
             f"{self._counts.lost} clouds were sent and lost on the way: mostly the sender's shared "
-            f"memory or the receiver's queue is too small for them; {lost_clouds_advice()}",
+            f"memory or the receiver's queue is too small; {lost_clouds_advice(*self._last_size)}",
         )
 
     # Labelling, in the worker's thread

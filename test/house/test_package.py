@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import runpy
 import subprocess
@@ -15,7 +16,7 @@ import setuptools
 import yaml
 
 import haskd_ros
-from haskd_ros.node import parameter_table
+from haskd_ros.node import dds, dds_profile, parameter_table
 from haskd_ros.node.dds import LARGE, PROFILE, SMALL, profile_environment
 from haskd_ros.node.parameters import PARAMETERS
 
@@ -175,6 +176,56 @@ def test_the_dds_profile_has_room_for_large_clouds():
     # Two processes share a container's 64 MiB
     assert number(SMALL, "segment_size") == 32 * 1024**2
     assert PROFILE in (LARGE, SMALL)
+
+
+def test_a_dds_profile_has_room_for_six_clouds_of_the_given_size(tmp_path, capsys):
+    path = tmp_path / "two_million.xml"
+    arguments = ["--points", "2000000", "--point-step", "46", "--out", str(path)]
+    assert dds_profile.main(arguments) == 0
+    # 6 clouds of 92 MB are 552,000,000 bytes, 526.4 MiB
+    assert dds.segment_bytes(path) == 527 * 1024**2
+    # a cloud is 1404.6 pieces of 65,500 bytes; twice 6 * 1405
+    assert "<port_queue_capacity>16860<" in path.read_text()
+    # 1072 bytes for each 1024, as the files in /dev/shm are large: 578,502,656
+    assert "takes 578.5 MB of /dev/shm, a driver and the node 1157.0 MB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--points", "0"], "--points 0: must be > 0"),
+        (["--points", "9", "--point-step", "0"], "--point-step 0: must be 1 to 65536"),
+        # 3912 MiB are 4,102,029,312 bytes, / 6 / 46
+        (["--points", "20000000", "--point-step", "46"], "must be 14862425 at most"),
+    ],
+)
+def test_a_dds_profile_that_can_not_be_is_refused(tmp_path, capsys, arguments, told):
+    path = tmp_path / "none.xml"
+    assert dds_profile.main([*arguments, "--out", str(path)]) == 2
+    assert told in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_the_advice_on_lost_clouds_names_the_numbers(monkeypatch):
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(LARGE))
+    command = "ros2 run haskd_ros dds_profile --points"
+    advice = dds.lost_clouds_advice(2_000_000, 46)
+    assert "had 92.0 MB" in advice
+    assert "a segment of 268.4 MB, which should be 552.0 MB" in advice
+    assert f"`{command} 2000000 --point-step 46`" in advice
+    # 6 clouds of 16 MB fit: it is the sender that has another profile
+    advice = dds.lost_clouds_advice(1_000_000, 16)
+    assert f"start the sender with {dds.profile_variable()}={LARGE}" in advice
+    assert "for clouds of up to 44.7 MB" in advice
+
+
+def test_segments_of_dead_processes_are_found(tmp_path):
+    for name in ("dead", "living"):
+        (tmp_path / f"fastdds_{name}").write_bytes(bytes(1 << 20))
+        (tmp_path / f"fastdds_{name}_el").touch()
+    with (tmp_path / "fastdds_living_el").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert dds_profile.left_over_bytes(tmp_path) == 1 << 20
 
 
 def test_rviz_shows_the_coloured_cloud_and_offers_the_entropy():
