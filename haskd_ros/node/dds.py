@@ -83,13 +83,16 @@ def profile_variable() -> str:
     return _OLD if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else _NEW
 
 
-def lost_clouds_advice(points: int, point_step: int) -> str:
+def lost_clouds_advice(middleware: str, points: int, point_step: int) -> str:
     """What helps where clouds are lost on the way.
 
     Args:
+        middleware: as RMW_IMPLEMENTATION names it.
         points, point_step: number of points, and bytes of one, of the last cloud that arrived; 0
             before the first.
     """
+    if "fastrtps" not in middleware:
+        return f"over {middleware}, see Other middlewares in docs/troubleshooting.md"
     profile = Path(os.environ.get(_NEW) or os.environ.get(_OLD) or PROFILE)
     segment, cloud = segment_bytes(profile), points * point_step
     room = "of unknown size" if segment is None else f"of {megabytes(segment)}"

@@ -268,6 +268,7 @@ class DiagnosticsMonitor:
         self._rejected: Counter[str] = Counter()
         self._labelled = self._lost = 0
         self.sensor_mismatches: Sequence[str] | None = None
+        self.input_fault: Callable[[], str | None] = lambda: None
 
     def restart(self) -> None:
         """Forget the age of the newest cloud and the comparison with the training."""
@@ -355,6 +356,7 @@ class DiagnosticsMonitor:
         notice, noticed_s = self._clock_notice
         faults = [
             self._clock_fault(time_s, now_ns, parameters.diagnostics_silence_error),
+            self.input_fault(),
             notice if time_s - noticed_s < parameters.diagnostics_window else None,
             None if self._stamp_fault is None else f"the clouds' stamps: {self._stamp_fault}",
         ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from rclpy.event_handler import UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
@@ -15,8 +16,32 @@ from rclpy.subscription import Subscription, SubscriptionEventCallbacks
 from sensor_msgs.msg import PointCloud2
 
 from haskd_ros.node.worker import FrameCounts
+from haskd_ros.text import listed
 
 INPUT_TOPIC = "~/input/points"
+
+CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
+
+
+def wrong_type_advice(node: Node, topic: str) -> str | None:
+    """What is wrong where a topic has publishers and none of them sends PointCloud2: no middleware
+    says so. None where one does, or there is none.
+
+    Args:
+        topic: fully qualified, remapped.
+    """
+    types = {publisher.topic_type for publisher in node.get_publishers_info_by_topic(topic)}
+    if not types or CLOUD_TYPE in types:
+        return None
+    advice = "give the topic on which the driver publishes clouds of that type"
+    if "point_cloud_interfaces/msg/CompressedPointCloud2" in types:
+        base, _, transport = topic.rpartition("/")
+        advice = (
+            "compressed clouds have to be unpacked: ros2 run point_cloud_transport republish "
+            f"--ros-args -p in_transport:={transport} -p out_transport:=raw "
+            f"-r in/{transport}:={topic} -r out:={base}_unpacked, and take {base}_unpacked"
+        )
+    return f"{topic} is offered as {listed(sorted(types))}, must be {CLOUD_TYPE}; {advice}"
 
 
 class InputSubscription:

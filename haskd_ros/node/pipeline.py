@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_policy_name_from_kind
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import PointCloud2
 
 from haskd_ros.clouds.crop import frame_name
@@ -28,7 +29,7 @@ from haskd_ros.node.faults import (
     in_one_line,
     is_out_of_memory,
 )
-from haskd_ros.node.inputs import InputSubscription
+from haskd_ros.node.inputs import InputSubscription, wrong_type_advice
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
 from haskd_ros.node.outputs import OutputPublishers
@@ -115,6 +116,7 @@ class LabellingPipeline:
         )
         self._outputs.describe(self.setup.model.taxonomy)
         self._monitor.restart()
+        self._monitor.input_fault = self._input_fault
         self._last_comparison = None
         self._forget_intensity(parameters.intensity_scale)
         try:
@@ -190,12 +192,21 @@ class LabellingPipeline:
         else:
             self._counts.add(rate_limited=1)
 
+    def _input_fault(self) -> str | None:
+        """What is wrong with what is offered on the input topic."""
+        topic = self.input_topic
+        fault = None if topic is None else wrong_type_advice(self._node, topic)
+        if fault is not None:
+            self._warn_seldom("input type", f"no clouds: {fault}")
+        return fault
+
     def _on_lost(self, number: int) -> None:
         self._counts.add(lost=number)
+        advice = lost_clouds_advice(get_rmw_implementation_identifier(), *self._last_size)
         self._warn_seldom(
             "lost on the way",
-            f"{self._counts.lost} clouds were sent and lost on the way: mostly the sender's shared "
-            f"memory or the receiver's queue is too small; {lost_clouds_advice(*self._last_size)}",
+            f"{self._counts.lost} clouds were sent and lost on the way: mostly the sender's "
+            f"buffer or the receiver's is too small for them; {advice}",
         )
 
     # Labelling, in the worker's thread

@@ -209,14 +209,16 @@ def test_a_dds_profile_that_can_not_be_is_refused(tmp_path, capsys, arguments, t
 def test_the_advice_on_lost_clouds_names_the_numbers(monkeypatch):
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(LARGE))
     command = "ros2 run haskd_ros dds_profile --points"
-    advice = dds.lost_clouds_advice(2_000_000, 46)
+    advice = dds.lost_clouds_advice("rmw_fastrtps_cpp", 2_000_000, 46)
     assert "had 92.0 MB" in advice
     assert "a segment of 268.4 MB, which should be 552.0 MB" in advice
     assert f"`{command} 2000000 --point-step 46`" in advice
     # 6 clouds of 16 MB fit: it is the sender that has another profile
-    advice = dds.lost_clouds_advice(1_000_000, 16)
+    advice = dds.lost_clouds_advice("rmw_fastrtps_cpp", 1_000_000, 16)
     assert f"start the sender with {dds.profile_variable()}={LARGE}" in advice
     assert "for clouds of up to 44.7 MB" in advice
+    # Which would not read it
+    assert "FASTDDS" not in dds.lost_clouds_advice("rmw_cyclonedds_cpp", 1_000_000, 16)
 
 
 def test_segments_of_dead_processes_are_found(tmp_path):
