@@ -24,6 +24,7 @@ from haskd_ros.node.parameters import (
     ParameterInfo,
     Parameters,
 )
+from haskd_ros.node.qos import PREFIX
 from haskd_ros.text import QUOTED_CHARACTERS, listed, shown
 
 _MISSPELT = 0.85
@@ -126,8 +127,8 @@ def _check_names(node: Node) -> None:
     unknown = sorted(
         name
         for name in given
-        # Those are declared with their subscription.
-        if not node.has_parameter(name) and not name.startswith("qos_overrides.")
+        # Those are declared with their topic, see `ignored_overrides`.
+        if not node.has_parameter(name) and not name.startswith(PREFIX)
     )
     ours = [info.name for info in PARAMETERS]
     for name in unknown:

@@ -81,15 +81,35 @@ class GuardedNode(LifecycleNode):
         values by name. Who overrides this refuses the change with an InputError."""
 
     def _setting(self, callback: Callable[..., Any]) -> Callable[..., Any]:
-        """rclpy's callback that sets parameters, once all is ready for it."""
+        """rclpy's callback that sets parameters, once all is ready for it. What can only be read
+        may be set to the value that it has, as `ros2 param load` of a dump does."""
 
         async def set_parameters(request: Any, response: Any) -> Any:
             fit_types(request.parameters)
-            given = map(Parameter.from_parameter_msg, request.parameters)
+            given = [Parameter.from_parameter_msg(each) for each in request.parameters]
             await self.before_parameters({each.name: each.value for each in given})
-            return callback(request, response)
+            is_kept = [self._is_read_only_at(each) for each in given]
+            request.parameters = [
+                each for each, kept in zip(request.parameters, is_kept, strict=True) if not kept
+            ]
+            response = callback(request, response)
+            if isinstance(request, SetParameters.Request):
+                results = iter(response.results)
+                response.results = [
+                    SetParametersResult(successful=True) if kept else next(results)
+                    for kept in is_kept
+                ]
+            return response
 
         return set_parameters
+
+    def _is_read_only_at(self, given: Parameter[Any]) -> bool:
+        """Whether a parameter can only be read, and has the given value."""
+        return (
+            self.has_parameter(given.name)
+            and self.describe_parameter(given.name).read_only
+            and self.get_parameter(given.name).value == given.value
+        )
 
     def _answering(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """A service's callback that answers with a refusal where the given one fails."""

@@ -9,12 +9,12 @@ from rclpy.event_handler import UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
 # From here, because the module that defines it has another name on Humble.
 from rclpy.subscription import Subscription, SubscriptionEventCallbacks
 from sensor_msgs.msg import PointCloud2
 
+from haskd_ros.node.qos import OVERRIDABLE
 from haskd_ros.node.worker import FrameCounts
 from haskd_ros.text import listed
 
@@ -102,7 +102,7 @@ class InputSubscription:
             self._on_numbered_cloud if has_info else self._on_cloud,
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
             event_callbacks=callbacks,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=OVERRIDABLE,
         )
 
     def _on_numbered_cloud(self, cloud: PointCloud2, info: Mapping[str, Any]) -> None:

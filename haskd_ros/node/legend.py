@@ -60,18 +60,19 @@ class ClassDescription:
         self._legend = MarkerArray()
         self._due = 0.0
 
-    def legend_if_due(self, frame: str) -> MarkerArray | None:
-        """The legend where it is to be published with this cloud: every `LEGEND_PERIOD_S`, and at
-        once in another frame.
+    def legend_if_due(self, frame: str, *, watched: bool) -> MarkerArray | None:
+        """The legend where it is to be published: in another frame than before, and again for
+        who watches it, but once in `LEGEND_PERIOD_S` at most, for frames may alternate.
 
         Args:
-            frame: of the cloud.
+            frame: of the newest cloud.
+            watched: whether somebody subscribes to it.
         """
         now = time.monotonic()
+        if now < self._due or (frame == self._frame and not watched):
+            return None
         if frame != self._frame:
             self._frame, self._legend = frame, legend(self.taxonomy, frame)
-        elif now < self._due:
-            return None
         self._due = now + LEGEND_PERIOD_S
         return self._legend
 

@@ -25,6 +25,7 @@ from haskd_ros.clouds.pointcloud import create_cloud, select_points
 from haskd_ros.node.diagnostics import Status
 from haskd_ros.node.labelling import LabelledCloud
 from haskd_ros.node.legend import ClassDescription, label_info, label_info_type
+from haskd_ros.node.qos import OVERRIDABLE
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import QUOTED_CHARACTERS, shown
 
@@ -47,12 +48,15 @@ class OutputPublishers:
         node: that publishes.
         warn_of_qos: makes the callback for a subscriber with incompatible QoS, from a message with
             a gap for the `{policy}`.
+
+    Raises:
+        Exception: whatever rclpy raises of QoS that users have given.
     """
 
     def __init__(
         self, node: LifecycleNode, warn_of_qos: Callable[[str], Callable[[Any], None]]
     ) -> None:
-        self._node = node
+        self._node, self._warn_of_qos = node, warn_of_qos
         types: dict[str, type[Any]] = dict.fromkeys(
             (SEGMENTATION, VISUALIZATION, FILTERED), PointCloud2
         )
@@ -60,30 +64,39 @@ class OutputPublishers:
         latched: dict[str, type[Any]] = {LEGEND: MarkerArray}
         if (info := label_info_type()) is not None:
             latched[LABEL_INFO] = info
-        self._publishers: dict[str, LifecyclePublisher[Any]] = {
-            name: node.create_lifecycle_publisher(
-                message_type,
-                f"~/{name}",
-                QoSProfile(
-                    depth=1,
-                    reliability=ReliabilityPolicy.RELIABLE,
-                    durability=(
-                        DurabilityPolicy.TRANSIENT_LOCAL
-                        if name in latched
-                        else DurabilityPolicy.VOLATILE
-                    ),
-                ),
-                event_callbacks=PublisherEventCallbacks(
-                    incompatible_qos=warn_of_qos(
-                        f"a subscriber of ~/{name} requests more than this node offers; "
-                        "subscribe with another {policy}"
-                    )
-                ),
-            )
-            for name, message_type in (types | latched).items()
-        }
+        self._publishers: dict[str, LifecyclePublisher[Any]] = {}
         self._per_cloud = tuple(types)
         self._description: ClassDescription | None = None
+        try:
+            for name, message_type in (types | latched).items():
+                self._publishers[name] = self._publisher(name, message_type, name in latched)
+        except BaseException:
+            self.close()
+            raise
+
+    def _publisher(
+        self, name: str, message_type: type[Any], is_latched: bool
+    ) -> LifecyclePublisher[Any]:
+        topic = self._node.resolve_topic_name(f"~/{name}")
+        return self._node.create_lifecycle_publisher(
+            message_type,
+            f"~/{name}",
+            QoSProfile(
+                depth=1,
+                reliability=ReliabilityPolicy.RELIABLE,
+                durability=(
+                    DurabilityPolicy.TRANSIENT_LOCAL if is_latched else DurabilityPolicy.VOLATILE
+                ),
+            ),
+            event_callbacks=PublisherEventCallbacks(
+                incompatible_qos=self._warn_of_qos(
+                    f"a subscriber of {topic} requests more than this node offers; subscribe with "
+                    "another {policy}, or set this node's parameter "
+                    f"qos_overrides.{topic}.publisher.{{policy}}"
+                )
+            ),
+            qos_overriding_options=OVERRIDABLE,
+        )
 
     def close(self) -> None:
         """Destroy the publishers."""
@@ -97,7 +110,7 @@ class OutputPublishers:
 
     def describe(self, taxonomy: Taxonomy) -> ClassDescription:
         """Publish the classes of the model, latched, unless that has been done; the legend follows
-        with the next cloud, whose frame it needs."""
+        with the next cloud, labelled or not, whose frame it needs."""
         description = self._description
         if description is None or description.taxonomy is not taxonomy:
             self._description = description = ClassDescription(taxonomy)
@@ -105,6 +118,18 @@ class OutputPublishers:
                 header = Header(stamp=self._node.get_clock().now().to_msg())
                 self._publishers[LABEL_INFO].publish(label_info(taxonomy, header))
         return description
+
+    def publish_legend(self, taxonomy: Taxonomy, frame: str) -> None:
+        """Publish the legend where it is due.
+
+        Args:
+            taxonomy: of the model that labels now.
+            frame: of the newest cloud.
+        """
+        watched = self._publishers[LEGEND].get_subscription_count() > 0
+        legend = self.describe(taxonomy).legend_if_due(frame, watched=watched)
+        if legend is not None:
+            self._publishers[LEGEND].publish(legend)
 
     def publish(
         self,
@@ -133,9 +158,6 @@ class OutputPublishers:
             self._publish_cloud(VISUALIZATION, cloud, rows)
         if FILTERED in topics:
             self._publishers[FILTERED].publish(select_points(cloud, labelled.filter_mask()))
-        legend = description.legend_if_due(cloud.header.frame_id)
-        if legend is not None:
-            self._publishers[LEGEND].publish(legend)
 
     def publish_times(self, milliseconds: dict[str, float], topics: set[str]) -> None:
         """Publish the duration in ms of each of the `STAGES` of a cloud."""

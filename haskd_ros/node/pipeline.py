@@ -214,9 +214,11 @@ class LabellingPipeline:
     def _process(self, received: ReceivedCloud) -> None:
         """Label and publish a cloud, or count why not."""
         try:
-            topics = self._outputs.subscribed_topics()
+            setup, topics = self.setup, self._outputs.subscribed_topics()
+            frame = received.cloud.header.frame_id
+            self._outputs.publish_legend(setup.model.taxonomy, frame)
             if topics:
-                self._label(received, self.setup, topics)
+                self._label(received, setup, topics)
         except InputError as error:
             reason = error.reason if isinstance(error, CloudError) else "refused"
             self._reject(reason, str(error))

@@ -37,6 +37,7 @@ from haskd_ros.node.loaded_model import (
 from haskd_ros.node.outputs import diagnostic_array
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.pipeline import LabellingPipeline
+from haskd_ros.node.qos import ignored_overrides
 from haskd_ros.node.transforms import Transforms
 from haskd_ros.node.worker import FrameCounts, RunInThread, in_new_thread, submit
 from haskd_ros.text import shown
@@ -92,19 +93,19 @@ class SegmentNode(GuardedNode):
             model = self._compute(lambda: load_model(parameters)).result()
             setup = LabellingSetup(model, parameters)
             self._transforms.check(parameters)
+            self._pipeline = LabellingPipeline(
+                self,
+                setup,
+                counts=self._counts,
+                monitor=self._monitor,
+                faults=self.faults,
+                transforms=self._transforms,
+                run_in_thread=self._run_in_thread,
+            )
         except BaseException as error:  # whatever it is, the node can be configured again
             self._fail("configure", error)
             return TransitionCallbackReturn.FAILURE
         self._error = None
-        self._pipeline = LabellingPipeline(
-            self,
-            setup,
-            counts=self._counts,
-            monitor=self._monitor,
-            faults=self.faults,
-            transforms=self._transforms,
-            run_in_thread=self._run_in_thread,
-        )
         text = (
             f"model {model.path} on {model.segmenter.device} by {model.segmenter.engine} "
             f"in {model.segmenter.precision}, ready after {time.perf_counter() - start:.1f} s; "
@@ -128,6 +129,8 @@ class SegmentNode(GuardedNode):
             f"active after {time.perf_counter() - start:.1f} s of warming up, "
             f"waiting for clouds on {self._configured.input_topic}"
         )
+        if (ignored := ignored_overrides(self)) is not None:
+            self.get_logger().warning(ignored)
         self._report()
         return result
 

@@ -48,6 +48,16 @@ def test_a_subscription_that_fails_leaves_the_computing_thread_free(node_of):
     assert node.trigger_cleanup() == node.trigger_configure() == SUCCESS
 
 
+def test_an_output_that_can_not_be_made_is_told_and_leaves_nothing_behind(node_of):
+    name = "qos_overrides./segment/output/filtered.publisher.depth"
+    node = node_of(f"{name}:=many")
+    for _ in range(2):
+        assert node.trigger_configure() == FAILURE
+    topics = {topic for topic, _ in node.get_publisher_names_and_types_by_node("segment", "/")}
+    assert "/segment/output/segmentation" not in topics
+    assert node.faults.summary.count == 0
+
+
 def test_what_ends_a_transition_is_told_and_the_next_one_works(node_of, monkeypatch):
     node = node_of()
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS
