@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from typing import NoReturn
 
 from haskd_ros.node.ending import Ending
@@ -10,6 +11,8 @@ from haskd_ros.node.ending import Ending
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the node until SIGINT, SIGTERM or SIGHUP, and end the process: with exit code 0, or 2
     where a parameter is not allowed."""
+    # A crash of native code, whose ever it is, says at least where.
+    faulthandler.enable()
     ending = Ending()
     # Only now: for the seconds that torch takes to import, a signal would find nobody.
     from haskd_ros.node.process import run_node

@@ -74,7 +74,10 @@ class NodeProcess:
     def end(self, number: int = signal.SIGINT) -> int:
         """The exit code after a signal that comes again and again, as from an impatient user."""
         wait_until(lambda: self.process.send_signal(number) or self.process.poll() is not None)
-        return self.process.returncode
+        code = self.process.returncode
+        if code < 0:
+            print(f"ended by signal {-code}, its log:\n{self.log}")
+        return code
 
 
 class Robot:
