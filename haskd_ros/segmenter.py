@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,11 @@ from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
 DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
 """The model that comes with the package."""
+
+Refine = Callable[[Tensor, Tensor], Tensor]
+"""(points [N, 4] float32 as the network gets them, probabilities [N, C] of the classes, NaN where
+the network's scores are) -> probabilities [N, C] to take instead, rows of any positive sum; on the
+CPU."""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -114,6 +120,7 @@ class Segmenter:
         max_range: float = math.inf,
         *,
         intensity_scale: float | None = None,
+        refine: Refine | None = None,
     ) -> Segmentation:
         """Label every point of a cloud.
 
@@ -124,6 +131,7 @@ class Segmenter:
                 own `max_range` holds as well.
             intensity_scale: intensity of a full return, see `clouds.intensity`; None: that of the
                 clouds that the model was trained on.
+            refine: changes the probabilities of the points that are labelled.
 
         Raises:
             InputError: no [N, 3] or [N, 4], or no intensity where the model requires it.
@@ -136,7 +144,7 @@ class Segmenter:
         )
         all_valid = len(valid) == len(mask)
         prepared = time.perf_counter()
-        class_id, probability, entropy = self._infer(torch.from_numpy(valid))
+        class_id, probability, entropy = self._infer(torch.from_numpy(valid), refine)
         inferred = time.perf_counter()
         if not all_valid:
             class_id = _scatter(class_id, mask, UNLABELLED)
@@ -201,10 +209,17 @@ class Segmenter:
         return valid, mask, beyond
 
     @torch.inference_mode()
-    def _infer(self, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _infer(
+        self, points: Tensor, refine: Refine | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         with self._in_precision():
             logits = self._network(points.to(self.device)).float()
-        class_id, probability, entropy = classify_logits(logits, self.metadata.temperature)
+        temperature = self.metadata.temperature
+        if refine is not None:
+            probabilities = refine(points, torch.softmax(logits / temperature, 1).cpu())
+            # Its softmax at temperature 1 is them, as a distribution.
+            logits, temperature = probabilities.log(), 1.0
+        class_id, probability, entropy = classify_logits(logits, temperature)
         return class_id.cpu().numpy(), probability.cpu().numpy(), entropy.cpu().numpy()
 
     def _in_precision(self) -> AbstractContextManager[None]:

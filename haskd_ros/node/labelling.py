@@ -22,7 +22,7 @@ from haskd_ros.clouds.pointcloud import (
 )
 from haskd_ros.clouds.ranges import squared_range
 from haskd_ros.node.parameters import Parameters
-from haskd_ros.segmenter import Segmentation, Segmenter
+from haskd_ros.segmenter import Refine, Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 
 
@@ -142,6 +142,7 @@ def label_points(
     parameters: Parameters,
     *,
     inside: np.ndarray | None = None,
+    refine: Refine | None = None,
 ) -> Segmentation:
     """Label points that were read already, as `label_cloud` does.
 
@@ -150,6 +151,7 @@ def label_points(
         intensity_scale: intensity of a full return; None: it was not measured.
         segmenter, parameters: as of `label_cloud`.
         inside: [N] bool, the points in the parameters' box; None: it is in the cloud's own frame.
+        refine: as of `Segmenter`.
 
     Returns:
         the labels as they are to be published: without a class the probability is 0.
@@ -178,6 +180,7 @@ def label_points(
         min_range=parameters.range_min,
         max_range=parameters.range_max,
         intensity_scale=intensity_scale,
+        refine=refine,
     )
     class_id = rules.published[result.class_id]
     class_id[result.probability < parameters.min_probability] = UNLABELLED

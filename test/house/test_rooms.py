@@ -25,7 +25,7 @@ ROWS = {
         ("taxonomy",),
         ("native",),
         ("sparse",),
-        ("models",),
+        ("models", "score_memory"),
         ("model_header", "sealed_tensors"),
         ("model_file",),
         ("clouds",),

@@ -75,6 +75,26 @@ def test_each_drive_is_tested_once_and_nothing_is_done_twice(drives, tmp_path):
     assert json.loads((tmp_path / "results" / "drives.json").read_text()) == summary
 
 
+def test_a_row_is_scored_again_with_a_memory_of_the_sweeps_before(drives, tmp_path):
+    config = settings("folds=2", "method.student.loop.epochs=1", f"controls=['{LABELS_WHOLE}']")
+    config = config.model_copy(update={"remembering": (LABELS_WHOLE,)})
+    found = benchmark_drives(drives[:3], tmp_path, config, quiet)
+    remembering = f"{LABELS_WHOLE}, remembering"
+    for number, drive in enumerate(found):
+        assert list(drive.counts) == [LABELS_WHOLE, remembering]
+        assert drive.counts[remembering].shape == drive.counts[LABELS_WHOLE].shape
+        assert drive.counts[remembering].sum() == 60 * (3 + number)
+        (trust,) = drive.trust[remembering]
+        assert trust.reliability.count.sum() == 60 * (3 + number)
+    # So short a memory is none.
+    config = config.model_copy(update={"half_life": 1e-3})
+    for drive in benchmark_drives(drives[:3], tmp_path, config, quiet):
+        assert np.array_equal(drive.counts[remembering], drive.counts[LABELS_WHOLE])
+    with pytest.raises(InputError, match="no row 'a row'; rows are labels alone"):
+        config = config.model_copy(update={"remembering": ("a row",)})
+        benchmark_drives(drives[:3], tmp_path, config, quiet)
+
+
 def test_rows_on_labels_alone_have_settings_of_their_own(drives, tmp_path):
     row = labels_with("dark")
     config = settings("folds=2", "method.student.loop.epochs=1", f"controls=['{LABELS_WHOLE}']")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from haskd_ros import model_file
-from haskd_ros.segmenter import Segmenter
+from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Sweep
@@ -101,8 +101,16 @@ class Answers(NamedTuple):
 
 def robot_answers(segmenter: Segmenter, split: Split, ref: SweepRef) -> Answers:
     """Of a sweep's labelled points, those that a robot labels."""
-    true = split.sweep(ref).label
     said = label_as_robot(segmenter, split.caches[ref.cache], ref.sweep)
+    return answers_of(said, split.sweep(ref).label)
+
+
+def answers_of(said: Segmentation, true: np.ndarray) -> Answers:
+    """Of the points [N] that have a label and get one.
+
+    Args:
+        true: [N] class ids, 255 for none.
+    """
     counted = (true != UNLABELLED) & (said.class_id != UNLABELLED)
     right = said.class_id[counted] == true[counted]
     return Answers(said.probability[counted], said.entropy[counted], right)

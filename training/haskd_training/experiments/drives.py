@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from haskd_ros.errors import InputError
+from haskd_ros.score_memory import HALF_LIFE_S
 from haskd_ros.text import file_name
 from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Steps
@@ -28,6 +29,7 @@ from haskd_training.evaluation.temperature import Reliability
 from haskd_training.evaluation.trust import Trust, trust_in
 from haskd_training.experiments.ablation import RECORDED, SCORES_REMEDY, Scores, ablate
 from haskd_training.experiments.ablation_rows import AblationConfig, slug
+from haskd_training.experiments.remembering import scored_remembering
 from haskd_training.experiments.run import held_back
 from haskd_training.learning.loop import make_fabric
 
@@ -41,6 +43,12 @@ class DriveBenchmarkConfig(AblationConfig):
     corrupted: tuple[str, ...] = Field(
         (), description="rows that are also scored on corrupted clouds"
     )
+    remembering: tuple[str, ...] = Field(
+        (),
+        description="rows that are also scored with a memory of the sweeps before, as the node's "
+        "`memory.frame` has it",
+    )
+    half_life: float = Field(HALF_LIFE_S, gt=0, description="s, of that memory")
     bounds: bool = Field(
         False, description="score the teacher, averaged weights and the ensemble too"
     )
@@ -96,6 +104,11 @@ def benchmark_drives(
             refs = [split.test[k] for k in own]
             trust = _trust(scores, split, refs, folder / "trust", names[i], config, steps)
             counts = _by_condition(scores, own)
+            for row in config.remembering:
+                name = f"{row}, remembering"
+                counts[RECORDED][name], trust[name] = _remembering(
+                    row, scores, split, refs, names[i], folder, config, steps
+                )
             found.append(Drive(names[i], fold, counts.pop(RECORDED), counts, trust))
     return found
 
@@ -109,6 +122,39 @@ def _by_condition(
         for condition, counts in of.counts.items():
             found.setdefault(condition, {})[row] = counts[:, sweeps].sum(1)
     return found
+
+
+def _remembering(
+    row: str,
+    scores: Mapping[str, Scores],
+    split: Split,
+    refs: Sequence[SweepRef],
+    drive: str,
+    folder: Path,
+    config: DriveBenchmarkConfig,
+    steps: Steps,
+) -> tuple[np.ndarray, list[Trust]]:
+    """[seeds, C, C + 1] counts of a drive, and what the probabilities are worth, of each seed.
+
+    Raises:
+        InputError: there is no such row, or it is no model file.
+    """
+    if row not in scores:
+        raise InputError(f"remembering: no row {row!r}; rows are {', '.join(scores)}")
+    device = make_fabric(config.method.student.loop, folder).device
+    counts, trust = [], []
+    of = scores[row]
+    for seed, model, temperature in zip(config.seeds, of.models, of.temperatures, strict=True):
+        file = model()
+        if file is None:
+            raise InputError(f"remembering: row {row!r} is no model file")
+        with steps(f"{row}, seed {seed}: remembering {drive}") as progress:
+            of_seed = scored_remembering(
+                file, temperature(file), config.half_life, split, refs, device, progress
+            )
+        counts.append(of_seed[0])
+        trust.append(of_seed[1])
+    return np.stack(counts), trust
 
 
 def fold_of(caches: Sequence[Cache], tested: Sequence[int], config: AblationConfig) -> Split:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from haskd_ros import model_file
 from haskd_ros.node.labelling import label_points
 from haskd_ros.node.parameters import DEFAULTS, Parameters
-from haskd_ros.segmenter import Segmentation, Segmenter
+from haskd_ros.segmenter import Refine, Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef, within_range
@@ -45,19 +45,25 @@ def predict_with(
 
 
 def label_as_robot(
-    segmenter: Segmenter, cache: Cache, sweep: int, parameters: Parameters = DEFAULTS
+    segmenter: Segmenter,
+    cache: Cache,
+    sweep: int,
+    parameters: Parameters = DEFAULTS,
+    *,
+    refine: Refine | None = None,
 ) -> Segmentation:
     """The points of a cache's sweep [N] as the node would label them.
 
     Args:
         parameters: of the node; a box in another frame than the sweep's own is not possible, since
             a cache holds no transforms.
+        refine: as of `Segmenter`.
 
     Raises:
         InputError: as of `label_points`.
     """
     points, scale = cache.recorded_points(sweep)
-    return label_points(points, scale, segmenter, parameters)
+    return label_points(points, scale, segmenter, parameters, refine=refine)
 
 
 def model_predictor(model: Path, device: torch.device) -> SweepPredictor:
