@@ -37,7 +37,8 @@ SHARE = FindPackageShare("haskd_ros")
 TRUTH = ("true", "True", "TRUE", "false", "False", "FALSE")
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 OUTPUTS = {
-    f"{name}_topic": f"output/{name}" for name in ("segmentation", "visualization", "filtered")
+    f"{name}_topic": f"output/{name}"
+    for name in ("segmentation", "labelled", "visualization", "filtered")
 }
 """Argument -> the node's output that it gives another topic."""
 
@@ -51,6 +52,7 @@ def argument(name: str, default, description: str, choices=None) -> DeclareLaunc
 ARGUMENTS = [
     argument("input_topic", "/lidar/points", "PointCloud2 topic with the clouds to label."),
     argument("segmentation_topic", "", "Topic of the labelled clouds. Empty: as the node has it."),
+    argument("labelled_topic", "", "Topic of the inputs with labels. Empty: as the node has it."),
     argument("visualization_topic", "", "Topic of the coloured clouds. Empty: as the node has it."),
     argument("filtered_topic", "", "Topic of the filtered clouds. Empty: as the node has it."),
     argument("model", "", "Model file. Empty: as in the parameter file."),

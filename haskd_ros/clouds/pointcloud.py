@@ -18,6 +18,7 @@ import numpy as np
 
 from haskd_ros.clouds.point_layout import (
     DATATYPES,
+    MAX_POINT_STEP,
     CloudError,
     fields_of,
     octets_of_point,
@@ -30,6 +31,7 @@ INTENSITY_FIELDS = ("intensity", "reflectivity", "i", "intensities")
 __all__ = [
     "INTENSITY_FIELDS",
     "CloudError",
+    "append_columns",
     "create_cloud",
     "read_coordinates",
     "read_intensity",
@@ -200,7 +202,6 @@ def create_cloud(
         "fields": fields,
         "is_bigendian": sys.byteorder == "big",
         "point_step": points.dtype.itemsize,
-        "row_step": points.dtype.itemsize * width,
         "is_dense": is_dense,
     }
     return _message(message_type, content, points)
@@ -229,14 +230,57 @@ def select_points(cloud: Any, keep: np.ndarray) -> Any:
         "fields": cloud.fields,
         "is_bigendian": cloud.is_bigendian,
         "point_step": cloud.point_step,
-        "row_step": cloud.point_step * len(points),
+        "is_dense": cloud.is_dense,
+    }
+    return _message(type(cloud), content, points)
+
+
+def append_columns(
+    cloud: Any, columns: Mapping[str, np.ndarray], field_type: Callable[..., Any]
+) -> Any:
+    """A message of the cloud's own type with further fields behind those it has: the bytes of its
+    points in their order, height and width, then the columns, each aligned as its type needs. Rows
+    are not padded. A field of the cloud with the name of a column is left out; its bytes stay.
+
+    Args:
+        cloud: a PointCloud2.
+        columns: by name, [height * width] values each, row after row.
+        field_type: PointField of the cloud's family.
+
+    Raises:
+        CloudError: as `read_points`.
+    """
+    is_empty = not cloud.width * cloud.height
+    # Of no point, whatever a point may be.
+    octets = min(cloud.point_step, MAX_POINT_STEP) if is_empty else octets_of_point(cloud)
+    own, order = np.dtype((np.void, octets)), ">" if cloud.is_bigendian else "<"
+    types = [own, *(np.dtype(order + values.dtype.str[1:]) for values in columns.values())]
+    dtype = np.dtype([(str(place), each) for place, each in enumerate(types)], align=True)
+    points = np.zeros((cloud.height, cloud.width), dtype)
+    if not is_empty:
+        points["0"] = _rows(cloud, own)
+    fields = [field for field in cloud.fields if field.name not in columns]
+    for place, (name, values) in enumerate(columns.items(), 1):
+        points[str(place)] = values.reshape(points.shape)
+        offset, datatype = _fields_of(dtype)[str(place)][1], DATATYPES[values.dtype]
+        fields.append(field_type(name=name, offset=offset, datatype=datatype, count=1))
+    content = {
+        "header": cloud.header,
+        "height": cloud.height,
+        "width": cloud.width,
+        "fields": fields,
+        "is_bigendian": cloud.is_bigendian,
+        "point_step": dtype.itemsize,
         "is_dense": cloud.is_dense,
     }
     return _message(type(cloud), content, points)
 
 
 def _message(message_type: Callable[..., Any], content: dict[str, Any], points: np.ndarray) -> Any:
-    """A message with the bytes of an array."""
+    """A message with the bytes of an array, its rows without padding."""
+    # A cloud without rows may call itself wider than `row_step` can count.
+    row_step = content["point_step"] * content["width"] if content["height"] else 0
+    content = {**content, "row_step": row_step}
     octets = np.ascontiguousarray(points).reshape(-1).view(np.uint8)
     if hasattr(message_type, "__dataclass_fields__"):  # of rosbags
         return message_type(**content, data=octets)

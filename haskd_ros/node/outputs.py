@@ -21,7 +21,7 @@ from haskd_ros.clouds.output_clouds import (
     segmentation_points,
     visualization_points,
 )
-from haskd_ros.clouds.pointcloud import create_cloud, select_points
+from haskd_ros.clouds.pointcloud import append_columns, create_cloud, select_points
 from haskd_ros.node.diagnostics import Status
 from haskd_ros.node.labelling import LabelledCloud
 from haskd_ros.node.legend import ClassDescription, label_info, label_info_type
@@ -32,8 +32,9 @@ from haskd_ros.text import QUOTED_CHARACTERS, shown
 MOST_CHARACTERS = 4096
 """Of a text on /diagnostics: the names of 255 classes, the longest path."""
 
-SEGMENTATION, VISUALIZATION, FILTERED = (
+SEGMENTATION, LABELLED, VISUALIZATION, FILTERED = (
     "output/segmentation",
+    "output/labelled",
     "output/visualization",
     "output/filtered",
 )
@@ -58,7 +59,7 @@ class OutputPublishers:
     ) -> None:
         self._node, self._warn_of_qos = node, warn_of_qos
         types: dict[str, type[Any]] = dict.fromkeys(
-            (SEGMENTATION, VISUALIZATION, FILTERED), PointCloud2
+            (SEGMENTATION, LABELLED, VISUALIZATION, FILTERED), PointCloud2
         )
         types |= {f"debug/{stage}_ms": Float32 for stage in STAGES}
         latched: dict[str, type[Any]] = {LEGEND: MarkerArray}
@@ -153,6 +154,12 @@ class OutputPublishers:
         if SEGMENTATION in topics:
             rows = segmentation_points(points, result.class_id, result.probability, result.entropy)
             self._publish_cloud(SEGMENTATION, cloud, rows)
+        if LABELLED in topics:
+            columns: dict[str, np.ndarray] = {
+                "class_id": result.class_id,
+                "probability": result.probability,
+            }
+            self._publishers[LABELLED].publish(append_columns(cloud, columns, PointField))
         if VISUALIZATION in topics:
             rows = visualization_points(points, result.class_id, description.packed_colors)
             self._publish_cloud(VISUALIZATION, cloud, rows)

@@ -19,6 +19,7 @@ from haskd_ros.clouds.output_clouds import (
 )
 from haskd_ros.clouds.pointcloud import (
     CloudError,
+    append_columns,
     create_cloud,
     read_intensity,
     read_points,
@@ -336,6 +337,55 @@ def test_some_points_keep_their_bytes_padding_included():
     assert (chosen.height, chosen.width, chosen.point_step, chosen.row_step) == (1, 2, 5, 10)
     assert [field.name for field in chosen.fields] == ["x"]
     assert select_points(message(cloud), np.zeros(4, bool)).width == 0
+
+
+def test_further_fields_stand_behind_the_clouds_own():
+    # Two rows of two points of 5 bytes, a byte between the rows; f is of two values
+    data = b"abcdE" + b"fghiJ" + b"-" + b"klmnO" + b"pqrsT"
+    cloud = cloud_of([("f", 0, INT16, 2)], data, 5, 2, height=2, row_step=11, big_endian=True)
+    columns = {"id": np.array([1, 2, 3, 255], np.uint8), "p": np.array([0.5, 1, -2, 0], np.float32)}
+    made = append_columns(message(cloud), columns, PointField)
+    assert [(f.name, f.offset, f.datatype, f.count) for f in made.fields] == [
+        ("f", 0, INT16, 2), ("id", 5, UINT8, 1), ("p", 8, FLOAT32, 1)
+    ]  # fmt: skip
+    # The sign and exponent of a float32 come first: 0.5 is 0x3f000000
+    assert bytes(made.data) == (
+        b"abcdE\x01\0\0\x3f\0\0\0" + b"fghiJ\x02\0\0\x3f\x80\0\0"
+        b"klmnO\x03\0\0\xc0\0\0\0" + b"pqrsT\xff\0\0\0\0\0\0"
+    )  # fmt: skip
+    shape = made.height, made.width, made.point_step, made.row_step
+    assert (*shape, made.is_bigendian, made.is_dense) == (2, 2, 12, 24, True, True)
+    assert made.header is HEADER
+
+
+@settings(max_examples=200)
+@given(layouts(), st.integers(0, 255), st.sampled_from(["f0", "class_id"]))
+def test_with_further_fields_any_layout_keeps_its_bytes(layout, first, name):
+    cloud, points = layout
+    columns = {
+        name: (np.arange(len(points)) + first).astype(np.uint8),
+        "probability": np.linspace(0, 1, len(points), dtype=np.float32),
+    }
+    made = append_columns(message(cloud), columns, PointField)
+    assert (made.height, made.width) == (cloud.height, cloud.width)
+    octets = np.array(made.data).reshape(len(points), made.point_step)[:, : cloud.point_step]
+    assert octets.tobytes() == points.tobytes()
+    found = read_points(made)
+    # A field of the same name, f0, is the new one
+    assert found.dtype.names == (*(n for n in points.dtype.names if n != name), *columns)
+    for column, values in columns.items():
+        assert found[column].astype(values.dtype).tobytes() == values.tobytes()
+
+
+def test_an_empty_cloud_gets_further_fields_whatever_its_header_says():
+    messages = pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2's sensor_msgs")
+    largest = 2**32 - 1
+    columns = {"class_id": np.empty(0, np.uint8), "probability": np.empty(0, np.float32)}
+    for size in ({}, {"width": largest, "point_step": largest, "row_step": largest}):
+        cloud = messages.PointCloud2(**size)
+        made = append_columns(cloud, columns, messages.PointField)
+        assert [field.name for field in made.fields] == ["class_id", "probability"]
+        assert (made.width, made.row_step, len(made.data)) == (cloud.width, 0, 0)
 
 
 def test_of_an_empty_cloud_nothing_can_be_chosen():

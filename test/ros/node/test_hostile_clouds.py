@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from haskd_ros.clouds.pointcloud import (
     INTENSITY_FIELDS,
     CloudError,
+    append_columns,
     read_points,
     read_xyz_intensity,
     select_points,
@@ -42,6 +44,8 @@ def outcome(cloud, segmenter) -> str:
     count = cloud.width * cloud.height
     assert len(found.points) == len(found.result.class_id) == count
     assert select_points(cloud, found.filter_mask()).width <= count
+    labelled_cloud = append_columns(cloud, {"class_id": found.result.class_id}, SimpleNamespace)
+    assert len(labelled_cloud.data) >= len(found.points)
     labelled = found.result.class_id != 255
     assert np.isfinite(found.points[labelled, :3]).all()
     assert (found.result.probability[labelled] > 0).all()

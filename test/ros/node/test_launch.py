@@ -126,9 +126,9 @@ def including(tmp_path, *actions: str, **arguments: str) -> tuple[str]:
 def test_the_arguments_are_described():
     arguments = {item.name: item for item in runpy.run_path(str(LAUNCH_FILE))["ARGUMENTS"]}
     assert list(arguments) == [
-        "input_topic", "segmentation_topic", "visualization_topic", "filtered_topic", "model",
-        "device", "params_file", "rviz", "bag", "bag_rate", "bag_loop", "use_sim_time", "name",
-        "namespace", "log_level", "autostart", "respawn", "respawn_delay",
+        "input_topic", "segmentation_topic", "labelled_topic", "visualization_topic",
+        "filtered_topic", "model", "device", "params_file", "rviz", "bag", "bag_rate", "bag_loop",
+        "use_sim_time", "name", "namespace", "log_level", "autostart", "respawn", "respawn_delay",
     ]  # fmt: skip
     assert all(argument.description for argument in arguments.values())
     assert {"true", "True", "TRUE", "false"} < set(arguments["rviz"].choices)

@@ -17,11 +17,13 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 from lifecycle_msgs.srv import GetState
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import DOMAIN, WAIT_S, cloud_of, python_path, some_points, wait_until
-from sensor_msgs.msg import PointCloud2
-from std_msgs.msg import Float32
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import Float32, Header
 
 from haskd_ros.clouds.output_clouds import SEGMENTATION_POINT
 from haskd_ros.clouds.pointcloud import read_points
+
+FLOAT32 = PointField.FLOAT32
 
 
 def test_point_i_out_is_point_i_in_and_nan_is_255(segment, robot):
@@ -48,6 +50,48 @@ def test_an_organised_cloud_keeps_its_height_and_width(segment, robot):
     robot.subscribe("output/segmentation")
     answer = robot.label(cloud_of(some_points(600).reshape(20, 30)))
     assert (answer.height, answer.width, answer.row_step) == (20, 30, 720)
+
+
+def test_a_drivers_own_fields_come_back_with_the_labels(segment, robot):
+    # Big-endian points of 27 bytes, two of them of no field; rows of 8 points end in 3 bytes.
+    point = np.dtype(
+        {
+            "names": ["x", "y", "z", "intensity", "ring", "time"],
+            "formats": [">f4", ">f4", ">f4", "u1", ">u2", ">f8"],
+            "offsets": [0, 4, 8, 12, 14, 17],
+            "itemsize": 27,
+        }
+    )
+    points = np.zeros(40, point)
+    for name, values in zip("xyz", np.random.default_rng(1).uniform(-20, 20, (3, 40))):
+        points[name] = values
+    points["ring"], points["time"] = np.arange(40), 0.1
+    points["y"][7] = np.nan
+    types = (FLOAT32, FLOAT32, FLOAT32, PointField.UINT8, PointField.UINT16, PointField.FLOAT64)
+    cloud = PointCloud2(
+        header=Header(frame_id="lidar"), height=5, width=8, point_step=27, row_step=219,
+        is_bigendian=True, is_dense=False,
+        fields=[
+            PointField(name=name, offset=point.fields[name][1], datatype=datatype, count=1)
+            for name, datatype in zip(point.names, types, strict=True)
+        ],
+        data=b"".join(row.tobytes() + b"end" for row in points.reshape(5, 8)),
+    )  # fmt: skip
+    robot.subscribe("output/segmentation")
+    robot.subscribe("output/labelled")
+    expected = read_points(robot.label(cloud))
+    answer = robot.label(cloud, "output/labelled")
+    # class_id at 27, probability at 28
+    assert (answer.height, answer.width, answer.point_step, answer.row_step) == (5, 8, 32, 256)
+    assert answer.fields[:6] == cloud.fields
+    labelled = read_points(answer)
+    assert labelled.dtype.names == (*point.names, "class_id", "probability")
+    octets = np.array(answer.data).reshape(40, 32)[:, :27]
+    assert octets.tobytes() == points.tobytes()
+    for name in ("class_id", "probability"):
+        assert labelled[name].tolist() == expected[name].tolist()
+    assert (labelled["class_id"][7], labelled["probability"][7]) == (255, 0)
+    assert np.flatnonzero(labelled["class_id"] == 255).tolist() == [7]
 
 
 def test_an_empty_cloud_comes_back_empty_and_correctly_typed(segment, robot):

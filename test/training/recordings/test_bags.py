@@ -92,6 +92,7 @@ def test_what_a_node_published_is_no_input(tmp_path: Path, kind: str, outputs: s
     # The filtered cloud has the fields of the input: its name tells, beside labelled clouds alone.
     node = {
         f"{outputs}/segmentation": ["class_id", "probability", "entropy"],
+        f"{outputs}/labelled": ["intensity", "class_id", "probability"],
         f"{outputs}/visualization": ["rgb"],
         f"{outputs}/filtered": ["intensity", "time", "label"],
     }

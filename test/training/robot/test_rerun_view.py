@@ -26,7 +26,7 @@ from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.readers.bag import open_bag
 from haskd_training.robot.segment_bag import SEGMENTATION, segment_bag
-from recorded_bags import SCENE, START_NS, write_bag
+from recorded_bags import SCENE, START_NS, Scene, write_bag
 
 pytest.importorskip("rerun", reason="needs rerun-sdk (pip install '.[view]')")
 from rerun_files import classes, ids, read_back, timed
@@ -165,6 +165,21 @@ def test_a_segmented_bag_shows_what_is_published(drive, tiny_model, tmp_path):
     assert [ids(row) for row in seen] == [
         labelled["class_id"][np.abs(labelled["x"]) > 0].tolist() for labelled in published[18:]
     ]
+
+
+def test_inputs_with_labels_show_these_without_entropy(tmp_path):
+    fields = [(name, "<f4") for name in ("x", "y", "z", "intensity", "probability")]
+    points = np.ones(3, [*fields, ("class_id", "u1")])
+    points["class_id"] = [1, 255, 0]
+    topic = "/segment/output/labelled"
+    bag = write_bag(
+        tmp_path, Scene(clouds=2, images=0, points_topics=(), other_clouds={topic: points})
+    )
+    assert view_recording(bag, save=tmp_path / "a.rrd", device="cpu").clouds == 2
+    rows = read_back(tmp_path / "a.rrd")
+    (published,) = (path for path in rows if path.endswith("published/class"))
+    assert [ids(row) for row in timed(rows[published])] == [[1, 255, 0]] * 2
+    assert not any(path.endswith("published/entropy") for path in rows)
 
 
 def test_models_stand_side_by_side(drive_cache, tiny_model, tmp_path):

@@ -228,11 +228,13 @@ class _BagReader:
     def _published(self, message: Any | None, valid: np.ndarray) -> Labels | None:
         if message is None:
             return None
-        rows = read_points(message, ["class_id", "entropy"])
+        has_entropy = any(field.name == "entropy" for field in message.fields)
+        rows = read_points(message, ["class_id", "entropy"] if has_entropy else ["class_id"])
         if len(rows) != len(valid):
             self.skipped["published cloud of another number of points"] += 1
             return None
-        return Labels(rows["class_id"][valid].astype(np.uint8), rows["entropy"][valid])
+        entropy = rows["entropy"][valid] if has_entropy else None
+        return Labels(rows["class_id"][valid].astype(np.uint8), entropy)
 
     def _images(self, messages: Sequence[tuple[str, Any]]) -> Iterator[tuple[ImageRow, np.ndarray]]:
         cameras = {camera.topic: camera for camera in self.recording.cameras}

@@ -149,6 +149,8 @@ class RerunLog:
                     [*path, "disagreement"],
                     rerun.Points3D(xyz, class_ids=agreement, radii=radius),
                 )
+            if labels.entropy is None:
+                continue
             share = labels.entropy / math.log(len(self._taxonomies[name]))
             colors = self._entropy_colors[np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)]
             colors[labels.class_id == UNLABELLED] = UNLABELLED_COLOR

@@ -23,11 +23,11 @@ class Labels:
 
     Attributes:
         class_id: [N] uint8, 255 not labelled.
-        entropy: [N] float32, nats.
+        entropy: [N] float32, nats; None: not known.
     """
 
     class_id: np.ndarray
-    entropy: np.ndarray
+    entropy: np.ndarray | None
 
 
 @dataclass(frozen=True)
