@@ -23,13 +23,18 @@ class LoadedModel:
 
     Attributes:
         segmenter: labels clouds.
-        digest: first 12 hexadecimal digits of the SHA-256 of the bytes that it was loaded from.
+        sha256: of the bytes that it was loaded from, hexadecimal.
         path: of the file.
     """
 
     segmenter: Segmenter
-    digest: str
+    sha256: str
     path: Path
+
+    @property
+    def digest(self) -> str:
+        """First 12 digits of `sha256`."""
+        return self.sha256[:12]
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -59,7 +64,7 @@ def load_model(parameters: Parameters) -> LoadedModel:
     segmenter = Segmenter(
         network, metadata, parameters.device, parameters.precision, parameters.threads
     )
-    return LoadedModel(segmenter, hashlib.sha256(content).hexdigest()[:12], path)
+    return LoadedModel(segmenter, hashlib.sha256(content).hexdigest(), path)
 
 
 def load_beside(parameters: Parameters) -> LoadedModel:

@@ -25,8 +25,9 @@ from haskd_ros.clouds.pointcloud import append_columns, create_cloud, select_poi
 from haskd_ros.node.diagnostics import Status
 from haskd_ros.node.labelling import LabelledCloud
 from haskd_ros.node.legend import ClassDescription, label_info, label_info_type
+from haskd_ros.node.loaded_model import LoadedModel
+from haskd_ros.node.model_record import model_record
 from haskd_ros.node.qos import OVERRIDABLE
-from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import QUOTED_CHARACTERS, shown
 
 MOST_CHARACTERS = 4096
@@ -38,7 +39,7 @@ SEGMENTATION, LABELLED, VISUALIZATION, FILTERED = (
     "output/visualization",
     "output/filtered",
 )
-LEGEND, LABEL_INFO = "output/legend", "output/label_info"
+LEGEND, LABEL_INFO, MODEL = "output/legend", "output/label_info", "output/model"
 STAGES = ("preprocess", "inference", "postprocess", "total", "latency")
 
 
@@ -62,12 +63,13 @@ class OutputPublishers:
             (SEGMENTATION, LABELLED, VISUALIZATION, FILTERED), PointCloud2
         )
         types |= {f"debug/{stage}_ms": Float32 for stage in STAGES}
-        latched: dict[str, type[Any]] = {LEGEND: MarkerArray}
+        latched: dict[str, type[Any]] = {LEGEND: MarkerArray, MODEL: DiagnosticArray}
         if (info := label_info_type()) is not None:
             latched[LABEL_INFO] = info
         self._publishers: dict[str, LifecyclePublisher[Any]] = {}
         self._per_cloud = tuple(types)
         self._description: ClassDescription | None = None
+        self._recorded: tuple[LoadedModel, bool] | None = None
         try:
             for name, message_type in (types | latched).items():
                 self._publishers[name] = self._publisher(name, message_type, name in latched)
@@ -109,9 +111,15 @@ class OutputPublishers:
         """The topics with a message per cloud that have a subscriber."""
         return {name for name in self._per_cloud if self._publishers[name].get_subscription_count()}
 
-    def describe(self, taxonomy: Taxonomy) -> ClassDescription:
-        """Publish the classes of the model, latched, unless that has been done; the legend follows
-        with the next cloud, labelled or not, whose frame it needs."""
+    def describe(self, model: LoadedModel, since: Time | None = None) -> ClassDescription:
+        """Publish the model and its classes, latched, unless that has been done; the legend follows
+        with the next cloud, labelled or not, whose frame it needs.
+
+        Args:
+            since: stamp of a cloud that it labelled; None: it may not have labelled any yet.
+        """
+        self._record(model, since)
+        taxonomy = model.taxonomy
         description = self._description
         if description is None or description.taxonomy is not taxonomy:
             self._description = description = ClassDescription(taxonomy)
@@ -120,24 +128,43 @@ class OutputPublishers:
                 self._publishers[LABEL_INFO].publish(label_info(taxonomy, header))
         return description
 
-    def publish_legend(self, taxonomy: Taxonomy, frame: str) -> None:
+    def publish_legend(self, model: LoadedModel, frame: str) -> None:
         """Publish the legend where it is due.
 
         Args:
-            taxonomy: of the model that labels now.
+            model: that labels now.
             frame: of the newest cloud.
         """
         watched = self._publishers[LEGEND].get_subscription_count() > 0
-        legend = self.describe(taxonomy).legend_if_due(frame, watched=watched)
+        legend = self.describe(model).legend_if_due(frame, watched=watched)
         if legend is not None:
             self._publishers[LEGEND].publish(legend)
+
+    def _record(self, model: LoadedModel, since: Time | None) -> None:
+        """Publish which model labels: once when it is loaded and once with its first cloud, under
+        that cloud's stamp. A cloud is stamped before it is labelled, so a time of the node's own
+        clock would leave the clouds on the way to the wrong model."""
+        labels = since is not None
+        if self._recorded is not None:
+            recorded, has_labelled = self._recorded
+            if recorded is model and (has_labelled or not labels):
+                return
+        self._recorded = model, labels
+        self._publishers[MODEL].publish(
+            diagnostic_array(
+                [model_record(model, labels=labels)],
+                node=self._node.get_fully_qualified_name(),
+                hardware="",
+                stamp=self._node.get_clock().now().to_msg() if since is None else since,
+            )
+        )
 
     def publish(
         self,
         cloud: PointCloud2,
         labelled: LabelledCloud,
         *,
-        taxonomy: Taxonomy,
+        model: LoadedModel,
         topics: set[str],
     ) -> None:
         """Publish a labelled cloud; before it the description of its classes, where they are
@@ -146,10 +173,10 @@ class OutputPublishers:
         Args:
             cloud: the input; gives header and shape.
             labelled: its points and their labels.
-            taxonomy: of the model that labelled it.
+            model: that labelled it.
             topics: of `subscribed_topics`.
         """
-        description = self.describe(taxonomy)
+        description = self.describe(model, cloud.header.stamp)
         points, result = labelled.coordinates, labelled.result
         if SEGMENTATION in topics:
             rows = segmentation_points(points, result.class_id, result.probability, result.entropy)

@@ -114,7 +114,7 @@ class LabellingPipeline:
             warm_up=partial(self.setup.model.warm_up, parameters.warmup_points),
             run_in_thread=self._run_in_thread,
         )
-        self._outputs.describe(self.setup.model.taxonomy)
+        self._outputs.describe(self.setup.model)
         self._monitor.restart()
         self._monitor.input_fault = self._input_fault
         self._last_comparison = None
@@ -170,7 +170,7 @@ class LabellingPipeline:
 
     def _describe_classes(self) -> None:
         if self._running is not None:
-            self._outputs.describe(self.setup.model.taxonomy)
+            self._outputs.describe(self.setup.model)
 
     # Receiving, in the executor's thread
 
@@ -216,7 +216,7 @@ class LabellingPipeline:
         try:
             setup, topics = self.setup, self._outputs.subscribed_topics()
             frame = received.cloud.header.frame_id
-            self._outputs.publish_legend(setup.model.taxonomy, frame)
+            self._outputs.publish_legend(setup.model, frame)
             if topics:
                 self._label(received, setup, topics)
         except InputError as error:
@@ -250,7 +250,7 @@ class LabellingPipeline:
         self._outputs.publish(
             cloud,
             labelled,
-            taxonomy=model.taxonomy,
+            model=model,
             topics=topics,
         )
         published = time.perf_counter()

@@ -23,6 +23,7 @@ from visualization_msgs.msg import MarkerArray
 
 from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import read_points
+from haskd_ros.model_header import Provenance
 from haskd_ros.models import build
 from haskd_ros.node.legend import label_info_type
 from haskd_ros.segmenter import Segmenter
@@ -30,6 +31,7 @@ from haskd_ros.taxonomy import ClassInfo, Taxonomy
 
 POINTS = some_points()
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LATCHED_ALL = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def new(tiny_metadata, tmp_path_factory) -> Model:
     torch.manual_seed(22)
     classes = (("north", 10), ("east", 20), ("south", 30), ("west", 40))
     taxonomy = Taxonomy(tuple(ClassInfo(name, (red, 200, 100)) for name, red in classes))
-    metadata = replace(tiny_metadata, taxonomy=taxonomy)
+    origin = Provenance(attribution="Surveyors of the four winds, CC BY 4.0")
+    metadata = replace(tiny_metadata, taxonomy=taxonomy, provenance=origin)
     network = build(metadata.architecture, classes=4, **metadata.arguments)
     with torch.no_grad():
         network.classifier.weight.mul_(20)
@@ -103,6 +106,7 @@ class Stream:
         for topic in ("output/segmentation", "output/visualization"):
             robot.subscribe(topic, PointCloud2, 1000)
         robot.subscribe("output/legend", MarkerArray, LATCHED)
+        robot.subscribe("output/model", DiagnosticArray, LATCHED_ALL)
         robot.subscribe("/diagnostics", DiagnosticArray, 1000)
         if (label_info := label_info_type()) is not None:
             robot.subscribe("output/label_info", label_info, LATCHED)
@@ -213,6 +217,67 @@ def test_every_cloud_has_the_labels_and_the_colours_of_one_model(
         if label_info_type() is not None:
             second_robot.wait(lambda after=after: stream.label_infos()[-1] == after.names)
             assert set(stream.label_infos()) <= {before.names, after.names}
+
+
+def test_each_model_is_recorded_with_the_stamp_of_its_first_cloud(
+    stream, second_robot, model_path, old, new
+):
+    records = second_robot.received["output/model"]
+    model_path.write_bytes(new.content)
+    assert reload(second_robot)[0]
+    stream.wait_for_clouds(5)
+    second_robot.wait(lambda: record_of(records[-1])["sha256"] == sha256(new))
+    second_robot.wait(lambda: records[-1].status[0].message == "labels from this cloud on")
+    stamps = [
+        cloud.header.stamp
+        for cloud in second_robot.received["output/segmentation"]
+        if (read_points(cloud)["class_id"].tolist() == new.class_id.tolist())
+    ]
+    assert len(stamps) >= 5
+    assert records[-1].header.stamp == stamps[0]
+    labelling = [
+        record_of(message)["sha256"]
+        for message in records
+        if message.status[0].message == "labels from this cloud on"
+    ]
+    assert labelling == [sha256(old), sha256(new)]
+    # Who comes later gets the last one, and a reload that failed changes nothing
+    model_path.write_bytes(b"no model")
+    assert not reload(second_robot)[0]
+    late = []
+    second_robot.node.create_subscription(
+        DiagnosticArray, "/segment/output/model", late.append, LATCHED
+    )
+    second_robot.wait(lambda: bool(late))
+    assert late == [records[-1]]
+    (status,) = late[0].status
+    assert status.name == "/segment: model"
+    record = record_of(late[0])
+    assert record["path"] == str(model_path)
+    assert (record["classes"], record["precision"]) == ("north, east, south, west", "fp32")
+    assert record["attribution"] == "Surveyors of the four winds, CC BY 4.0"
+
+
+def sha256(model: Model) -> str:
+    return hashlib.sha256(model.content).hexdigest()
+
+
+def record_of(message: DiagnosticArray) -> dict[str, str]:
+    return {pair.key: pair.value for pair in message.status[0].values}
+
+
+def test_a_node_without_clouds_says_which_model_it_has(start, second_robot, model_path, old):
+    second_robot.subscribe("output/model", DiagnosticArray, LATCHED)
+    before = second_robot.node.get_clock().now().to_msg().sec
+    node = start(f"model:={model_path}", "device:=cpu", "warmup_points:=0")
+    records = second_robot.received["output/model"]
+    second_robot.wait(lambda: bool(records))
+    (message,) = records
+    assert message.status[0].message == "loaded, no cloud labelled yet"
+    assert record_of(message)["sha256"] == sha256(old)
+    assert "attribution" not in record_of(message)
+    assert before <= message.header.stamp.sec <= before + 120
+    assert node.end() == 0
 
 
 def test_labels_go_on_while_a_model_is_loaded(start, second_robot, model_path, new):

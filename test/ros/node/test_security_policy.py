@@ -17,7 +17,7 @@ SOMETIMES = {"/clock", "/tf", "/tf_static", "/segment/output/label_info"}
 # Of Iron and later.
 LATER = {"/segment/get_type_description"}
 
-LEAST = (14, 1, 12)
+LEAST = (15, 1, 12)
 """Publishers, subscriptions, services to wait for: the middleware hears of one after the other."""
 
 
