@@ -21,6 +21,7 @@ from haskd_ros.clouds.pointcloud import (
     valid_returns,
 )
 from haskd_ros.clouds.ranges import squared_range
+from haskd_ros.clouds.thinning import one_per_voxel
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.segmenter import Refine, Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
@@ -70,7 +71,8 @@ class LabelledCloud:
     def filter_mask(self) -> np.ndarray:
         """[N] bool, the points of the filtered cloud: those of its classes, and those that nobody
         knows the class of, where they are to be kept. What the parameters leave out by its place
-        is not unknown: a range and a box are there to be rid of the robot's own body, say."""
+        is not unknown: a range and a box are there to be rid of the robot's own body, say. Of those
+        in a voxel one stays, where the parameters have voxels."""
         parameters, class_id = self.parameters, self.result.class_id
         known = class_id != UNLABELLED
         if parameters.filter_min_probability > 0:
@@ -85,6 +87,8 @@ class LabelledCloud:
                 unknown &= squared >= parameters.range_min**2
                 unknown &= squared <= parameters.range_max**2
             mask |= unknown
+        if (voxel_size := parameters.filter_voxel_size) > 0:
+            mask = one_per_voxel(self.points, mask, voxel_size)
         return mask
 
 

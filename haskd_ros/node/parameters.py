@@ -23,6 +23,9 @@ ParameterValue: TypeAlias = (
 MOST_CHARACTERS = 4096
 """Of a parameter that is text: the longest path of Linux."""
 
+SMALLEST_VOXEL_M = 0.01
+"""Of the filtered cloud: their numbers then reach further than sensors do, 1.3 km."""
+
 MOST_TEXTS = 256
 """In a parameter that is a list of text: one for each class that a model can have."""
 
@@ -273,6 +276,14 @@ class Parameters:
         minimum=0.0,
         maximum=1.0,
     )
+    filter_voxel_size: float = _parameter(
+        0.0,
+        "Edge in m of the voxels of which the filtered cloud keeps one point each, the nearest to "
+        "the voxel's centre, whatever its class; 0.01 or more. 0: all points.",
+        name="filter.voxel_size",
+        minimum=0.0,
+        maximum=10.0,
+    )
     diagnostics_period: float = _parameter(
         1.0,
         "Seconds between two reports on /diagnostics.",
@@ -340,6 +351,11 @@ class Parameters:
             )
         for info in PARAMETERS:
             info.check_bounds(getattr(self, info.attribute))
+        if 0 < self.filter_voxel_size < SMALLEST_VOXEL_M:
+            raise InputError(
+                f"parameter filter.voxel_size is {self.filter_voxel_size} m, must be 0 or at least "
+                f"{SMALLEST_VOXEL_M}"
+            )
 
     def changed(self, values: Mapping[str, ParameterValue]) -> Parameters:
         """With other values for some, by their names in ROS.

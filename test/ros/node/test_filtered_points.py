@@ -69,6 +69,13 @@ def test_what_was_measured_and_has_no_label_is_kept_unless_it_is_to_be_dropped(c
     assert np.flatnonzero(found.filter_mask()).tolist() == kept
 
 
+def test_of_a_voxel_one_point_is_kept_whatever_its_class():
+    # Of those without voxels, 1 3 4 5, one is at x = 2 m, alone in the voxel up to 4 m, and one at
+    # 30 m; of two in the voxel from 4 to 6 m the one at 5 m, without a label, is in the middle
+    found = labelled_cloud(POINTS, replace(DEFAULTS, filter_voxel_size=2.0))
+    assert np.flatnonzero(found.filter_mask()).tolist() == [1, 4, 5]
+
+
 def test_what_is_outside_of_the_crop_box_is_not_unknown():
     inside = np.ones(len(POINTS), bool)
     inside[4] = False

@@ -71,6 +71,18 @@ def test_the_filtered_cloud_has_the_chosen_points_byte_for_byte(robot, points, c
     assert robot.label(cloud_of(points), "output/filtered").width == 0
 
 
+def test_the_filtered_cloud_can_be_thinned(robot, points, class_ids, setting):
+    robot.subscribe("output/filtered")
+    setting("filter.voxel_size", 10.0, 0.0)
+    answer = robot.label(cloud_of(points), "output/filtered")
+    # 2000 points in a cube of 40 m: 4 * 4 * 4 voxels, none of which is empty
+    assert (answer.width, answer.point_step) == (64, 16)
+    measured = {point.tobytes() for point in points}
+    assert all(point.tobytes() in measured for point in read_points(answer))
+    reason = "parameter filter.voxel_size is 0.001 m, must be 0 or at least 0.01"
+    assert robot.set_parameter("filter.voxel_size", 0.001) == (False, reason)
+
+
 def test_a_point_that_lost_its_label_may_still_be_an_obstacle(robot, points, class_ids, setting):
     robot.subscribe("output/filtered")
     robot.subscribe("output/segmentation")

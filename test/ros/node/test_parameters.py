@@ -36,6 +36,10 @@ from haskd_ros.node.parameters import DEFAULTS, PARAMETERS, Parameters
         ),
         ({"min_probability": 1.5}, "parameter min_probability is 1.5, must be 0.0 to 1.0"),
         ({"max_rate": math.nan}, "parameter max_rate is nan, must be 0.0 to 1000.0"),
+        (
+            {"filter_voxel_size": 0.005},
+            "parameter filter.voxel_size is 0.005 m, must be 0 or at least 0.01",
+        ),
         ({"min_points": -1}, "parameter min_points is -1, must be 0 to 10000000"),
     ],
 )
