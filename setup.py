@@ -86,10 +86,19 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/haskd_ros"]),
         ("share/haskd_ros", ["package.xml"]),
-        ("share/haskd_ros/launch", ["launch/segment.launch.py"]),
+        (
+            "share/haskd_ros/launch",
+            [
+                "launch/nav2_obstacles.launch.py",
+                "launch/robot_two_lidars.launch.py",
+                "launch/segment.launch.py",
+            ],
+        ),
         (
             "share/haskd_ros/config",
             [
+                "config/nav2_costmap.yaml",
+                "config/nav2_obstacles.yaml",
                 "config/segment.policy.xml",
                 "config/segment.yaml",
                 "config/segment.rviz",

@@ -202,25 +202,28 @@ def test_settings_in_the_text_exist():
                     assert name in known or part, f"{page.name}: no setting {name}"
 
 
-def launch_arguments() -> set[str]:
-    """Names that the launch file declares."""
-    tree = ast.parse((REPOSITORY / "launch" / "segment.launch.py").read_text())
+def launch_arguments(files: str) -> set[str]:
+    """Names that launch files declare."""
+    trees = [ast.parse(path.read_text()) for path in (REPOSITORY / "launch").glob(files)]
     return {
         ast.literal_eval(node.args[0])
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "argument"
     }
 
 
 def test_launch_arguments_and_parameters_in_the_text_exist():
-    declared, settable = launch_arguments(), parameters()
+    declared, settable = launch_arguments("*.launch.py"), parameters()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert set(re.findall(r"\b([a-z_]+):=", text)) <= declared, page.name
         for name in re.findall(r"ros2 param (?:describe|set|get) /segment (\S+)", text):
             assert name.startswith("<") or name.strip("`") in settable, f"{page.name}: {name}"
     table = re.findall(r"^\| `(\w+)` \| [^|]+ \|", (DOCS / "node.md").read_text(), re.MULTILINE)
-    assert set(table) == declared
+    assert set(table) == launch_arguments("segment.launch.py")
+    table = re.findall(r"^\| `(\w+)` \| [^|]+ \|", (DOCS / "nav2.md").read_text(), re.MULTILINE)
+    assert set(table) == launch_arguments("nav2_obstacles.launch.py")
 
 
 def anchors(page: Path) -> set[str]:

@@ -16,9 +16,12 @@ import setuptools
 import yaml
 
 import haskd_ros
+from haskd_ros import model_file
+from haskd_ros.clouds.class_rules import ClassRules
 from haskd_ros.node import dds, dds_profile, parameter_table
 from haskd_ros.node.dds import LARGE, PROFILE, SMALL, profile_environment
-from haskd_ros.node.parameters import PARAMETERS
+from haskd_ros.node.parameters import DEFAULTS, PARAMETERS
+from haskd_ros.segmenter import DEFAULT_MODEL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -99,6 +102,50 @@ def test_every_file_that_is_to_be_installed_is_there(distribution):
     for files in places.values():
         assert all((REPOSITORY / file).is_file() for file in files)
     assert os.access(REPOSITORY / "scripts" / "segment", os.X_OK)
+
+
+def test_every_launch_file_and_configuration_is_installed(distribution):
+    places = {folder: set(files) for folder, files in distribution["data_files"]}
+    for folder in ("launch", "config"):
+        there = {f"{folder}/{path.name}" for path in (REPOSITORY / folder).iterdir()}
+        installed = places[f"share/haskd_ros/{folder}"]
+        assert {file for file in there if "__pycache__" not in file} <= installed
+
+
+def test_nav2_gets_parameters_that_the_node_has_of_the_model_that_ships():
+    path = REPOSITORY / "config" / "nav2_obstacles.yaml"
+    given = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    assert set(values) <= {info.name for info in PARAMETERS}
+    _, metadata = model_file.load(DEFAULT_MODEL)
+    parameters = DEFAULTS.changed(values)
+    rules = ClassRules.of(
+        metadata.taxonomy,
+        class_remap=(),
+        filter_classes=parameters.filter_classes,
+        filter_exclude=parameters.filter_exclude,
+    )
+    left_out = {n for i, n in enumerate(metadata.taxonomy.names) if not rules.in_filtered[i]}
+    assert left_out == {"road", "road_marking", "sidewalk"}
+
+
+def test_the_costmap_marks_what_is_no_ground_and_clears_with_the_raw_cloud():
+    path = REPOSITORY / "config" / "nav2_costmap.yaml"
+    layers = yaml.safe_load(path.read_text())["local_costmap"]["local_costmap"]["ros__parameters"]
+    assert all("plugin" in layers[name] for name in layers["plugins"])
+    voxels = layers["voxel_layer"]
+    sources = {name: voxels[name] for name in voxels["observation_sources"].split()}
+    assert {source["data_type"] for source in sources.values()} == {"PointCloud2"}
+    # Nav2's own default of a source is 0: no point is lower
+    assert all(source["max_obstacle_height"] > 0 for source in sources.values())
+    assert {name for name, source in sources.items() if source["marking"]} == {"obstacles"}
+    assert {name for name, source in sources.items() if source["clearing"]} == {"lidar"}
+    launch = (REPOSITORY / "launch" / "nav2_obstacles.launch.py").read_text()
+    assert f'"filtered_topic", "{sources["obstacles"]["topic"]}"' in launch
+    launch = (REPOSITORY / "launch" / "segment.launch.py").read_text()
+    assert f'"input_topic", "{sources["lidar"]["topic"]}"' in launch
 
 
 def test_the_command_line_is_installed(distribution):

@@ -25,6 +25,8 @@ from small_run import DRIVE
 pytestmark = pytest.mark.live
 
 LAUNCH_FILE = REPOSITORY / "launch" / "segment.launch.py"
+TWO_LIDARS = (str(REPOSITORY / "launch" / "robot_two_lidars.launch.py"),)
+NAV2 = (str(REPOSITORY / "launch" / "nav2_obstacles.launch.py"),)
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
 ROS2 = [sys.executable, "-c", "import ros2cli.cli, sys; sys.exit(ros2cli.cli.main())"]
 WAIT_S = 240.0
@@ -75,10 +77,10 @@ def launched(environment, log, *arguments, file=("haskd_ros", "segment.launch.py
     assert "process has finished cleanly" in log.read_text()
 
 
-def refused(environment, *arguments) -> str:
+def refused(environment, *arguments, file=("haskd_ros", "segment.launch.py")) -> str:
     """What a launch says that fails, and starts nothing."""
     done = subprocess.run(
-        [*ROS2, "launch", "haskd_ros", "segment.launch.py", *arguments],
+        [*ROS2, "launch", *file, *arguments],
         env=environment, capture_output=True, text=True, timeout=WAIT_S,
     )  # fmt: skip
     said = done.stdout + done.stderr
@@ -105,6 +107,10 @@ def values(robot, node: str, *names: str) -> list:
     response = next(future.result() for future in futures if future.done())
     robot.node.destroy_client(client)
     return [parameter_value_to_python(value) for value in response.values]
+
+
+def wait_for_publisher(robot, topic: str) -> None:
+    robot.wait(lambda: robot.node.count_publishers(topic) > 0)
 
 
 def including(tmp_path, *actions: str, **arguments: str) -> tuple[str]:
@@ -181,6 +187,61 @@ def test_an_including_launch_file_beats_the_defaults_and_nothing_else(
         assert found == [True, 3.0, 40.0, 0]
         published = dict(second_robot.node.get_topic_names_and_types())
         assert {"/robot/front/labels", "/obstacles"} <= set(published)
+
+
+def test_two_lidars_have_a_node_each_and_share_the_rest(
+    environment, tmp_path, tiny_model, second_robot
+):
+    file = tmp_path / "both.yaml"
+    file.write_text(
+        "/**: {ros__parameters: {warmup_points: 0, max_rate: 3.0}}\n"
+        "/**/segment_rear: {ros__parameters: {range.max: 20.0}}\n"
+    )
+    arguments = (f"params_file:={file}", f"model:={tiny_model}", "rear_topic:=/behind")
+    with launched(environment, tmp_path / "launch.log", *arguments, file=TWO_LIDARS) as wait_for:
+        wait_for("waiting for clouds on /lidar_front/points")
+        wait_for("waiting for clouds on /behind")
+        for side, furthest in (("front", float("inf")), ("rear", 20.0)):
+            found = values(second_robot, f"/segment_{side}", "model", "max_rate", "range.max")
+            assert found == [str(tiny_model), 3.0, furthest]
+            wait_for_publisher(second_robot, f"/segment_{side}/output/segmentation")
+
+
+def test_nav2_gets_obstacles_where_its_costmap_looks_for_them(environment, tmp_path, second_robot):
+    with launched(environment, tmp_path / "launch.log", file=NAV2) as wait_for:
+        wait_for("waiting for clouds on /lidar/points")
+        names = ("filter.exclude", "filter.voxel_size", "filter.unlabelled", "autostart")
+        found = values(second_robot, "/segment", *names)
+        assert found == [["road", "road_marking", "sidewalk"], 0.05, "keep", True]
+        wait_for_publisher(second_robot, "/obstacles")
+
+
+def test_nav2s_manager_leads_the_node_where_it_is_installed(environment, tmp_path):
+    packages = pytest.importorskip("ament_index_python.packages")
+    if "nav2_lifecycle_manager" in packages.get_packages_with_prefixes():
+        pytest.skip("nav2_lifecycle_manager is installed")
+    wanted = "lifecycle_manager:=true"
+    said = refused(environment, wanted, file=NAV2)
+    assert f"{wanted} needs the package nav2_lifecycle_manager, which is not installed" in said
+    # The stand-in, as a package
+    share, lib = tmp_path / "share", tmp_path / "lib" / "nav2_lifecycle_manager"
+    index = share / "ament_index" / "resource_index" / "packages"
+    for folder in (index, share / "nav2_lifecycle_manager", lib):
+        folder.mkdir(parents=True)
+    (index / "nav2_lifecycle_manager").touch()
+    program = lib / "lifecycle_manager"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.append({str(SUPPORT)!r})\n"
+        "from nav2_manager import main\nmain()\n"
+    )
+    program.chmod(0o755)
+    prefixes = os.pathsep.join([str(tmp_path), os.environ["AMENT_PREFIX_PATH"]])
+    environment = {**environment, "AMENT_PREFIX_PATH": prefixes}
+    log = tmp_path / "launch.log"
+    arguments = (wanted, "namespace:=robot", "name:=eyes")
+    with launched(environment, log, *arguments, file=NAV2) as wait_for:
+        wait_for("[robot.lifecycle_manager_eyes]: Managed nodes are active")
+        wait_for("waiting for clouds on /lidar/points")
 
 
 @pytest.mark.parametrize(
