@@ -1,9 +1,12 @@
 """Installs both halves; `pip install '.[training]'` adds what the training half needs."""
 
 import re
+import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Distribution, find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "haskd_ros/__init__.py").read_text())[1]
@@ -54,8 +57,35 @@ class RosDistribution(Distribution):
     has_data = Distribution.has_data_files
 
 
+class BuildWithKernels(build_py):
+    """Compiles the kernels beside the Python files, unless the install is editable."""
+
+    def run(self):
+        super().run()
+        if getattr(self, "editable_mode", False):
+            return
+        sys.path.insert(0, str(HERE))
+        from haskd_ros.native import prebuilt
+        from haskd_ros.native.compiler import Unavailable
+
+        try:
+            prebuilt.make(self._kernels(), sysconfig.get_platform())
+        except (Unavailable, OSError) as reason:
+            self.warn(f"no kernels compiled, the first start on a machine will: {reason}")
+
+    def get_outputs(self, include_bytecode=True):
+        libraries = map(str, self._kernels().glob("*.so"))
+        return [*super().get_outputs(include_bytecode), *libraries]
+
+    def _kernels(self):
+        return Path(self.build_lib, "haskd_ros", "native", "prebuilt")
+
+
 setup(
     distclass=RosDistribution,
+    cmdclass={"build_py": BuildWithKernels},
+    # A wheel with compiled kernels is one for a platform.
+    options={"bdist_wheel": {"plat_name": sysconfig.get_platform()}},
     name="haskd_ros",
     version=VERSION,
     description="LiDAR semantic segmentation for ROS 2",

@@ -67,7 +67,7 @@ def instruction_set(
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # all workers share what one of them has compiled
     folder = folder / "kernels"
-    return library.open_library(native.build((*native.FLAGS, "-O1", *flags), folder))
+    return library.open_library(native.build((*flags, "-O1"), folder))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from haskd_ros.errors import InputError
@@ -68,22 +69,26 @@ def build(flags: tuple[str, ...], folder: Path) -> Path:
     compiler = compiler_command()
     started = time.perf_counter()
     try:
-        source_digest = _source_digest((*compiler, *flags))
+        name = _source_digest((*compiler, *flags))
         folder = own_folder(folder)
-        found = kept.find(folder, source_digest)
+        found = kept.find(folder, name)
         if found is not None:
             kept.remove_leftovers(folder)
             return found
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             raise Unsuitable(f"{shown(folder)} can't be written")
         with kept.locked(folder, wait_s=TIME_LIMIT_S):
-            found = kept.find(folder, source_digest)
+            found = kept.find(folder, name)
             if found is not None:
                 return found
-            kept.discard_damaged(folder, source_digest)
+            kept.discard_damaged(folder, name)
+            log.info(
+                "compiling kernels for this CPU with %s, once for all later starts",
+                shown(compiler[0]),
+            )
             with tempfile.TemporaryDirectory(prefix=kept.BUILDING, dir=folder) as scratch:
-                content = _compile(compiler, flags, Path(scratch))
-            target = kept.add(folder, source_digest, content)
+                content = compile_library(compiler, flags, Path(scratch))
+            target = kept.add(folder, name, content)
     except (OSError, InputError) as error:
         raise Unavailable(shown(error)) from error
     log.info("compiled kernels built in %.1f s: %s", time.perf_counter() - started, shown(target))
@@ -95,14 +100,28 @@ def _source_digest(command: tuple[str, ...]) -> str:
     # The compiler's file often has its version in its name, and where a home is shared between
     # systems, one's library may need a newer libc than the other has.
     system = (os.path.realpath(command[0]), *platform.libc_ver())
-    digest = hashlib.sha256("\0".join((*command, *system, _cpu())).encode(errors="surrogateescape"))
+    return source_digest((*command, *system, _cpu()))
+
+
+def source_digest(words: Sequence[str]) -> str:
+    """Names what a library is made from: the sources, and how, in words."""
+    digest = hashlib.sha256("\0".join(words).encode(errors="surrogateescape"))
     for source in (*HEADERS, *SOURCES):
         digest.update((FOLDER / source).read_bytes())
     return digest.hexdigest()[:20]
 
 
-def _compile(compiler: list[str], flags: tuple[str, ...], scratch: Path) -> bytes:
-    """The library's content."""
+def compile_library(compiler: Sequence[str], flags: Sequence[str], scratch: Path) -> bytes:
+    """The library's content.
+
+    Args:
+        compiler: command.
+        scratch: folder for its temporary files.
+
+    Raises:
+        Unavailable: the compiler failed.
+        OSError: it can't be started, or `scratch` can't be written.
+    """
     objects = [str(scratch / f"{source}.o") for source in SOURCES]
     commands = [
         [*compiler, *flags, "-c", str(FOLDER / source), "-o", target]

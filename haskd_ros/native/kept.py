@@ -40,10 +40,10 @@ _DAY_S = 86400.0
 
 def find(folder: Path, source_digest: str) -> Path | None:
     """The library made from this, if it is as it was made and nobody else can have changed it."""
-    for path in _named(folder, source_digest):
+    for path in named(folder, source_digest):
         with suppress(OSError):
             content, modified = _read(path)
-            if path.name == _file_name(source_digest, content):
+            if path.name == file_name(source_digest, content):
                 if time.time() - modified > _DAY_S:
                     os.utime(path)  # it is in use
                 return path
@@ -56,7 +56,7 @@ def add(folder: Path, source_digest: str, content: bytes) -> Path:
     Raises:
         OSError: it can't be written.
     """
-    path = folder / _file_name(source_digest, content)
+    path = folder / file_name(source_digest, content)
     write_atomically(path, content)
     path.chmod(0o755)  # whatever the umask
     libraries = sorted(folder.glob("kernels-*.so"), key=lambda path: -path.lstat().st_mtime)
@@ -67,7 +67,7 @@ def add(folder: Path, source_digest: str, content: bytes) -> Path:
 
 def discard_damaged(folder: Path, source_digest: str) -> None:
     """Remove what `find` passes over."""
-    for path in _named(folder, source_digest):
+    for path in named(folder, source_digest):
         log.warning("compiled kernels that are damaged are built again: %s", shown(path))
         discard(path)
 
@@ -100,6 +100,7 @@ def locked(folder: Path, wait_s: float) -> Iterator[None]:
         Unsuitable: another process does for longer than this, or no lock can be made.
     """
     deadline = time.monotonic() + wait_s
+    waits = False
     with ExitStack() as lock:
         while True:
             try:
@@ -108,6 +109,9 @@ def locked(folder: Path, wait_s: float) -> Iterator[None]:
             except InputError as held:
                 if time.monotonic() >= deadline:
                     raise Unsuitable(str(held)) from held
+                if not waits:
+                    waits = True
+                    log.info("waiting for the process that compiles kernels in %s", shown(folder))
                 time.sleep(0.1)
             except OSError as error:
                 raise Unsuitable(shown(error)) from error
@@ -120,11 +124,13 @@ def _leftovers(folder: Path) -> list[Path]:
     return [*folder.glob(f"{BUILDING}*"), *folder.glob(f"kernels-*{TEMPORARY}")]
 
 
-def _named(folder: Path, source_digest: str) -> list[Path]:
+def named(folder: Path, source_digest: str) -> list[Path]:
+    """What lies in a folder under the names of libraries made from this, whole or not."""
     return list(folder.glob(f"kernels-{source_digest}-*.so"))
 
 
-def _file_name(source_digest: str, content: bytes) -> str:
+def file_name(source_digest: str, content: bytes) -> str:
+    """Of a library, by what it was made from and its content."""
     return f"kernels-{source_digest}-{hashlib.sha256(content).hexdigest()}.so"
 
 

@@ -9,9 +9,10 @@ import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# Before anything is compiled: `native_flags` looks for the OpenMP library that torch has loaded.
+# Before anything is compiled or loaded: both look for the OpenMP library that torch has loaded.
 import torch  # noqa: F401
 
+from haskd_ros.native import prebuilt
 from haskd_ros.native.arguments import SIGNATURES, layouts
 from haskd_ros.native.build import build, native_flags
 from haskd_ros.native.compiler import Unavailable
@@ -27,13 +28,7 @@ _loaded: ctypes.CDLL | None = None
 
 
 def load_kernels() -> bool:
-    """Load the compiled kernels, which the first call on a machine compiles: from then on this
-    process uses them. Every later call, from whatever thread, returns what the first one did.
-
-    Returns:
-        whether there are any. Where there are none plain torch does the work, slower: the log says
-        so once, with the reason.
-    """
+    """As `haskd_ros.native.load_kernels`."""
     global _attempted, _loaded
     with _lock:
         if not _attempted:
@@ -46,6 +41,8 @@ def _open_own() -> ctypes.CDLL | None:
     if os.environ.get("HASKD_NATIVE") == "0":
         log.info("HASKD_NATIVE=0: the sparse engine runs on plain torch")
         return None
+    if (opened := _open_prebuilt()) is not None:
+        return opened
     try:
         try:
             return _open_from(cache_folder())
@@ -63,6 +60,19 @@ def _open_own() -> ctypes.CDLL | None:
             "no compiled kernels, the sparse engine runs on plain torch, slower: %s", reason
         )
         return None
+
+
+def _open_prebuilt() -> ctypes.CDLL | None:
+    """Those that came with the package; None where it has none that can be used."""
+    try:
+        path = prebuilt.find()
+        opened = open_library(path) if path is not None else None
+    except (Unavailable, OSError) as reason:
+        log.warning("compiled kernels of the package are not used: %s", reason)
+        return None
+    if path is not None:
+        log.info("compiled kernels of the package: %s", shown(path))
+    return opened
 
 
 def _open_from(folder: Path) -> ctypes.CDLL:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
+import sysconfig
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 from hypothesis import strategies as st
 
 from haskd_ros.native import load_kernels
+from haskd_ros.native.prebuilt import LEVELS, cpu_features, flags_of
 from haskd_ros.sparse import InverseConv, StridedConv, SubmanifoldConv, TorchGeometry, pack
 from haskd_ros.sparse.kernel_map import downsampling_map
 
@@ -62,15 +62,6 @@ def assert_equal_to_rounding(actual, expected, terms: float = 1e-3):
 
 
 def instruction_sets() -> dict[str, tuple[str, ...]]:
-    """Compiler flags of the instruction sets that this CPU has."""
-    if platform.machine() != "x86_64":
-        return {"plain": ()}
-    flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
-    sets = {"plain": ("-march=x86-64",)}
-    if {"avx2", "fma"} <= flags:
-        sets["avx2"] = ("-mavx2", "-mfma")
-    if {"avx512f", "avx2", "fma"} <= flags:
-        sets["avx512"] = ("-mavx512f", "-mavx2", "-mfma")
-    if "avx512_bf16" in flags:
-        sets["avx512_bf16"] = (*sets["avx512"], "-mavx512bf16")
-    return sets
+    """Compiler flags of the package's libraries that this CPU can run."""
+    levels, features = LEVELS.get(sysconfig.get_platform(), ()), cpu_features()
+    return {level.name: flags_of(level) for level in levels if level.features <= features}
