@@ -17,6 +17,7 @@ from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.errors import InputError
 from haskd_ros.node.dds import profile_environment
 from haskd_ros.node.ending import Ending
+from haskd_ros.node.engine_log import pass_on_engine_log
 from haskd_ros.node.executor import SurvivingExecutor
 from haskd_ros.node.faults import MOST_CHARACTERS, in_one_line
 from haskd_ros.node.segment_node import SegmentNode
@@ -45,6 +46,7 @@ def run_node(ending: Ending, args: list[str] | None = None) -> int:
         rclpy.logging.get_logger("segment").fatal(shown(error, MOST_CHARACTERS))
         rclpy.shutdown()
         return 2
+    pass_on_engine_log(node.get_logger())
 
     # All of torch runs in the main thread and ROS in another one: as soon as a second thread
     # computes with torch, GNU OpenMP counts more threads than there are cores, and each of a
