@@ -9,11 +9,11 @@ import numpy as np
 
 UNITS = {
     "i1": (127.0,), "u1": (255.0,), "i2": (255.0, 32767.0), "u2": (255.0, 65535.0),
-    "i4": (255.0, 65535.0), "u4": (255.0, 65535.0), "f4": (1.0, 255.0, 65535.0),
-    "f8": (1.0, 255.0, 65535.0),
+    "i4": (255.0, 65535.0), "u4": (255.0, 65535.0), "i8": (255.0, 65535.0),
+    "u8": (255.0, 65535.0), "f4": (1.0, 255.0, 65535.0), "f8": (1.0, 255.0, 65535.0),
 }  # fmt: skip
 """Full returns of the units in use, by the type of the field. Drivers put a calibrated reflectivity
-of 0 to 255 into fields of 16 bits, and no sensor fills 32."""
+of 0 to 255 into fields of 16 bits, and no sensor fills 32 or 64."""
 
 SAMPLE_SIZE = 20_000
 """Values of a cloud that are looked at, evenly spread."""

@@ -12,10 +12,15 @@ import numpy as np
 from haskd_ros.errors import InputError
 from haskd_ros.text import QUOTED_CHARACTERS, listed, quoted
 
-DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
-"""numpy type by `PointField.datatype` (INT8 .. FLOAT64), without the byte order."""
+DTYPES = {
+    1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8", 9: "i8", 10: "u8",
+    11: "u1",
+}  # fmt: skip
+"""numpy type by `PointField.datatype` (INT8 .. BOOLEAN), without the byte order. PCL has long sent
+the last three, in 64 bits times mostly; PointField names them since 2025."""
 
-DATATYPES = {np.dtype(name): datatype for datatype, name in DTYPES.items()}
+DATATYPES = {np.dtype(DTYPES[datatype]): datatype for datatype in range(1, 9)}
+"""`PointField.datatype` of what is written: those that every release can read."""
 
 MAX_POINT_STEP = 65536
 """Bytes. Above this a header is taken for damaged; real points have 12 to some 100 bytes."""
@@ -127,8 +132,8 @@ def _check(field: Any, point_step: int) -> None:
     if size is None:
         raise CloudError(
             "unknown datatype",
-            f"cloud: field {_quoted(field)} has datatype {field.datatype}, must be 1 (INT8) to 8 "
-            "(FLOAT64)",
+            f"cloud: field {_quoted(field)} has datatype {field.datatype}, must be 1 (INT8) to "
+            "11 (BOOLEAN)",
         )
     if field.count < 1:
         raise CloudError(

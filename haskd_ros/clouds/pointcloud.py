@@ -19,6 +19,7 @@ import numpy as np
 from haskd_ros.clouds.point_layout import (
     DATATYPES,
     MAX_POINT_STEP,
+    DTYPES,
     CloudError,
     fields_of,
     octets_of_point,
@@ -129,8 +130,8 @@ def read_coordinates(cloud: Any, points: np.ndarray) -> np.ndarray:
     Raises:
         CloudError: as `read_xyz_intensity`.
     """
-    types = {field.datatype for field in fields_of(cloud) if field.name in ("x", "y", "z")}
-    if not len(points) or not types & {DATATYPES[np.dtype(kind)] for kind in ("i4", "u4", "f8")}:
+    types = {DTYPES.get(each.datatype) for each in fields_of(cloud) if each.name in ("x", "y", "z")}
+    if not len(points) or not types & {"i4", "u4", "i8", "u8", "f8"}:
         return points[:, :3]
     rows = read_points(cloud, "xyz")
     with np.errstate(invalid="ignore"):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 NAMES = ("x", "y", "z", "intensity", "reflectivity", "i", "rgb", "", "x", "ring", "\0", "ünïcödé")
-SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 8: 8}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 8: 8, 9: 8, 10: 8, 11: 1}
 HUGE = (2**31 - 1, 2**31, 2**32 - 1, 65536, 65537)
 
 
@@ -27,7 +27,7 @@ def hostile_cloud(random: np.random.Generator) -> SimpleNamespace:
 def _sound(random: np.random.Generator) -> SimpleNamespace:
     fields, offset = [], 0
     for name in ("x", "y", "z", *random.choice(NAMES[3:], random.integers(0, 3), replace=False)):
-        datatype = int(random.integers(1, 9)) if random.random() < 0.3 else 7
+        datatype = int(random.integers(1, 12)) if random.random() < 0.3 else 7
         offset += int(random.integers(0, 4)) if random.random() < 0.2 else 0
         fields.append(SimpleNamespace(name=str(name), offset=offset, datatype=datatype, count=1))
         offset += SIZES[datatype]
@@ -85,7 +85,7 @@ def _field(random: np.random.Generator) -> SimpleNamespace:
     return SimpleNamespace(
         name=str(random.choice(NAMES)),
         offset=_number(random),
-        datatype=int(random.integers(0, 256) if random.random() < 0.3 else random.integers(0, 10)),
+        datatype=int(random.integers(0, 256) if random.random() < 0.3 else random.integers(0, 13)),
         count=_number(random),
     )
 
