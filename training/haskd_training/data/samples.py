@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.clouds.intensity import is_measured
+from haskd_ros.clouds.point_times import point_times
 from haskd_ros.clouds.pointcloud import (
     CloudError,
     read_intensity,
@@ -24,7 +25,6 @@ from haskd_training.recordings.camera_model import CalibrationError
 from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.image_codec import jpeg_of
 from haskd_training.recordings.labels import LabelSource
-from haskd_training.recordings.point_times import point_times
 from haskd_training.recordings.readers.bag import Unusable, frame_of, stamp_ns
 from haskd_training.recordings.recording import Recording
 from haskd_training.recordings.transform_tree import NoTransform, invert

@@ -11,6 +11,14 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.clouds.intensity import IntensityUnit
+from haskd_ros.clouds.point_times import (
+    NO_FIELD,
+    NO_RETURNS,
+    ONE_TIME,
+    PointTimes,
+    is_time_field,
+    point_times,
+)
 from haskd_ros.clouds.pointcloud import (
     CloudError,
     read_intensity,
@@ -23,7 +31,6 @@ from haskd_ros.text import QUOTED_CHARACTERS, listed
 from haskd_training.data.examination.examination import Examples, SensorSummary
 from haskd_training.recordings.cloud_sample import intensity_findings
 from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.point_times import TIME_FIELDS, PointTimes, point_times
 from haskd_training.recordings.readers.bag import frame_of, spread_numbers, stamp_ns
 from haskd_training.recordings.readers.node_outputs import LABELLED
 from haskd_training.recordings.repeats import Repeats
@@ -154,12 +161,11 @@ class CloudExaminer:
         self._compound_times |= {
             field.name: field.count
             for field in cloud.fields
-            if field.name in TIME_FIELDS and field.count > 1
+            if is_time_field(field.name) and field.count > 1
         }
         times = point_times(cloud, stamp_ns(cloud), valid)
-        if times.unit or (
-            times.field and _varies(read_points(cloud, [times.field])[times.field], valid)
-        ):
+        problem = times.problem
+        if times.unit or (problem and problem.reason not in (NO_FIELD, NO_RETURNS, ONE_TIME)):
             self._times.append(times)
             seconds = times.seconds[valid]
             self._time_span = (
@@ -206,7 +212,7 @@ class CloudExaminer:
             return None
         one, (first, last) = self._times[0], self._time_span
         if not one.unit:
-            return f"{one.field}, in no unit that makes a sweep"
+            return f"{one.field}, not known: {_problem(one)}"
         return f"{one.field} in {one.unit} from {one.origin}: {first:.3f} to {last:.3f} s"
 
     def findings(self, stop_ns: int | None) -> Iterator[Finding]:
@@ -280,8 +286,8 @@ class CloudExaminer:
                 "point-times-unknown",
                 self.topic,
                 "doubtful",
-                f"field {unknown[0].field} of {len(unknown)} of {of} holds no times of a sweep in "
-                "any unit; all points of a cloud are taken to be of its stamp",
+                f"{_problem(unknown[0])} ({len(unknown)} {of}); all points of a cloud are taken to "
+                "be of its stamp",
             )
         for name, kinds in self._values.items():
             if name != self._intensity_field and kinds["nan"]:
@@ -321,10 +327,8 @@ def _columns(cloud: Any) -> Iterator[tuple[str, np.ndarray]]:
             yield field.name, read_points(replace(cloud, fields=[field]))[field.name]
 
 
-def _varies(values: np.ndarray, valid: np.ndarray) -> bool:
-    """Whether the valid ones of some values [N] differ."""
-    chosen = values[valid]
-    return bool(len(chosen)) and bool((chosen != chosen[0]).any())
+def _problem(times: PointTimes) -> str:
+    return "" if times.problem is None else times.problem.message
 
 
 def _kind(values: np.ndarray) -> str:
