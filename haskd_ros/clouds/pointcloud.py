@@ -10,6 +10,7 @@ sender's buffer, and NaNs are looked for even in a cloud that calls itself dense
 from __future__ import annotations
 
 import array
+import copy
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -29,6 +30,10 @@ from haskd_ros.clouds.point_layout import (
 INTENSITY_FIELDS = ("intensity", "reflectivity", "i", "intensities")
 """Names under which drivers publish the strength of the return, in order of preference."""
 
+_HEADER = (
+    "header", "height", "width", "fields", "is_bigendian", "point_step", "row_step", "is_dense",
+)  # fmt: skip
+
 __all__ = [
     "INTENSITY_FIELDS",
     "CloudError",
@@ -40,6 +45,7 @@ __all__ = [
     "read_xyz_intensity",
     "select_points",
     "valid_returns",
+    "with_values",
 ]
 
 
@@ -275,6 +281,30 @@ def append_columns(
         "is_dense": cloud.is_dense,
     }
     return _message(type(cloud), content, points)
+
+
+def with_values(cloud: Any, values: Mapping[str, Any]) -> Any:
+    """A message of the cloud's own type with other values in some fields, and else the same bytes.
+
+    Args:
+        cloud: a PointCloud2.
+        values: by field, [height * width] or one for all points; numbers that the field's type
+            can hold.
+
+    Raises:
+        CloudError: as `read_points`.
+    """
+    content = {name: getattr(cloud, name) for name in _HEADER}
+    if hasattr(type(cloud), "__dataclass_fields__"):  # of rosbags
+        changed = type(cloud)(**content, data=copy.copy(cloud.data))
+    else:  # its constructor would copy the data once more
+        changed = type(cloud)(**content)
+        changed.data = copy.copy(cloud.data)
+    rows = _rows(changed, point_dtype(changed, list(values)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name, column in values.items():
+            rows[name] = np.reshape(column, rows.shape) if np.ndim(column) else column
+    return changed
 
 
 def _message(message_type: Callable[..., Any], content: dict[str, Any], points: np.ndarray) -> Any:
