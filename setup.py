@@ -44,6 +44,7 @@ FILES = [
 # ROS 2 itself for a machine that has no ROS installation.
 ROS_WHEELS = [
     "ros-diagnostic-msgs",
+    "ros-nav-msgs",
     "ros-rclpy",
     "ros-rmw-fastrtps-cpp",
     "ros-sensor-msgs",

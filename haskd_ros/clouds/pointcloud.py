@@ -19,8 +19,8 @@ import numpy as np
 
 from haskd_ros.clouds.point_layout import (
     DATATYPES,
-    MAX_POINT_STEP,
     DTYPES,
+    MAX_POINT_STEP,
     CloudError,
     fields_of,
     octets_of_point,

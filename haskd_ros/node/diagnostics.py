@@ -269,6 +269,7 @@ class DiagnosticsMonitor:
         self._labelled = self._lost = 0
         self.sensor_mismatches: Sequence[str] | None = None
         self.input_fault: Callable[[], str | None] = lambda: None
+        self.motion_status: Callable[[], Status] = lambda: Status("motion", OK, "off")
 
     def restart(self) -> None:
         """Forget the age of the newest cloud and the comparison with the training."""
@@ -409,6 +410,7 @@ class DiagnosticsMonitor:
             "input": partial(
                 self._input_status, time_s, now_ns, parameters, topic=topic, lost=lost
             ),
+            "motion": self.motion_status,
             "latency": lambda: latency_status(self._latency.values(time_s), max_ms),
             "frames": lambda: frames_status(counts.as_dict(), newly_rejected, labelled),
             "labels": partial(self._labels_status, time_s, trained_entropy),

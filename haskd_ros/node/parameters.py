@@ -239,6 +239,39 @@ class Parameters:
         name="crop.max",
         length=3,
     )
+    motion_compensation: str = _parameter(
+        "off",
+        "How the sensor moves during a sweep, to move its points to where they were at the cloud's "
+        "stamp: off, tf (needs tf2_ros) or odometry (needs nav_msgs).",
+        name="motion.compensation",
+        choices=("off", "tf", "odometry"),
+    )
+    motion_fixed_frame: str = _parameter(
+        "odom",
+        "Frame that stands still, with tf. One without jumps: odom rather than map.",
+        name="motion.fixed_frame",
+    )
+    motion_odometry_topic: str = _parameter(
+        "odom",
+        "Topic of nav_msgs/Odometry, with odometry.",
+        name="motion.odometry_topic",
+    )
+    motion_time_field: str = _parameter(
+        "", "Field with the time of each point. Empty: found by name.", name="motion.time_field"
+    )
+    motion_time_unit: str = _parameter(
+        "auto",
+        "Unit of that field: auto (by its name or its values), s, ms, us or ns.",
+        name="motion.time_unit",
+        choices=("auto", "s", "ms", "us", "ns"),
+    )
+    motion_timeout: float = _parameter(
+        0.1,
+        "Seconds that a cloud waits for the poses of its own time.",
+        name="motion.timeout",
+        minimum=0.0,
+        maximum=10.0,
+    )
     max_rate: float = _parameter(
         0.0,
         "Clouds a second that are labelled at most, evenly spread, in Hz. 0: all.",
@@ -333,6 +366,10 @@ class Parameters:
             info.check_form(getattr(self, info.attribute))
         if self.crop_frame and not frame_name(self.crop_frame):
             raise InputError(f"parameter crop.frame is {self.crop_frame!r}, must name a frame")
+        if not frame_name(self.motion_fixed_frame):
+            raise InputError(
+                f"parameter motion.fixed_frame is {self.motion_fixed_frame!r}, must name a frame"
+            )
         for low, high in zip(self.crop_min, self.crop_max):
             if not low < high:  # nor a NaN
                 raise InputError(

@@ -32,6 +32,7 @@ from haskd_ros.node.faults import (
 from haskd_ros.node.inputs import InputSubscription, wrong_type_advice
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
+from haskd_ros.node.motion import MotionCompensation
 from haskd_ros.node.outputs import OutputPublishers
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.transforms import Transforms
@@ -86,6 +87,7 @@ class LabellingPipeline:
         self._faults = faults
         self._transforms, self._run_in_thread = transforms, run_in_thread
         self._outputs = OutputPublishers(node, self._warn_of_qos)
+        self._motion = MotionCompensation(node, transforms, self._warn_seldom)
         self._running: _Running | None = None
         self._rate_limit = RateLimit()
         self._log_periods = LogPeriods()
@@ -117,9 +119,11 @@ class LabellingPipeline:
         self._outputs.describe(self.setup.model)
         self._monitor.restart()
         self._monitor.input_fault = self._input_fault
+        self._monitor.motion_status = lambda: self._motion.status(self.setup.parameters)
         self._last_comparison = None
         self._forget_intensity(parameters.intensity_scale)
         try:
+            self._motion.follow(parameters)
             subscription = InputSubscription(
                 self._node,
                 partial(self._receive, worker),
@@ -128,6 +132,7 @@ class LabellingPipeline:
                 warn_of_qos=self._warn_of_qos,
             )
         except BaseException:
+            self._motion.close()
             worker.stop()  # the thread that it runs in is the only one that computes
             raise
         self._running = _Running(worker, subscription)
@@ -140,6 +145,7 @@ class LabellingPipeline:
         try:
             running.subscription.close()
         finally:
+            self._motion.close()
             if running.worker.stop() is not None:
                 self._counts.reject("waiting when the node was deactivated")
 
@@ -166,6 +172,8 @@ class LabellingPipeline:
             done once no cloud is in work that is labelled as before.
         """
         self.setup = setup
+        if self._running is not None:
+            self._motion.follow(setup.parameters)
         return self.call(self._describe_classes)
 
     def _describe_classes(self) -> None:
@@ -232,7 +240,9 @@ class LabellingPipeline:
             self._counts.add(**{"labelled" if topics else "without_subscriber": 1})
 
     def _label(self, received: ReceivedCloud, setup: LabellingSetup, topics: set[str]) -> None:
-        cloud, model, parameters = received.cloud, setup.model, setup.parameters
+        started, model, parameters = time.perf_counter(), setup.model, setup.parameters
+        cloud = self._motion(received.cloud, parameters)
+        motion_ms = 1e3 * (time.perf_counter() - started)
         if self._unit.fixed != parameters.intensity_scale:
             self._forget_intensity(parameters.intensity_scale)
         labelled = label_cloud(
@@ -260,7 +270,7 @@ class LabellingPipeline:
         age_ns = self._node.get_clock().now().nanoseconds - nanoseconds(stamp)
         self._outputs.publish_times(
             {
-                "preprocess": labelled.decoding_ms + timings.get("preprocess", 0.0),
+                "preprocess": motion_ms + labelled.decoding_ms + timings.get("preprocess", 0.0),
                 "inference": timings.get("inference", 0.0),
                 "postprocess": timings.get("postprocess", 0.0) + 1e3 * (published - segmented),
                 "total": total_ms,

@@ -13,7 +13,7 @@ from rclpy.time import Time
 from haskd_ros.clouds.crop import frame_name, is_unbounded, matrix_of
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
-from haskd_ros.node.clock import stamp_fault
+from haskd_ros.node.clock import nanoseconds, stamp_fault
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.text import quoted
 
@@ -21,6 +21,10 @@ TF_TIMEOUT_S = 0.1
 """How long a cloud waits for the transform at its own time: TF has a rate of its own."""
 
 _POLL_S = 0.002
+
+
+class NoTransformError(Exception):
+    """A transform is not known; `str()` says which and why."""
 
 
 class Transforms:
@@ -37,21 +41,32 @@ class Transforms:
         self._jumps: Any = None
 
     def check(self, parameters: Parameters) -> None:
-        """Subscribe to TF where the parameters need it: a box in a frame of its own.
+        """Subscribe to TF where the parameters need it: a box in a frame of its own, or motion
+        compensation; for that by odometry only where tf2_ros is installed.
 
         Raises:
             InputError: tf2_ros is not installed.
         """
         unbounded = is_unbounded(parameters.crop_min, parameters.crop_max)
-        if not parameters.crop_frame or unbounded or self._buffer is not None:
+        has_frame = bool(parameters.crop_frame) and not unbounded
+        source = parameters.motion_compensation
+        if not (has_frame or source != "off") or self._buffer is not None:
             return
         try:
             import tf2_ros
         except ImportError as error:
-            raise InputError(
-                f"parameter crop.frame is {quoted(parameters.crop_frame)}, which needs tf2_ros: "
-                f"install it, or leave crop.frame empty for the cloud's own frame ({error})"
-            ) from error
+            if has_frame:
+                raise InputError(
+                    f"parameter crop.frame is {quoted(parameters.crop_frame)}, which needs "
+                    "tf2_ros: install it, or leave crop.frame empty for the cloud's own frame "
+                    f"({error})"
+                ) from error
+            if source == "tf":
+                raise InputError(
+                    "parameter motion.compensation is 'tf', which needs tf2_ros: install it, or "
+                    f"take odometry ({error})"
+                ) from error
+            return
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, self._node)
         # After a bag has started again, transforms of later times would hide the new ones.
@@ -63,35 +78,49 @@ class Transforms:
         )
 
     def matrix(self, target: str, source: str, stamp: Any) -> np.ndarray:
-        """T_target_source [4, 4] at a time; a slash before a frame's name doesn't count. Where TF
-        knows the frames, but has no transform of that time yet, waits up to `TF_TIMEOUT_S`: not for
-        the thread that spins, nor for a transform of the past, which can't come any more.
+        """T_target_source [4, 4] at a time, as `lookup`.
 
         Raises:
             CloudError: the transform is not known, or the time is none.
         """
         if (fault := stamp_fault(stamp)) is not None:
             raise CloudError("bad stamp", f"no transform at the cloud's stamp: {fault}")
+        try:
+            return matrix_of(self.lookup(target, source, nanoseconds(stamp), TF_TIMEOUT_S))
+        except NoTransformError as error:
+            raise CloudError("no transform to crop.frame", str(error)) from error
+
+    def lookup(self, target: str, source: str, time_ns: int, timeout_s: float) -> Any:
+        """The geometry_msgs/Transform T_target_source at a time; a slash before a frame's name
+        doesn't count. Where TF knows the frames, but has no transform of that time yet, waits: not
+        for the thread that spins, nor for a transform of the past, which can't come any more.
+
+        Raises:
+            NoTransformError: the transform is not known.
+        """
+        target, source = frame_name(target), frame_name(source)
+        if self._buffer is None:
+            raise NoTransformError(
+                f"no transform from {source} to {target}: tf2_ros is not installed"
+            )
         import tf2_ros
 
-        target, source = frame_name(target), frame_name(source)
-        end = time.monotonic() + TF_TIMEOUT_S
+        time_of = Time(nanoseconds=time_ns)
+        end = time.monotonic() + timeout_s
         while True:
             try:
-                stamped = self._buffer.lookup_transform(target, source, Time.from_msg(stamp))
-                return matrix_of(stamped.transform)
+                return self._buffer.lookup_transform(target, source, time_of).transform
             except tf2_ros.TransformException as error:
                 may_come = isinstance(error, tf2_ros.ExtrapolationException) and self._ends_before(
-                    target, source, stamp
+                    target, source, time_ns
                 )
                 if not may_come or time.monotonic() > end:
-                    raise CloudError(
-                        "no transform to crop.frame",
-                        f"no transform from {source} to {target}: {error}",
+                    raise NoTransformError(
+                        f"no transform from {source} to {target}: {error}"
                     ) from error
             time.sleep(_POLL_S)
 
-    def _ends_before(self, target: str, source: str, stamp: Any) -> bool:
+    def _ends_before(self, target: str, source: str, time_ns: int) -> bool:
         """Whether the newest known transform is older than a time."""
         import tf2_ros
 
@@ -99,5 +128,4 @@ class Transforms:
             newest = self._buffer.lookup_transform(target, source, Time())
         except tf2_ros.TransformException:
             return True
-        known = newest.header.stamp
-        return bool((known.sec, known.nanosec) < (stamp.sec, stamp.nanosec))
+        return nanoseconds(newest.header.stamp) < time_ns

@@ -54,7 +54,7 @@ ROWS = {
 # The files that may import ROS.
 ROS = ("rclpy", "rcl_interfaces", "sensor_msgs", "std_msgs", "std_srvs", "builtin_interfaces",
        "diagnostic_msgs", "visualization_msgs", "vision_msgs", "lifecycle_msgs", "geometry_msgs",
-       "tf2_ros", "tf2_msgs", "launch", "launch_ros")  # fmt: skip
+       "nav_msgs", "tf2_ros", "tf2_msgs", "launch", "launch_ros")  # fmt: skip
 ROS_FILES = ("haskd_ros/node/", "haskd_ros/__main__.py", "haskd_training/robot/node_client.py",
              "haskd_training/robot/over_time/live_clouds.py")  # fmt: skip
 

@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 # What a node has only by its parameters, or where a package is installed.
-SOMETIMES = {"/clock", "/tf", "/tf_static", "/segment/output/label_info"}
+SOMETIMES = {"/clock", "/tf", "/tf_static", "/odom", "/segment/output/label_info"}
 # Of Iron and later.
 LATER = {"/segment/get_type_description"}
 

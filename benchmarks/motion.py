@@ -1,0 +1,72 @@
+"""Motion compensation of a recorded cloud, beside labelling it on the CPU.
+
+python benchmarks/motion.py BAG [--repeats 30]
+
+Prints medians and quartiles in ms, with and without in turn. Timings, not a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.clouds.memory import keep_freed_memory
+from haskd_ros.clouds.motion import Poses, compensated_cloud
+from haskd_ros.clouds.point_times import point_times
+from haskd_ros.clouds.pointcloud import read_xyz_intensity, valid_returns
+from haskd_ros.node.labelling import label_cloud
+from haskd_ros.node.parameters import DEFAULTS
+from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag, stamp_ns
+
+
+def moved(cloud: Any) -> Any:
+    """A cloud compensated as the node does it, by odometry of 100 Hz at 10 m/s and 0.5 rad/s."""
+    valid = valid_returns(read_xyz_intensity(cloud)[0])
+    times = point_times(cloud, stamp_ns(cloud), valid)
+    assert times.problem is None, times.problem
+    seconds = np.arange(times.span_s[0] - 0.01, times.span_s[1] + 0.02, 0.01)
+    half = 0.25 * seconds
+    rotation = np.stack([0 * half, 0 * half, np.sin(half), np.cos(half)], 1)
+    place = np.outer(seconds, [10.0, 0, 0])
+    return compensated_cloud(cloud, stamp_ns(cloud), times, valid, Poses(seconds, place, rotation))
+
+
+def milliseconds(function: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    function()
+    return 1e3 * (time.perf_counter() - begun)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("bag", type=Path)
+    parser.add_argument("--repeats", type=int, default=30)
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    with open_bag(arguments.bag) as bag:
+        cloud = next(iter(bag.messages(bag.topics_of(POINT_CLOUD))))[1]
+    segmenter = Segmenter.load(DEFAULT_MODEL, device="cpu")
+    ways = {
+        "compensation alone": lambda: moved(cloud),
+        "labelled as measured": lambda: label_cloud(cloud, segmenter, DEFAULTS),
+        "compensated, then labelled": lambda: label_cloud(moved(cloud), segmenter, DEFAULTS),
+    }
+    times = np.array(
+        [[milliseconds(way) for way in ways.values()] for _ in range(arguments.repeats + 3)]
+    )[3:]
+    print(f"{cloud.width * cloud.height:,} points\n\n| | ms: median (quartiles) |\n| --- | --- |")
+    for name, column in zip(ways, times.T):
+        low, middle, high = np.percentile(column, [25, 50, 75])
+        print(f"| {name} | {middle:.1f} ({low:.1f}-{high:.1f}) |")
+    low, middle, high = np.percentile(times[:, 2] / times[:, 1], [25, 50, 75])
+    print(f"| with / without | {middle:.2f} ({low:.2f}-{high:.2f}) |")
+
+
+if __name__ == "__main__":
+    main()

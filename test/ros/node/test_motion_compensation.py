@@ -1,0 +1,275 @@
+"""A node that moves the points of its clouds to their stamps: a sensor drives a curve through a
+room, and the walls are where they are."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
+pytest.importorskip("nav_msgs", reason="needs nav_msgs (pip install '.[ros-wheels]')")
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from moving_sensor import pose, sweep
+from nav_msgs.msg import Odometry
+from robot import DOMAIN, NodeProcess, cloud_of
+
+from haskd_ros.clouds.pointcloud import read_points
+
+pytestmark = pytest.mark.live
+
+COUNT = 20_000
+SWEEP_S = np.linspace(0, 0.1, COUNT)
+MM = 1e-3
+OK, WARN = b"\0", b"\1"
+
+
+@pytest.fixture(scope="module")
+def node(ros_environment, tiny_model, tmp_path_factory):
+    parameters = ("warmup_points:=1000", "diagnostics.period:=0.2", "motion.timeout:=0.5",
+                  "motion.compensation:=odometry", "motion.odometry_topic:=/drive/odom",
+                  "diagnostics.max_age:=0.0")  # fmt: skip
+    node = NodeProcess(
+        tmp_path_factory.mktemp("motion"), DOMAIN, f"model:={tiny_model}", *parameters
+    )
+    node.wait_for_log("active")
+    yield node
+    assert node.end() == 0
+    assert "Traceback" not in node.log
+
+
+@pytest.fixture(scope="module")
+def drive(node, robot):
+    return Drive(robot)
+
+
+class Drive:
+    """The other side of the node: its sensor and its odometry."""
+
+    def __init__(self, robot) -> None:
+        self.robot = robot
+        self._stamp_ns = robot.node.get_clock().now().nanoseconds
+        for topic in ("output/segmentation", "output/filtered"):
+            robot.subscribe(topic)
+        robot.subscribe("/diagnostics", DiagnosticArray, 50)
+        self._odometry = robot.node.create_publisher(Odometry, "/drive/odom", 100)
+        robot.wait(lambda: self._odometry.get_subscription_count() > 0)
+
+    def next_stamp(self) -> int:
+        """Of the next sweep, ns: the drive begins anew with each, long after the one before."""
+        self._stamp_ns += 10 * 10**9
+        return self._stamp_ns
+
+    def send_odometry(self, stamp_ns: int, seconds: np.ndarray, base: str = "lidar") -> None:
+        turn, place = pose(seconds)
+        for when, xyz, q in zip(seconds, place, turn.as_quat()):
+            message = Odometry(child_frame_id=base)
+            message.header.frame_id = "odom"
+            message.header.stamp = stamp(stamp_ns + round(when * 1e9))
+            position, orientation = message.pose.pose.position, message.pose.pose.orientation
+            position.x, position.y, position.z = map(float, xyz)
+            orientation.x, orientation.y, orientation.z, orientation.w = map(float, q)
+            self._odometry.publish(message)
+
+    def label(self, points, stamp_ns, seconds=(), base="lidar", frame="lidar"):
+        """The node's segmentation and filtered clouds of a sweep, after odometry of these times."""
+        cloud = cloud_of(points)
+        cloud.header.stamp, cloud.header.frame_id = stamp(stamp_ns), frame
+        received, again = self.robot.received, 0.0
+        received["/diagnostics"].clear()
+
+        def replies():
+            return [
+                [reply for reply in received[topic] if reply.header == cloud.header]
+                for topic in ("output/segmentation", "output/filtered")
+            ]
+
+        def done() -> bool:
+            nonlocal again
+            if time.monotonic() > again:
+                again = time.monotonic() + 3.0
+                self.send_odometry(stamp_ns, np.asarray(seconds), base)
+                self.robot.send(cloud)
+            return all(replies())
+
+        self.robot.wait(done)
+        return [read_points(reply[-1]) for reply in replies()]
+
+    def status(self, text: str, field: str = ""):
+        """Level, message and values of a report about motion since the last cloud, with this text
+        in its message and this time field."""
+        found = []
+
+        def reported() -> bool:
+            found[:] = [
+                (each.level, each.message, {value.key: value.value for value in each.values})
+                for report in self.robot.received["/diagnostics"]
+                for each in report.status
+                if each.name == "/segment: motion" and text in each.message
+            ]
+            found[:] = [each for each in found if field in each[2].get("time field", "")]
+            return bool(found)
+
+        self.robot.wait(reported)
+        return found[-1]
+
+
+def stamp(ns: int) -> Time:
+    return Time(sec=int(ns // 10**9), nanosec=int(ns % 10**9))
+
+
+def measured(xyz: np.ndarray, name: str, times: np.ndarray) -> np.ndarray:
+    """A cloud's points, and their times in a field of this name."""
+    points = np.zeros(
+        len(xyz), [("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4"), (name, times.dtype)]
+    )
+    for column, axis in enumerate("xyz"):
+        points[axis] = xyz[:, column]
+    points["intensity"] = np.arange(len(xyz)) % 256
+    points[name] = times
+    return points
+
+
+def xyz_of(points: np.ndarray) -> np.ndarray:
+    return np.stack([points[axis] for axis in "xyz"], 1)
+
+
+def time_field(driver: str, stamp_ns: int) -> tuple[np.ndarray, str, np.ndarray, float]:
+    """Times of the points relative to the stamp, and how a driver writes them; what it would write
+    for a point at the stamp."""
+    if driver == "ouster":
+        return SWEEP_S, "t", np.round(SWEEP_S * 1e9).astype("u4"), 0
+    if driver == "velodyne":
+        return SWEEP_S - 0.1, "time", (SWEEP_S - 0.1).astype("f4"), 0
+    return SWEEP_S - 0.05, "timestamp", stamp_ns * 1e-9 + SWEEP_S - 0.05, stamp_ns / 1e9
+
+
+@pytest.mark.parametrize("driver", ["ouster", "velodyne", "hesai"])
+def test_the_walls_are_where_a_sensor_that_stands_would_see_them(node, drive, driver):
+    stamp_ns = drive.next_stamp()
+    seconds, name, times, at_stamp = time_field(driver, stamp_ns)
+    seen, standing = sweep(seconds)
+    # Not compensated they are off by up to decimetres
+    assert np.linalg.norm(seen - standing, axis=1).max() > 0.3
+    points = measured(seen, name, times)
+    # 100 Hz: between two messages the curve is 0.06 mm off the straight line
+    segmentation, filtered = drive.label(points, stamp_ns, np.arange(-0.15, 0.16, 0.01))
+    assert np.linalg.norm(xyz_of(segmentation) - standing, axis=1).max() < MM
+    # The filtered cloud has the input's fields; its times say that nothing is left to be done
+    assert filtered.dtype.names == points.dtype.names
+    assert filtered["intensity"].tolist() == points["intensity"].tolist()
+    assert np.linalg.norm(xyz_of(filtered) - standing, axis=1).max() < MM
+    assert filtered[name] == pytest.approx(np.full(COUNT, at_stamp), abs=1e-6)
+    level, _, values = drive.status("clouds compensated recently", f"{name} (")
+    assert level == OK and values["source"] == "odometry on /drive/odom"
+    assert float(values["times since the stamp (ms)"].split()[0]) == pytest.approx(
+        1e3 * seconds[0], abs=0.1
+    )
+    assert int(values["clouds compensated"]) >= 1
+
+
+def test_a_cloud_waits_for_the_odometry_of_its_last_points(node, drive):
+    stamp_ns = drive.next_stamp()
+    seen, standing = sweep(SWEEP_S)
+    cloud = cloud_of(measured(seen, "t", np.round(SWEEP_S * 1e9).astype("u4")))
+    cloud.header.stamp = stamp(stamp_ns)
+    replies = drive.robot.received["output/segmentation"]
+    sent = 0.0
+
+    def labelled() -> bool:
+        nonlocal sent
+        if time.monotonic() > sent + 3.0:
+            sent = time.monotonic()
+            drive.send_odometry(stamp_ns, np.arange(-0.1, 0.06, 0.01))
+            drive.robot.send(cloud)
+            time.sleep(0.15)
+            drive.send_odometry(stamp_ns, np.arange(0.06, 0.12, 0.01))
+        return any(reply.header == cloud.header for reply in replies)
+
+    drive.robot.wait(labelled)
+    found = next(reply for reply in replies if reply.header == cloud.header)
+    assert np.linalg.norm(xyz_of(read_points(found)) - standing, axis=1).max() < MM
+
+
+def test_without_poses_the_cloud_is_labelled_as_measured_and_a_warning_says_so(node, drive):
+    stamp_ns = drive.next_stamp()
+    points = measured(sweep(SWEEP_S)[0], "t", np.round(SWEEP_S * 1e9).astype("u4"))
+    segmentation, filtered = drive.label(points, stamp_ns)
+    np.testing.assert_array_equal(xyz_of(segmentation), xyz_of(points))
+    assert filtered["t"].tolist() == points["t"].tolist()
+    level, _, values = drive.status("not compensated recently: the newest odometry is")
+    assert level == WARN
+    assert int(values["not compensated: no odometry of that time"]) >= 1
+    assert "no motion compensation: the newest odometry is" in node.log
+
+
+def test_odometry_of_another_frame_needs_its_transform(node, drive):
+    stamp_ns = drive.next_stamp()
+    points = measured(sweep(SWEEP_S)[0], "t", np.round(SWEEP_S * 1e9).astype("u4"))
+    seconds = np.arange(-0.15, 0.16, 0.01)
+    segmentation, _ = drive.label(points, stamp_ns, seconds, base="base_link")
+    np.testing.assert_array_equal(xyz_of(segmentation), xyz_of(points))
+    level, _, _ = drive.status("no transform from lidar to base_link")
+    assert level == WARN
+
+
+def test_a_cloud_that_was_compensated_already_is_left_alone(node, drive):
+    stamp_ns = drive.next_stamp()
+    points = measured(sweep(SWEEP_S)[0], "time", np.zeros(COUNT, "f4"))
+    segmentation, _ = drive.label(points, stamp_ns)
+    np.testing.assert_array_equal(xyz_of(segmentation), xyz_of(points))
+    level, message, values = drive.status("nothing to compensate")
+    assert level == OK and "field 'time' (float32) is 0 at all 20000 points" in message
+    assert int(values["clouds with one time for all points"]) >= 1
+    assert node.log.count("no motion compensation needed") == 1
+    drive.status("no cloud recently")
+
+
+def test_a_cloud_without_times_and_times_of_a_wrong_unit_are_warned_of(node, drive):
+    stamp_ns = drive.next_stamp()
+    seen, _ = sweep(SWEEP_S)
+    drive.label(measured(seen, "ring", np.zeros(COUNT, "u2")), stamp_ns)
+    level, message, _ = drive.status("the clouds have no field with the time of each point")
+    assert level == WARN and "set motion.compensation to off" in message
+    assert drive.robot.set_parameter("motion.time_unit", "us") == (True, "")
+    try:
+        points = measured(seen, "t", np.round(SWEEP_S * 1e9).astype("u4"))
+        segmentation, _ = drive.label(points, drive.next_stamp(), np.arange(-0.15, 0.16, 0.01))
+        np.testing.assert_array_equal(xyz_of(segmentation), xyz_of(points))
+        level, _, _ = drive.status("goes from 0 to 100000000, in us a sweep of 0.001 to 1 s")
+        assert level == WARN
+    finally:
+        assert drive.robot.set_parameter("motion.time_unit", "auto") == (True, "")
+
+
+def test_what_can_not_be_is_refused(node, drive):
+    successful, reason = drive.robot.set_parameter("motion.odometry_topic", "a topic")
+    assert not successful and reason.startswith("parameter motion.odometry_topic is 'a topic'")
+    successful, reason = drive.robot.set_parameter("motion.compensation", "imu")
+    assert not successful and "must be one of off, tf, odometry" in reason
+    try:
+        import tf2_ros  # noqa: F401
+    except ImportError:
+        successful, reason = drive.robot.set_parameter("motion.compensation", "tf")
+        assert not successful
+        assert reason.startswith("parameter motion.compensation is 'tf', which needs tf2_ros")
+
+
+def test_switched_off_and_on_while_it_runs(node, drive):
+    stamp_ns = drive.next_stamp()
+    seen, standing = sweep(SWEEP_S)
+    points = measured(seen, "t", np.round(SWEEP_S * 1e9).astype("u4"))
+    seconds = np.arange(-0.15, 0.16, 0.01)
+    assert drive.robot.set_parameter("motion.compensation", "off") == (True, "")
+    segmentation, filtered = drive.label(points, stamp_ns, seconds)
+    np.testing.assert_array_equal(xyz_of(segmentation), xyz_of(points))
+    assert filtered["t"].tolist() == points["t"].tolist()
+    level, _, _ = drive.status("off: points are published as they were measured")
+    assert level == OK
+    assert drive.robot.set_parameter("motion.compensation", "odometry") == (True, "")
+    drive.robot.wait(lambda: drive.robot.node.count_subscribers("/drive/odom") > 0)
+    segmentation, _ = drive.label(points, drive.next_stamp(), seconds)
+    assert np.linalg.norm(xyz_of(segmentation) - standing, axis=1).max() < MM
