@@ -18,9 +18,9 @@ from haskd_ros.clouds.motion import Poses, compensated_cloud
 from haskd_ros.clouds.point_times import NO_FIELD, NO_RETURNS, ONE_TIME, PointTimes, point_times
 from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
 from haskd_ros.node.clock import SECOND_NS, nanoseconds, stamp_fault
-from haskd_ros.node.diagnostics import OK, WARN, Status
 from haskd_ros.node.odometry import NoPosesError, OdometrySubscription, check_topic, odometry_type
 from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.statuses import OK, WARN, Status
 from haskd_ros.node.transforms import NoTransformError, Transforms
 
 TF_STEP_S = 0.005

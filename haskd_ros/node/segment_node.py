@@ -17,14 +17,7 @@ from rclpy.task import Future as RclpyFuture
 from std_srvs.srv import Trigger
 
 from haskd_ros.node.declared_parameters import DeclaredParameters
-from haskd_ros.node.diagnostics import (
-    DiagnosticsMonitor,
-    Status,
-    each_status,
-    faults_status,
-    frames_status,
-    model_status,
-)
+from haskd_ros.node.diagnostics import DiagnosticsMonitor
 from haskd_ros.node.faults import MOST_CHARACTERS, LogPeriods, in_one_line
 from haskd_ros.node.guarded_node import GuardedNode, noted
 from haskd_ros.node.loaded_model import (
@@ -39,6 +32,7 @@ from haskd_ros.node.outputs import diagnostic_array
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.pipeline import LabellingPipeline
 from haskd_ros.node.qos import ignored_overrides
+from haskd_ros.node.statuses import Status, each_status, faults_status, frames_status, model_status
 from haskd_ros.node.transforms import Transforms
 from haskd_ros.node.worker import FrameCounts, RunInThread, in_new_thread, submit
 from haskd_ros.text import shown

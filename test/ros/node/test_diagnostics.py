@@ -3,20 +3,20 @@
 import numpy as np
 import pytest
 
-from haskd_ros.node.diagnostics import (
+from haskd_ros.node.diagnostics import DiagnosticsMonitor
+from haskd_ros.node.parameters import DEFAULTS
+from haskd_ros.node.statuses import (
     ERROR,
     OK,
     WARN,
-    DiagnosticsMonitor,
     Status,
-    Window,
     frames_status,
     input_status,
     labels_status,
     latency_status,
     sensor_status,
 )
-from haskd_ros.node.parameters import DEFAULTS
+from haskd_ros.node.window import Window
 from haskd_ros.node.worker import FrameCounts
 from haskd_ros.segmenter import Segmentation
 
