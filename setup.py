@@ -130,6 +130,7 @@ setup(
             [
                 "config/nav2_costmap.yaml",
                 "config/nav2_obstacles.yaml",
+                "config/haskd_ros.service",
                 "config/segment.policy.xml",
                 "config/segment.yaml",
                 "config/segment.rviz",
