@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from hypothesis import settings
+
+# Not by pytest's own setting `pythonpath`, which that of Ubuntu 22.04 does not know.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
 from kernel_checks import instruction_sets
-from small_run import small_drive
 
 from haskd_ros import model_file
 from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
@@ -21,8 +25,6 @@ from haskd_ros.native import build as native
 from haskd_ros.native import library, load_kernels
 from haskd_ros.node.dds import profile_environment
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
 
 if TYPE_CHECKING:  # needs ROS 2
     from robot import NodeProcess, Robot
@@ -73,12 +75,19 @@ def instruction_set(
 @pytest.fixture(scope="session")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bag of a small simulated drive, see `small_run`."""
+    # A robot has not what the training half depends on.
+    pytest.importorskip("open3d", reason="simulates a drive (pip install '.[training]')")
+    from small_run import small_drive
+
     return small_drive(tmp_path_factory.mktemp("small_run"))
 
 
 @pytest.fixture(scope="session")
 def drive_cache(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It prepared."""
+    from haskd_training.data.prepare import prepare
+    from haskd_training.data.prepare_inputs import PrepareConfig
+
     cache = tmp_path_factory.mktemp("small_run_cache") / "drive"
     prepare([drive], "simulation", cache, PrepareConfig(overlays=0))
     return cache

@@ -24,11 +24,13 @@ WITHOUT_KEY = {"pydantic", "safetensors", "spconv"}
 """Modules that no rosdep key installs: docs/installation.md says how to get them."""
 
 STARTED = {
-    '"g++"': ("haskd_ros/native/compiler.py", "g++-static"),
     '["ros2", "bag", "play"': ("launch/segment.launch.py", "ros2bag"),
     "ros2 launch": ("launch/segment.launch.py", "ros2launch"),
 }
 """What is started: as the source has it -> the file, the key."""
+
+COMPILES = {'"g++"': ("haskd_ros/native/compiler.py", "g++-static")}
+"""The same for what a build starts."""
 
 READS_BAGS = "rosbag2_storage_mcap"
 """The plug-in by which `ros2 bag play` reads what most sensors record today."""
@@ -82,15 +84,18 @@ def test_package_xml_names_what_is_imported_and_started_and_nothing_else():
         needed |= {KEYS.get(module, module) for module in foreign} | set(launched(tree))
     declared = dependencies("exec_depend")
     assert sorted(declared) == sorted(needed - {"haskd_ros", *ON_REQUEST})
+    assert sorted(declared) == sorted(needed - {"haskd_ros"})
+    assert dependencies("build_depend") == [key for _, key in COMPILES.values()]
 
 
 def test_what_is_started_stands_in_the_sources():
-    for text, (file, _) in STARTED.items():
+    for text, (file, _) in (STARTED | COMPILES).items():
         assert text in (REPOSITORY / file).read_text(), f"{file} no longer starts {text}"
 
 
 def test_rosdep_knows_every_key():
     known = yaml.safe_load((REPOSITORY / "test/house/rosdep_keys.yaml").read_text())
-    used = {*dependencies("exec_depend"), *dependencies("test_depend")}
+    kinds = ("build_depend", "exec_depend", "test_depend")
+    used = {key for kind in kinds for key in dependencies(kind)}
     # A key that is new here: look it up in the list of that address, then add it.
     assert used == {*known["system"], *known["ros"]}

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+pytest.importorskip("rosbags", reason="makes messages with rosbags (pip install '.[training]')")
+
 from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.clouds.output_clouds import (

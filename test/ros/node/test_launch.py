@@ -20,7 +20,6 @@ pytest.importorskip("launch_ros", reason="launch and launch_ros come with a ROS 
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 from robot import DOMAIN, REPOSITORY
-from small_run import DRIVE
 
 pytestmark = pytest.mark.live
 
@@ -284,6 +283,8 @@ def test_a_misspelt_parameter_ends_the_node_and_another_nodes_is_logged(start):
 
 def test_a_bag_is_replayed_once_the_node_is_active(environment, tmp_path, tiny_model, drive):
     pytest.importorskip("ros2bag", reason="ros2bag comes with a ROS installation")
+    from small_run import DRIVE
+
     log, bag = tmp_path / "launch.log", tmp_path / "a drive"
     sweeps = round(DRIVE.duration_s * DRIVE.lidar_rate_hz)
     shutil.copytree(drive, bag)
@@ -299,10 +300,11 @@ def test_a_bag_is_replayed_once_the_node_is_active(environment, tmp_path, tiny_m
 
 def test_a_robot_gets_labels_from_the_launched_node(environment, tiny_model):
     pytest.importorskip("launch_testing", reason="launch_testing comes with a ROS installation")
+    path = os.pathsep.join([str(SUPPORT), environment.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "launch_testing.launch_test", SUPPORT / "launched_node.py",
          f"model:={tiny_model}", *PATIENT],
-        env=environment, capture_output=True, text=True, timeout=2 * WAIT_S,
+        env={**environment, "PYTHONPATH": path}, capture_output=True, text=True, timeout=2 * WAIT_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr.count("\nOK\n") == 2, done.stdout + done.stderr
