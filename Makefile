@@ -17,6 +17,8 @@ MISSING := $(shell dpkg-query -W -f='$${Status} $${Package}\n' $(LIBRARIES) 2>/d
 
 # For the test that looks at report.html; where there is no such package, the test is skipped.
 BROWSER := $(firstword $(shell command -v chromium chromium-browser google-chrome))
+# The same for the kernels of aarch64.
+ARM := $(and $(shell command -v aarch64-linux-gnu-g++),$(shell command -v qemu-aarch64))
 THREE := three@0.187.0
 ESBUILD := esbuild@0.28.2
 THREE_FOLDER := training/haskd_training/reports/three
@@ -33,6 +35,7 @@ demo: $(READY)
 # A live node is timed by the clouds that it is sent: what starts one has the machine to itself.
 test: $(READY) lint
 	-$(if $(BROWSER),,$(APT) update && $(APT) install -y --no-install-recommends chromium)
+	-$(if $(ARM),,$(APT) update && $(APT) install -y --no-install-recommends g++-aarch64-linux-gnu qemu-user)
 	$(BIN)/python -m pytest test -m "not live" --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest test -m live
 
