@@ -128,9 +128,9 @@ setup(
         (
             "share/haskd_ros/config",
             [
+                "config/haskd_ros.service",
                 "config/nav2_costmap.yaml",
                 "config/nav2_obstacles.yaml",
-                "config/haskd_ros.service",
                 "config/segment.policy.xml",
                 "config/segment.yaml",
                 "config/segment.rviz",
