@@ -21,6 +21,7 @@ from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording, RecordingConfig, transforms
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
+from haskd_training.robot.bag_motion import BagMotion
 
 
 class BagLabeller:
@@ -46,6 +47,7 @@ class BagLabeller:
         self.findings = sensor_findings(examination.examples, segmenter.metadata, self._topic)
         self._unit = IntensityUnit(recording.intensity.full_scale)
         self._crop_transform = _crop_transform(recording, parameters)
+        self._motion = BagMotion(_whole_tree(recording), parameters)
         self._beyond_range: Counter[str] = Counter()
 
     def __call__(self, cloud: Any) -> LabelledCloud:
@@ -55,7 +57,7 @@ class BagLabeller:
             CloudError, InputError: as of `label_cloud`.
         """
         labelled = label_cloud(
-            cloud,
+            self._motion(cloud),
             self._segmenter,
             self._parameters,
             unit=self._unit,
@@ -68,7 +70,7 @@ class BagLabeller:
     @property
     def later_findings(self) -> list[Finding]:
         """What has shown only when the clouds were labelled."""
-        return [
+        return self._motion.findings(self._topic) + [
             Finding("all-beyond-range", self._topic, "doubtful", f"{count} clouds without a label",
                     message)
             for message, count in self._beyond_range.items()

@@ -53,7 +53,8 @@ _TYPES = get_typestore(Stores.ROS2_HUMBLE)
 _CLOUD = _TYPES.types[POINT_CLOUD]
 _OF_LABELS = (
     "min_probability", "range.min", "range.max", "min_points", "intensity.scale", "crop.frame",
-    "crop.min", "crop.max", "class_remap",
+    "crop.min", "crop.max", "class_remap", "motion.compensation", "motion.fixed_frame",
+    "motion.time_field", "motion.time_unit",
 )  # fmt: skip
 
 # Messages that wait to be written.

@@ -1,0 +1,97 @@
+"""Motion compensation of a recording's clouds, as the node does it, by the recording's TF."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from haskd_ros.clouds.crop import frame_name
+from haskd_ros.clouds.motion import Poses, compensated_cloud, knot_times
+from haskd_ros.clouds.point_times import NO_RETURNS, point_times
+from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
+from haskd_ros.errors import InputError
+from haskd_ros.node.parameters import Parameters
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.readers.bag import frame_of, stamp_ns
+from haskd_training.recordings.transform_tree import NoTransform, TransformTree
+
+
+class BagMotion:
+    """Moves the points of clouds to where they were at the clouds' stamps, where the parameters say
+    so.
+
+    Args:
+        tree: all transforms of the recording.
+        parameters: of the node.
+
+    Raises:
+        InputError: by anything but TF.
+    """
+
+    def __init__(self, tree: TransformTree, parameters: Parameters) -> None:
+        if parameters.motion_compensation == "odometry":
+            raise InputError(
+                "motion.compensation=odometry: recordings are compensated by their TF, take tf"
+            )
+        self._tree, self._parameters = tree, parameters
+        self._compensated = 0
+        self._left: Counter[str] = Counter()
+
+    def __call__(self, cloud: Any) -> Any:
+        """A PointCloud2 with its points at its stamp, or the same where that can't be."""
+        if self._parameters.motion_compensation == "off" or not cloud.width * cloud.height:
+            return cloud
+        try:
+            moved = self._moved(cloud)
+        except (CloudError, NoTransform) as error:
+            self._left[str(error)] += 1
+            return cloud
+        self._compensated += 1
+        return moved
+
+    def _moved(self, cloud: Any) -> Any:
+        stamp, unit = stamp_ns(cloud), self._parameters.motion_time_unit
+        valid = valid_returns(read_xyz_intensity(cloud)[0])
+        times = point_times(
+            cloud,
+            stamp,
+            valid,
+            field=self._parameters.motion_time_field,
+            unit="" if unit == "auto" else unit,
+        )
+        if times.problem is not None:
+            if times.problem.reason == NO_RETURNS:
+                return cloud
+            raise CloudError(*times.problem)
+        knots = knot_times(times)
+        stamps = [stamp + round(1e9 * seconds) for seconds in knots]
+        fixed = frame_name(self._parameters.motion_fixed_frame)
+        transforms, reasons = self._tree.lookups(fixed, frame_of(cloud), stamps)
+        if missing := next(filter(None, reasons), None):
+            raise NoTransform(f"{missing}, from the first point to the stamp or the last one")
+        rotation = Rotation.from_matrix(transforms[:, :3, :3]).as_quat()
+        poses = Poses(knots, transforms[:, :3, 3].copy(), np.asarray(rotation))
+        return compensated_cloud(cloud, stamp, times, valid, poses)
+
+    def findings(self, topic: str) -> list[Finding]:
+        """What became of the clouds so far.
+
+        Args:
+            topic: of the clouds.
+        """
+        found = []
+        if self._compensated:
+            message = f"the points of {self._compensated} clouds are moved to their stamps"
+            found.append(Finding("motion-compensated", topic, "repaired", message))
+        return found + [
+            Finding(
+                "motion-not-compensated",
+                topic,
+                "doubtful",
+                f"{count} clouds are labelled as they were measured: {message}",
+            )
+            for message, count in self._left.items()
+        ]
