@@ -30,6 +30,8 @@ _ANCHOR_REACH = 1000.0
 _JUMP = 10_000.0
 """m from there, at once: another map. Keys reach 26 km."""
 
+_OUT_OF_ORDER_S = 0.5
+
 _PRUNED_EVERY = 10
 
 
@@ -73,15 +75,17 @@ class ScoreMemory:
             points: [N, 4] float32, finite, x y z in m in the sensor's frame first.
             probabilities: [N, C] of the classes; rows may be NaN.
             pose: T_fixed_sensor [4, 4] float64 at that time.
-            time_s: of the cloud. Where it is not later than the last one's, as when a recording
-                begins again, all before is forgotten.
+            time_s: of the cloud. Clouds of several sensors may come a little out of order; where
+                time has gone back by more, as when a recording begins again, all before is
+                forgotten.
 
         Returns:
             [N, C], rows that need not sum to one.
         """
-        if time_s <= self._time_s:
+        if time_s < self._time_s - _OUT_OF_ORDER_S:
             self.forget()
-        self._time_s = time_s
+            self._time_s = time_s
+        self._time_s = time_s = max(time_s, self._time_s)
         keys, grouping = group_by_key(voxel_keys(self._placed(points, pose), None, VOXEL_SIZE)[0])
         new = pool(probabilities.nan_to_num(0.0), grouping)
         at = torch.searchsorted(self._keys, keys).clamp_(max=max(len(self) - 1, 0))

@@ -46,6 +46,14 @@ class Poses:
         columns = _Segments(self, np.float64).at(np.asarray(times, np.float64))
         return Poses(times, np.stack(columns[4:], 1), np.stack(columns[:4], 1))
 
+    def matrix(self, time: float) -> np.ndarray:
+        """T_fixed_sensor [4, 4] at a time in s."""
+        pose = self.at(np.array([time]))
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotated(np.repeat(pose.rotation, 3, 0), np.eye(3)).T
+        matrix[:3, 3] = pose.translation[0]
+        return matrix
+
     def of_mounted(self, translation: np.ndarray, rotation: np.ndarray) -> Poses:
         """T_fixed_sensor, of poses T_fixed_base.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.statuses import (
-    OK,
     Status,
     each_status,
     frames_status,
@@ -30,6 +29,11 @@ class DiagnosticsMonitor:
 
     Args:
         window_s: over which rates and percentiles are taken.
+
+    Attributes:
+        sensor_mismatches: what the clouds have that those of the training had not; None: unknown.
+        input_fault: gives what is wrong with the input's topic.
+        further: tasks of others, by name.
     """
 
     def __init__(self, window_s: float) -> None:
@@ -49,7 +53,7 @@ class DiagnosticsMonitor:
         self._labelled = self._lost = 0
         self.sensor_mismatches: Sequence[str] | None = None
         self.input_fault: Callable[[], str | None] = lambda: None
-        self.motion_status: Callable[[], Status] = lambda: Status("motion", OK, "off")
+        self.further: Mapping[str, Callable[[], Status]] = {}
 
     def restart(self) -> None:
         """Forget the age of the newest cloud and the comparison with the training."""
@@ -190,7 +194,7 @@ class DiagnosticsMonitor:
             "input": partial(
                 self._input_status, time_s, now_ns, parameters, topic=topic, lost=lost
             ),
-            "motion": self.motion_status,
+            **self.further,
             "latency": lambda: latency_status(self._latency.values(time_s), max_ms),
             "frames": lambda: frames_status(counts.as_dict(), newly_rejected, labelled),
             "labels": partial(self._labels_status, time_s, trained_entropy),

@@ -99,6 +99,7 @@ def label_cloud(
     *,
     unit: IntensityUnit | None = None,
     crop_transform: Callable[[], np.ndarray | None] = lambda: None,
+    refine: Refine | None = None,
 ) -> LabelledCloud:
     """Label the points of a cloud.
 
@@ -110,6 +111,7 @@ def label_cloud(
             all there is.
         crop_transform: gives the transform [4, 4] from the cloud's frame to that of the crop box,
             None where they are the same; called where there is a box.
+        refine: as of `Segmenter`.
 
     Raises:
         CloudError: a malformed cloud, or one with too few valid points.
@@ -123,7 +125,7 @@ def label_cloud(
     scale = unit.full_scale if has_intensity else None
     inside = _inside_box(points, parameters, crop_transform)
     cropped = time.perf_counter()
-    result = label_points(points, scale, segmenter, parameters, inside=inside)
+    result = label_points(points, scale, segmenter, parameters, inside=inside, refine=refine)
     max_range = min(parameters.range_max, segmenter.metadata.max_range)
     return LabelledCloud(
         points=points,

@@ -170,7 +170,7 @@ def odometry_type() -> type[Any]:
         from nav_msgs.msg import Odometry
     except ImportError as error:
         raise InputError(
-            "parameter motion.compensation is 'odometry', which needs nav_msgs: install it, or "
+            "parameter poses.source is 'odometry', which needs nav_msgs: install it, or "
             f"take tf ({shown(str(error), QUOTED_CHARACTERS)})"
         ) from error
     message_type: type[Any] = Odometry
@@ -189,6 +189,6 @@ def check_topic(topic: str) -> None:
         validate_topic_name(topic)
     except InvalidTopicNameException as error:
         raise InputError(
-            f"parameter motion.odometry_topic is {quoted(topic)}, must be the name of a topic "
+            f"parameter poses.odometry_topic is {quoted(topic)}, must be the name of a topic "
             f"({shown(str(error), QUOTED_CHARACTERS).splitlines()[0]})"
         ) from error

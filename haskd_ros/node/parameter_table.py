@@ -11,7 +11,8 @@ import textwrap
 
 import yaml
 
-from haskd_ros.node.parameters import PARAMETERS, ParameterInfo, ParameterValue
+from haskd_ros.node.parameter_info import ParameterInfo, ParameterValue
+from haskd_ros.node.parameters import PARAMETERS
 
 _MARKDOWN_HEAD = """\
 # Parameters of the node

@@ -35,6 +35,8 @@ from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
 from haskd_ros.node.motion import MotionCompensation
 from haskd_ros.node.outputs import OutputPublishers
 from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.poses import SensorPoses
+from haskd_ros.node.remembering import Remembering
 from haskd_ros.node.transforms import Transforms
 from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, RateLimit, RunInThread, submit
 from haskd_ros.text import shown
@@ -87,7 +89,9 @@ class LabellingPipeline:
         self._faults = faults
         self._transforms, self._run_in_thread = transforms, run_in_thread
         self._outputs = OutputPublishers(node, self._warn_of_qos)
-        self._motion = MotionCompensation(node, transforms, self._warn_seldom)
+        self._poses = SensorPoses(node, transforms)
+        self._motion = MotionCompensation(node, self._poses, self._warn_seldom)
+        self._remembering = Remembering(self._poses, self._warn_seldom)
         self._running: _Running | None = None
         self._rate_limit = RateLimit()
         self._log_periods = LogPeriods()
@@ -119,11 +123,15 @@ class LabellingPipeline:
         self._outputs.describe(self.setup.model)
         self._monitor.restart()
         self._monitor.input_fault = self._input_fault
-        self._monitor.motion_status = lambda: self._motion.status(self.setup.parameters)
+        self._monitor.further = {
+            "motion": lambda: self._motion.status(self.setup.parameters),
+            "memory": lambda: self._remembering.status(self.setup.parameters),
+        }
+        self._remembering.forget()
         self._last_comparison = None
         self._forget_intensity(parameters.intensity_scale)
         try:
-            self._motion.follow(parameters)
+            self._poses.follow(parameters)
             subscription = InputSubscription(
                 self._node,
                 partial(self._receive, worker),
@@ -132,7 +140,7 @@ class LabellingPipeline:
                 warn_of_qos=self._warn_of_qos,
             )
         except BaseException:
-            self._motion.close()
+            self._poses.close()
             worker.stop()  # the thread that it runs in is the only one that computes
             raise
         self._running = _Running(worker, subscription)
@@ -145,7 +153,7 @@ class LabellingPipeline:
         try:
             running.subscription.close()
         finally:
-            self._motion.close()
+            self._poses.close()
             if running.worker.stop() is not None:
                 self._counts.reject("waiting when the node was deactivated")
 
@@ -173,7 +181,7 @@ class LabellingPipeline:
         """
         self.setup = setup
         if self._running is not None:
-            self._motion.follow(setup.parameters)
+            self._poses.follow(setup.parameters)
         return self.call(self._describe_classes)
 
     def _describe_classes(self) -> None:
@@ -242,7 +250,8 @@ class LabellingPipeline:
     def _label(self, received: ReceivedCloud, setup: LabellingSetup, topics: set[str]) -> None:
         started, model, parameters = time.perf_counter(), setup.model, setup.parameters
         cloud = self._motion(received.cloud, parameters)
-        motion_ms = 1e3 * (time.perf_counter() - started)
+        refine = self._remembering.refine_for(cloud, model, parameters)
+        poses_ms = 1e3 * (time.perf_counter() - started)
         if self._unit.fixed != parameters.intensity_scale:
             self._forget_intensity(parameters.intensity_scale)
         labelled = label_cloud(
@@ -251,6 +260,7 @@ class LabellingPipeline:
             parameters,
             unit=self._unit,
             crop_transform=partial(self._crop_transform, cloud, parameters),
+            refine=refine,
         )
         self._tell_intensity(labelled)
         if labelled.is_beyond_range:
@@ -270,7 +280,7 @@ class LabellingPipeline:
         age_ns = self._node.get_clock().now().nanoseconds - nanoseconds(stamp)
         self._outputs.publish_times(
             {
-                "preprocess": motion_ms + labelled.decoding_ms + timings.get("preprocess", 0.0),
+                "preprocess": poses_ms + labelled.decoding_ms + timings.get("preprocess", 0.0),
                 "inference": timings.get("inference", 0.0),
                 "postprocess": timings.get("postprocess", 0.0) + 1e3 * (published - segmented),
                 "total": total_ms,

@@ -27,10 +27,10 @@ from haskd_ros.node.loaded_model import (
     load_model,
     model_path,
 )
-from haskd_ros.node.motion import check_motion
 from haskd_ros.node.outputs import diagnostic_array
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.node.pipeline import LabellingPipeline
+from haskd_ros.node.poses import check_poses
 from haskd_ros.node.qos import ignored_overrides
 from haskd_ros.node.statuses import Status, each_status, faults_status, frames_status, model_status
 from haskd_ros.node.transforms import Transforms
@@ -88,7 +88,7 @@ class SegmentNode(GuardedNode):
             model = self._compute(lambda: load_model(parameters)).result()
             setup = LabellingSetup(model, parameters)
             self._transforms.check(parameters)
-            check_motion(parameters)
+            check_poses(parameters)
             self._pipeline = LabellingPipeline(
                 self,
                 setup,
@@ -227,7 +227,7 @@ class SegmentNode(GuardedNode):
         """Refuse parameters that don't fit the model or the installation."""
         self._setup(parameters)
         self._transforms.check(parameters)
-        check_motion(parameters)
+        check_poses(parameters)
 
     def _on_parameters(self, parameters: Parameters) -> None:
         timer, period_ns = self._report_timer, int(1e9 * parameters.diagnostics_period)

@@ -41,16 +41,15 @@ class Transforms:
         self._jumps: Any = None
 
     def check(self, parameters: Parameters) -> None:
-        """Subscribe to TF where the parameters need it: a box in a frame of its own, or motion
-        compensation; for that by odometry only where tf2_ros is installed.
+        """Subscribe to TF where the parameters need it: a box in a frame of its own, or poses of
+        the sensor; for those by odometry only where tf2_ros is installed.
 
         Raises:
             InputError: tf2_ros is not installed.
         """
         unbounded = is_unbounded(parameters.crop_min, parameters.crop_max)
         has_frame = bool(parameters.crop_frame) and not unbounded
-        source = parameters.motion_compensation
-        if not (has_frame or source != "off") or self._buffer is not None:
+        if not (has_frame or parameters.needs_poses) or self._buffer is not None:
             return
         try:
             import tf2_ros
@@ -61,10 +60,10 @@ class Transforms:
                     "tf2_ros: install it, or leave crop.frame empty for the cloud's own frame "
                     f"({error})"
                 ) from error
-            if source == "tf":
+            if parameters.poses_source == "tf":
                 raise InputError(
-                    "parameter motion.compensation is 'tf', which needs tf2_ros: install it, or "
-                    f"take odometry ({error})"
+                    "parameter poses.source is 'tf', which needs tf2_ros: install it, or take "
+                    f"odometry ({error})"
                 ) from error
             return
         self._buffer = tf2_ros.Buffer()

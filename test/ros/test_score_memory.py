@@ -91,8 +91,9 @@ def test_places_far_from_where_it_began_are_told_apart():
 def test_a_recording_that_begins_again_is_another_one():
     memory = ScoreMemory(TAXONOMY, half_life=1.0)
     said(memory, HERE, [[1.0, 0.0, 0.0]], 5.0)
-    assert said(memory, HERE, [[0.0, 0.0, 1.0]], 5.0) == [[0.0, 0.0, 1.0]]
-    said(memory, HERE, [[1.0, 0.0, 0.0]], 6.0)
+    assert said(memory, HERE, [[0.0, 0.0, 1.0]], 4.0) == [[0.0, 0.0, 1.0]]
+    # It goes on, with another sensor's cloud that is a little older than the newest one
+    assert said(memory, HERE, [[0.0, 0.0, 1.0]], 3.75) == [[0.0, 0.0, 1.5]]
     memory.forget()
     assert said(memory, HERE, [[0.0, 0.0, 1.0]], 7.0) == [[0.0, 0.0, 1.0]]
 

@@ -29,8 +29,9 @@ OK, WARN = b"\0", b"\1"
 
 @pytest.fixture(scope="module")
 def node(ros_environment, tiny_model, tmp_path_factory):
-    parameters = ("warmup_points:=1000", "diagnostics.period:=0.2", "motion.timeout:=0.5",
-                  "motion.compensation:=odometry", "motion.odometry_topic:=/drive/odom",
+    parameters = ("warmup_points:=1000", "diagnostics.period:=0.2", "poses.timeout:=0.5",
+                  "motion.compensation:=true", "poses.source:=odometry",
+                  "poses.odometry_topic:=/drive/odom",
                   "diagnostics.max_age:=0.0")  # fmt: skip
     node = NodeProcess(
         tmp_path_factory.mktemp("motion"), DOMAIN, f"model:={tiny_model}", *parameters
@@ -164,7 +165,7 @@ def test_the_walls_are_where_a_sensor_that_stands_would_see_them(node, drive, dr
     assert np.linalg.norm(xyz_of(filtered) - standing, axis=1).max() < MM
     assert filtered[name] == pytest.approx(np.full(COUNT, at_stamp), abs=1e-6)
     level, _, values = drive.status("clouds compensated recently", f"{name} (")
-    assert level == OK and values["source"] == "odometry on /drive/odom"
+    assert level == OK and values["poses"] == "odometry on /drive/odom"
     assert float(values["times since the stamp (ms)"].split()[0]) == pytest.approx(
         1e3 * seconds[0], abs=0.1
     )
@@ -233,7 +234,7 @@ def test_a_cloud_without_times_and_times_of_a_wrong_unit_are_warned_of(node, dri
     seen, _ = sweep(SWEEP_S)
     drive.label(measured(seen, "ring", np.zeros(COUNT, "u2")), stamp_ns)
     level, message, _ = drive.status("the clouds have no field with the time of each point")
-    assert level == WARN and "set motion.compensation to off" in message
+    assert level == WARN and "set motion.compensation to false" in message
     assert drive.robot.set_parameter("motion.time_unit", "us") == (True, "")
     try:
         points = measured(seen, "t", np.round(SWEEP_S * 1e9).astype("u4"))
@@ -246,16 +247,16 @@ def test_a_cloud_without_times_and_times_of_a_wrong_unit_are_warned_of(node, dri
 
 
 def test_what_can_not_be_is_refused(node, drive):
-    successful, reason = drive.robot.set_parameter("motion.odometry_topic", "a topic")
-    assert not successful and reason.startswith("parameter motion.odometry_topic is 'a topic'")
-    successful, reason = drive.robot.set_parameter("motion.compensation", "imu")
-    assert not successful and "must be one of off, tf, odometry" in reason
+    successful, reason = drive.robot.set_parameter("poses.odometry_topic", "a topic")
+    assert not successful and reason.startswith("parameter poses.odometry_topic is 'a topic'")
+    successful, reason = drive.robot.set_parameter("poses.source", "imu")
+    assert not successful and "must be one of tf, odometry" in reason
     try:
         import tf2_ros  # noqa: F401
     except ImportError:
-        successful, reason = drive.robot.set_parameter("motion.compensation", "tf")
+        successful, reason = drive.robot.set_parameter("poses.source", "tf")
         assert not successful
-        assert reason.startswith("parameter motion.compensation is 'tf', which needs tf2_ros")
+        assert reason.startswith("parameter poses.source is 'tf', which needs tf2_ros")
 
 
 def test_switched_off_and_on_while_it_runs(node, drive):
@@ -263,13 +264,13 @@ def test_switched_off_and_on_while_it_runs(node, drive):
     seen, standing = sweep(SWEEP_S)
     points = measured(seen, "t", np.round(SWEEP_S * 1e9).astype("u4"))
     seconds = np.arange(-0.15, 0.16, 0.01)
-    assert drive.robot.set_parameter("motion.compensation", "off") == (True, "")
+    assert drive.robot.set_parameter("motion.compensation", False) == (True, "")
     segmentation, filtered = drive.label(points, stamp_ns, seconds)
     np.testing.assert_array_equal(xyz_of(segmentation), xyz_of(points))
     assert filtered["t"].tolist() == points["t"].tolist()
     level, _, _ = drive.status("off: points are published as they were measured")
     assert level == OK
-    assert drive.robot.set_parameter("motion.compensation", "odometry") == (True, "")
+    assert drive.robot.set_parameter("motion.compensation", True) == (True, "")
     drive.robot.wait(lambda: drive.robot.node.count_subscribers("/drive/odom") > 0)
     segmentation, _ = drive.label(points, drive.next_stamp(), seconds)
     assert np.linalg.norm(xyz_of(segmentation) - standing, axis=1).max() < MM

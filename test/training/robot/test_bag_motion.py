@@ -1,4 +1,4 @@
-"""Clouds of a recording, moved to their stamps by its TF."""
+"""Clouds of a recording, moved to their stamps by its TF, and remembered by place."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def labelled(out: Path) -> list[np.ndarray]:
 
 def test_segment_moves_the_points_as_the_node_does(tmp_path, tiny_model):
     bag, out = drive(tmp_path), tmp_path / "out"
-    parameters = parse(["motion.compensation=tf"])
+    parameters = parse(["motion.compensation=true"])
     found = segment_bag(tiny_model, bag, out, device="cpu", parameters=parameters)
     *moved, last = labelled(out)
     for number, points in enumerate(moved):
@@ -59,10 +59,10 @@ def test_segment_moves_the_points_as_the_node_does(tmp_path, tiny_model):
 def test_without_times_or_the_frame_it_says_why_points_stay(tmp_path, tiny_model):
     bag = drive(tmp_path, "ring")
     for settings, said in (
-        (["motion.compensation=tf"], "no field with the time of each point"),
-        (["motion.compensation=tf", "motion.time_field=ring", "motion.fixed_frame=map"],
+        (["motion.compensation=true"], "no field with the time of each point"),
+        (["motion.compensation=true", "motion.time_field=ring", "poses.fixed_frame=map"],
          "TF does not connect lidar to map"),
-        (["motion.compensation=tf", "motion.time_field=ring", "motion.time_unit=us"],
+        (["motion.compensation=true", "motion.time_field=ring", "motion.time_unit=us"],
          "goes from 0 to 80000000, in us a sweep of 0.001 to 1 s"),
     ):  # fmt: skip
         out = tmp_path / f"out {len(list(tmp_path.iterdir()))}"
@@ -74,11 +74,33 @@ def test_without_times_or_the_frame_it_says_why_points_stay(tmp_path, tiny_model
 
 def test_odometry_is_for_the_node(tmp_path, tiny_model):
     bag, out = drive(tmp_path), tmp_path / "out"
-    with pytest.raises(InputError, match="recordings are compensated by their TF, take tf"):
+    with pytest.raises(InputError, match="recordings have their poses by TF, take tf"):
         segment_bag(
             tiny_model, bag, out, device="cpu",
-            parameters=Parameters(motion_compensation="odometry"),
+            parameters=Parameters(motion_compensation=True, poses_source="odometry"),
         )  # fmt: skip
+
+
+def test_segment_remembers_as_the_node_does(tmp_path, tiny_model):
+    bag = drive(tmp_path)
+    outs = {}
+    for half_life in (0.0, 60.0):
+        parameters = parse(["motion.compensation=true", f"memory.half_life={half_life}"])
+        outs[half_life] = tmp_path / f"out {half_life}"
+        found = segment_bag(tiny_model, bag, outs[half_life], device="cpu", parameters=parameters)
+    alone, remembering = (labelled(out) for out in outs.values())
+    # Four points of a wall that the robot comes nearer to: the same four voxels every time.
+    assert alone[0]["probability"] == pytest.approx(remembering[0]["probability"], abs=1e-6)
+    for cloud, with_memory in zip(alone[1:4], remembering[1:4], strict=True):
+        assert abs(cloud["probability"] - with_memory["probability"]).max() > 3e-5
+    told = {each.code: each.message for each in found.findings}
+    assert "labelled-without-memory" not in told
+    nowhere = parse(["memory.half_life=1", "poses.fixed_frame=map"])
+    found = segment_bag(tiny_model, bag, tmp_path / "nowhere", device="cpu", parameters=nowhere)
+    told = {each.code: each.message for each in found.findings}
+    assert told["labelled-without-memory"].startswith(
+        "5 clouds are labelled without those before them: "
+    )
 
 
 REAL = {

@@ -12,6 +12,7 @@ import numpy as np
 from haskd_ros.clouds.crop import frame_name, is_unbounded
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
+from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.parameters import Parameters
 from haskd_ros.segmenter import Segmenter
@@ -21,6 +22,7 @@ from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording, RecordingConfig, transforms
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
+from haskd_training.robot.bag_memory import BagMemory
 from haskd_training.robot.bag_motion import BagMotion
 
 
@@ -32,6 +34,9 @@ class BagLabeller:
         examination: of the recording, with the same parameters.
         segmenter: of the model.
         parameters: of the node.
+
+    Raises:
+        InputError: poses by anything but TF.
 
     Attributes:
         findings: where the sensor is unlike that of the model's training; what is to be said of
@@ -47,7 +52,11 @@ class BagLabeller:
         self.findings = sensor_findings(examination.examples, segmenter.metadata, self._topic)
         self._unit = IntensityUnit(recording.intensity.full_scale)
         self._crop_transform = _crop_transform(recording, parameters)
-        self._motion = BagMotion(_whole_tree(recording), parameters)
+        if parameters.needs_poses and parameters.poses_source == "odometry":
+            raise InputError("poses.source=odometry: recordings have their poses by TF, take tf")
+        tree = _whole_tree(recording)
+        self._motion = BagMotion(tree, parameters)
+        self._memory = BagMemory(tree, segmenter.taxonomy, parameters)
         self._beyond_range: Counter[str] = Counter()
 
     def __call__(self, cloud: Any) -> LabelledCloud:
@@ -62,6 +71,7 @@ class BagLabeller:
             self._parameters,
             unit=self._unit,
             crop_transform=partial(self._crop_transform, cloud),
+            refine=self._memory.refine_for(cloud),
         )
         if labelled.is_beyond_range:
             self._beyond_range[labelled.beyond_range_message] += 1
@@ -70,7 +80,7 @@ class BagLabeller:
     @property
     def later_findings(self) -> list[Finding]:
         """What has shown only when the clouds were labelled."""
-        return self._motion.findings(self._topic) + [
+        return self._motion.findings(self._topic) + self._memory.findings(self._topic) + [
             Finding("all-beyond-range", self._topic, "doubtful", f"{count} clouds without a label",
                     message)
             for message, count in self._beyond_range.items()

@@ -12,7 +12,6 @@ from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.motion import Poses, compensated_cloud, knot_times
 from haskd_ros.clouds.point_times import NO_RETURNS, point_times
 from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
-from haskd_ros.errors import InputError
 from haskd_ros.node.parameters import Parameters
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
@@ -26,23 +25,16 @@ class BagMotion:
     Args:
         tree: all transforms of the recording.
         parameters: of the node.
-
-    Raises:
-        InputError: by anything but TF.
     """
 
     def __init__(self, tree: TransformTree, parameters: Parameters) -> None:
-        if parameters.motion_compensation == "odometry":
-            raise InputError(
-                "motion.compensation=odometry: recordings are compensated by their TF, take tf"
-            )
         self._tree, self._parameters = tree, parameters
         self._compensated = 0
         self._left: Counter[str] = Counter()
 
     def __call__(self, cloud: Any) -> Any:
         """A PointCloud2 with its points at its stamp, or the same where that can't be."""
-        if self._parameters.motion_compensation == "off" or not cloud.width * cloud.height:
+        if not self._parameters.motion_compensation or not cloud.width * cloud.height:
             return cloud
         try:
             moved = self._moved(cloud)
@@ -68,7 +60,7 @@ class BagMotion:
             raise CloudError(*times.problem)
         knots = knot_times(times)
         stamps = [stamp + round(1e9 * seconds) for seconds in knots]
-        fixed = frame_name(self._parameters.motion_fixed_frame)
+        fixed = frame_name(self._parameters.poses_fixed_frame)
         transforms, reasons = self._tree.lookups(fixed, frame_of(cloud), stamps)
         if missing := next(filter(None, reasons), None):
             raise NoTransform(f"{missing}, from the first point to the stamp or the last one")

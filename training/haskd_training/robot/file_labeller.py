@@ -88,10 +88,9 @@ class FileLabeller:
                 f"crop.frame={parameters.crop_frame}: a file knows no other frame; its box is in "
                 "the sensor frame"
             )
-        if parameters.motion_compensation != "off":
+        if parameters.needs_poses:
             raise InputError(
-                f"motion.compensation={parameters.motion_compensation}: a file knows no poses of "
-                "the sensor"
+                "motion.compensation or memory.half_life: a file knows no poses of the sensor"
             )
         self._name, self._frame, self._parameters = name, frame, parameters
         sample = list(self._sample(files))

@@ -21,13 +21,8 @@ from haskd_ros.clouds.output_clouds import (
 from haskd_ros.clouds.pointcloud import CloudError, create_cloud
 from haskd_ros.documents import parse_yaml
 from haskd_ros.errors import InputError
-from haskd_ros.node.parameters import (
-    DEFAULTS,
-    PARAMETERS,
-    ParameterInfo,
-    Parameters,
-    ParameterValue,
-)
+from haskd_ros.node.parameter_info import ParameterInfo, ParameterValue
+from haskd_ros.node.parameters import DEFAULTS, PARAMETERS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.text import shown
 from haskd_training.core.background import BackgroundCalls
@@ -53,8 +48,8 @@ _TYPES = get_typestore(Stores.ROS2_HUMBLE)
 _CLOUD = _TYPES.types[POINT_CLOUD]
 _OF_LABELS = (
     "min_probability", "range.min", "range.max", "min_points", "intensity.scale", "crop.frame",
-    "crop.min", "crop.max", "class_remap", "motion.compensation", "motion.fixed_frame",
-    "motion.time_field", "motion.time_unit",
+    "crop.min", "crop.max", "class_remap", "poses.source", "poses.fixed_frame",
+    "motion.compensation", "motion.time_field", "motion.time_unit", "memory.half_life",
 )  # fmt: skip
 
 # Messages that wait to be written.

@@ -1,0 +1,134 @@
+"""Where the sensor is in a frame that stands still: by TF, or by Odometry and where the sensor is
+mounted."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+
+from haskd_ros.clouds.crop import frame_name
+from haskd_ros.clouds.motion import Poses
+from haskd_ros.node.clock import SECOND_NS, nanoseconds, stamp_fault
+from haskd_ros.node.odometry import NoPosesError, OdometrySubscription, check_topic, odometry_type
+from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.transforms import NoTransformError, Transforms
+
+_POLL_S = 0.002
+
+
+def check_poses(parameters: Parameters) -> None:
+    """
+    Raises:
+        InputError: what Odometry needs is not installed, or its topic can't be one.
+    """
+    if parameters.needs_poses and parameters.poses_source == "odometry":
+        check_topic(parameters.poses_odometry_topic)
+        odometry_type()
+
+
+def stamp_of(cloud: Any) -> int:
+    """The stamp of a PointCloud2 in ns.
+
+    Raises:
+        NoPosesError: it is none.
+    """
+    stamp = cloud.header.stamp
+    if (fault := stamp_fault(stamp)) is not None:
+        raise NoPosesError("bad stamp", f"the clouds' stamps: {fault}")
+    return nanoseconds(stamp)
+
+
+class SensorPoses:
+    """Finds poses from the worker's thread; the rest is called in the executor's.
+
+    Args:
+        node: that subscribes.
+        transforms: where frames are.
+    """
+
+    def __init__(self, node: Node, transforms: Transforms) -> None:
+        self._transforms = transforms
+        self._odometry = OdometrySubscription(node)
+
+    def follow(self, parameters: Parameters) -> None:
+        """Receive what the parameters need from now on.
+
+        Raises:
+            InputError: as `check_poses`.
+        """
+        by_odometry = parameters.needs_poses and parameters.poses_source == "odometry"
+        self._odometry.follow(parameters.poses_odometry_topic if by_odometry else "")
+
+    def close(self) -> None:
+        """Receive nothing more."""
+        self._odometry.follow("")
+
+    def over(self, sensor: str, stamp_ns: int, times: np.ndarray, parameters: Parameters) -> Poses:
+        """The poses of a sensor's frame from the first to the last of times [K], ascending, in s
+        relative to a stamp. Waits for those that are not there yet, up to `poses.timeout`.
+
+        Raises:
+            NoPosesError: they are not known.
+        """
+        by_tf = parameters.poses_source == "tf"
+        try:
+            return (self._by_tf if by_tf else self._by_odometry)(
+                sensor, stamp_ns, times, parameters
+            )
+        except NoTransformError as error:
+            raise NoPosesError("no transform", str(error)) from error
+
+    def _by_tf(
+        self, sensor: str, stamp_ns: int, times: np.ndarray, parameters: Parameters
+    ) -> Poses:
+        lookup = partial(self._transforms.lookup, parameters.poses_fixed_frame, sensor)
+        # The last one first: that is what there is to wait for.
+        timeouts = [parameters.poses_timeout, *[0.0] * (len(times) - 1)]
+        found = [
+            _values_of(lookup(stamp_ns + round(seconds * SECOND_NS), timeout))
+            for seconds, timeout in zip(times[::-1], timeouts)
+        ]
+        values = np.array(found[::-1])
+        return Poses(times, values[:, :3], values[:, 3:])
+
+    def _by_odometry(
+        self, sensor: str, stamp_ns: int, times: np.ndarray, parameters: Parameters
+    ) -> Poses:
+        first_ns = stamp_ns + math.floor(times[0] * SECOND_NS)
+        last_ns = stamp_ns + math.ceil(times[-1] * SECOND_NS)
+        odometry = self._odometry.poses
+        end = time.monotonic() + parameters.poses_timeout
+        while True:
+            try:
+                poses = odometry.between(first_ns, last_ns, stamp_ns)
+                break
+            except NoPosesError as error:
+                if not error.may_come or time.monotonic() > end:
+                    raise
+            time.sleep(_POLL_S)
+        base = odometry.base
+        if base == frame_name(sensor):
+            return poses
+        mount = _values_of(
+            self._transforms.lookup(base, sensor, stamp_ns, parameters.poses_timeout)
+        )
+        return poses.of_mounted(mount[:3], mount[3:])
+
+
+def source_told(parameters: Parameters) -> str:
+    """Where poses come from, in words."""
+    if parameters.poses_source == "tf":
+        return f"tf, fixed frame {parameters.poses_fixed_frame}"
+    return f"odometry on {parameters.poses_odometry_topic}"
+
+
+def _values_of(transform: Any) -> np.ndarray:
+    """x y z in m and unit quaternion x y z w of a geometry_msgs/Transform."""
+    t, q = transform.translation, transform.rotation
+    rotation = np.array([q.x, q.y, q.z, q.w])
+    return np.array([t.x, t.y, t.z, *rotation / np.linalg.norm(rotation)])

@@ -1,0 +1,76 @@
+"""What the node remembers of the clouds before, where the parameters say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from haskd_ros.node.loaded_model import LoadedModel
+from haskd_ros.node.odometry import NoPosesError
+from haskd_ros.node.outcomes import Outcomes
+from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.poses import SensorPoses, source_told, stamp_of
+from haskd_ros.node.statuses import OK, WARN, Status
+from haskd_ros.score_memory import ScoreMemory
+from haskd_ros.segmenter import Refine
+
+
+class Remembering:
+    """Gives each cloud the memory of those before it. In the worker's thread, but for the status.
+
+    Args:
+        poses: of the sensor.
+        warn_seldom: logs a warning, but not each one of a kind.
+    """
+
+    def __init__(self, poses: SensorPoses, warn_seldom: Callable[[str, str], None]) -> None:
+        self._poses, self._warn_seldom = poses, warn_seldom
+        self._outcomes = Outcomes()
+        self._memory: ScoreMemory | None = None
+        self._of: tuple[Any, ...] = ()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._memory = None
+
+    def refine_for(self, cloud: Any, model: LoadedModel, parameters: Parameters) -> Refine | None:
+        """What adds the memory to the labels of a PointCloud2, and them to the memory; None where
+        it is labelled by itself."""
+        if not parameters.memory_half_life:
+            self._memory = None
+            return None
+        try:
+            stamp_ns = stamp_of(cloud)
+            poses = self._poses.over(cloud.header.frame_id, stamp_ns, np.zeros(1), parameters)
+        except NoPosesError as error:
+            self._outcomes.note(error.reason, str(error))
+            self._warn_seldom(f"memory: {error.reason}", f"labelled without memory: {error}")
+            return None
+        self._outcomes.note()
+        # Scores of another model, or places in another frame, mean something else.
+        of = model, parameters.memory_half_life, source_told(parameters)
+        if self._memory is None or of != self._of:
+            self._memory = ScoreMemory(model.taxonomy, parameters.memory_half_life)
+            self._of = of
+        return partial(self._memory.refine, pose=poses.matrix(0.0), time_s=1e-9 * stamp_ns)
+
+    def status(self, parameters: Parameters) -> Status:
+        """Whether the clouds since the last report were labelled with it."""
+        counts, recent, _, message = self._outcomes.ask()
+        if not parameters.memory_half_life:
+            return Status("memory", OK, "off: each cloud is labelled by itself")
+        memory = self._memory
+        values = {
+            "poses": source_told(parameters),
+            "places remembered": str(0 if memory is None else len(memory)),
+            "clouds labelled with it": str(counts.pop("", 0)),
+            "clouds labelled without": str(counts.total()),
+        }
+        values |= {f"labelled without: {each}": str(count) for each, count in counts.items()}
+        if failed := recent.total() - recent[""]:
+            text = f"{failed} of {recent.total()} clouds labelled without it recently: {message}"
+            return Status("memory", WARN, text, values)
+        return Status("memory", OK, f"{recent['']} clouds labelled with it recently", values)

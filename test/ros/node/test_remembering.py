@@ -1,0 +1,144 @@
+"""The node's memory of what it said of a place, with Odometry from a robot."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
+pytest.importorskip("nav_msgs", reason="needs nav_msgs (pip install '.[ros-wheels]')")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from robot import DOMAIN, NodeProcess, cloud_of, some_points
+
+from haskd_ros.clouds.pointcloud import read_points
+
+pytestmark = pytest.mark.live
+
+OK, WARN = b"\0", b"\1"
+HALF_LIFE_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def node(ros_environment, tiny_model, tmp_path_factory):
+    node = NodeProcess(
+        tmp_path_factory.mktemp("memory"), DOMAIN, f"model:={tiny_model}", "warmup_points:=1000",
+        "diagnostics.period:=0.2", "diagnostics.max_age:=0.0", "poses.timeout:=0.5",
+        "poses.source:=odometry", "poses.odometry_topic:=/odom", "precision:=fp32",
+    )  # fmt: skip
+    node.wait_for_log("active")
+    yield node
+    assert node.end() == 0
+    assert "Traceback" not in node.log
+
+
+class Robot:
+    """Sends clouds with odometry, and reads what comes back."""
+
+    def __init__(self, robot) -> None:
+        self.robot = robot
+        self.now_ns = robot.node.get_clock().now().nanoseconds
+        robot.subscribe("output/segmentation")
+        robot.subscribe("/diagnostics", DiagnosticArray, 50)
+        self._odometry = robot.node.create_publisher(Odometry, "/odom", 100)
+
+    def label(self, points: np.ndarray, after_s: float, at_x: float | None) -> np.ndarray:
+        """The labels of a cloud so long after the one before, from a sensor at that x; None: nobody
+        knows where."""
+        self.now_ns += round(after_s * 1e9)
+        cloud = cloud_of(points)
+        cloud.header.stamp.sec, cloud.header.stamp.nanosec = divmod(self.now_ns, 10**9)
+        received, again = self.robot.received["output/segmentation"], 0.0
+        self.robot.received["/diagnostics"].clear()
+
+        def replies():
+            return [reply for reply in received if reply.header == cloud.header]
+
+        def done() -> bool:
+            nonlocal again
+            if time.monotonic() > again and not replies():
+                again = time.monotonic() + 3.0
+                if at_x is not None:
+                    message = Odometry(header=cloud.header, child_frame_id="lidar")
+                    message.header.frame_id = "odom"
+                    message.pose.pose.position.x = at_x
+                    message.pose.pose.orientation.w = 1.0
+                    self._odometry.publish(message)
+                    cloud.header.frame_id = "lidar"
+                self.robot.send(cloud)
+            return bool(replies())
+
+        self.robot.wait(done)
+        return read_points(replies()[-1])
+
+    def status(self, text: str, places: int | None = None):
+        """Level and values of a report since the last cloud with this text, and so many places."""
+        found = []
+
+        def reported() -> bool:
+            found[:] = [
+                (each.level, {value.key: value.value for value in each.values})
+                for report in self.robot.received["/diagnostics"]
+                for each in report.status
+                if each.name == "/segment: memory" and text in each.message
+            ]
+            found[:] = [
+                each for each in found if places in (None, int(each[1]["places remembered"]))
+            ]
+            return bool(found)
+
+        self.robot.wait(reported)
+        return found[-1]
+
+
+@pytest.fixture
+def remembering(node, robot):
+    other = Robot(robot)
+    assert robot.set_parameter("memory.half_life", HALF_LIFE_S) == (True, "")
+    robot.wait(lambda: robot.node.count_subscribers("/odom") > 0)
+    yield other
+    assert robot.set_parameter("memory.half_life", 0.0) == (True, "")
+
+
+def test_a_place_is_labelled_with_what_was_said_of_it(remembering):
+    points = some_points()
+    first = remembering.label(points, 60.0, 0.0)
+    again = remembering.label(points, HALF_LIFE_S, 0.0)
+    # Whatever the voxel said counts a quarter beside the same again: where a point is alone in its
+    # voxel nothing changes, elsewhere its neighbours count.
+    voxel = np.floor(np.stack([points[axis] for axis in "xyz"], 1).astype(np.float64) / 0.2)
+    _, place, number = np.unique(voxel, axis=0, return_inverse=True, return_counts=True)
+    alone = number[place.ravel()] == 1
+    assert alone.any()
+    np.testing.assert_allclose(again["probability"][alone], first["probability"][alone], atol=1e-4)
+    level, values = remembering.status("clouds labelled with it recently", len(number))
+    assert level == OK and values["poses"] == "odometry on /odom"
+    assert int(values["clouds labelled with it"]) >= 2
+
+
+def test_what_was_seen_from_elsewhere_is_the_same_place(remembering):
+    points = some_points()
+    first = remembering.label(points, 60.0, 0.0)
+    # From 5.13 m further on the same places are nearer; the network says something else of them,
+    # and what it said before counts beside it.
+    moved = points.copy()
+    moved["x"] -= 5.13
+    with_memory = remembering.label(moved, 0.1, 5.13)
+    assert remembering.robot.set_parameter("memory.half_life", 0.0) == (True, "")
+    without = remembering.label(moved, 0.1, 5.13)
+    assert (with_memory["class_id"] != without["class_id"]).any()
+    agrees = [
+        float((labels["class_id"] == first["class_id"]).mean()) for labels in (with_memory, without)
+    ]
+    assert agrees[0] > agrees[1]
+
+
+def test_a_cloud_of_which_nobody_knows_the_place_is_labelled_and_warned_of(remembering):
+    points = some_points()
+    remembering.label(points, 60.0, None)
+    level, values = remembering.status("clouds labelled without it recently")
+    assert level == WARN
+    assert int(values["clouds labelled without"]) >= 1
