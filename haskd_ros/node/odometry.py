@@ -7,8 +7,11 @@ from bisect import bisect_left, bisect_right
 from typing import Any, NamedTuple
 
 import numpy as np
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.motion import Poses
@@ -182,12 +185,9 @@ def check_topic(topic: str) -> None:
     Raises:
         InputError: no topic can have this name.
     """
-    from rclpy.exceptions import InvalidTopicNameException
-    from rclpy.validate_topic_name import validate_topic_name
-
     try:
-        validate_topic_name(topic)
-    except InvalidTopicNameException as error:
+        validate_full_topic_name(expand_topic_name(topic, "segment", "/"))
+    except (InvalidTopicNameException, ValueError) as error:
         raise InputError(
             f"parameter poses.odometry_topic is {quoted(topic)}, must be the name of a topic "
             f"({shown(str(error), QUOTED_CHARACTERS).splitlines()[0]})"

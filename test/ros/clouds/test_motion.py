@@ -4,9 +4,11 @@ scipy's interpolation."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
+from hostile_clouds import hostile_cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
@@ -14,7 +16,12 @@ from test_point_times import STAMP_NS, cloud_of
 
 from haskd_ros.clouds.motion import Poses, compensate, compensated_cloud
 from haskd_ros.clouds.point_times import point_times
-from haskd_ros.clouds.pointcloud import CloudError, read_points, valid_returns
+from haskd_ros.clouds.pointcloud import (
+    CloudError,
+    read_points,
+    read_xyz_intensity,
+    valid_returns,
+)
 
 NO_TURN = np.array([0.0, 0, 0, 1])
 
@@ -239,6 +246,29 @@ def test_layout_rows_and_byte_order_stay():
     columns = (changed % 55) % 26
     assert set(columns) <= {*range(1, 9), *range(17, 21)}
     assert (moved.row_step, moved.point_step, moved.is_bigendian) == (55, 26, True)
+
+
+def test_hostile_clouds_are_moved_or_refused():
+    random = np.random.default_rng(0)
+    outcomes = Counter()
+    for _ in range(2000):
+        cloud = hostile_cloud(random)
+        for field in cloud.fields:
+            field.name = {"ring": "t", "i": "timestamp", "rgb": "time_ns"}.get(
+                field.name, field.name
+            )
+        try:
+            points, _ = read_xyz_intensity(cloud)
+            valid = valid_returns(points)
+            times = point_times(cloud, STAMP_NS, valid, unit=random.choice(["", "s", "ns"]))
+            if times.problem is None:
+                moved = compensated_cloud(cloud, STAMP_NS, times, valid, DRIVE)
+                assert len(moved.data) == len(cloud.data)
+            outcomes["moved" if times.problem is None else times.problem.reason] += 1
+        except CloudError as error:
+            outcomes[error.reason] += 1
+    for outcome in ("moved", "no time field", "no times of a sweep", "coordinates are integers"):
+        assert outcomes[outcome], outcomes
 
 
 def test_integer_coordinates_are_refused():

@@ -11,10 +11,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 pytest.importorskip("nav_msgs", reason="needs nav_msgs (pip install '.[ros-wheels]')")
 
-from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray
-from moving_sensor import pose, sweep
-from nav_msgs.msg import Odometry
+from driving_robot import ODOMETRY, Drive, measured, stamp, xyz_of
+from moving_sensor import sweep
 from robot import DOMAIN, NodeProcess, cloud_of
 
 from haskd_ros.clouds.pointcloud import read_points
@@ -44,98 +42,9 @@ def node(ros_environment, tiny_model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drive(node, robot):
-    return Drive(robot)
-
-
-class Drive:
-    """The other side of the node: its sensor and its odometry."""
-
-    def __init__(self, robot) -> None:
-        self.robot = robot
-        self._stamp_ns = robot.node.get_clock().now().nanoseconds
-        for topic in ("output/segmentation", "output/filtered"):
-            robot.subscribe(topic)
-        robot.subscribe("/diagnostics", DiagnosticArray, 50)
-        self._odometry = robot.node.create_publisher(Odometry, "/drive/odom", 100)
-        robot.wait(lambda: self._odometry.get_subscription_count() > 0)
-
-    def next_stamp(self) -> int:
-        """Of the next sweep, ns: the drive begins anew with each, long after the one before."""
-        self._stamp_ns += 10 * 10**9
-        return self._stamp_ns
-
-    def send_odometry(self, stamp_ns: int, seconds: np.ndarray, base: str = "lidar") -> None:
-        turn, place = pose(seconds)
-        for when, xyz, q in zip(seconds, place, turn.as_quat()):
-            message = Odometry(child_frame_id=base)
-            message.header.frame_id = "odom"
-            message.header.stamp = stamp(stamp_ns + round(when * 1e9))
-            position, orientation = message.pose.pose.position, message.pose.pose.orientation
-            position.x, position.y, position.z = map(float, xyz)
-            orientation.x, orientation.y, orientation.z, orientation.w = map(float, q)
-            self._odometry.publish(message)
-
-    def label(self, points, stamp_ns, seconds=(), base="lidar", frame="lidar"):
-        """The node's segmentation and filtered clouds of a sweep, after odometry of these times."""
-        cloud = cloud_of(points)
-        cloud.header.stamp, cloud.header.frame_id = stamp(stamp_ns), frame
-        received, again = self.robot.received, 0.0
-        received["/diagnostics"].clear()
-
-        def replies():
-            return [
-                [reply for reply in received[topic] if reply.header == cloud.header]
-                for topic in ("output/segmentation", "output/filtered")
-            ]
-
-        def done() -> bool:
-            nonlocal again
-            if time.monotonic() > again:
-                again = time.monotonic() + 3.0
-                self.send_odometry(stamp_ns, np.asarray(seconds), base)
-                self.robot.send(cloud)
-            return all(replies())
-
-        self.robot.wait(done)
-        return [read_points(reply[-1]) for reply in replies()]
-
-    def status(self, text: str, field: str = ""):
-        """Level, message and values of a report about motion since the last cloud, with this text
-        in its message and this time field."""
-        found = []
-
-        def reported() -> bool:
-            found[:] = [
-                (each.level, each.message, {value.key: value.value for value in each.values})
-                for report in self.robot.received["/diagnostics"]
-                for each in report.status
-                if each.name == "/segment: motion" and text in each.message
-            ]
-            found[:] = [each for each in found if field in each[2].get("time field", "")]
-            return bool(found)
-
-        self.robot.wait(reported)
-        return found[-1]
-
-
-def stamp(ns: int) -> Time:
-    return Time(sec=int(ns // 10**9), nanosec=int(ns % 10**9))
-
-
-def measured(xyz: np.ndarray, name: str, times: np.ndarray) -> np.ndarray:
-    """A cloud's points, and their times in a field of this name."""
-    points = np.zeros(
-        len(xyz), [("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4"), (name, times.dtype)]
-    )
-    for column, axis in enumerate("xyz"):
-        points[axis] = xyz[:, column]
-    points["intensity"] = np.arange(len(xyz)) % 256
-    points[name] = times
-    return points
-
-
-def xyz_of(points: np.ndarray) -> np.ndarray:
-    return np.stack([points[axis] for axis in "xyz"], 1)
+    drive = Drive(robot)
+    robot.wait(lambda: robot.node.count_subscribers(ODOMETRY) > 0)
+    return drive
 
 
 def time_field(driver: str, stamp_ns: int) -> tuple[np.ndarray, str, np.ndarray, float]:
@@ -184,10 +93,10 @@ def test_a_cloud_waits_for_the_odometry_of_its_last_points(node, drive):
         nonlocal sent
         if time.monotonic() > sent + 3.0:
             sent = time.monotonic()
-            drive.send_odometry(stamp_ns, np.arange(-0.1, 0.06, 0.01))
+            drive.send_poses(stamp_ns, np.arange(-0.1, 0.06, 0.01))
             drive.robot.send(cloud)
             time.sleep(0.15)
-            drive.send_odometry(stamp_ns, np.arange(0.06, 0.12, 0.01))
+            drive.send_poses(stamp_ns, np.arange(0.06, 0.12, 0.01))
         return any(reply.header == cloud.header for reply in replies)
 
     drive.robot.wait(labelled)
@@ -247,8 +156,13 @@ def test_a_cloud_without_times_and_times_of_a_wrong_unit_are_warned_of(node, dri
 
 
 def test_what_can_not_be_is_refused(node, drive):
-    successful, reason = drive.robot.set_parameter("poses.odometry_topic", "a topic")
-    assert not successful and reason.startswith("parameter poses.odometry_topic is 'a topic'")
+    for name in ("a topic", "", "{robot}/odom", "odom/"):
+        successful, reason = drive.robot.set_parameter("poses.odometry_topic", name)
+        assert not successful
+        assert reason.startswith(f"parameter poses.odometry_topic is {name!r}, must be the name")
+    successful, reason = drive.robot.set_parameter("poses.fixed_frame", "/")
+    assert not successful
+    assert reason == "parameter poses.fixed_frame is '/', must name a frame"
     successful, reason = drive.robot.set_parameter("poses.source", "imu")
     assert not successful and "must be one of tf, odometry" in reason
     try:
