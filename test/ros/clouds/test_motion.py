@@ -12,6 +12,7 @@ from hostile_clouds import hostile_cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
+from sensor_clouds import SENSORS
 from test_point_times import STAMP_NS, cloud_of
 
 from haskd_ros.clouds.motion import Poses, compensate, compensated_cloud
@@ -21,6 +22,7 @@ from haskd_ros.clouds.pointcloud import (
     read_points,
     read_xyz_intensity,
     valid_returns,
+    with_values,
 )
 
 NO_TURN = np.array([0.0, 0, 0, 1])
@@ -246,6 +248,48 @@ def test_layout_rows_and_byte_order_stay():
     columns = (changed % 55) % 26
     assert set(columns) <= {*range(1, 9), *range(17, 21)}
     assert (moved.row_step, moved.point_step, moved.is_bigendian) == (55, 26, True)
+
+
+DRIVERS = {
+    "velodyne": ("time", 1.0, 0),
+    "velodyne, organised": ("time", 1.0, 0),
+    "ouster": ("t", 1e9, 0),
+    "ouster, reflectivity": ("t", 1e9, 0),
+    "hesai": ("timestamp", 1.0, STAMP_NS / 1e9),
+    "livox": ("timestamp", 1e9, STAMP_NS),
+    "robosense": ("timestamp", 1.0, STAMP_NS / 1e9),
+}
+"""Drivers that tell the time of each point: the field, units a second, what it counts from."""
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_clouds_of_common_drivers_are_moved_in_their_own_layout(name):
+    field, per_s, zero = DRIVERS[name]
+    random = np.random.default_rng(3)
+    points, lost = random.uniform(1, 20, (6144, 4)).astype("f4"), random.random(6144) < 0.2
+    cloud, rows = SENSORS[name].cloud(points, lost)
+    before = read_points(cloud)
+    seconds = np.linspace(0, 0.0999, len(before))
+    times_of_points = zero + seconds * per_s
+    cloud = with_values(cloud, {field: times_of_points})
+    valid = valid_returns(read_xyz_intensity(cloud)[0])
+    assert valid.sum() == (~lost).sum()
+    times = point_times(cloud, STAMP_NS, valid)
+    assert (times.field, times.problem) == (field, None)
+    moved = compensated_cloud(cloud, STAMP_NS, times, valid, DRIVE)
+    after = read_points(moved)
+    for other in before.dtype.names:
+        if other not in ("x", field):
+            np.testing.assert_array_equal(after[other], before[other])
+    assert after["x"][valid] == pytest.approx((points[rows, 0] + 10 * seconds)[valid], abs=1e-5)
+    np.testing.assert_array_equal(after["x"][~valid], before["x"][~valid])
+    assert set(after[field].tolist()) == {float(zero)}
+    # What lies between the fields is the sender's
+    octets = np.ones(cloud.point_step, bool)
+    for _, offset, kind in SENSORS[name].fields:
+        octets[offset : offset + np.dtype(kind).itemsize] = False
+    between = [each.data.reshape(len(before), -1)[:, octets] for each in (cloud, moved)]
+    np.testing.assert_array_equal(*between)
 
 
 def test_hostile_clouds_are_moved_or_refused():
