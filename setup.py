@@ -131,6 +131,7 @@ setup(
                 "config/haskd_ros.service",
                 "config/nav2_costmap.yaml",
                 "config/nav2_obstacles.yaml",
+                "config/segment.foxglove.json",
                 "config/segment.policy.xml",
                 "config/segment.yaml",
                 "config/segment.rviz",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import runpy
 import subprocess
@@ -286,3 +287,25 @@ def test_rviz_shows_the_coloured_cloud_and_offers_the_entropy():
     assert (entropy["Channel Name"], entropy["Enabled"]) == ("entropy", False)
     for display in (classes, entropy):
         assert display["Topic"]["Reliability Policy"] == "Best Effort"
+
+
+def test_the_foxglove_layout_shows_the_same_topics_and_names_its_panels():
+    layout = json.loads((REPOSITORY / "config" / "segment.foxglove.json").read_text())
+    panels = layout["configById"]
+
+    def ids(part) -> set[str]:
+        return {part} if isinstance(part, str) else ids(part["first"]) | ids(part["second"])
+
+    assert ids(layout["layout"]) == set(panels)
+    (scene,) = (panel for name, panel in panels.items() if name.startswith("3D!"))
+    config = yaml.safe_load((REPOSITORY / "config" / "segment.rviz").read_text())
+    displays = config["Visualization Manager"]["Displays"]
+    shown = {
+        display["Topic"]["Value"]: display["Enabled"] for display in displays if "Topic" in display
+    }
+    assert {topic: settings["visible"] for topic, settings in scene["topics"].items()} == shown
+    (plot,) = (panel for name, panel in panels.items() if name.startswith("Plot!"))
+    plotted = {path["value"] for path in plot["paths"]}
+    assert plotted == {
+        f"/segment/debug/{stage}_ms.data" for stage in ("latency", "total", "inference")
+    }
