@@ -72,7 +72,7 @@ class BuildWithKernels(build_py):
         try:
             prebuilt.make(self._kernels(), sysconfig.get_platform())
         except (Unavailable, OSError) as reason:
-            self.warn(f"no kernels compiled, the first start on a machine will: {reason}")
+            self.warn(f"kernels are not compiled now, but at the first start: {reason}")
 
     def get_outputs(self, include_bytecode=True):
         libraries = map(str, self._kernels().glob("*.so"))

@@ -21,9 +21,11 @@ RUN apt-get update \
 # Another index for pip, of torch without CUDA's libraries: on x86-64 these take gigabytes.
 ARG PIP_EXTRA_INDEX_URL=
 ARG TORCH=torch==2.13.0
-# The other two in whatever version torch and the image's Python go with.
+# The other two in whatever version torch and the image's Python go with. Beside the distribution's
+# packages, of which pip can remove none.
 # hadolint ignore=DL3013
-RUN PIP_BREAK_SYSTEM_PACKAGES=1 pip install --no-cache-dir "$TORCH" safetensors 'pydantic>=2'
+RUN PIP_BREAK_SYSTEM_PACKAGES=1 pip install --no-cache-dir --ignore-installed \
+        "$TORCH" safetensors 'pydantic>=2'
 
 # With the kernels, so that no container has to compile them at its start.
 COPY . src/haskd_ros

@@ -45,7 +45,7 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
     for path in (
         *(REPOSITORY / "haskd_ros").rglob("*.py"),
         *(REPOSITORY / "launch").glob("*.py"),
-        REPOSITORY / "scripts" / "segment",
+        *(REPOSITORY / "scripts" / name for name in ("dds_profile", "segment")),
     ):
         yield path, ast.parse(path.read_text(encoding="utf-8"))
 

@@ -36,7 +36,7 @@ def start_process(
     """Load the kernels in a process that has not loaded any, with these variables in the
     environment beside its own, in this working directory. One that hangs is killed."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["haskd_ros.native"])
+    context.set_forkserver_preload(["haskd_ros.native.library"])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_load, args=(sender, environment, folder))
     process.start()

@@ -38,3 +38,15 @@ def test_nodes_that_start_together_say_that_they_compile_and_that_they_wait(
     assert "compiling" not in second.log
     # Each source is compiled, then all are linked.
     assert len((tmp_path / "calls").read_text()) == len(build.SOURCES) + 1
+
+
+def test_a_node_without_a_compiler_says_why_it_labels_by_plain_torch(
+    start, tiny_model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    node = start(f"model:={tiny_model}", "warmup_points:=0", "device:=cpu")
+    node.wait_for_log("by plain torch")
+    (line,) = (line for line in node.log.splitlines() if "no-such-compiler" in line)
+    assert line.startswith("[WARN]")
+    assert "[segment]: no compiled kernels, the sparse engine runs on plain torch" in line
