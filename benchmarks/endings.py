@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "support")
 
 from robot import DOMAIN, NodeProcess
 
-from haskd_ros.node.dds import profile_environment
+from haskd_ros.node.dds.profiles import profile_environment
 
 LIMIT_S = 2.0
 GIVEN_UP_S = 60.0

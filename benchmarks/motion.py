@@ -20,7 +20,7 @@ from haskd_ros.clouds.motion import Poses, compensated_cloud
 from haskd_ros.clouds.point_times import point_times
 from haskd_ros.clouds.pointcloud import read_xyz_intensity, valid_returns
 from haskd_ros.node.labelling import label_cloud
-from haskd_ros.node.parameters import DEFAULTS
+from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag, stamp_ns
 

@@ -27,7 +27,7 @@ from robot import DOMAIN, NodeProcess, Robot
 from soak import Soak, described
 from stress import Traffic, operate, traffic
 
-from haskd_ros.node.dds import profile_environment
+from haskd_ros.node.dds.profiles import profile_environment
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
 from haskd_training.robot.replay import RecordedCloud
 

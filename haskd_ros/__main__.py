@@ -5,7 +5,7 @@ from __future__ import annotations
 import faulthandler
 from typing import NoReturn
 
-from haskd_ros.node.ending import Ending
+from haskd_ros.node.program.ending import Ending
 
 
 def main(args: list[str] | None = None) -> NoReturn:
@@ -15,7 +15,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     faulthandler.enable()
     ending = Ending()
     # Only now: for the seconds that torch takes to import, a signal would find nobody.
-    from haskd_ros.node.process import run_node
+    from haskd_ros.node.program.process import run_node
 
     ending.leave(run_node(ending, args))
 

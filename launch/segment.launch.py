@@ -24,7 +24,7 @@ from launch_ros.substitutions import FindPackageShare
 from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from haskd_ros.errors import InputError
-from haskd_ros.node.dds import profile_environment
+from haskd_ros.node.dds.profiles import profile_environment
 
 # Not -m, with which Python would import from the working directory first, whoever wrote there.
 ONCE = [

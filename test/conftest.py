@@ -23,7 +23,7 @@ from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.native import build as native
 from haskd_ros.native import library, load_kernels
-from haskd_ros.node.dds import profile_environment
+from haskd_ros.node.dds.profiles import profile_environment
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 
 if TYPE_CHECKING:  # needs ROS 2

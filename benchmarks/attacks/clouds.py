@@ -25,7 +25,7 @@ from hostile_clouds import SIZES, hostile_cloud, with_fields
 from haskd_ros.clouds.pointcloud import read_xyz_intensity
 from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import label_cloud
-from haskd_ros.node.parameters import DEFAULTS
+from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from small_street import street
 

@@ -18,7 +18,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "test" / "support"))
 
 from attacks.outcome import Attack, Outcome
-from haskd_ros.node.dds import profile_environment
+from haskd_ros.node.dds.profiles import profile_environment
 
 MESSAGES = 3000
 TINY, HUGE, NAN, INF = 5e-324, 1e308, math.nan, math.inf
@@ -156,7 +156,7 @@ def parameters(scratch: Path, seconds: float) -> Outcome:
     from rcl_interfaces.srv import SetParameters
     from robot import cloud_of, some_points
 
-    from haskd_ros.node.parameters import PARAMETERS
+    from haskd_ros.node.parameters.values import PARAMETERS
 
     numbers = (NAN, INF, -INF, HUGE, -HUGE, TINY, 1e-300, -1.0, 0.3, 1e9)
     texts = ("", "/", "[", "\x1b[2J", "\n", "a b", "x" * 10**6, "car:", ":", "unlabelled:car")

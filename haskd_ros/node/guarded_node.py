@@ -15,8 +15,8 @@ from rclpy.parameter import Parameter
 
 from haskd_ros.errors import InputError
 from haskd_ros.node.clock import ClockWatch
-from haskd_ros.node.declared_parameters import fit_types
-from haskd_ros.node.faults import InternalFaults, in_one_line
+from haskd_ros.node.parameters.declared import fit_types
+from haskd_ros.node.reports.faults import InternalFaults, in_one_line
 
 _Node = TypeVar("_Node", bound="GuardedNode")
 _Transition = Callable[[_Node, LifecycleState], TransitionCallbackReturn]

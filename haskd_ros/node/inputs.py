@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription, SubscriptionEventCallbacks
 from sensor_msgs.msg import PointCloud2
 
-from haskd_ros.node.qos import OVERRIDABLE
+from haskd_ros.node.parameters.qos import OVERRIDABLE
 from haskd_ros.node.worker import FrameCounts
 from haskd_ros.text import listed
 

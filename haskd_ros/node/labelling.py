@@ -22,7 +22,7 @@ from haskd_ros.clouds.pointcloud import (
 )
 from haskd_ros.clouds.ranges import squared_range
 from haskd_ros.clouds.thinning import one_per_voxel
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmenter import Refine, Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 

@@ -12,7 +12,7 @@ import torch
 from haskd_ros import model_file
 from haskd_ros.clouds.class_rules import ClassRules
 from haskd_ros.model_header import ModelMetadata
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.taxonomy import Taxonomy
 

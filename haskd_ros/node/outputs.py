@@ -25,9 +25,9 @@ from haskd_ros.clouds.pointcloud import append_columns, create_cloud, select_poi
 from haskd_ros.node.labelling import LabelledCloud
 from haskd_ros.node.legend import ClassDescription, label_info, label_info_type
 from haskd_ros.node.loaded_model import LoadedModel
-from haskd_ros.node.model_record import model_record
-from haskd_ros.node.qos import OVERRIDABLE
-from haskd_ros.node.statuses import Status
+from haskd_ros.node.parameters.qos import OVERRIDABLE
+from haskd_ros.node.reports.model_record import model_record
+from haskd_ros.node.reports.statuses import Status
 from haskd_ros.text import QUOTED_CHARACTERS, shown
 
 MOST_CHARACTERS = 4096

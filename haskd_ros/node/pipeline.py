@@ -20,24 +20,24 @@ from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
 from haskd_ros.node.clock import nanoseconds, stamp_fault
-from haskd_ros.node.dds import lost_clouds_advice
-from haskd_ros.node.diagnostics import DiagnosticsMonitor
-from haskd_ros.node.faults import (
+from haskd_ros.node.dds.profiles import lost_clouds_advice
+from haskd_ros.node.inputs import InputSubscription, wrong_type_advice
+from haskd_ros.node.labelling import LabelledCloud, label_cloud
+from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
+from haskd_ros.node.outputs import OutputPublishers
+from haskd_ros.node.parameters.values import Parameters
+from haskd_ros.node.poses.motion import MotionCompensation
+from haskd_ros.node.poses.remembering import Remembering
+from haskd_ros.node.poses.sensor import SensorPoses
+from haskd_ros.node.poses.transforms import Transforms
+from haskd_ros.node.reports.diagnostics import DiagnosticsMonitor
+from haskd_ros.node.reports.faults import (
     MOST_CHARACTERS,
     InternalFaults,
     LogPeriods,
     in_one_line,
     is_out_of_memory,
 )
-from haskd_ros.node.inputs import InputSubscription, wrong_type_advice
-from haskd_ros.node.labelling import LabelledCloud, label_cloud
-from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
-from haskd_ros.node.motion import MotionCompensation
-from haskd_ros.node.outputs import OutputPublishers
-from haskd_ros.node.parameters import Parameters
-from haskd_ros.node.poses import SensorPoses
-from haskd_ros.node.remembering import Remembering
-from haskd_ros.node.transforms import Transforms
 from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, RateLimit, RunInThread, submit
 from haskd_ros.text import shown
 

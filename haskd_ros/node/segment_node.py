@@ -16,9 +16,6 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future as RclpyFuture
 from std_srvs.srv import Trigger
 
-from haskd_ros.node.declared_parameters import DeclaredParameters
-from haskd_ros.node.diagnostics import DiagnosticsMonitor
-from haskd_ros.node.faults import MOST_CHARACTERS, LogPeriods, in_one_line
 from haskd_ros.node.guarded_node import GuardedNode, noted
 from haskd_ros.node.loaded_model import (
     LabellingSetup,
@@ -28,12 +25,21 @@ from haskd_ros.node.loaded_model import (
     model_path,
 )
 from haskd_ros.node.outputs import diagnostic_array
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters.declared import DeclaredParameters
+from haskd_ros.node.parameters.qos import ignored_overrides
+from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.node.pipeline import LabellingPipeline
-from haskd_ros.node.poses import check_poses
-from haskd_ros.node.qos import ignored_overrides
-from haskd_ros.node.statuses import Status, each_status, faults_status, frames_status, model_status
-from haskd_ros.node.transforms import Transforms
+from haskd_ros.node.poses.sensor import check_poses
+from haskd_ros.node.poses.transforms import Transforms
+from haskd_ros.node.reports.diagnostics import DiagnosticsMonitor
+from haskd_ros.node.reports.faults import MOST_CHARACTERS, LogPeriods, in_one_line
+from haskd_ros.node.reports.statuses import (
+    Status,
+    each_status,
+    faults_status,
+    frames_status,
+    model_status,
+)
 from haskd_ros.node.worker import FrameCounts, RunInThread, in_new_thread, submit
 from haskd_ros.text import shown
 

@@ -19,9 +19,10 @@ import yaml
 import haskd_ros
 from haskd_ros import model_file
 from haskd_ros.clouds.class_rules import ClassRules
-from haskd_ros.node import dds, dds_profile, parameter_table
-from haskd_ros.node.dds import LARGE, PROFILE, SMALL, profile_environment
-from haskd_ros.node.parameters import DEFAULTS, PARAMETERS
+from haskd_ros.node.dds import profiles, writer
+from haskd_ros.node.dds.profiles import LARGE, PROFILE, SMALL, profile_environment
+from haskd_ros.node.parameters import table
+from haskd_ros.node.parameters.values import DEFAULTS, PARAMETERS
 from haskd_ros.segmenter import DEFAULT_MODEL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,9 +31,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def declared_parameters():
     pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
-    from haskd_ros.node import declared_parameters
+    from haskd_ros.node.parameters import declared
 
-    return declared_parameters
+    return declared
 
 
 @pytest.fixture
@@ -47,8 +48,8 @@ def distribution(monkeypatch) -> dict:
 
 def test_the_parameter_file_is_the_table():
     path = REPOSITORY / "config" / "segment.yaml"
-    assert path.read_text() == parameter_table.yaml_text(), (
-        "run python -m haskd_ros.node.parameter_table > config/segment.yaml"
+    assert path.read_text() == table.yaml_text(), (
+        "run python -m haskd_ros.node.parameters.table > config/segment.yaml"
     )
     written = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
     for info in PARAMETERS:
@@ -60,8 +61,8 @@ def test_the_parameter_file_is_the_table():
 
 def test_the_page_of_the_parameters_is_the_table():
     page = (REPOSITORY / "docs" / "parameters.md").read_text()
-    assert page == parameter_table.markdown_text(), (
-        "run python -m haskd_ros.node.parameter_table --markdown > docs/parameters.md"
+    assert page == table.markdown_text(), (
+        "run python -m haskd_ros.node.parameters.table --markdown > docs/parameters.md"
     )
 
 
@@ -229,9 +230,9 @@ def test_the_dds_profile_has_room_for_large_clouds():
 def test_a_dds_profile_has_room_for_six_clouds_of_the_given_size(tmp_path, capsys):
     path = tmp_path / "two_million.xml"
     arguments = ["--points", "2000000", "--point-step", "46", "--out", str(path)]
-    assert dds_profile.main(arguments) == 0
+    assert writer.main(arguments) == 0
     # 6 clouds of 92 MB are 552,000,000 bytes, 526.4 MiB
-    assert dds.segment_bytes(path) == 527 * 1024**2
+    assert profiles.segment_bytes(path) == 527 * 1024**2
     # a cloud is 1404.6 pieces of 65,500 bytes; twice 6 * 1405
     assert "<port_queue_capacity>16860<" in path.read_text()
     # 1072 bytes for each 1024, as the files in /dev/shm are large: 578,502,656
@@ -249,7 +250,7 @@ def test_a_dds_profile_has_room_for_six_clouds_of_the_given_size(tmp_path, capsy
 )
 def test_a_dds_profile_that_can_not_be_is_refused(tmp_path, capsys, arguments, told):
     path = tmp_path / "none.xml"
-    assert dds_profile.main([*arguments, "--out", str(path)]) == 2
+    assert writer.main([*arguments, "--out", str(path)]) == 2
     assert told in capsys.readouterr().err
     assert not path.exists()
 
@@ -257,16 +258,16 @@ def test_a_dds_profile_that_can_not_be_is_refused(tmp_path, capsys, arguments, t
 def test_the_advice_on_lost_clouds_names_the_numbers(monkeypatch):
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(LARGE))
     command = "ros2 run haskd_ros dds_profile --points"
-    advice = dds.lost_clouds_advice("rmw_fastrtps_cpp", 2_000_000, 46)
+    advice = profiles.lost_clouds_advice("rmw_fastrtps_cpp", 2_000_000, 46)
     assert "had 92.0 MB" in advice
     assert "a segment of 268.4 MB, which should be 552.0 MB" in advice
     assert f"`{command} 2000000 --point-step 46`" in advice
     # 6 clouds of 16 MB fit: it is the sender that has another profile
-    advice = dds.lost_clouds_advice("rmw_fastrtps_cpp", 1_000_000, 16)
-    assert f"start the sender with {dds.profile_variable()}={LARGE}" in advice
+    advice = profiles.lost_clouds_advice("rmw_fastrtps_cpp", 1_000_000, 16)
+    assert f"start the sender with {profiles.profile_variable()}={LARGE}" in advice
     assert "for clouds of up to 44.7 MB" in advice
     # Which would not read it
-    assert "FASTDDS" not in dds.lost_clouds_advice("rmw_cyclonedds_cpp", 1_000_000, 16)
+    assert "FASTDDS" not in profiles.lost_clouds_advice("rmw_cyclonedds_cpp", 1_000_000, 16)
 
 
 def test_segments_of_dead_processes_are_found(tmp_path):
@@ -275,7 +276,7 @@ def test_segments_of_dead_processes_are_found(tmp_path):
         (tmp_path / f"fastdds_{name}_el").touch()
     with (tmp_path / "fastdds_living_el").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert dds_profile.left_over_bytes(tmp_path) == 1 << 20
+        assert writer.left_over_bytes(tmp_path) == 1 << 20
 
 
 def test_rviz_shows_the_coloured_cloud_and_offers_the_entropy():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from haskd_ros.node.diagnostics import DiagnosticsMonitor
-from haskd_ros.node.parameters import DEFAULTS
-from haskd_ros.node.statuses import (
+from haskd_ros.node.parameters.values import DEFAULTS
+from haskd_ros.node.reports.diagnostics import DiagnosticsMonitor
+from haskd_ros.node.reports.statuses import (
     ERROR,
     OK,
     WARN,
@@ -16,7 +16,7 @@ from haskd_ros.node.statuses import (
     latency_status,
     sensor_status,
 )
-from haskd_ros.node.window import Window
+from haskd_ros.node.reports.window import Window
 from haskd_ros.node.worker import FrameCounts
 from haskd_ros.segmenter import Segmentation
 

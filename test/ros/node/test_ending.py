@@ -76,7 +76,8 @@ def is_zombie(process: int) -> bool:
 def test_a_hang_up_does_not_end_what_nohup_has_started(tmp_path):
     """A process that only hears signals, so that nothing but them decides."""
     code = (
-        "from haskd_ros.node.ending import Ending; ending = Ending(); ending.in_order.set();"
+        "from haskd_ros.node.program.ending import Ending\n"
+        "ending = Ending(); ending.in_order.set();"
         "print('here', flush=True); ending.asked.wait(); print('asked', flush=True)"
     )
     process = subprocess.Popen(

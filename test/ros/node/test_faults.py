@@ -19,11 +19,11 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from haskd_ros.errors import InputError
-from haskd_ros.node.executor import SurvivingExecutor
-from haskd_ros.node.faults import MOST_KINDS, InternalFaults, LogPeriods, is_out_of_memory
 from haskd_ros.node.guarded_node import GuardedNode
 from haskd_ros.node.outputs import diagnostic_array
-from haskd_ros.node.statuses import ERROR, OK, WARN, Status, each_status, faults_status
+from haskd_ros.node.program.executor import SurvivingExecutor
+from haskd_ros.node.reports.faults import MOST_KINDS, InternalFaults, LogPeriods, is_out_of_memory
+from haskd_ros.node.reports.statuses import ERROR, OK, WARN, Status, each_status, faults_status
 
 
 class Bench:

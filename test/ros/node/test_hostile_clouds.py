@@ -22,7 +22,7 @@ from haskd_ros.clouds.pointcloud import (
 )
 from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import label_cloud
-from haskd_ros.node.parameters import DEFAULTS
+from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import Segmenter
 
 REASONS = {

@@ -21,7 +21,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float32
 from stress import Traffic, operate, recorded, traffic
 
-from haskd_ros.node.dds import LARGE, PROFILE, profile_variable
+from haskd_ros.node.dds.profiles import LARGE, PROFILE, profile_variable
 
 
 @pytest.fixture

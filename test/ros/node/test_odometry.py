@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
-from haskd_ros.node.odometry import NoPosesError, OdometryPoses
+from haskd_ros.node.poses.odometry import NoPosesError, OdometryPoses
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000

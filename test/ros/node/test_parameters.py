@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haskd_ros.errors import InputError
-from haskd_ros.node.parameters import DEFAULTS, PARAMETERS, Parameters
+from haskd_ros.node.parameters.values import DEFAULTS, PARAMETERS, Parameters
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_only_a_change_that_took_effect_counts(
     from rclpy.node import Node
     from rclpy.parameter import Parameter
 
-    from haskd_ros.node.declared_parameters import DeclaredParameters
+    from haskd_ros.node.parameters.declared import DeclaredParameters
 
     node, executor = spinning_node
     if not rclpy_has_a_post_set_callback:  # as in Humble

@@ -13,7 +13,7 @@ from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import CloudError, select_points
 from haskd_ros.model_header import Intensity
 from haskd_ros.node.labelling import label_cloud
-from haskd_ros.node.parameters import DEFAULTS, Parameters
+from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 
 COUNT = 6144  # 128 x 48, so that all organised clouds come out even

@@ -12,7 +12,7 @@ import street_scene as scene
 from haskd_ros.clouds.point_times import NO_FIELD, point_times
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters.values import Parameters
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag, stamp_ns
 from haskd_training.robot.segment_bag import SEGMENTATION, parse, segment_bag
 

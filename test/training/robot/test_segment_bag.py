@@ -13,7 +13,7 @@ from rosbags.interfaces import QosDurability
 from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity
 from haskd_ros.errors import InputError
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag
 from haskd_training.robot.segment_bag import SEGMENTATION, VISUALIZATION, parse, segment_bag

@@ -14,7 +14,7 @@ from haskd_ros.clouds.crop import is_unbounded
 from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.node.parameters import DEFAULTS, Parameters
+from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
 from haskd_training.core.progress import Progress, no_progress

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from haskd_ros import model_file
 from haskd_ros.node.labelling import label_points
-from haskd_ros.node.parameters import DEFAULTS, Parameters
+from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.segmenter import Refine, Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.cache import Cache

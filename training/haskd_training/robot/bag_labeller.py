@@ -14,7 +14,7 @@ from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_training.data.examination.examination import Examination
 from haskd_training.recordings.cloud_sample import sensor_findings

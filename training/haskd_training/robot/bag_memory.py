@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from haskd_ros.clouds.crop import frame_name
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.score_memory import ScoreMemory
 from haskd_ros.segmenter import Refine
 from haskd_ros.taxonomy import Taxonomy

@@ -12,7 +12,7 @@ from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.motion import Poses, compensated_cloud, knot_times
 from haskd_ros.clouds.point_times import NO_RETURNS, point_times
 from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters.values import Parameters
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree

@@ -16,7 +16,7 @@ import yaml
 
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
-from haskd_ros.node.parameters import DEFAULTS, Parameters
+from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
 from haskd_ros.text import quoted

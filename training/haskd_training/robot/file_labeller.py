@@ -12,7 +12,7 @@ from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import INTENSITY_FIELDS, CloudError
 from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
-from haskd_ros.node.parameters import DEFAULTS, Parameters
+from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_training.recordings.cloud_files.cloud import structured
 from haskd_training.recordings.cloud_files.formats import (

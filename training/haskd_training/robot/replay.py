@@ -21,7 +21,7 @@ import psutil
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
 from haskd_ros.node.clock import nanoseconds
-from haskd_ros.node.dds import profile_environment
+from haskd_ros.node.dds.profiles import profile_environment
 from haskd_training.robot.node_client import OUTPUT, NodeClient, deserialise
 
 START_TIMEOUT_S = 60.0

@@ -21,8 +21,8 @@ from haskd_ros.clouds.output_clouds import (
 from haskd_ros.clouds.pointcloud import CloudError, create_cloud
 from haskd_ros.documents import parse_yaml
 from haskd_ros.errors import InputError
-from haskd_ros.node.parameter_info import ParameterInfo, ParameterValue
-from haskd_ros.node.parameters import DEFAULTS, PARAMETERS, Parameters
+from haskd_ros.node.parameters.info import ParameterInfo, ParameterValue
+from haskd_ros.node.parameters.values import DEFAULTS, PARAMETERS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.text import shown
 from haskd_training.core.background import BackgroundCalls

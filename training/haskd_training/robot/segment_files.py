@@ -11,7 +11,7 @@ import numpy as np
 
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
-from haskd_ros.node.parameters import DEFAULTS, Parameters
+from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.recordings.cloud_files.cloud import PointLabels

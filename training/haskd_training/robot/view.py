@@ -17,7 +17,7 @@ from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_returns
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata, ShippedStudent
-from haskd_ros.node.parameters import DEFAULTS
+from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import shown

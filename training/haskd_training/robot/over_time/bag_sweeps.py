@@ -17,7 +17,7 @@ from haskd_ros.clouds.pointcloud import (
     read_xyz_intensity,
     valid_returns,
 )
-from haskd_ros.node.parameters import DEFAULTS
+from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import Segmenter
 from haskd_training.data.cache import ImageRow, SweepRow
 from haskd_training.data.examination.examination import Examination

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from haskd_ros.errors import InputError
-from haskd_ros.node.dds import profile_environment
+from haskd_ros.node.dds.profiles import profile_environment
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from haskd_ros.clouds.crop import frame_name, is_unbounded, matrix_of
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
 from haskd_ros.node.clock import nanoseconds, stamp_fault
-from haskd_ros.node.parameters import Parameters
+from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.text import quoted
 
 TF_TIMEOUT_S = 0.1

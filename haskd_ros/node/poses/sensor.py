@@ -14,9 +14,14 @@ from rclpy.node import Node
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.motion import Poses
 from haskd_ros.node.clock import SECOND_NS, nanoseconds, stamp_fault
-from haskd_ros.node.odometry import NoPosesError, OdometrySubscription, check_topic, odometry_type
-from haskd_ros.node.parameters import Parameters
-from haskd_ros.node.transforms import NoTransformError, Transforms
+from haskd_ros.node.parameters.values import Parameters
+from haskd_ros.node.poses.odometry import (
+    NoPosesError,
+    OdometrySubscription,
+    check_topic,
+    odometry_type,
+)
+from haskd_ros.node.poses.transforms import NoTransformError, Transforms
 
 _POLL_S = 0.002
 

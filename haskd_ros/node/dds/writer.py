@@ -1,7 +1,7 @@
 """Writes a Fast DDS profile for clouds of a size, and says what it takes of this machine:
 
 ros2 run haskd_ros dds_profile --points 2000000 --point-step 46
-python -m haskd_ros.node.dds_profile --points 2000000 --point-step 46 --out FILE
+python -m haskd_ros.node.dds.writer --points 2000000 --point-step 46 --out FILE
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from haskd_ros.clouds.point_layout import MAX_POINT_STEP
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.node.dds import (
+from haskd_ros.node.dds.profiles import (
     CLOUDS,
     LARGE,
     NAMESPACE,

@@ -15,11 +15,11 @@ from rclpy.signals import SignalHandlerOptions
 
 from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.errors import InputError
-from haskd_ros.node.dds import profile_environment
-from haskd_ros.node.ending import Ending
-from haskd_ros.node.engine_log import pass_on_engine_log
-from haskd_ros.node.executor import SurvivingExecutor
-from haskd_ros.node.faults import MOST_CHARACTERS, in_one_line
+from haskd_ros.node.dds.profiles import profile_environment
+from haskd_ros.node.program.ending import Ending
+from haskd_ros.node.program.executor import SurvivingExecutor
+from haskd_ros.node.reports.engine_log import pass_on_engine_log
+from haskd_ros.node.reports.faults import MOST_CHARACTERS, in_one_line
 from haskd_ros.node.segment_node import SegmentNode
 from haskd_ros.text import shown
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from haskd_ros.node.parameters import Parameters
-from haskd_ros.node.statuses import (
+from haskd_ros.node.parameters.values import Parameters
+from haskd_ros.node.reports.statuses import (
     Status,
     each_status,
     frames_status,
@@ -17,7 +17,7 @@ from haskd_ros.node.statuses import (
     latency_status,
     sensor_status,
 )
-from haskd_ros.node.window import Window
+from haskd_ros.node.reports.window import Window
 from haskd_ros.node.worker import FrameCounts
 from haskd_ros.segmenter import Segmentation
 from haskd_ros.taxonomy import UNLABELLED

@@ -23,7 +23,7 @@ MOST_KINDS = 64
 MOST_CHARACTERS = 1000
 """Of a line in the log."""
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[2]
 
 
 class LogPeriods:

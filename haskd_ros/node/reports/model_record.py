@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haskd_ros.node.loaded_model import LoadedModel
-from haskd_ros.node.statuses import OK, Status
+from haskd_ros.node.reports.statuses import OK, Status
 
 
 def model_record(model: LoadedModel, *, labels: bool) -> Status:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.node.loaded_model import LoadedModel
-from haskd_ros.node.odometry import NoPosesError
-from haskd_ros.node.outcomes import Outcomes
-from haskd_ros.node.parameters import Parameters
-from haskd_ros.node.poses import SensorPoses, source_told, stamp_of
-from haskd_ros.node.statuses import OK, WARN, Status
+from haskd_ros.node.parameters.values import Parameters
+from haskd_ros.node.poses.odometry import NoPosesError
+from haskd_ros.node.poses.sensor import SensorPoses, source_told, stamp_of
+from haskd_ros.node.reports.outcomes import Outcomes
+from haskd_ros.node.reports.statuses import OK, WARN, Status
 from haskd_ros.score_memory import ScoreMemory
 from haskd_ros.segmenter import Refine
 

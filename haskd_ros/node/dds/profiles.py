@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 LARGE, SMALL = DATA / "fastdds.xml", DATA / "fastdds_small.xml"
 """256 MiB of shared memory for what a process sends, which hold two clouds of 2 million points, and
 32 MiB. Fast DDS's own default of 0.5 MiB loses every best-effort cloud of 100,000 points."""

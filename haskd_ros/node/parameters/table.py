@@ -1,7 +1,7 @@
 """What documents the node's parameters, written from `Parameters`. No ROS.
 
-python -m haskd_ros.node.parameter_table > config/segment.yaml
-python -m haskd_ros.node.parameter_table --markdown > docs/parameters.md
+python -m haskd_ros.node.parameters.table > config/segment.yaml
+python -m haskd_ros.node.parameters.table --markdown > docs/parameters.md
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import textwrap
 
 import yaml
 
-from haskd_ros.node.parameter_info import ParameterInfo, ParameterValue
-from haskd_ros.node.parameters import PARAMETERS
+from haskd_ros.node.parameters.info import ParameterInfo, ParameterValue
+from haskd_ros.node.parameters.values import PARAMETERS
 
 _MARKDOWN_HEAD = """\
 # Parameters of the node
@@ -33,7 +33,7 @@ class_remap: ["large_vehicle:car"]
 """
 
 _MARKDOWN_TAIL = """
-Written by `python -m haskd_ros.node.parameter_table --markdown > docs/parameters.md`.
+Written by `python -m haskd_ros.node.parameters.table --markdown > docs/parameters.md`.
 """
 
 
@@ -41,7 +41,7 @@ def yaml_text() -> str:
     """The text of `config/segment.yaml`: every parameter with its default and description."""
     lines = [
         "# Parameters of the node `segment`, with their defaults; written by",
-        "# `python -m haskd_ros.node.parameter_table > config/segment.yaml`.",
+        "# `python -m haskd_ros.node.parameters.table > config/segment.yaml`.",
         "/**:",
         "  ros__parameters:",
     ]

@@ -13,7 +13,7 @@ from typing import Any
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
-from haskd_ros.node.parameter_info import ParameterInfo, ParameterValue, parameter
+from haskd_ros.node.parameters.info import ParameterInfo, ParameterValue, parameter
 from haskd_ros.text import quoted
 
 SMALLEST_VOXEL_M = 0.01

@@ -17,10 +17,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from haskd_ros.errors import InputError
-from haskd_ros.node.faults import in_one_line
-from haskd_ros.node.parameter_info import ParameterInfo
-from haskd_ros.node.parameters import DEFAULTS, PARAMETERS, Parameters
-from haskd_ros.node.qos import PREFIX
+from haskd_ros.node.parameters.info import ParameterInfo
+from haskd_ros.node.parameters.qos import PREFIX
+from haskd_ros.node.parameters.values import DEFAULTS, PARAMETERS, Parameters
+from haskd_ros.node.reports.faults import in_one_line
 from haskd_ros.text import QUOTED_CHARACTERS, listed, shown
 
 _MISSPELT = 0.85

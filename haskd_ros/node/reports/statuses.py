@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from haskd_ros.node.faults import FaultSummary
 from haskd_ros.node.loaded_model import LoadedModel
+from haskd_ros.node.reports.faults import FaultSummary
 
 OK, WARN, ERROR = 0, 1, 2
 """diagnostic_msgs/DiagnosticStatus levels."""

@@ -6,7 +6,7 @@ import logging
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from haskd_ros.node.faults import MOST_CHARACTERS
+from haskd_ros.node.reports.faults import MOST_CHARACTERS
 from haskd_ros.text import shown
 
 ENGINE = "haskd_ros"

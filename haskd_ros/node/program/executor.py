@@ -14,7 +14,7 @@ from rclpy.executors import (
     TimeoutException,
 )
 
-from haskd_ros.node.faults import InternalFaults
+from haskd_ros.node.reports.faults import InternalFaults
 
 MOST_FAILED_WAITS = 100
 """In a row; then ROS itself is broken, and only a new process can help."""

@@ -10,11 +10,11 @@ from rclpy.lifecycle import LifecycleNode
 from haskd_ros.clouds.motion import compensated_cloud, knot_times
 from haskd_ros.clouds.point_times import NO_FIELD, NO_RETURNS, ONE_TIME, PointTimes, point_times
 from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
-from haskd_ros.node.odometry import NoPosesError
-from haskd_ros.node.outcomes import Outcomes
-from haskd_ros.node.parameters import Parameters
-from haskd_ros.node.poses import SensorPoses, source_told, stamp_of
-from haskd_ros.node.statuses import OK, WARN, Status
+from haskd_ros.node.parameters.values import Parameters
+from haskd_ros.node.poses.odometry import NoPosesError
+from haskd_ros.node.poses.sensor import SensorPoses, source_told, stamp_of
+from haskd_ros.node.reports.outcomes import Outcomes
+from haskd_ros.node.reports.statuses import OK, WARN, Status
 
 
 class MotionCompensation:

@@ -1,0 +1,1 @@
+"""Fast DDS: the profiles that large clouds need."""
