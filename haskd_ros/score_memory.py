@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from haskd_ros.native import dispatch
+from haskd_ros.native.place_table import PlaceTable
 from haskd_ros.sparse import group_by_key, pool, unpool, voxel_keys
 from haskd_ros.sparse.keys import X_STEP, Y_STEP
 from haskd_ros.taxonomy import Taxonomy
@@ -32,7 +35,39 @@ _JUMP = 10_000.0
 
 _OUT_OF_ORDER_S = 0.5
 
-_PRUNED_EVERY = 10
+_CLOUDS_KEPT = 10
+"""After so many it is looked for what is forgotten."""
+
+
+class Places(Protocol):
+    """Class scores of voxels by key, which fade."""
+
+    def __len__(self) -> int: ...
+
+    def remember(
+        self,
+        keys: Tensor,
+        probabilities: Tensor,
+        *,
+        time_s: float,
+        half_life: float,
+        weight: float,
+    ) -> Tensor:
+        """Add what was said before to what a cloud says, and keep that.
+
+        Args:
+            keys: [N] int64, of the points' voxels.
+            probabilities: [N, C]; rows may be NaN, and then count for nothing.
+            time_s: not before that of the cloud before.
+            half_life: s.
+            weight: of what was said before.
+
+        Returns:
+            [N, C].
+        """
+
+    def keep(self, since_s: float, *, shift: int = 0) -> None:
+        """Forget what was not seen since then, and make keys higher."""
 
 
 class ScoreMemory:
@@ -56,15 +91,13 @@ class ScoreMemory:
     def forget(self) -> None:
         """Begin anew."""
         self._anchor: np.ndarray | None = None
-        # Rows of `_scores` and `_seen_s` by ascending key.
-        self._keys = torch.empty(0, dtype=torch.int64)
-        self._scores = torch.empty(0, len(self._movable))
-        self._seen_s = torch.empty(0, dtype=torch.float64)
-        self._until_pruned = _PRUNED_EVERY
+        compiled = dispatch.usable()
+        self._places: Places = (PlaceTable if compiled else PlainPlaces)(self._movable)
+        self._clouds = 0
 
     def __len__(self) -> int:
         """Voxels that something is known of."""
-        return len(self._keys)
+        return len(self._places)
 
     def refine(
         self, points: Tensor, probabilities: Tensor, *, pose: np.ndarray, time_s: float
@@ -86,17 +119,13 @@ class ScoreMemory:
             self.forget()
             self._time_s = time_s
         self._time_s = time_s = max(time_s, self._time_s)
-        keys, grouping = group_by_key(voxel_keys(self._placed(points, pose), None, VOXEL_SIZE)[0])
-        new = pool(probabilities.nan_to_num(0.0), grouping)
-        at = torch.searchsorted(self._keys, keys).clamp_(max=max(len(self) - 1, 0))
-        known = self._keys[at] == keys if len(self) else torch.zeros(len(keys), dtype=torch.bool)
-        faded = self._fading(self._seen_s[at[known]], time_s) * self._scores[at[known]]
-        earlier = torch.zeros_like(new)
-        earlier[known] = faded
-        self._store(keys, new + earlier, at, known, time_s)
-        moves = self._movable[probabilities.argmax(1)]
-        refined = unpool(earlier, grouping).mul_(WEIGHT).add_(probabilities)
-        refined[moves] = probabilities[moves]
+        keys, _ = voxel_keys(self._placed(points, pose), None, VOXEL_SIZE)
+        refined = self._places.remember(
+            keys, probabilities, time_s=time_s, half_life=self._half_life, weight=WEIGHT
+        )
+        self._clouds += 1
+        if self._clouds % _CLOUDS_KEPT == 0:
+            self._places.keep(time_s - self._half_life * math.log2(1 / FORGOTTEN))
         return refined
 
     def _placed(self, points: Tensor, pose: np.ndarray) -> Tensor:
@@ -119,30 +148,64 @@ class ScoreMemory:
                 self.forget()
         anchor: np.ndarray = np.round(position / VOXEL_SIZE) * VOXEL_SIZE
         if self._anchor is not None:
-            x, y, z = np.round((anchor - self._anchor) / VOXEL_SIZE).astype(np.int64).tolist()
-            self._keys = self._keys - (x * X_STEP + y * Y_STEP + z)
+            x, y, z = np.round((self._anchor - anchor) / VOXEL_SIZE).astype(np.int64).tolist()
+            self._places.keep(-math.inf, shift=x * X_STEP + y * Y_STEP + z)
         self._anchor = anchor
         return anchor
 
-    def _fading(self, seen_s: Tensor, time_s: float) -> Tensor:
-        """[M, 1] float32 of what was seen then that counts now."""
-        return torch.exp2((seen_s - time_s) / self._half_life).float()[:, None]
 
-    def _store(
-        self, keys: Tensor, scores: Tensor, at: Tensor, known: Tensor, time_s: float
-    ) -> None:
+class PlainPlaces:
+    """`Places` by plain torch, where there are no compiled kernels.
+
+    Args:
+        movable: [C] bool, classes whose points have no past.
+    """
+
+    def __init__(self, movable: Tensor) -> None:
+        self._movable = movable
+        # Rows of `_scores` and `_seen_s` by ascending key.
+        self._keys = torch.empty(0, dtype=torch.int64)
+        self._scores = torch.empty(0, len(movable))
+        self._seen_s = torch.empty(0, dtype=torch.float64)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def remember(
+        self,
+        keys: Tensor,
+        probabilities: Tensor,
+        *,
+        time_s: float,
+        half_life: float,
+        weight: float,
+    ) -> Tensor:
+        voxels, grouping = group_by_key(keys)
+        new = pool(probabilities.nan_to_num(0.0), grouping)
+        at = torch.searchsorted(self._keys, voxels).clamp_(max=max(len(self) - 1, 0))
+        known = (
+            self._keys[at] == voxels if len(self) else torch.zeros_like(voxels, dtype=torch.bool)
+        )
+        left = torch.exp2((self._seen_s[at[known]] - time_s) / half_life).float()[:, None]
+        earlier = torch.zeros_like(new)
+        earlier[known] = left * self._scores[at[known]]
+        scores = new + earlier
         self._scores[at[known]] = scores[known]
         self._seen_s[at[known]] = time_s
         fresh = ~known
-        merged = torch.cat([self._keys, keys[fresh]])
-        order = merged.argsort()
+        merged = torch.cat([self._keys, voxels[fresh]])
         seen_s = torch.cat(
-            [self._seen_s, torch.full_like(keys[fresh], time_s, dtype=torch.float64)]
+            [self._seen_s, torch.full((int(fresh.sum()),), time_s, dtype=torch.float64)]
         )
-        if self._until_pruned == 0:
-            self._until_pruned = _PRUNED_EVERY
-            order = order[self._fading(seen_s[order], time_s)[:, 0] > FORGOTTEN]
-        self._until_pruned -= 1
-        self._keys = merged[order]
+        order = merged.argsort()
+        self._keys, self._seen_s = merged[order], seen_s[order]
         self._scores = torch.cat([self._scores, scores[fresh]])[order]
-        self._seen_s = seen_s[order]
+        moves = self._movable[probabilities.argmax(1)]
+        refined = unpool(earlier, grouping).mul_(weight).add_(probabilities)
+        refined[moves] = probabilities[moves]
+        return refined
+
+    def keep(self, since_s: float, *, shift: int = 0) -> None:
+        kept = self._seen_s > since_s
+        self._keys, self._seen_s = self._keys[kept] + shift, self._seen_s[kept]
+        self._scores = self._scores[kept]

@@ -146,5 +146,19 @@ SIGNATURES: dict[str, tuple[tuple[type, ...], type | None]] = {
         (c_void_p, c_int64, c_int64, c_float, c_void_p, c_void_p, c_void_p, c_int32),
         None,
     ),
+    "haskd_remember": (
+        (
+            *(c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_double, c_double, c_float),
+            *(c_void_p, c_int64, c_int32, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
+            c_int32,
+        ),
+        c_int64,
+    ),
+    "haskd_move_places": (
+        (c_void_p, c_int64, c_int64, c_double, c_int64, c_void_p, c_int64),
+        c_int64,
+    ),
+    "haskd_slot_bytes": ((c_int64,), c_int64),
+    "haskd_free_places": ((c_void_p, c_int64, c_int64), None),
     "haskd_layouts": ((), c_char_p),
 }

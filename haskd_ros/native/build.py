@@ -27,6 +27,7 @@ SOURCES = (
     "kernel_map.cpp",
     "layouts.cpp",
     "norm.cpp",
+    "places.cpp",
     "points.cpp",
     "scores.cpp",
     "weight_gradient.cpp",

@@ -1,6 +1,7 @@
 """What earlier clouds said of a place, beside what the newest one says."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haskd_ros.native import dispatch, load_kernels
 from haskd_ros.score_memory import FORGOTTEN, ScoreMemory
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 
@@ -20,6 +22,15 @@ TAXONOMY = Taxonomy(
     )
 )
 HERE = [[5.1, 0.1, 0.1, 0.5]]
+
+
+@pytest.fixture(autouse=True, params=["compiled", "plain torch"], scope="module")
+def places(request):
+    """Both ways to keep places, one after the other."""
+    if request.param == "compiled" and not load_kernels():
+        pytest.skip("no compiled kernels on this machine")
+    with nullcontext() if request.param == "compiled" else dispatch.plain_torch():
+        yield
 
 
 def pose(x=0.0, y=0.0, z=0.0, yaw=0.0):
@@ -147,3 +158,23 @@ def test_the_memory_is_what_a_plain_count_of_its_definition_is(data):
         for place in set(places):
             mean = scores[[other == place for other in places]].mean(0)
             entries.setdefault(place, []).append((time_s, mean))
+
+
+def test_a_table_that_grows_and_forgets_is_what_plain_torch_has(places):
+    random = np.random.default_rng(3)
+    compiled = ScoreMemory(TAXONOMY, half_life=0.2)
+    with dispatch.plain_torch():
+        plain = ScoreMemory(TAXONOMY, half_life=0.2)
+    for number in range(25):
+        count = int(random.integers(1, 6000))
+        points = random.uniform(-12, 12, (count, 4)).astype(np.float32)
+        scores = random.dirichlet([1, 1, 1], count).astype(np.float32)
+        scores[random.random(count) < 0.01] = np.nan
+        # 300 m a cloud, so that the anchor moves too
+        where, time_s = pose(x=300.0 * (number // 3), yaw=0.1 * number), 0.1 * number
+        given = torch.from_numpy(points), torch.from_numpy(scores)
+        ours = compiled.refine(*given, pose=where, time_s=time_s)
+        with dispatch.plain_torch():
+            theirs = plain.refine(*given, pose=where, time_s=time_s)
+        torch.testing.assert_close(ours, theirs, equal_nan=True, rtol=1e-4, atol=1e-5)
+        assert len(compiled) == len(plain)

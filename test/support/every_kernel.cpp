@@ -30,6 +30,12 @@ void haskd_affine(const float*, int64_t, int64_t, const float*, const float*, co
                   float*, int);
 void haskd_norm_backward(const NormBackwardArguments*);
 void haskd_softmax_statistics(const float*, int64_t, int64_t, float, uint8_t*, float*, float*, int);
+int64_t haskd_slot_bytes(int64_t);
+void haskd_free_places(char*, int64_t, int64_t);
+int64_t haskd_remember(const int64_t*, const float*, int64_t, int64_t, const uint8_t*, double,
+                       double, float, char*, int64_t, int32_t, int32_t*, float*, float*, float*,
+                       float*, int);
+int64_t haskd_move_places(char*, int64_t, int64_t, double, int64_t, char*, int64_t);
 const char* haskd_layouts();
 }
 
@@ -198,5 +204,26 @@ int main(int, char** words) {
     store("class_id", class_id);
     store("probability", probability);
     store("entropy", entropy);
+
+    // What was said of places, in a table, then in another with higher keys
+    const auto said = load<float>("said");
+    const auto moves = load<uint8_t>("moves");
+    const int64_t said_rows = keys.size(), slots = int64_t{1} << 13, more_slots = 2 * slots;
+    std::vector<char> table(slots * haskd_slot_bytes(classes)), next(2 * table.size());
+    haskd_free_places(table.data(), slots, classes);
+    haskd_free_places(next.data(), more_slots, classes);
+    std::vector<int32_t> places(2 * said_rows);
+    std::vector<float> part_sizes(said_rows), sums(said.size()), earlier(said.size());
+    std::vector<float> refined(said.size());
+    haskd_remember(keys.data(), said.data(), said_rows, classes, moves.data(), 0.0, 2.0, 0.5f,
+                   table.data(), slots, 1, places.data(), part_sizes.data(), sums.data(),
+                   earlier.data(), refined.data(), threads);
+    haskd_move_places(table.data(), slots, classes, -1.0, 5, next.data(), more_slots);
+    auto higher = keys;
+    for (auto& key : higher) key += 5;
+    haskd_remember(higher.data(), said.data(), said_rows, classes, moves.data(), 1.0, 2.0, 0.5f,
+                   next.data(), more_slots, 2, places.data(), part_sizes.data(), sums.data(),
+                   earlier.data(), refined.data(), threads);
+    store("refined", refined);
     return 0;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,15 @@ import pytest
 import torch
 from kernel_checks import assert_equal_to_rounding, needs_kernels
 
-from haskd_ros.native import arguments, build, dispatch, kernels, prebuilt, voxel_kernels
+from haskd_ros.native import (
+    arguments,
+    build,
+    dispatch,
+    kernels,
+    place_table,
+    prebuilt,
+    voxel_kernels,
+)
 from haskd_ros.sparse.keys import FIELD_BITS, X_STEP, Y_STEP
 
 SOURCE = Path(__file__).resolve().parents[2] / "support" / "every_kernel.cpp"
@@ -86,8 +95,16 @@ def computed_here(given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         with_addend=True,
     )  # fmt: skip
     class_id, probability, entropy = kernels.softmax_statistics(random("scores", 500, CLASSES), 2.0)
+    given["said"] = torch.rand((len(keys), CLASSES), generator=generator)
+    given["moves"] = (torch.arange(CLASSES) == 1).byte()
+    table = place_table.PlaceTable(given["moves"])
+    remembered = {"half_life": 2.0, "weight": 0.5}
+    table.remember(keys, given["said"], time_s=0.0, **remembered)
+    table.keep(-math.inf, shift=5)
+    refined = table.remember(keys + 5, given["said"], time_s=1.0, **remembered)
     return {
-        "valid": valid, "mask": mask.byte(), "beyond": torch.tensor([beyond]), "keys": keys,
+        "refined": refined, "valid": valid, "mask": mask.byte(), "keys": keys,
+        "beyond": torch.tensor([beyond]),
         "offset": offset, "largest": torch.tensor([largest]), "unique": unique, "order": order,
         "starts": starts, "inverse": inverse, "sources": sources, "targets": targets,
         "pair_counts": torch.tensor(pair_counts), "fine": fine, "coarse": coarse,

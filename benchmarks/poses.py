@@ -1,6 +1,7 @@
-"""Motion compensation of a recorded cloud, beside labelling it on the CPU.
+"""Motion compensation of a recorded cloud, and remembering what was said of it, beside labelling it
+on the CPU.
 
-python benchmarks/motion.py BAG [--repeats 30]
+python benchmarks/poses.py BAG [--repeats 30]
 
 Prints medians and quartiles in ms, with and without in turn. Timings, not a test.
 """
@@ -10,10 +11,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.clouds.motion import Poses, compensated_cloud
@@ -21,6 +24,7 @@ from haskd_ros.clouds.point_times import point_times
 from haskd_ros.clouds.pointcloud import read_xyz_intensity, valid_returns
 from haskd_ros.node.labelling import label_cloud
 from haskd_ros.node.parameters.values import DEFAULTS
+from haskd_ros.score_memory import HALF_LIFE_S, ScoreMemory
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag, stamp_ns
 
@@ -37,6 +41,21 @@ def moved(cloud: Any) -> Any:
     return compensated_cloud(cloud, stamp_ns(cloud), times, valid, Poses(seconds, place, rotation))
 
 
+class Remembering:
+    """Labels a cloud again and again, each time 0.1 s later and 0.5 m further on."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter, self._number = segmenter, 0
+        self._memory = ScoreMemory(segmenter.taxonomy, HALF_LIFE_S)
+
+    def __call__(self, cloud: Any) -> None:
+        self._number += 1
+        pose = np.eye(4)
+        pose[0, 3] = 0.5 * self._number
+        refine = partial(self._memory.refine, pose=pose, time_s=0.1 * self._number)
+        label_cloud(cloud, self._segmenter, DEFAULTS, refine=refine)
+
+
 def milliseconds(function: Callable[[], object]) -> float:
     begun = time.perf_counter()
     function()
@@ -47,15 +66,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("bag", type=Path)
     parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     keep_freed_memory()
+    # Before the kernels have threads of their own.
+    torch.set_num_threads(arguments.threads)
     with open_bag(arguments.bag) as bag:
         cloud = next(iter(bag.messages(bag.topics_of(POINT_CLOUD))))[1]
     segmenter = Segmenter.load(DEFAULT_MODEL, device="cpu")
+    remembering = Remembering(segmenter)
     ways = {
         "compensation alone": lambda: moved(cloud),
         "labelled as measured": lambda: label_cloud(cloud, segmenter, DEFAULTS),
         "compensated, then labelled": lambda: label_cloud(moved(cloud), segmenter, DEFAULTS),
+        "labelled, remembering": lambda: remembering(cloud),
     }
     times = np.array(
         [[milliseconds(way) for way in ways.values()] for _ in range(arguments.repeats + 3)]
@@ -64,8 +88,9 @@ def main() -> None:
     for name, column in zip(ways, times.T):
         low, middle, high = np.percentile(column, [25, 50, 75])
         print(f"| {name} | {middle:.1f} ({low:.1f}-{high:.1f}) |")
-    low, middle, high = np.percentile(times[:, 2] / times[:, 1], [25, 50, 75])
-    print(f"| with / without | {middle:.2f} ({low:.2f}-{high:.2f}) |")
+    for name, column in zip(("compensated", "remembering"), times.T[2:], strict=True):
+        low, middle, high = np.percentile(column / times[:, 1], [25, 50, 75])
+        print(f"| {name} / as measured | {middle:.2f} ({low:.2f}-{high:.2f}) |")
 
 
 if __name__ == "__main__":
