@@ -41,10 +41,11 @@ def test_reloads_and_the_whole_life_cycle_under_traffic_lose_and_duplicate_nothi
     counts = second_robot.final_counts()
     # One was missing once in four runs: presumably sent before discovery was over; not traced.
     assert 0 <= counts["labelled"] - len(stamps) <= 1
-    # What waits at a deactivation is rejected and says so: nothing disappears.
-    assert (
-        counts["received"]
-        == counts["labelled"] + counts["replaced by a newer one"] + counts["rejected"]
+    # What waits at a deactivation is rejected and says so; a node that was configured anew may get
+    # clouds before its outputs' subscriber is discovered: nothing disappears.
+    assert counts["received"] == sum(
+        counts[what]
+        for what in ("labelled", "replaced by a newer one", "rejected", "that nobody watched")
     )
     assert counts["rejected"] <= len(rounds)
     assert rounds[-1].threads <= rounds[3].threads
