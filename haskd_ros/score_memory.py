@@ -35,9 +35,6 @@ _JUMP = 10_000.0
 
 _OUT_OF_ORDER_S = 0.5
 
-_CLOUDS_KEPT = 10
-"""After so many it is looked for what is forgotten."""
-
 
 class Places(Protocol):
     """Class scores of voxels by key, which fade."""
@@ -66,8 +63,11 @@ class Places(Protocol):
             [N, C].
         """
 
-    def keep(self, since_s: float, *, shift: int = 0) -> None:
-        """Forget what was not seen since then, and make keys higher."""
+    def forget(self, since_s: float) -> None:
+        """Forget what was not seen since then, part by part: called after each cloud."""
+
+    def shift(self, steps: int) -> None:
+        """Make keys higher."""
 
 
 class ScoreMemory:
@@ -93,7 +93,6 @@ class ScoreMemory:
         self._anchor: np.ndarray | None = None
         compiled = dispatch.usable()
         self._places: Places = (PlaceTable if compiled else PlainPlaces)(self._movable)
-        self._clouds = 0
 
     def __len__(self) -> int:
         """Voxels that something is known of."""
@@ -123,9 +122,7 @@ class ScoreMemory:
         refined = self._places.remember(
             keys, probabilities, time_s=time_s, half_life=self._half_life, weight=WEIGHT
         )
-        self._clouds += 1
-        if self._clouds % _CLOUDS_KEPT == 0:
-            self._places.keep(time_s - self._half_life * math.log2(1 / FORGOTTEN))
+        self._places.forget(time_s - self._half_life * math.log2(1 / FORGOTTEN))
         return refined
 
     def _placed(self, points: Tensor, pose: np.ndarray) -> Tensor:
@@ -149,7 +146,7 @@ class ScoreMemory:
         anchor: np.ndarray = np.round(position / VOXEL_SIZE) * VOXEL_SIZE
         if self._anchor is not None:
             x, y, z = np.round((self._anchor - anchor) / VOXEL_SIZE).astype(np.int64).tolist()
-            self._places.keep(-math.inf, shift=x * X_STEP + y * Y_STEP + z)
+            self._places.shift(x * X_STEP + y * Y_STEP + z)
         self._anchor = anchor
         return anchor
 
@@ -205,7 +202,11 @@ class PlainPlaces:
         refined[moves] = probabilities[moves]
         return refined
 
-    def keep(self, since_s: float, *, shift: int = 0) -> None:
+    def forget(self, since_s: float) -> None:
         kept = self._seen_s > since_s
-        self._keys, self._seen_s = self._keys[kept] + shift, self._seen_s[kept]
-        self._scores = self._scores[kept]
+        if not kept.all():
+            self._keys, self._seen_s = self._keys[kept], self._seen_s[kept]
+            self._scores = self._scores[kept]
+
+    def shift(self, steps: int) -> None:
+        self._keys = self._keys + steps

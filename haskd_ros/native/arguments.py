@@ -155,7 +155,11 @@ SIGNATURES: dict[str, tuple[tuple[type, ...], type | None]] = {
         c_int64,
     ),
     "haskd_move_places": (
-        (c_void_p, c_int64, c_int64, c_double, c_int64, c_void_p, c_int64),
+        (c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64),
+        None,
+    ),
+    "haskd_forget_places": (
+        (c_void_p, c_int64, c_int64, c_double, c_int64, c_int64),
         c_int64,
     ),
     "haskd_slot_bytes": ((c_int64,), c_int64),

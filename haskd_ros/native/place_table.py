@@ -3,7 +3,6 @@ holds."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +11,10 @@ from haskd_ros.native.library import library
 
 _LEAST_SLOTS = 1 << 12
 _MOST_FULL = 0.7
+
+_PARTS = 10
+"""Clouds after which all of a table was looked through once for what is forgotten: at once it would
+hold one cloud up."""
 
 
 class PlaceTable:
@@ -25,7 +28,8 @@ class PlaceTable:
         self._movable = movable.to(torch.uint8)
         self._cloud = 0
         self._resize(_LEAST_SLOTS)
-        self._taken = 0
+        self._taken = self._next = 0
+        self._make_scratch(0)
 
     def __len__(self) -> int:
         return self._taken
@@ -41,13 +45,16 @@ class PlaceTable:
     ) -> Tensor:
         """As of `score_memory.Places`."""
         rows, classes = probabilities.shape
-        if (self._taken + rows) > _MOST_FULL * len(self._slots):
-            self.keep(-np.inf, room_for=rows)
+        slots = len(self._slots)
+        while self._taken + rows > _MOST_FULL * slots:
+            slots *= 2
+        if slots > len(self._slots):
+            self._move(slots)
         self._cloud += 1
         keys, probabilities = keys.contiguous(), probabilities.contiguous()
-        places = torch.empty(2, rows, dtype=torch.int32)
-        sizes = torch.empty(rows)
-        sums, earlier, refined = torch.empty(3, rows, classes).unbind(0)
+        if rows > self._most_rows:
+            self._make_scratch(rows)
+        refined = torch.empty(rows, classes)
         self._taken += library().haskd_remember(
             keys.data_ptr(),
             probabilities.data_ptr(),
@@ -60,34 +67,49 @@ class PlaceTable:
             self._slots.data_ptr(),
             len(self._slots),
             self._cloud,
-            places.data_ptr(),
-            sizes.data_ptr(),
-            sums.data_ptr(),
-            earlier.data_ptr(),
+            *(scratch.data_ptr() for scratch in self._scratch),
             refined.data_ptr(),
             thread_count(),
         )
         return refined
 
-    def keep(self, since_s: float, *, shift: int = 0, room_for: int = 0) -> None:
-        """Forget what was not seen since then, and make keys higher.
+    def forget(self, since_s: float) -> None:
+        """Forget some of what was not seen since then; within `_PARTS` calls, all of it."""
+        part = -(-len(self._slots) // _PARTS)
+        first = self._next if self._next < len(self._slots) else 0
+        self._next = min(first + part, len(self._slots))
+        self._taken -= library().haskd_forget_places(
+            self._slots.data_ptr(),
+            len(self._slots),
+            len(self._movable),
+            since_s,
+            first,
+            self._next,
+        )
 
-        Args:
-            room_for: rows of the next cloud.
-        """
-        before, slots = self._slots, _LEAST_SLOTS
-        while (self._taken + room_for) > _MOST_FULL * slots:
-            slots *= 2
+    def shift(self, steps: int) -> None:
+        """Make keys higher."""
+        self._move(len(self._slots), steps)
+
+    def _move(self, slots: int, steps: int = 0) -> None:
+        """To a table of so many slots."""
+        before = self._slots
         self._resize(slots)
-        self._taken = library().haskd_move_places(
+        library().haskd_move_places(
             before.data_ptr(),
             len(before),
             len(self._movable),
-            since_s,
-            shift,
+            steps,
             self._slots.data_ptr(),
             slots,
         )
+
+    def _make_scratch(self, rows: int) -> None:
+        """Kept from cloud to cloud: the system clears fresh memory page by page."""
+        self._most_rows = rows
+        places, sizes = torch.empty(2, rows, dtype=torch.int32), torch.empty(rows)
+        sums, earlier = torch.empty(2, rows, len(self._movable)).unbind(0)
+        self._scratch = places, sizes, sums, earlier
 
     def _resize(self, slots: int) -> None:
         classes = len(self._movable)

@@ -30,9 +30,11 @@ struct Table {
 
     Slot& at(int64_t slot) const { return *reinterpret_cast<Slot*>(slots + slot * bytes); }
 
+    // Where a key is looked for first: x, y and z of a voxel must all tell in the bits that count.
     int64_t first(int64_t key) const {
-        const uint64_t mixed = static_cast<uint64_t>(key) * 0x9E3779B97F4A7C15u;
-        return static_cast<int64_t>(mixed >> 20) & mask;
+        uint64_t mixed = static_cast<uint64_t>(key) * 0x9E3779B97F4A7C15u;
+        mixed = (mixed ^ mixed >> 32) * 0xD6E8FEB86659FD93u;
+        return static_cast<int64_t>(mixed >> 32) & mask;
     }
 
     // Have a slot in a cache soon.
@@ -46,6 +48,18 @@ struct Table {
         int64_t slot = first(key);
         while (at(slot).key != key && at(slot).key != NONE) slot = (slot + 1) & mask;
         return slot;
+    }
+
+    // Frees a slot; those behind it that would not be found any more move up.
+    void free(int64_t slot) const {
+        for (int64_t next = (slot + 1) & mask; at(next).key != NONE; next = (next + 1) & mask) {
+            const int64_t since_first = (next - first(at(next).key)) & mask;
+            if (since_first >= ((next - slot) & mask)) {
+                std::memcpy(&at(slot), &at(next), bytes);
+                slot = next;
+            }
+        }
+        at(slot).key = NONE;
     }
 };
 
@@ -144,22 +158,35 @@ int64_t haskd_remember(const int64_t* keys, const float* probabilities, int64_t 
     return taken;
 }
 
-// Enters the slots of a table that were seen later than `since` into another one, which has more
-// free slots than those; keys become higher by `shift`. Returns how many there are.
-int64_t haskd_move_places(char* slots, int64_t count, int64_t classes, double since, int64_t shift,
-                          char* new_slots, int64_t new_count) {
+// Frees those of the slots from `first` to before `last` that were not seen later than `since`.
+// Returns how many.
+int64_t haskd_forget_places(char* slots, int64_t count, int64_t classes, double since,
+                            int64_t first, int64_t last) {
+    const Table table{slots, count - 1, slot_bytes(classes)};
+    int64_t freed = 0;
+    for (int64_t number = first; number < last; ++number) {
+        // Another one may take the place of the one that is freed.
+        while (table.at(number).key != NONE && table.at(number).seen <= since) {
+            table.free(number);
+            ++freed;
+        }
+    }
+    return freed;
+}
+
+// Enters the slots of a table into another one, which has more free slots than those; keys become
+// higher by `shift`.
+void haskd_move_places(char* slots, int64_t count, int64_t classes, int64_t shift, char* new_slots,
+                       int64_t new_count) {
     const Table table{slots, count - 1, slot_bytes(classes)};
     const Table next{new_slots, new_count - 1, slot_bytes(classes)};
-    int64_t moved = 0;
     for (int64_t number = 0; number < count; ++number) {
         const Slot& slot = table.at(number);
-        if (slot.key == NONE || slot.seen <= since) continue;
+        if (slot.key == NONE) continue;
         Slot& to = next.at(next.of(slot.key + shift));
         std::memcpy(&to, &slot, table.bytes);
         to.key = slot.key + shift;
-        ++moved;
     }
-    return moved;
 }
 
 }  // extern "C"

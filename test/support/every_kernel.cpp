@@ -35,7 +35,8 @@ void haskd_free_places(char*, int64_t, int64_t);
 int64_t haskd_remember(const int64_t*, const float*, int64_t, int64_t, const uint8_t*, double,
                        double, float, char*, int64_t, int32_t, int32_t*, float*, float*, float*,
                        float*, int);
-int64_t haskd_move_places(char*, int64_t, int64_t, double, int64_t, char*, int64_t);
+int64_t haskd_forget_places(char*, int64_t, int64_t, double, int64_t, int64_t);
+void haskd_move_places(char*, int64_t, int64_t, int64_t, char*, int64_t);
 const char* haskd_layouts();
 }
 
@@ -218,7 +219,8 @@ int main(int, char** words) {
     haskd_remember(keys.data(), said.data(), said_rows, classes, moves.data(), 0.0, 2.0, 0.5f,
                    table.data(), slots, 1, places.data(), part_sizes.data(), sums.data(),
                    earlier.data(), refined.data(), threads);
-    haskd_move_places(table.data(), slots, classes, -1.0, 5, next.data(), more_slots);
+    haskd_forget_places(table.data(), slots, classes, -1.0, 0, slots);
+    haskd_move_places(table.data(), slots, classes, 5, next.data(), more_slots);
     auto higher = keys;
     for (auto& key : higher) key += 5;
     haskd_remember(higher.data(), said.data(), said_rows, classes, moves.data(), 1.0, 2.0, 0.5f,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import subprocess
 from pathlib import Path
@@ -100,7 +99,8 @@ def computed_here(given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     table = place_table.PlaceTable(given["moves"])
     remembered = {"half_life": 2.0, "weight": 0.5}
     table.remember(keys, given["said"], time_s=0.0, **remembered)
-    table.keep(-math.inf, shift=5)
+    table.forget(-1.0)
+    table.shift(5)
     refined = table.remember(keys + 5, given["said"], time_s=1.0, **remembered)
     return {
         "refined": refined, "valid": valid, "mask": mask.byte(), "keys": keys,
