@@ -15,6 +15,7 @@ import itertools
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "support")
 
 from robot import DOMAIN, NodeProcess, Robot
 from soak import Soak, described
-from stress import Traffic, operate, traffic
+from std_srvs.srv import Trigger
+from stress import Traffic, operate, recorded, traffic
 
 from haskd_ros.node.dds.profiles import profile_environment
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
@@ -53,6 +55,7 @@ def main() -> int:
             return soaked(Path(folder), 60 * arguments.minutes, arguments.figures, arguments.seed)
         bench = Bench(Path(folder), clouds_of(arguments.bag), arguments.rate)
         bench.reloads_and_life_cycles(arguments.rounds)
+        bench.reloads(arguments.rounds)
         bench.bursts(10)
         bench.a_subscriber_that_comes_and_goes(10)
         bench.two_nodes(20.0)
@@ -121,6 +124,32 @@ class Bench:
             tenth = max(1, rounds // 10)
             shown = [np.median(values[start : start + tenth]) for start in range(0, rounds, tenth)]
             print(f"  {name}, median of each tenth:", " ".join(f"{value:.0f}" for value in shown))
+
+    def reloads(self, number: int, points: int = 10_000, rate_hz: float = 25.0) -> None:
+        """Of a model that is already there, beside clouds so small that the node keeps pace."""
+        print(f"{number} reloads under {rate_hz:g} Hz of {points} points, 2 s apart")
+        self._clouds = [recorded(points)]
+        busy: list[tuple[float, float]] = []
+        with self._flow(rate_hz, "") as (robot, _, (flow,)):
+            for _ in range(number):
+                flow.run_for(2.0)
+                begin = time.perf_counter()
+                response = robot.call(Trigger, "reload", Trigger.Request())
+                assert response.success, response.message
+                busy.append((begin, time.perf_counter()))
+            flow.run_for(2.0)
+        seconds = [end - begin for begin, end in busy]
+        print(f"  s a reload: median {np.median(seconds):.2f}, max {max(seconds):.2f}")
+        times = np.array([when for _, when in flow.replies])
+        during = np.zeros(len(times) - 1, bool)
+        for begin, end in busy:
+            during |= (times[1:] > begin) & (times[:-1] < end)
+        for name, which in (("during reloads", during), ("between them", ~during)):
+            gaps = 1e3 * np.diff(times)[which]
+            p50, p99, most = np.percentile(gaps, [50, 99, 100])
+            print(
+                f"  ms from labels to labels {name}: p50 {p50:.0f}, p99 {p99:.0f}, max {most:.0f}"
+            )
 
     def bursts(self, number: int) -> None:
         print(f"{number} bursts of 10 clouds at once, and a cloud a second")
