@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import sys
 from typing import NoReturn
 
 from haskd_ros.node.program.ending import Ending
@@ -12,7 +13,8 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run the node until SIGINT, SIGTERM or SIGHUP, and end the process: with exit code 0, or 2
     where a parameter is not allowed."""
     # A crash of native code, whose ever it is, says at least where.
-    faulthandler.enable()
+    if sys.stderr is not None:
+        faulthandler.enable()
     ending = Ending()
     # Only now: for the seconds that torch takes to import, a signal would find nobody.
     from haskd_ros.node.program.process import run_node

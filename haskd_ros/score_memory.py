@@ -178,7 +178,9 @@ class PlainPlaces:
         weight: float,
     ) -> Tensor:
         voxels, grouping = group_by_key(keys)
-        new = pool(probabilities.nan_to_num(0.0), grouping)
+        numbers = ~probabilities[:, :1].isnan()
+        share = pool(numbers.float(), grouping).clamp_min(torch.finfo(torch.float32).tiny)
+        new = pool(probabilities.nan_to_num(0.0), grouping) / share
         at = torch.searchsorted(self._keys, voxels).clamp_(max=max(len(self) - 1, 0))
         known = (
             self._keys[at] == voxels if len(self) else torch.zeros_like(voxels, dtype=torch.bool)

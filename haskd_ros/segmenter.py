@@ -218,8 +218,10 @@ class Segmenter:
         if refine is not None:
             with dispatch.own_threads() if dispatch.usable() else nullcontext():
                 probabilities = refine(points, _softmax(logits / temperature).cpu())
-                # Its softmax at temperature 1 is them, as a distribution.
-                logits, temperature = probabilities.log_(), 1.0
+                # Its softmax at temperature 1 is them, as a distribution; 0 times the logarithm
+                # of 0 would be no number.
+                smallest = torch.finfo(torch.float32).tiny
+                logits, temperature = probabilities.clamp_min(smallest).log_(), 1.0
         class_id, probability, entropy = classify_logits(logits, temperature)
         return class_id.cpu().numpy(), probability.cpu().numpy(), entropy.cpu().numpy()
 

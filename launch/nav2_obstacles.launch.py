@@ -11,6 +11,7 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
+    GroupAction,
     IncludeLaunchDescription,
     OpaqueFunction,
     SetLaunchConfiguration,
@@ -89,8 +90,13 @@ def generate_launch_description() -> LaunchDescription:
         [
             *ARGUMENTS,
             OpaqueFunction(function=check_manager, condition=wanted),
-            SetLaunchConfiguration("autostart", "false", condition=wanted),
-            IncludeLaunchDescription(PythonLaunchDescriptionSource(SEGMENT)),
+            # A group, for Nav2's own launch files have an autostart, too.
+            GroupAction(
+                [
+                    SetLaunchConfiguration("autostart", "false", condition=wanted),
+                    IncludeLaunchDescription(PythonLaunchDescriptionSource(SEGMENT)),
+                ]
+            ),
             manager,
         ]
     )

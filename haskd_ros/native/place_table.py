@@ -106,10 +106,10 @@ class PlaceTable:
 
     def _make_scratch(self, rows: int) -> None:
         """Kept from cloud to cloud: the system clears fresh memory page by page."""
-        self._most_rows = rows
         places, sizes = torch.empty(2, rows, dtype=torch.int32), torch.empty(rows)
         sums, earlier = torch.empty(2, rows, len(self._movable)).unbind(0)
-        self._scratch = places, sizes, sums, earlier
+        # Together and last: where there was no memory for them, the old ones are still in use.
+        self._scratch, self._most_rows = (places, sizes, sums, earlier), rows
 
     def _resize(self, slots: int) -> None:
         classes = len(self._movable)

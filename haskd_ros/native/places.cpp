@@ -125,17 +125,17 @@ int64_t haskd_remember(const int64_t* keys, const float* probabilities, int64_t 
         }
         places[row] = place;
         const float* said = probabilities + row * classes;
-        sizes[place] += 1.0f;
         // One that is no number makes all of them so: they are shares of one sum.
-        if (!std::isnan(said[0]))
-            for (int64_t c = 0; c < classes; ++c) sums[place * classes + c] += said[c];
+        if (std::isnan(said[0])) continue;
+        sizes[place] += 1.0f;
+        for (int64_t c = 0; c < classes; ++c) sums[place * classes + c] += said[c];
     }
     parallel_for_rows(found, 1024, threads, [&](int64_t, int64_t first, int64_t last) {
         for (int64_t p = first; p < last; ++p) {
             if (p + AHEAD < last) table.fetch(slot_of[p + AHEAD]);
             Slot& slot = table.at(slot_of[p]);
             slot.seen = now;
-            const float share = 1.0f / sizes[p];
+            const float share = sizes[p] > 0.0f ? 1.0f / sizes[p] : 0.0f;
             for (int64_t c = 0; c < classes; ++c)
                 slot.scores()[c] = earlier[p * classes + c] + sums[p * classes + c] * share;
         }

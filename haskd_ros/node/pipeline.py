@@ -152,13 +152,15 @@ class LabellingPipeline:
         running, self._running = self._running, None
         try:
             running.subscription.close()
-        finally:
             self._poses.close()
+        finally:
+            # Whatever went wrong: the thread that it runs in is the only one that computes.
             if running.worker.stop() is not None:
                 self._counts.reject("waiting when the node was deactivated")
 
     def close(self) -> None:
-        """Destroy the publishers."""
+        """Destroy the publishers, and leave nothing behind that holds the model."""
+        self._monitor.let_go()
         self._outputs.close()
 
     def call(self, function: Callable[[], _Result]) -> Future[_Result]:
@@ -179,9 +181,9 @@ class LabellingPipeline:
         Returns:
             done once no cloud is in work that is labelled as before.
         """
-        self.setup = setup
         if self._running is not None:
             self._poses.follow(setup.parameters)
+        self.setup = setup
         return self.call(self._describe_classes)
 
     def _describe_classes(self) -> None:
@@ -249,8 +251,9 @@ class LabellingPipeline:
 
     def _label(self, received: ReceivedCloud, setup: LabellingSetup, topics: set[str]) -> None:
         started, model, parameters = time.perf_counter(), setup.model, setup.parameters
-        cloud = self._motion(received.cloud, parameters)
-        refine = self._remembering.refine_for(cloud, model, parameters)
+        until_s = time.monotonic() + parameters.poses_timeout
+        cloud = self._motion(received.cloud, parameters, until_s)
+        refine = self._remembering.refine_for(cloud, model, parameters, until_s)
         poses_ms = 1e3 * (time.perf_counter() - started)
         if self._unit.fixed != parameters.intensity_scale:
             self._forget_intensity(parameters.intensity_scale)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haskd_ros.native import dispatch, load_kernels
+from haskd_ros.native.place_table import PlaceTable
 from haskd_ros.score_memory import FORGOTTEN, ScoreMemory
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 
@@ -182,3 +183,23 @@ def test_a_table_that_grows_and_forgets_is_what_plain_torch_has(places):
         compiled._places.forget(2.3)
         plain._places.forget(2.3)
     assert 0 < len(compiled) == len(plain)
+
+
+def test_a_cloud_for_which_there_was_no_memory_leaves_the_table_as_it_was(places, monkeypatch):
+    if not dispatch.usable():
+        pytest.skip("of the compiled table")
+    table = PlaceTable(torch.tensor([False, True, False]))
+    given = {"time_s": 0.0, "half_life": 1.0, "weight": 0.5}
+    few, many = torch.arange(10), torch.arange(1000)
+    first = table.remember(few, torch.full((10, 3), 0.25), **given)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "empty", fails)
+        with pytest.raises(RuntimeError):
+            table.remember(many, torch.full((1000, 3), 0.25), **given)
+    assert table.remember(many, torch.full((1000, 3), 0.25), **given).shape == (1000, 3)
+    assert table.remember(few, torch.full((10, 3), 0.25), **given).shape == first.shape
+    assert len(table) == 1000
+
+
+def fails(*_, **__):
+    raise RuntimeError("no memory")

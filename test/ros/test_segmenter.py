@@ -1,6 +1,7 @@
 """Points in, labels out."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
 from haskd_ros.models import build
+from haskd_ros.native import dispatch
 from haskd_ros.segmenter import Segmenter
 
 
@@ -159,3 +161,26 @@ def test_devices_and_precisions_that_are_not_there_are_refused(tiny_model, argum
 def test_arrays_that_are_no_clouds_are_refused(segmenter, shape):
     with pytest.raises(InputError, match="wanted"):
         segmenter(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_probabilities_may_be_refined_before_they_are_labels(segmenter, plain):
+    points = cloud(500)
+    seen = []
+
+    def certain_of_the_last(given, probabilities):
+        seen.append((given, probabilities))
+        result = torch.zeros_like(probabilities)
+        result[:, 2] = 5.0
+        return result
+
+    with dispatch.plain_torch() if plain else nullcontext():
+        found = segmenter(points, refine=certain_of_the_last)
+    assert (found.class_id == 2).all()
+    assert found.probability == pytest.approx(1.0)
+    assert found.entropy == pytest.approx(0.0, abs=1e-6)
+    ((given, probabilities),) = seen
+    assert given.numpy()[:, :3] == pytest.approx(points[:, :3])
+    assert probabilities.max(1).values.numpy() == pytest.approx(
+        segmenter(points).probability, abs=5e-3
+    )

@@ -137,7 +137,7 @@ class Parameters:
     )
     poses_timeout: float = parameter(
         0.1,
-        "Seconds that a cloud waits for the poses of its own time.",
+        "Seconds that a cloud waits at most for the poses of its own time.",
         name="poses.timeout",
         minimum=0.0,
         maximum=10.0,
@@ -162,7 +162,7 @@ class Parameters:
         "ones; 0.66 was measured. 0: each cloud is labelled by itself.",
         name="memory.half_life",
         minimum=0.0,
-        maximum=60.0,
+        maximum=5.0,
     )
     max_rate: float = parameter(
         0.0,

@@ -40,18 +40,22 @@ class MotionCompensation:
         self._times: PointTimes | None = None
         self._told = ""
 
-    def __call__(self, cloud: Any, parameters: Parameters) -> Any:
+    def __call__(self, cloud: Any, parameters: Parameters, until_s: float) -> Any:
         """A PointCloud2 with its points at its stamp, or the same where that can't be, with what
-        that was noted."""
+        that was noted.
+
+        Args:
+            until_s: of `time.monotonic`; no longer than that it waits for poses.
+        """
         if not parameters.motion_compensation or not cloud.width * cloud.height:
             return cloud
         try:
-            return self._moved(cloud, parameters)
+            return self._moved(cloud, parameters, until_s)
         except (CloudError, NoPosesError) as error:
             self._note(error.reason, str(error))
         return cloud
 
-    def _moved(self, cloud: Any, parameters: Parameters) -> Any:
+    def _moved(self, cloud: Any, parameters: Parameters, until_s: float) -> Any:
         stamp_ns = stamp_of(cloud)
         points, _ = read_xyz_intensity(cloud)
         valid = valid_returns(points)
@@ -67,7 +71,7 @@ class MotionCompensation:
             self._note(times.problem.reason, times.problem.message, times)
             return cloud
         knots = knot_times(times)
-        poses = self._poses.over(cloud.header.frame_id, stamp_ns, knots, parameters)
+        poses = self._poses.over(cloud.header.frame_id, stamp_ns, knots, parameters, until_s)
         moved = compensated_cloud(cloud, stamp_ns, times, valid, poses)
         self._note("", "", times)
         return moved

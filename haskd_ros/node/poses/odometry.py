@@ -57,11 +57,6 @@ class OdometryPoses:
         self._frames = ("", "")
         self._fault: str | None = None
 
-    @property
-    def base(self) -> str:
-        """The frame whose poses they are; empty before the first message."""
-        return self._frames[1]
-
     def add(self, odometry: Any) -> None:
         """Take a nav_msgs/Odometry; one without a pose, a time or a frame is left out, and told
         where poses are missing."""
@@ -83,8 +78,8 @@ class OdometryPoses:
             values[3:] /= length
             pose = _Pose(nanoseconds(stamp), tuple(values.tolist()))
             newest = self._poses[-1].stamp_ns if self._poses else pose.stamp_ns
-            # Another robot's, or a bag that has started again.
-            if (fixed, base) != self._frames or pose.stamp_ns < newest - KEPT_NS:
+            # Another robot's, or a bag or a simulation that has started again.
+            if (fixed, base) != self._frames or pose.stamp_ns < newest - LONGEST_GAP_NS:
                 self._frames = fixed, base
                 self._poses.clear()
             place = bisect_left(self._poses, (pose.stamp_ns,))
@@ -96,14 +91,14 @@ class OdometryPoses:
                 bisect_left(self._poses, (oldest,)), len(self._poses) - MOST_POSES
             )]  # fmt: skip
 
-    def between(self, first_ns: int, last_ns: int, zero_ns: int) -> Poses:
-        """The poses of the base from one time to another, s relative to `zero_ns`.
+    def between(self, first_ns: int, last_ns: int, zero_ns: int) -> tuple[str, Poses]:
+        """The base's frame, and its poses from one time to another, s relative to `zero_ns`.
 
         Raises:
             NoPosesError: they are not known.
         """
         with self._lock:
-            poses, fault = self._poses, self._fault
+            poses, fault, base = self._poses, self._fault, self._frames[1]
             if not poses:
                 message = "no odometry received" + (f" that can be used: {fault}" if fault else "")
                 raise NoPosesError("no odometry", message)
@@ -127,7 +122,7 @@ class OdometryPoses:
             message = f"odometry has a gap of {gap / SECOND_NS:.3f} s"
             raise NoPosesError("a gap in the odometry", message)
         values = np.array([pose.values for pose in chosen])
-        return Poses((stamps - zero_ns) / SECOND_NS, values[:, :3], values[:, 3:])
+        return base, Poses((stamps - zero_ns) / SECOND_NS, values[:, :3], values[:, 3:])
 
 
 class OdometrySubscription:
@@ -153,7 +148,7 @@ class OdometrySubscription:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
-        self._given, self.poses = topic, OdometryPoses()
+        self._given, self.poses = "", OdometryPoses()
         if topic:
             self._subscription = self._node.create_subscription(
                 odometry_type(),
@@ -162,6 +157,7 @@ class OdometrySubscription:
                 # Matches every publisher; a cloud waits for a message that is late.
                 QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT),
             )
+        self._given = topic
 
 
 def odometry_type() -> type[Any]:

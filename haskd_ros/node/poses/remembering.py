@@ -33,18 +33,26 @@ class Remembering:
         self._of: tuple[Any, ...] = ()
 
     def forget(self) -> None:
-        """Begin anew."""
-        self._memory = None
+        """Begin anew, and hold no model."""
+        self._memory, self._of = None, ()
 
-    def refine_for(self, cloud: Any, model: LoadedModel, parameters: Parameters) -> Refine | None:
+    def refine_for(
+        self, cloud: Any, model: LoadedModel, parameters: Parameters, until_s: float
+    ) -> Refine | None:
         """What adds the memory to the labels of a PointCloud2, and them to the memory; None where
-        it is labelled by itself."""
+        it is labelled by itself.
+
+        Args:
+            until_s: of `time.monotonic`; no longer than that it waits for a pose.
+        """
         if not parameters.memory_half_life:
-            self._memory = None
+            self.forget()
             return None
         try:
             stamp_ns = stamp_of(cloud)
-            poses = self._poses.over(cloud.header.frame_id, stamp_ns, np.zeros(1), parameters)
+            poses = self._poses.over(
+                cloud.header.frame_id, stamp_ns, np.zeros(1), parameters, until_s
+            )
         except NoPosesError as error:
             self._outcomes.note(error.reason, str(error))
             self._warn_seldom(f"memory: {error.reason}", f"labelled without memory: {error}")

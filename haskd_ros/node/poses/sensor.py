@@ -73,9 +73,17 @@ class SensorPoses:
         """Receive nothing more."""
         self._odometry.follow("")
 
-    def over(self, sensor: str, stamp_ns: int, times: np.ndarray, parameters: Parameters) -> Poses:
+    def over(
+        self,
+        sensor: str,
+        stamp_ns: int,
+        times: np.ndarray,
+        parameters: Parameters,
+        until_s: float,
+    ) -> Poses:
         """The poses of a sensor's frame from the first to the last of times [K], ascending, in s
-        relative to a stamp. Waits for those that are not there yet, up to `poses.timeout`.
+        relative to a stamp. Waits for those that are not there yet, until `until_s` of
+        `time.monotonic`.
 
         Raises:
             NoPosesError: they are not known.
@@ -83,45 +91,50 @@ class SensorPoses:
         by_tf = parameters.poses_source == "tf"
         try:
             return (self._by_tf if by_tf else self._by_odometry)(
-                sensor, stamp_ns, times, parameters
+                sensor, stamp_ns, times, parameters, until_s
             )
         except NoTransformError as error:
             raise NoPosesError("no transform", str(error)) from error
 
     def _by_tf(
-        self, sensor: str, stamp_ns: int, times: np.ndarray, parameters: Parameters
+        self,
+        sensor: str,
+        stamp_ns: int,
+        times: np.ndarray,
+        parameters: Parameters,
+        until_s: float,
     ) -> Poses:
         lookup = partial(self._transforms.lookup, parameters.poses_fixed_frame, sensor)
         # The last one first: that is what there is to wait for.
-        timeouts = [parameters.poses_timeout, *[0.0] * (len(times) - 1)]
         found = [
-            _values_of(lookup(stamp_ns + round(seconds * SECOND_NS), timeout))
-            for seconds, timeout in zip(times[::-1], timeouts)
+            _values_of(lookup(stamp_ns + round(seconds * SECOND_NS), until_s))
+            for seconds in times[::-1]
         ]
         values = np.array(found[::-1])
         return Poses(times, values[:, :3], values[:, 3:])
 
     def _by_odometry(
-        self, sensor: str, stamp_ns: int, times: np.ndarray, parameters: Parameters
+        self,
+        sensor: str,
+        stamp_ns: int,
+        times: np.ndarray,
+        parameters: Parameters,
+        until_s: float,
     ) -> Poses:
         first_ns = stamp_ns + math.floor(times[0] * SECOND_NS)
         last_ns = stamp_ns + math.ceil(times[-1] * SECOND_NS)
         odometry = self._odometry.poses
-        end = time.monotonic() + parameters.poses_timeout
         while True:
             try:
-                poses = odometry.between(first_ns, last_ns, stamp_ns)
+                base, poses = odometry.between(first_ns, last_ns, stamp_ns)
                 break
             except NoPosesError as error:
-                if not error.may_come or time.monotonic() > end:
+                if not error.may_come or time.monotonic() > until_s:
                     raise
             time.sleep(_POLL_S)
-        base = odometry.base
         if base == frame_name(sensor):
             return poses
-        mount = _values_of(
-            self._transforms.lookup(base, sensor, stamp_ns, parameters.poses_timeout)
-        )
+        mount = _values_of(self._transforms.lookup(base, sensor, stamp_ns, until_s))
         return poses.of_mounted(mount[:3], mount[3:])
 
 

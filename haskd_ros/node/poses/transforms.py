@@ -85,14 +85,19 @@ class Transforms:
         if (fault := stamp_fault(stamp)) is not None:
             raise CloudError("bad stamp", f"no transform at the cloud's stamp: {fault}")
         try:
-            return matrix_of(self.lookup(target, source, nanoseconds(stamp), TF_TIMEOUT_S))
+            return matrix_of(
+                self.lookup(target, source, nanoseconds(stamp), time.monotonic() + TF_TIMEOUT_S)
+            )
         except NoTransformError as error:
             raise CloudError("no transform to crop.frame", str(error)) from error
 
-    def lookup(self, target: str, source: str, time_ns: int, timeout_s: float) -> Any:
+    def lookup(self, target: str, source: str, time_ns: int, until_s: float) -> Any:
         """The geometry_msgs/Transform T_target_source at a time; a slash before a frame's name
         doesn't count. Where TF knows the frames, but has no transform of that time yet, waits: not
         for the thread that spins, nor for a transform of the past, which can't come any more.
+
+        Args:
+            until_s: of `time.monotonic`; no longer than that.
 
         Raises:
             NoTransformError: the transform is not known.
@@ -102,10 +107,11 @@ class Transforms:
             raise NoTransformError(
                 f"no transform from {source} to {target}: tf2_ros is not installed"
             )
+        if time_ns <= 0:  # 0 is the newest one to TF, and below nothing is
+            raise NoTransformError(f"no transform from {source} to {target} at time {time_ns} ns")
         import tf2_ros
 
         time_of = Time(nanoseconds=time_ns)
-        end = time.monotonic() + timeout_s
         while True:
             try:
                 return self._buffer.lookup_transform(target, source, time_of).transform
@@ -113,7 +119,7 @@ class Transforms:
                 may_come = isinstance(error, tf2_ros.ExtrapolationException) and self._ends_before(
                     target, source, time_ns
                 )
-                if not may_come or time.monotonic() > end:
+                if not may_come or time.monotonic() > until_s:
                     raise NoTransformError(
                         f"no transform from {source} to {target}: {error}"
                     ) from error

@@ -52,12 +52,17 @@ class DiagnosticsMonitor:
         self._rejected: Counter[str] = Counter()
         self._labelled = self._lost = 0
         self.sensor_mismatches: Sequence[str] | None = None
-        self.input_fault: Callable[[], str | None] = lambda: None
-        self.further: Mapping[str, Callable[[], Status]] = {}
+        self.input_fault: Callable[[], str | None]
+        self.further: Mapping[str, Callable[[], Status]]
+        self.let_go()
 
     def restart(self) -> None:
         """Forget the age of the newest cloud and the comparison with the training."""
         self._newest_ns = self.sensor_mismatches = self._label_fault = None
+
+    def let_go(self) -> None:
+        """Of whoever tells about inputs and further tasks."""
+        self.input_fault, self.further = lambda: None, {}
 
     def cloud_received(
         self,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -56,6 +58,15 @@ def test_an_output_that_can_not_be_made_is_told_and_leaves_nothing_behind(node_o
     topics = {topic for topic, _ in node.get_publisher_names_and_types_by_node("segment", "/")}
     assert "/segment/output/segmentation" not in topics
     assert node.faults.summary.count == 0
+
+
+def test_a_node_that_was_cleaned_up_holds_no_model(node_of):
+    node = node_of()
+    assert node.trigger_configure() == node.trigger_activate() == SUCCESS
+    model = weakref.ref(node._pipeline.setup.model.segmenter)
+    assert node.trigger_deactivate() == node.trigger_cleanup() == SUCCESS
+    gc.collect()
+    assert model() is None
 
 
 def test_what_ends_a_transition_is_told_and_the_next_one_works(node_of, monkeypatch):

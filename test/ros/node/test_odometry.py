@@ -37,7 +37,9 @@ def received(*stamps_ms: float, **changes) -> OdometryPoses:
 
 def between(poses: OdometryPoses, first_ms: float, last_ms: float):
     first, last = START_NS + round(first_ms * MS), START_NS + round(last_ms * MS)
-    return poses.between(first, last, START_NS)
+    base, found = poses.between(first, last, START_NS)
+    assert base == "base"
+    return found
 
 
 def test_the_poses_around_a_sweep_are_given_relative_to_its_stamp():
@@ -45,7 +47,6 @@ def test_the_poses_around_a_sweep_are_given_relative_to_its_stamp():
     found = between(poses, -60, 40)
     assert found.times == pytest.approx([-0.1, -0.05, 0, 0.05])
     assert found.translation[:, 0].tolist() == [-100, -50, 0, 50]
-    assert poses.base == "base"
     # No more than is needed where a pose is of just that time
     assert between(poses, -50, 50).times == pytest.approx([-0.05, 0, 0.05])
     assert between(poses, 50, 50).times == pytest.approx([0.05])

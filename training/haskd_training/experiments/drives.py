@@ -46,7 +46,7 @@ class DriveBenchmarkConfig(AblationConfig):
     remembering: tuple[str, ...] = Field(
         (),
         description="rows that are also scored with a memory of the sweeps before, as the node's "
-        "`memory.frame` has it",
+        "`memory.half_life` has it",
     )
     half_life: float = Field(HALF_LIFE_S, gt=0, description="s, of that memory")
     bounds: bool = Field(

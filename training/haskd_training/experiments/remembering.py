@@ -1,5 +1,5 @@
 """A model that remembers what it said of earlier sweeps of a drive, as the node does with
-`memory.frame`."""
+`memory.half_life`."""
 
 from __future__ import annotations
 

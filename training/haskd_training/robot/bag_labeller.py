@@ -54,7 +54,7 @@ class BagLabeller:
         self._crop_transform = _crop_transform(recording, parameters)
         if parameters.needs_poses and parameters.poses_source == "odometry":
             raise InputError("poses.source=odometry: recordings have their poses by TF, take tf")
-        tree = _whole_tree(recording)
+        tree = _whole_tree(recording) if parameters.needs_poses else recording.tree
         self._motion = BagMotion(tree, parameters)
         self._memory = BagMemory(tree, segmenter.taxonomy, parameters)
         self._beyond_range: Counter[str] = Counter()

@@ -31,6 +31,7 @@ class BagMotion:
         self._tree, self._parameters = tree, parameters
         self._compensated = 0
         self._left: Counter[str] = Counter()
+        self._said: dict[str, str] = {}
 
     def __call__(self, cloud: Any) -> Any:
         """A PointCloud2 with its points at its stamp, or the same where that can't be."""
@@ -39,7 +40,9 @@ class BagMotion:
         try:
             moved = self._moved(cloud)
         except (CloudError, NoTransform) as error:
-            self._left[str(error)] += 1
+            reason = error.reason if isinstance(error, CloudError) else str(error)
+            self._left[reason] += 1
+            self._said.setdefault(reason, str(error))
             return cloud
         self._compensated += 1
         return moved
@@ -83,7 +86,7 @@ class BagMotion:
                 "motion-not-compensated",
                 topic,
                 "doubtful",
-                f"{count} clouds are labelled as they were measured: {message}",
+                f"{count} clouds are labelled as they were measured: {self._said[reason]}",
             )
-            for message, count in self._left.items()
+            for reason, count in self._left.items()
         ]
