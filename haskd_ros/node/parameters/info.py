@@ -64,9 +64,11 @@ class ParameterInfo:
     def check_form(self, value: ParameterValue) -> None:
         """
         Raises:
-            InputError: the value is not one of the choices, a list of another length, or text that
-                can't be shown.
+            InputError: the value is not one of the choices, a list of another length, text that
+                can't be shown, or true or false for a number.
         """
+        if isinstance(value, bool) and type(self.default) in (int, float):
+            raise InputError(f"parameter {self.name} is {value}, must be a number")
         values = value if isinstance(value, tuple) else (value,)
         texts = [each for each in values if isinstance(each, str)]
         if len(texts) > MOST_TEXTS:

@@ -81,4 +81,5 @@ class Remembering:
         if failed := recent.total() - recent[""]:
             text = f"{failed} of {recent.total()} clouds labelled without it recently: {message}"
             return Status("memory", WARN, text, values)
-        return Status("memory", OK, f"{recent['']} clouds labelled with it recently", values)
+        told = f"{recent['']} clouds labelled with it recently" if recent else "no cloud recently"
+        return Status("memory", OK, told, values)

@@ -60,8 +60,6 @@ def test_without_times_or_the_frame_it_says_why_points_stay(tmp_path, tiny_model
     bag = drive(tmp_path, "ring")
     for settings, said in (
         (["motion.compensation=true"], "no field with the time of each point"),
-        (["motion.compensation=true", "motion.time_field=ring", "poses.fixed_frame=map"],
-         "TF does not connect lidar to map"),
         (["motion.compensation=true", "motion.time_field=ring", "motion.time_unit=us"],
          "goes from 0 to 80000000, in us a sweep of 0.001 to 1 s"),
     ):  # fmt: skip
@@ -95,12 +93,26 @@ def test_segment_remembers_as_the_node_does(tmp_path, tiny_model):
         assert abs(cloud["probability"] - with_memory["probability"]).max() > 3e-5
     told = {each.code: each.message for each in found.findings}
     assert "labelled-without-memory" not in told
-    nowhere = parse(["memory.half_life=1", "poses.fixed_frame=map"])
-    found = segment_bag(tiny_model, bag, tmp_path / "nowhere", device="cpu", parameters=nowhere)
-    told = {each.code: each.message for each in found.findings}
-    assert told["labelled-without-memory"].startswith(
-        "5 clouds are labelled without those before them: "
-    )
+    assert told["labelled-with-memory"].startswith("5 clouds are labelled with what those before")
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        ("map", "TF does not connect lidar to it; frames of the recording's TF: base_link, "),
+        ("base_link", "it moves with lidar"),
+        ("lidar", "it moves with lidar"),
+    ],
+)
+@pytest.mark.parametrize("setting", ["memory.half_life=1", "motion.compensation=true"])
+def test_a_frame_that_does_not_stand_still_is_refused(
+    tmp_path, tiny_model, frame, message, setting
+):
+    parameters = parse([setting, f"poses.fixed_frame={frame}"])
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=f"poses.fixed_frame={frame}: {message}"):
+        segment_bag(tiny_model, drive(tmp_path), out, device="cpu", parameters=parameters)
+    assert not out.exists()
 
 
 REAL = {

@@ -16,6 +16,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmenter import Segmenter
+from haskd_ros.text import listed
 from haskd_training.data.examination.examination import Examination
 from haskd_training.recordings.cloud_sample import sensor_findings
 from haskd_training.recordings.findings import Finding
@@ -36,7 +37,7 @@ class BagLabeller:
         parameters: of the node.
 
     Raises:
-        InputError: poses by anything but TF.
+        InputError: poses by anything but TF, or in a frame that it doesn't have.
 
     Attributes:
         findings: where the sensor is unlike that of the model's training; what is to be said of
@@ -52,9 +53,10 @@ class BagLabeller:
         self.findings = sensor_findings(examination.examples, segmenter.metadata, self._topic)
         self._unit = IntensityUnit(recording.intensity.full_scale)
         self._crop_transform = _crop_transform(recording, parameters)
-        if parameters.needs_poses and parameters.poses_source == "odometry":
-            raise InputError("poses.source=odometry: recordings have their poses by TF, take tf")
-        tree = _whole_tree(recording) if parameters.needs_poses else recording.tree
+        tree = recording.tree
+        if parameters.needs_poses:
+            tree = _whole_tree(recording)
+            _check_poses(tree, recording.lidar_frame, parameters)
         self._motion = BagMotion(tree, parameters)
         self._memory = BagMemory(tree, segmenter.taxonomy, parameters)
         self._beyond_range: Counter[str] = Counter()
@@ -106,6 +108,22 @@ def _crop_transform(
             raise CloudError("no transform to crop.frame", str(error)) from error
 
     return matrix
+
+
+def _check_poses(tree: TransformTree, sensor: str, parameters: Parameters) -> None:
+    """
+    Raises:
+        InputError: the recording's TF doesn't tell where the sensor is in the fixed frame, or that
+            frame moves with it.
+    """
+    if parameters.poses_source == "odometry":
+        raise InputError("poses.source=odometry: recordings have their poses by TF, take tf")
+    fixed = frame_name(parameters.poses_fixed_frame)
+    known = f"frames of the recording's TF: {listed(sorted(tree.frames))}"
+    if not tree.connects(fixed, sensor):
+        raise InputError(f"poses.fixed_frame={fixed}: TF does not connect {sensor} to it; {known}")
+    if not tree.moves(fixed, sensor) and tree.moves(tree.root(sensor), sensor):
+        raise InputError(f"poses.fixed_frame={fixed}: it moves with {sensor}; {known}")
 
 
 def _whole_tree(recording: Recording) -> TransformTree:

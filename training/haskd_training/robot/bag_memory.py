@@ -30,6 +30,7 @@ class BagMemory:
         self._tree, self._fixed = tree, frame_name(parameters.poses_fixed_frame)
         half_life = parameters.memory_half_life
         self._memory = ScoreMemory(taxonomy, half_life) if half_life else None
+        self._with = 0
         self._without: Counter[str] = Counter()
 
     def refine_for(self, cloud: Any) -> Refine | None:
@@ -42,15 +43,20 @@ class BagMemory:
         except NoTransform as error:
             self._without[str(error)] += 1
             return None
+        self._with += 1
         return partial(self._memory.refine, pose=pose, time_s=1e-9 * stamp)
 
     def findings(self, topic: str) -> list[Finding]:
-        """Why clouds were labelled without it.
+        """How many clouds were labelled with it, and why others were not.
 
         Args:
             topic: of the clouds.
         """
-        return [
+        found = []
+        if self._with:
+            message = f"{self._with} clouds are labelled with what those before them said"
+            found.append(Finding("labelled-with-memory", topic, "repaired", message))
+        return found + [
             Finding(
                 "labelled-without-memory",
                 topic,
