@@ -2,6 +2,8 @@
 # of `make test` that takes seconds.
 #   make demo BAG=path LABELS=path   the same with a recorded bag
 #   make demo SET="student.loop.epochs=2 ..."   with other settings
+# `make aarch64` runs that test which `make test` skips where there is no emulator: the kernels of an
+# aarch64 package, under qemu.
 # `make three` makes anew the part of three.js that report.html draws with; it needs npm.
 
 PYTHON ?= python3
@@ -17,8 +19,6 @@ MISSING := $(shell dpkg-query -W -f='$${Status} $${Package}\n' $(LIBRARIES) 2>/d
 
 # For the test that looks at report.html; where there is no such package, the test is skipped.
 BROWSER := $(firstword $(shell command -v chromium chromium-browser google-chrome))
-# The same for the kernels of aarch64.
-ARM := $(and $(shell command -v aarch64-linux-gnu-g++),$(shell command -v qemu-aarch64))
 THREE := three@0.187.0
 ESBUILD := esbuild@0.28.2
 THREE_FOLDER := training/haskd_training/reports/three
@@ -26,7 +26,7 @@ THREE_FOLDER := training/haskd_training/reports/three
 # Tests load torch before the package can say this, see haskd_ros/__init__.py.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: demo test lint three clean
+.PHONY: demo test aarch64 lint three clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
@@ -35,9 +35,12 @@ demo: $(READY)
 # A live node is timed by the clouds that it is sent: what starts one has the machine to itself.
 test: $(READY) lint
 	-$(if $(BROWSER),,$(APT) update && $(APT) install -y --no-install-recommends chromium)
-	-$(if $(ARM),,$(APT) update && $(APT) install -y --no-install-recommends g++-aarch64-linux-gnu qemu-user)
 	$(BIN)/python -m pytest test -m "not live" --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest test -m live
+
+aarch64: $(READY)
+	$(APT) update && $(APT) install -y --no-install-recommends g++-aarch64-linux-gnu qemu-user
+	$(BIN)/python -m pytest test/ros/native/test_aarch64.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
