@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -52,10 +52,12 @@ class BagLabeller:
         self._topic = recording.points_topic
         self.findings = sensor_findings(examination.examples, segmenter.metadata, self._topic)
         self._unit = IntensityUnit(recording.intensity.full_scale)
-        self._crop_transform = _crop_transform(recording, parameters)
+        # At most once: a recording with a restart of the clock is read anew for it.
+        whole_tree = cache(partial(_whole_tree, recording))
+        self._crop_transform = _crop_transform(whole_tree, parameters)
         tree = recording.tree
         if parameters.needs_poses:
-            tree = _whole_tree(recording)
+            tree = whole_tree()
             _check_poses(tree, recording.lidar_frame, parameters)
         self._motion = BagMotion(tree, parameters)
         self._memory = BagMemory(tree, segmenter.taxonomy, parameters)
@@ -90,13 +92,13 @@ class BagLabeller:
 
 
 def _crop_transform(
-    recording: Recording, parameters: Parameters
+    whole_tree: Callable[[], TransformTree], parameters: Parameters
 ) -> Callable[[Any], np.ndarray | None]:
     """The transform of a cloud to the frame of the crop box, from the recording's TF."""
     frame = frame_name(parameters.crop_frame)
     if not frame or is_unbounded(parameters.crop_min, parameters.crop_max):
         return lambda cloud: None
-    tree = _whole_tree(recording)
+    tree = whole_tree()
 
     def matrix(cloud: Any) -> np.ndarray | None:
         source = frame_of(cloud)

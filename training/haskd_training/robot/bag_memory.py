@@ -3,7 +3,6 @@ TF."""
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -12,9 +11,9 @@ from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.score_memory import ScoreMemory
 from haskd_ros.segmenter import Refine
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
+from haskd_training.robot.bag_outcomes import BagOutcomes
 
 
 class BagMemory:
@@ -24,14 +23,22 @@ class BagMemory:
         tree: all transforms of the recording.
         taxonomy: of the model.
         parameters: of the node.
+
+    Attributes:
+        findings: of `BagOutcomes`.
     """
 
     def __init__(self, tree: TransformTree, taxonomy: Taxonomy, parameters: Parameters) -> None:
         self._tree, self._fixed = tree, frame_name(parameters.poses_fixed_frame)
         half_life = parameters.memory_half_life
         self._memory = ScoreMemory(taxonomy, half_life) if half_life else None
-        self._with = 0
-        self._without: Counter[str] = Counter()
+        self._outcomes = BagOutcomes(
+            "labelled-with-memory",
+            "{count} clouds are labelled with what those before them said",
+            "labelled-without-memory",
+            "{count} clouds are labelled without those before them",
+        )
+        self.findings = self._outcomes.findings
 
     def refine_for(self, cloud: Any) -> Refine | None:
         """As of the node's `Remembering`."""
@@ -41,27 +48,7 @@ class BagMemory:
         try:
             pose = self._tree.lookup(self._fixed, frame_of(cloud), stamp)
         except NoTransform as error:
-            self._without[str(error)] += 1
+            self._outcomes.note_left(str(error), str(error))
             return None
-        self._with += 1
+        self._outcomes.note()
         return partial(self._memory.refine, pose=pose, time_s=1e-9 * stamp)
-
-    def findings(self, topic: str) -> list[Finding]:
-        """How many clouds were labelled with it, and why others were not.
-
-        Args:
-            topic: of the clouds.
-        """
-        found = []
-        if self._with:
-            message = f"{self._with} clouds are labelled with what those before them said"
-            found.append(Finding("labelled-with-memory", topic, "repaired", message))
-        return found + [
-            Finding(
-                "labelled-without-memory",
-                topic,
-                "doubtful",
-                f"{count} clouds are labelled without those before them: {message}",
-            )
-            for message, count in self._without.items()
-        ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from haskd_ros.clouds.motion import Poses, compensated_cloud, knot_times
 from haskd_ros.clouds.point_times import NO_RETURNS, point_times
 from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
 from haskd_ros.node.parameters.values import Parameters
-from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
+from haskd_training.robot.bag_outcomes import BagOutcomes
 
 
 class BagMotion:
@@ -25,13 +24,20 @@ class BagMotion:
     Args:
         tree: all transforms of the recording.
         parameters: of the node.
+
+    Attributes:
+        findings: of `BagOutcomes`.
     """
 
     def __init__(self, tree: TransformTree, parameters: Parameters) -> None:
         self._tree, self._parameters = tree, parameters
-        self._compensated = 0
-        self._left: Counter[str] = Counter()
-        self._said: dict[str, str] = {}
+        self._outcomes = BagOutcomes(
+            "motion-compensated",
+            "the points of {count} clouds are moved to their stamps",
+            "motion-not-compensated",
+            "{count} clouds are labelled as they were measured",
+        )
+        self.findings = self._outcomes.findings
 
     def __call__(self, cloud: Any) -> Any:
         """A PointCloud2 with its points at its stamp, or the same where that can't be."""
@@ -41,10 +47,9 @@ class BagMotion:
             moved = self._moved(cloud)
         except (CloudError, NoTransform) as error:
             reason = error.reason if isinstance(error, CloudError) else str(error)
-            self._left[reason] += 1
-            self._said.setdefault(reason, str(error))
+            self._outcomes.note_left(reason, str(error))
             return cloud
-        self._compensated += 1
+        self._outcomes.note()
         return moved
 
     def _moved(self, cloud: Any) -> Any:
@@ -70,23 +75,3 @@ class BagMotion:
         rotation = Rotation.from_matrix(transforms[:, :3, :3]).as_quat()
         poses = Poses(knots, transforms[:, :3, 3].copy(), np.asarray(rotation))
         return compensated_cloud(cloud, stamp, times, valid, poses)
-
-    def findings(self, topic: str) -> list[Finding]:
-        """What became of the clouds so far.
-
-        Args:
-            topic: of the clouds.
-        """
-        found = []
-        if self._compensated:
-            message = f"the points of {self._compensated} clouds are moved to their stamps"
-            found.append(Finding("motion-compensated", topic, "repaired", message))
-        return found + [
-            Finding(
-                "motion-not-compensated",
-                topic,
-                "doubtful",
-                f"{count} clouds are labelled as they were measured: {self._said[reason]}",
-            )
-            for reason, count in self._left.items()
-        ]
