@@ -258,7 +258,9 @@ def test_a_command_waits_until_the_node_is_active(start, once, second_robot, tin
     start(f"model:={tiny_model}", "warmup_points:=0", "autostart:=false")
     process, output = once("active", "/segment", *PRINT_ARGUMENT, "now")
     assert second_robot.change("configure")
-    end = time.monotonic() + 3.0
+    waits = f"_once_active_{process.pid}"
+    second_robot.wait(lambda: waits in second_robot.node.get_node_names())
+    end = time.monotonic() + 1.0
     second_robot.wait(lambda: time.monotonic() > end)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
