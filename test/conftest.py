@@ -28,6 +28,7 @@ from haskd_ros.taxonomy import ClassInfo, Taxonomy
 
 if TYPE_CHECKING:  # needs ROS 2
     from robot import NodeProcess, Robot
+    from warm_start import WarmStarts
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -144,6 +145,20 @@ def ros_environment(tmp_path_factory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def warm_starts(tmp_path_factory) -> Iterator[WarmStarts]:
+    from robot import python_path
+    from warm_start import WarmStarts
+
+    with pytest.MonkeyPatch.context() as patch:
+        # What OpenMP reads when torch is imported, and what is imported.
+        patch.setenv("OMP_NUM_THREADS", "2")
+        patch.setenv("PYTHONPATH", python_path())
+        starts = WarmStarts(tmp_path_factory.mktemp("exit_codes"))
+    yield starts
+    starts.close()
+
+
 @pytest.fixture(scope="module")
 def robot(ros_environment) -> Iterator[Robot]:
     from robot import DOMAIN, Robot
@@ -164,13 +179,23 @@ def second_robot(ros_environment) -> Iterator[Robot]:
 
 
 @pytest.fixture
-def start(ros_environment, tmp_path) -> Iterator[Callable[..., NodeProcess]]:
+def start(ros_environment, tmp_path, warm_starts) -> Iterator[Callable[..., NodeProcess]]:
+    yield from _starts(tmp_path, warm_starts)
+
+
+@pytest.fixture
+def start_cold(ros_environment, tmp_path) -> Iterator[Callable[..., NodeProcess]]:
+    """For what is about the start itself: in a fresh interpreter, as a user's."""
+    yield from _starts(tmp_path, None)
+
+
+def _starts(folder: Path, warm: WarmStarts | None) -> Iterator[Callable[..., NodeProcess]]:
     from robot import DOMAIN, NodeProcess
 
     started = []
 
     def start(*parameters: str, namespace: str = "") -> NodeProcess:
-        started.append(NodeProcess(tmp_path, DOMAIN + 1, *parameters, namespace=namespace))
+        started.append(NodeProcess(folder, DOMAIN + 1, *parameters, namespace=namespace, warm=warm))
         return started[-1]
 
     yield start
@@ -181,13 +206,14 @@ def start(ros_environment, tmp_path) -> Iterator[Callable[..., NodeProcess]]:
 
 
 @pytest.fixture(scope="module")
-def segment(ros_environment, tiny_model, tmp_path_factory) -> Iterator[NodeProcess]:
+def segment(ros_environment, tiny_model, tmp_path_factory, warm_starts) -> Iterator[NodeProcess]:
     """One node for all tests of a file that leave it as it was."""
     from robot import DOMAIN, NodeProcess
 
     node = NodeProcess(
-        tmp_path_factory.mktemp("node"), DOMAIN, f"model:={tiny_model}", "warmup_points:=1000"
-    )
+        tmp_path_factory.mktemp("node"), DOMAIN, f"model:={tiny_model}", "warmup_points:=1000",
+        warm=warm_starts,
+    )  # fmt: skip
     node.wait_for_log("active")
     yield node
     assert node.end() == 0

@@ -24,6 +24,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
+from warm_start import WarmProcess, WarmStarts
 
 from haskd_ros.clouds.pointcloud import create_cloud
 from haskd_training.robot.node_client import NODE, NodeReport, read_report
@@ -48,17 +49,35 @@ def python_path() -> str:
 
 
 class NodeProcess:
-    """`python -m haskd_ros` and what it logs."""
+    """`python -m haskd_ros` and what it logs.
 
-    def __init__(self, folder: Path, domain: int, *parameters: str, namespace: str = "") -> None:
+    Args:
+        warm: starts it; None for a fresh interpreter, as a user's.
+    """
+
+    process: subprocess.Popen | WarmProcess
+
+    def __init__(
+        self,
+        folder: Path,
+        domain: int,
+        *parameters: str,
+        namespace: str = "",
+        warm: WarmStarts | None = None,
+    ) -> None:
         self._log = folder / f"node{namespace.replace('/', '-')}.log"
-        arguments = [part for parameter in parameters for part in ("-p", parameter)]
+        arguments = ["--ros-args"]
+        arguments += [part for parameter in parameters for part in ("-p", parameter)]
         if namespace:
             arguments += ["-r", f"__ns:={namespace}"]
+        env = {**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": python_path()}
+        if warm is not None:
+            self.process = warm.start(arguments, env, self._log)
+            return
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "haskd_ros", "--ros-args", *arguments],
-                env={**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": python_path()},
+                [sys.executable, "-m", "haskd_ros", *arguments],
+                env=env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

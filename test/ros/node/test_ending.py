@@ -34,8 +34,8 @@ def ends_by_one(node: NodeProcess, number: int) -> int:
 
 
 @pytest.mark.parametrize("number", ENDS)
-def test_one_signal_ends_an_active_node_in_order(start, second_robot, tiny_model, number):
-    node = start(f"model:={tiny_model}", "warmup_points:=1000")
+def test_one_signal_ends_an_active_node_in_order(start_cold, second_robot, tiny_model, number):
+    node = start_cold(f"model:={tiny_model}", "warmup_points:=1000")
     second_robot.subscribe("output/segmentation")
     second_robot.label(cloud_of(some_points()))
     assert ends_by_one(node, number) == 0
@@ -46,8 +46,8 @@ def test_one_signal_ends_an_active_node_in_order(start, second_robot, tiny_model
 
 
 @pytest.mark.parametrize("number", ENDS)
-def test_one_signal_ends_a_process_that_still_imports(start, tiny_model, number):
-    node = start(f"model:={tiny_model}")
+def test_one_signal_ends_a_process_that_still_imports(start_cold, tiny_model, number):
+    node = start_cold(f"model:={tiny_model}")
     libraries = Path(f"/proc/{node.process.pid}/maps")
     wait_until(lambda: "libtorch" in libraries.read_text())
     assert ends_by_one(node, number) == 0

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.live, needs_kernels]
 
 
 def test_nodes_that_start_together_say_that_they_compile_and_that_they_wait(
-    start, tiny_model, tmp_path, monkeypatch
+    start_cold, tiny_model, tmp_path, monkeypatch
 ):
     quick = quick_compiler(tmp_path, build.build(build.native_flags(), cache_folder()))
     slow = script(
@@ -27,9 +27,9 @@ def test_nodes_that_start_together_say_that_they_compile_and_that_they_wait(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model = (f"model:={tiny_model}", "warmup_points:=0", "device:=cpu")
 
-    first = start(*model, namespace="/first")
+    first = start_cold(*model, namespace="/first")
     first.wait_for_log(f"compiling kernels for this CPU with {slow}, once for all later starts")
-    second = start(*model, namespace="/second")
+    second = start_cold(*model, namespace="/second")
     second.wait_for_log(f"waiting for the process that compiles kernels in {tmp_path}/cache")
     (tmp_path / "go").touch()
     for node in (first, second):
@@ -41,11 +41,11 @@ def test_nodes_that_start_together_say_that_they_compile_and_that_they_wait(
 
 
 def test_a_node_without_a_compiler_says_why_it_labels_by_plain_torch(
-    start, tiny_model, tmp_path, monkeypatch
+    start_cold, tiny_model, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    node = start(f"model:={tiny_model}", "warmup_points:=0", "device:=cpu")
+    node = start_cold(f"model:={tiny_model}", "warmup_points:=0", "device:=cpu")
     node.wait_for_log("by plain torch")
     (line,) = (line for line in node.log.splitlines() if "no-such-compiler" in line)
     assert line.startswith("[WARN]")

@@ -26,14 +26,15 @@ OK, WARN = b"\0", b"\1"
 
 
 @pytest.fixture(scope="module")
-def node(ros_environment, tiny_model, tmp_path_factory):
+def node(ros_environment, tiny_model, tmp_path_factory, warm_starts):
     parameters = ("warmup_points:=1000", "diagnostics.period:=0.2", "poses.timeout:=0.5",
                   "motion.compensation:=true", "poses.source:=odometry",
                   "poses.odometry_topic:=/drive/odom",
                   "diagnostics.max_age:=0.0")  # fmt: skip
     node = NodeProcess(
-        tmp_path_factory.mktemp("motion"), DOMAIN, f"model:={tiny_model}", *parameters
-    )
+        tmp_path_factory.mktemp("motion"), DOMAIN, f"model:={tiny_model}", *parameters,
+        warm=warm_starts,
+    )  # fmt: skip
     node.wait_for_log("active")
     yield node
     assert node.end() == 0

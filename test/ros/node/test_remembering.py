@@ -23,11 +23,12 @@ HALF_LIFE_S = 2.0
 
 
 @pytest.fixture(scope="module")
-def node(ros_environment, tiny_model, tmp_path_factory):
+def node(ros_environment, tiny_model, tmp_path_factory, warm_starts):
     node = NodeProcess(
         tmp_path_factory.mktemp("memory"), DOMAIN, f"model:={tiny_model}", "warmup_points:=1000",
-        "diagnostics.period:=0.2", "diagnostics.max_age:=0.0", "poses.timeout:=0.5",
+        "diagnostics.period:=0.2", "diagnostics.max_age:=0.0", "poses.timeout:=2.0",
         "poses.source:=odometry", "poses.odometry_topic:=/odom", "precision:=fp32",
+        warm=warm_starts,
     )  # fmt: skip
     node.wait_for_log("active")
     yield node
@@ -46,33 +47,48 @@ class Robot:
         self._odometry = robot.node.create_publisher(Odometry, "/odom", 100)
 
     def label(self, points: np.ndarray, after_s: float, at_x: float | None) -> np.ndarray:
-        """The labels of a cloud so long after the one before, from a sensor at that x; None: nobody
-        knows where."""
+        """The labels of a cloud so long after the one before, from a sensor at that x, with the
+        memory; None: nobody knows where."""
         self.now_ns += round(after_s * 1e9)
+        if at_x is None:
+            return self._label(points)
+        with_it = self._clouds_with_memory()
+        while True:
+            labels = self._label(points, at_x)
+            # Odometry that reaches the node after its cloud is too late: then once more.
+            if self._clouds_with_memory() > with_it:
+                return labels
+
+    def _label(self, points: np.ndarray, at_x: float | None = None) -> np.ndarray:
         cloud = cloud_of(points)
         cloud.header.stamp.sec, cloud.header.stamp.nanosec = divmod(self.now_ns, 10**9)
         received, again = self.robot.received["output/segmentation"], 0.0
+        received.clear()
         self.robot.received["/diagnostics"].clear()
-
-        def replies():
-            return [reply for reply in received if reply.header == cloud.header]
 
         def done() -> bool:
             nonlocal again
-            if time.monotonic() > again and not replies():
+            if time.monotonic() > again and not received:
                 again = time.monotonic() + 3.0
                 if at_x is not None:
-                    message = Odometry(header=cloud.header, child_frame_id="lidar")
+                    message = Odometry(child_frame_id="lidar")
+                    message.header.stamp = cloud.header.stamp
                     message.header.frame_id = "odom"
                     message.pose.pose.position.x = at_x
                     message.pose.pose.orientation.w = 1.0
                     self._odometry.publish(message)
-                    cloud.header.frame_id = "lidar"
                 self.robot.send(cloud)
-            return bool(replies())
+            return any(reply.header == cloud.header for reply in received)
 
         self.robot.wait(done)
-        return read_points(replies()[-1])
+        return read_points(received[-1])
+
+    def _clouds_with_memory(self) -> int:
+        """So far, by the second report from now on: the first may have been on its way."""
+        reports = self.robot.received["/diagnostics"]
+        reports.clear()
+        self.robot.wait(lambda: len(reports) > 1)
+        return int(self.status("")[1].get("clouds labelled with it", 0))
 
     def status(self, text: str, places: int | None = None):
         """Level and values of a report since the last cloud with this text, and so many places."""
@@ -114,7 +130,7 @@ def test_a_place_is_labelled_with_what_was_said_of_it(remembering):
     alone = number[place.ravel()] == 1
     assert alone.any()
     np.testing.assert_allclose(again["probability"][alone], first["probability"][alone], atol=1e-4)
-    level, values = remembering.status("clouds labelled with it recently", len(number))
+    level, values = remembering.status("", len(number))
     assert level == OK and values["poses"] == "odometry on /odom"
     assert int(values["clouds labelled with it"]) >= 2
 
@@ -128,7 +144,7 @@ def test_what_was_seen_from_elsewhere_is_the_same_place(remembering):
     moved["x"] -= 5.13
     with_memory = remembering.label(moved, 0.1, 5.13)
     assert remembering.robot.set_parameter("memory.half_life", 0.0) == (True, "")
-    without = remembering.label(moved, 0.1, 5.13)
+    without = remembering.label(moved, 0.1, None)
     assert (with_memory["class_id"] != without["class_id"]).any()
     agrees = [
         float((labels["class_id"] == first["class_id"]).mean()) for labels in (with_memory, without)
