@@ -67,27 +67,28 @@ class MotionCompensation:
             field=parameters.motion_time_field,
             unit="" if unit == "auto" else unit,
         )
+        if times.problem is None or times.problem.reason != NO_RETURNS:
+            self._times = times
         if times.problem is not None:
-            self._note(times.problem.reason, times.problem.message, times)
+            self._note(times.problem.reason, times.problem.message)
             return cloud
         knots = knot_times(times)
         poses = self._poses.over(cloud.header.frame_id, stamp_ns, knots, parameters, until_s)
         moved = compensated_cloud(cloud, stamp_ns, times, valid, poses)
-        self._note("", "", times)
+        self._note("", "")
+        if (told := str(times)) != self._told:
+            self._told = told
+            self._node.get_logger().info(f"points are moved to the stamp by their times: {told}")
         return moved
 
     # What became of the clouds
 
-    def _note(self, reason: str, message: str, times: PointTimes | None = None) -> None:
+    def _note(self, reason: str, message: str) -> None:
         """Note a cloud; without a reason it is compensated."""
         if reason == NO_RETURNS:
             return
         self._outcomes.note(reason, message)
-        self._times = times or self._times
-        if reason == "" and times is not None and (told := str(times)) != self._told:
-            self._told = told
-            self._node.get_logger().info(f"points are moved to the stamp by their times: {told}")
-        elif reason == ONE_TIME:
+        if reason == ONE_TIME:
             self._node.get_logger().info(
                 f"no motion compensation needed: {message}; the driver did it, or tells no times",
                 once=True,

@@ -159,6 +159,11 @@ class OdometrySubscription:
             )
         self._given = topic
 
+    @property
+    def topic(self) -> str:
+        """Fully qualified, remapped."""
+        return "" if self._subscription is None else str(self._subscription.topic_name)
+
 
 def odometry_type() -> type[Any]:
     """

@@ -104,7 +104,12 @@ class SensorPoses:
         parameters: Parameters,
         until_s: float,
     ) -> Poses:
-        lookup = partial(self._transforms.lookup, parameters.poses_fixed_frame, sensor)
+        fixed = parameters.poses_fixed_frame
+        if frame_name(fixed) == frame_name(sensor):
+            raise NoPosesError(
+                "fixed frame moves", f"poses.fixed_frame is {fixed}, the sensor's own frame"
+            )
+        lookup = partial(self._transforms.lookup, fixed, sensor)
         # The last one first: that is what there is to wait for.
         found = [
             _values_of(lookup(stamp_ns + round(seconds * SECOND_NS), until_s))
@@ -130,7 +135,8 @@ class SensorPoses:
                 break
             except NoPosesError as error:
                 if not error.may_come or time.monotonic() > until_s:
-                    raise
+                    told = f"{self._odometry.topic}: {error}"
+                    raise NoPosesError(error.reason, told) from error
             time.sleep(_POLL_S)
         if base == frame_name(sensor):
             return poses

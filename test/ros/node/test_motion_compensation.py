@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 pytest.importorskip("nav_msgs", reason="needs nav_msgs (pip install '.[ros-wheels]')")
 
-from driving_robot import ODOMETRY, Drive, measured, stamp, xyz_of
+from driving_robot import Drive, measured, stamp, xyz_of
 from moving_sensor import sweep
 from robot import DOMAIN, NodeProcess, cloud_of
 
@@ -44,7 +44,14 @@ def node(ros_environment, tiny_model, tmp_path_factory, warm_starts):
 @pytest.fixture(scope="module")
 def drive(node, robot):
     drive = Drive(robot)
-    robot.wait(lambda: robot.node.count_subscribers(ODOMETRY) > 0)
+    points = measured(sweep(SWEEP_S)[0], "t", np.round(SWEEP_S * 1e9).astype("u4"))
+
+    def heard() -> bool:
+        """Whether the node has discovered who sends odometry, and so moves points."""
+        segmentation, _ = drive.label(points, drive.next_stamp(), np.arange(-0.15, 0.16, 0.01))
+        return not np.array_equal(xyz_of(segmentation), xyz_of(points))
+
+    robot.wait(heard)
     return drive
 
 
@@ -111,10 +118,10 @@ def test_without_poses_the_cloud_is_labelled_as_measured_and_a_warning_says_so(n
     segmentation, filtered = drive.label(points, stamp_ns)
     np.testing.assert_array_equal(xyz_of(segmentation), xyz_of(points))
     assert filtered["t"].tolist() == points["t"].tolist()
-    level, _, values = drive.status("not compensated recently: the newest odometry is")
+    level, _, values = drive.status("not compensated recently: /drive/odom: the newest odometry is")
     assert level == WARN
     assert int(values["not compensated: no odometry of that time"]) >= 1
-    assert "no motion compensation: the newest odometry is" in node.log
+    assert "no motion compensation: /drive/odom: the newest odometry is" in node.log
 
 
 def test_odometry_of_another_frame_needs_its_transform(node, drive):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 
+from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.node.poses.odometry import NoPosesError, OdometryPoses
+from haskd_ros.node.poses.sensor import SensorPoses
+from haskd_ros.node.poses.transforms import Transforms
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -115,3 +119,10 @@ def test_only_the_last_seconds_are_kept():
     assert between(poses, 15_500, 15_600).times[0] == pytest.approx(15.5)
     with pytest.raises(NoPosesError, match="oldest"):
         between(poses, 14_000, 14_100)
+
+
+def test_a_frame_does_not_stand_still_in_itself():
+    poses = SensorPoses(None, Transforms(None))
+    parameters = replace(DEFAULTS, poses_fixed_frame="/lidar")
+    with pytest.raises(NoPosesError, match="fixed_frame is /lidar, the sensor's own frame"):
+        poses.over("lidar", START_NS, np.zeros(1), parameters, 0.0)
