@@ -270,7 +270,7 @@ class SegmentNode(GuardedNode):
             response.message = f"the old model goes on: {in_one_line(error)}"
             self.get_logger().error(f"can't reload: {in_one_line(error)}")
             return response
-        await _done(replaced)
+        await self._done(replaced)
         response.success = True
         response.message = self._tell_model(model)
         return response
@@ -289,7 +289,7 @@ class SegmentNode(GuardedNode):
     async def _loaded(self, parameters: Parameters) -> LoadedModel:
         """A warm model, loaded beside the one that labels."""
         loading = submit(partial(load_beside, parameters), in_new_thread)
-        return (await _done(loading)).result()
+        return (await self._done(loading)).result()
 
     def _tell_model(self, model: LoadedModel) -> str:
         text = f"model {model.path} ({model.digest})"
@@ -342,10 +342,16 @@ class SegmentNode(GuardedNode):
         if self._log_periods.is_due("clock", now_s):
             self.get_logger().warning(notice)
 
+    async def _done(self, future: Future[_Result]) -> Future[_Result]:
+        """The same future once it is done; other callbacks run meanwhile."""
+        finished: RclpyFuture[Future[_Result]] = RclpyFuture()
 
-async def _done(future: Future[_Result]) -> Future[_Result]:
-    """The same future once it is done; other callbacks run meanwhile."""
-    finished: RclpyFuture[Future[_Result]] = RclpyFuture()
-    future.add_done_callback(finished.set_result)
-    await finished
-    return future
+        def finish(done: Future[_Result]) -> None:
+            finished.set_result(done)
+            # It looks at what waits only when it wakes.
+            if self.executor is not None:
+                self.executor.wake()
+
+        future.add_done_callback(finish)
+        await finished
+        return future

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -32,11 +33,13 @@ class Ending:
     Attributes:
         asked: set once a signal has come.
         in_order: to be set once there is something to put in order, and to say.
+        wake: called once `asked` is set, in the thread that reads: for who waits for another thing.
     """
 
     def __init__(self) -> None:
         self.asked = threading.Event()
         self.in_order = threading.Event()
+        self.wake: Callable[[], object] = lambda: None
         noted, note = os.pipe()
         os.set_blocking(note, False)
         signal.set_wakeup_fd(note, warn_on_full_buffer=False)
@@ -49,6 +52,8 @@ class Ending:
         """Wait for the first signal; end the process where it does not end by itself."""
         number = os.read(noted, 1)[0]
         self.asked.set()
+        with suppress(Exception):  # whatever it is, the process has to end
+            self.wake()
         time.sleep(GRACE_S if self.in_order.is_set() else _STARTING_S)
         if self.in_order.is_set():
             name = signal.Signals(number).name

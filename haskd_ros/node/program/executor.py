@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.context import Context
@@ -28,11 +29,18 @@ class SurvivingExecutor(SingleThreadedExecutor):
 
     Args:
         faults: notes it.
+        ends: whether to wait no longer; asked when the executor wakes.
     """
 
-    def __init__(self, faults: InternalFaults, *, context: Context | None = None) -> None:
+    def __init__(
+        self,
+        faults: InternalFaults,
+        *,
+        context: Context | None = None,
+        ends: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__(context=context)
-        self._faults = faults
+        self._faults, self._ends = faults, ends
         self._failed_waits = 0
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
@@ -43,7 +51,9 @@ class SurvivingExecutor(SingleThreadedExecutor):
             Exception: waiting failed `MOST_FAILED_WAITS` times in a row.
         """
         try:
-            task, entity, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+            task, entity, _ = self.wait_for_ready_callbacks(
+                timeout_sec=timeout_sec, condition=self._ends
+            )
         except (ShutdownException, TimeoutException, ConditionReachedException):
             self._failed_waits = 0
             return

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, Queue
+from queue import Queue
 
 import rclpy
 from rclpy.exceptions import NameValidationException, ParameterException
@@ -23,6 +23,9 @@ from haskd_ros.node.reports.faults import MOST_CHARACTERS, in_one_line
 from haskd_ros.node.segment_node import SegmentNode
 from haskd_ros.text import shown
 
+_LONGEST_WAIT_S = 1.0
+"""Of the executor, should what is to wake it fail; each wait costs an idle node CPU time."""
+
 
 def run_node(ending: Ending, args: list[str] | None = None) -> int:
     """Run the node until a signal ends it.
@@ -38,7 +41,6 @@ def run_node(ending: Ending, args: list[str] | None = None) -> int:
     except Exception as error:  # its types of error differ from one ROS to the next
         sys.stderr.write(f"segment can't start: {in_one_line(error)}\n")
         return 2
-    # Not a SimpleQueue: a signal at the end of its timeout makes that one wait for ever.
     loops: Queue[Callable[[], None]] = Queue()
     try:
         node = SegmentNode(run_in_thread=loops.put)
@@ -57,11 +59,10 @@ def run_node(ending: Ending, args: list[str] | None = None) -> int:
     ending.in_order.set()
     with ThreadPoolExecutor(1) as pool:
         spinning = pool.submit(_spin, node, ending)
+        spinning.add_done_callback(lambda _: loops.put(lambda: None))
         while not spinning.done():
             try:
-                loops.get(timeout=0.1)()
-            except Empty:
-                pass
+                loops.get()()
             except BaseException as error:
                 node.faults.note(error)
         spinning.result()
@@ -72,8 +73,9 @@ def run_node(ending: Ending, args: list[str] | None = None) -> int:
 
 def _spin(node: SegmentNode, ending: Ending) -> None:
     """Bring the node up, serve ROS until a signal has come, take the node down."""
-    executor = SurvivingExecutor(node.faults)
+    executor = SurvivingExecutor(node.faults, ends=ending.asked.is_set)
     executor.add_node(node)
+    ending.wake = executor.wake
     try:
         if (
             node.parameters.autostart
@@ -81,7 +83,7 @@ def _spin(node: SegmentNode, ending: Ending) -> None:
         ):
             node.trigger_activate()
         while not ending.asked.is_set():
-            executor.spin_once(timeout_sec=0.2)
+            executor.spin_once(timeout_sec=_LONGEST_WAIT_S)
     finally:
         # Whatever has happened, the worker's loop must end, or the main thread never would.
         node.end()
