@@ -1,7 +1,8 @@
 """The node under traffic while things are done to it: reloads and life cycles, bursts, a subscriber
-that comes and goes, two nodes on one machine; or a soak in hostile messages and all of it at once.
+that comes and goes, two nodes on one machine, what a node takes that has little to do, minutes of
+large clouds; or a soak in hostile messages and all of it at once.
 
-python benchmarks/stress_node.py BAG [--rounds 100] [--rate 10]
+python benchmarks/stress_node.py BAG [--rounds 100] [--rate 10] [--cases resting,large_clouds]
 python benchmarks/stress_node.py --minutes 30 [--figures soak.csv] [--seed 0]
 
 A soak writes its figures to the file as they come, one line every 10 s; exit code 1 where something
@@ -16,11 +17,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "support"))
 
@@ -42,7 +44,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of a soak")
     parser.add_argument("--rounds", type=int, default=100, help="reloads and life cycles")
     parser.add_argument("--rate", type=float, default=10.0, help="clouds a second")
+    parser.add_argument("--cases", type=lambda text: text.split(","), default=list(CASES))
     arguments = parser.parse_args()
+    if unknown := set(arguments.cases) - set(CASES):
+        parser.error(f"no such case: {', '.join(unknown)}; cases are {', '.join(CASES)}")
     if (arguments.bag is None) == (arguments.minutes is None):
         parser.error("give either a BAG or --minutes")
     with tempfile.TemporaryDirectory() as folder:
@@ -53,12 +58,9 @@ def main() -> int:
         }
         if arguments.bag is None:
             return soaked(Path(folder), 60 * arguments.minutes, arguments.figures, arguments.seed)
-        bench = Bench(Path(folder), clouds_of(arguments.bag), arguments.rate)
-        bench.reloads_and_life_cycles(arguments.rounds)
-        bench.reloads(arguments.rounds)
-        bench.bursts(10)
-        bench.a_subscriber_that_comes_and_goes(10)
-        bench.two_nodes(20.0)
+        for case in arguments.cases:
+            bench = Bench(Path(folder), clouds_of(arguments.bag), arguments.rate)
+            CASES[case](bench, arguments.rounds)
     return 0
 
 
@@ -177,6 +179,56 @@ class Bench:
         print(f"two nodes in two namespaces, {self._rate_hz:g} Hz each")
         with self._flow(self._rate_hz, "/front", "/rear") as (_, _, (flow, _)):
             flow.run_for(seconds)
+
+    def resting(self, seconds: float) -> None:
+        print(f"CPU time of the node in % of one core, over {seconds:g} s each")
+        with ExitStack() as stack:
+            robot = Robot(DOMAIN)
+            stack.callback(robot.close)
+            node = NodeProcess(self._folder, DOMAIN)
+            node.wait_for_log("active")
+            process = psutil.Process(node.process.pid)
+
+            def tell(what: str) -> None:
+                begin = sum(process.cpu_times()[:2]), time.perf_counter()
+                end = time.monotonic() + seconds
+                robot.wait(lambda: time.monotonic() > end)
+                taken = sum(process.cpu_times()[:2]) - begin[0]
+                print(f"  {what}: {100 * taken / (time.perf_counter() - begin[1]):.1f}")
+
+            tell("active, without clouds")
+            assert robot.change("deactivate")
+            tell("inactive")
+            assert robot.change("activate")
+            flow = Traffic(robot, self._clouds, self._rate_hz)
+            flow.unsubscribe()
+            tell(f"{self._rate_hz:g} clouds a second that nobody watches")
+            flow.stop()
+            assert node.end() == 0, node.log
+
+    def large_clouds(self, minutes: float, points: int = 1_000_000, rate_hz: float = 1.0) -> None:
+        print(f"{minutes:g} minutes of {rate_hz:g} cloud a second of {points} points")
+        self._clouds = [recorded(points)]
+        memory = []
+        with self._flow(rate_hz, "") as (_, (node,), (flow,)):
+            process = psutil.Process(node.process.pid)
+            for _ in range(10):
+                end = time.monotonic() + 6 * minutes
+                while time.monotonic() < end:
+                    flow.run_for(min(10.0, end - time.monotonic()))
+                memory.append(process.memory_info().rss / 2**20)
+        print("  MiB at the end of each tenth:", " ".join(f"{mib:.0f}" for mib in memory))
+
+
+CASES: dict[str, Callable[[Bench, int], None]] = {
+    "life_cycles": lambda bench, rounds: bench.reloads_and_life_cycles(rounds),
+    "reloads": lambda bench, rounds: bench.reloads(rounds),
+    "bursts": lambda bench, _: bench.bursts(10),
+    "subscriber": lambda bench, _: bench.a_subscriber_that_comes_and_goes(10),
+    "two_nodes": lambda bench, _: bench.two_nodes(20.0),
+    "resting": lambda bench, _: bench.resting(30.0),
+    "large_clouds": lambda bench, _: bench.large_clouds(10.0),
+}
 
 
 if __name__ == "__main__":
