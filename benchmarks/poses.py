@@ -1,5 +1,5 @@
-"""Motion compensation of a recorded cloud, and remembering what was said of it, beside labelling it
-on the CPU.
+"""Motion compensation of a recorded cloud, merging it with another LiDAR's, and remembering what
+was said of it, beside labelling it on the CPU.
 
 python benchmarks/poses.py BAG [--repeats 30]
 
@@ -19,9 +19,11 @@ import numpy as np
 import torch
 
 from haskd_ros.clouds.memory import keep_freed_memory
+from haskd_ros.clouds.merging import MergedIntensity, OtherCloud, merged_cloud, points_in_frame
 from haskd_ros.clouds.motion import Poses, compensated_cloud
 from haskd_ros.clouds.point_times import point_times
 from haskd_ros.clouds.pointcloud import read_xyz_intensity, valid_returns
+from haskd_ros.model_header import Intensity
 from haskd_ros.node.labelling import label_cloud
 from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.score_memory import HALF_LIFE_S, ScoreMemory
@@ -39,6 +41,17 @@ def moved(cloud: Any) -> Any:
     rotation = np.stack([0 * half, 0 * half, np.sin(half), np.cos(half)], 1)
     place = np.outer(seconds, [10.0, 0, 0])
     return compensated_cloud(cloud, stamp_ns(cloud), times, valid, Poses(seconds, place, rotation))
+
+
+def merged(cloud: Any) -> Any:
+    """A cloud and itself as that of another LiDAR, which looks back, 2 m behind."""
+    mount = np.diag([-1.0, -1, 1, 1])
+    mount[0, 3] = -2.0
+    intensity = MergedIntensity()
+    intensity.look_at(cloud)
+    xyz = points_in_frame(cloud, mount)
+    values = intensity.of("rear", cloud, Intensity(scale=255.0, mean=0.1))
+    return merged_cloud(cloud, [OtherCloud(cloud, xyz, values)])
 
 
 class Remembering:
@@ -80,6 +93,8 @@ def main() -> None:
         "labelled as measured": lambda: label_cloud(cloud, segmenter, DEFAULTS),
         "compensated, then labelled": lambda: label_cloud(moved(cloud), segmenter, DEFAULTS),
         "labelled, remembering": lambda: remembering(cloud),
+        "merged, then labelled": lambda: label_cloud(merged(cloud), segmenter, DEFAULTS),
+        "merging alone": lambda: merged(cloud),
     }
     times = np.array(
         [[milliseconds(way) for way in ways.values()] for _ in range(arguments.repeats + 3)]
@@ -88,7 +103,7 @@ def main() -> None:
     for name, column in zip(ways, times.T):
         low, middle, high = np.percentile(column, [25, 50, 75])
         print(f"| {name} | {middle:.1f} ({low:.1f}-{high:.1f}) |")
-    for name, column in zip(("compensated", "remembering"), times.T[2:], strict=True):
+    for name, column in zip(("compensated", "remembering", "merged"), times.T[2:5], strict=True):
         low, middle, high = np.percentile(column / times[:, 1], [25, 50, 75])
         print(f"| {name} / as measured | {middle:.2f} ({low:.2f}-{high:.2f}) |")
 

@@ -143,7 +143,7 @@ def compensated_cloud(
     if not valid.all():
         moved = np.where(valid[:, None], moved, xyz.T)
     columns: dict[str, Any] = {name: moved[:, column] for column, name in enumerate("xyz")}
-    return with_values(cloud, columns | times.at_stamp(stamp_ns))
+    return with_values(cloud, columns | times.at(stamp_ns))
 
 
 def multiplied(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -96,17 +96,22 @@ class PointTimes:
         """The names in `columns`."""
         return " + ".join(self.columns)
 
-    def at_stamp(self, stamp_ns: int) -> dict[str, int | float]:
-        """What each of the `columns` holds for a point that was measured at the stamp; of times
-        without a problem."""
-        if self.origin == "stamp":
-            return dict.fromkeys(self.columns, 0)
+    def at(self, stamp_ns: int, seconds: np.ndarray | float = 0.0) -> dict[str, Any]:
+        """What each of the `columns` holds for points that were measured at a stamp, or so long
+        after it; of times without a problem.
+
+        Args:
+            seconds: s after the stamp, [N] or one for all; rounded to ns.
+        """
+        # Of lost returns come numbers that are none.
+        with np.errstate(over="ignore", invalid="ignore"):
+            ns = np.rint(np.multiply(seconds, 1e9, dtype=np.float64)).astype(np.int64)
+        if self.origin == "epoch":
+            ns = ns + stamp_ns
         if len(self.columns) > 1:
-            return dict(zip(self.columns, divmod(stamp_ns, 1_000_000_000)))
-        per_unit = round(UNITS_S[self.unit] * 1e9)
-        if self.datatype.startswith("float"):
-            return {self.field: stamp_ns / per_unit}
-        return {self.field: stamp_ns // per_unit}
+            return dict(zip(self.columns, np.divmod(ns, 1_000_000_000)))
+        per_unit = round(UNITS_S.get(self.unit, 1.0) * 1e9)
+        return {self.field: ns / per_unit if self.datatype.startswith("float") else ns // per_unit}
 
     def __str__(self) -> str:
         if not self.unit:

@@ -38,7 +38,10 @@ __all__ = [
     "INTENSITY_FIELDS",
     "CloudError",
     "append_columns",
+    "append_points",
     "create_cloud",
+    "intensity_field",
+    "point_rows",
     "read_coordinates",
     "read_intensity",
     "read_points",
@@ -71,7 +74,7 @@ def read_points(
         return np.empty(0, np.dtype([]))
     selected = None if field_names is None else list(field_names)
     dtype = point_dtype(cloud, selected)
-    points = _rows(cloud, dtype).reshape(-1)
+    points = point_rows(cloud, dtype).reshape(-1)
     if selected is not None:
         points = points[selected]
     if skip_nans:
@@ -96,7 +99,7 @@ def read_xyz_intensity(cloud: Any) -> tuple[np.ndarray, str | None]:
     Raises:
         CloudError: as `read_points`; also for points without x, y or z.
     """
-    intensity = _intensity_field(cloud)
+    intensity = intensity_field(cloud)
     if not cloud.width * cloud.height:
         return np.empty((0, 4), np.float32), intensity
     columns = ["x", "y", "z"] if intensity is None else ["x", "y", "z", intensity]
@@ -151,14 +154,15 @@ def read_intensity(cloud: Any) -> np.ndarray | None:
     Raises:
         CloudError: as `read_points`.
     """
-    name = _intensity_field(cloud)
+    name = intensity_field(cloud)
     if name is None or not cloud.width * cloud.height:
         return None if name is None else np.empty(0, np.float32)
     values: np.ndarray = read_points(cloud, [name])[name]
     return values
 
 
-def _intensity_field(cloud: Any) -> str | None:
+def intensity_field(cloud: Any) -> str | None:
+    """The field, one of `INTENSITY_FIELDS`, that the intensity is read from; None without one."""
     present = {field.name for field in fields_of(cloud)}
     return next((name for name in INTENSITY_FIELDS if name in present), None)
 
@@ -229,7 +233,7 @@ def select_points(cloud: Any, keep: np.ndarray) -> Any:
     else:
         # The bytes between the fields are the sender's too.
         octets = np.dtype((np.void, octets_of_point(cloud)))
-        points = _rows(cloud, octets).reshape(-1).compress(keep)
+        points = point_rows(cloud, octets).reshape(-1).compress(keep)
     content = {
         "header": cloud.header,
         "height": 1,
@@ -265,7 +269,7 @@ def append_columns(
     dtype = np.dtype([(str(place), each) for place, each in enumerate(types)], align=True)
     points = np.zeros((cloud.height, cloud.width), dtype)
     if not is_empty:
-        points["0"] = _rows(cloud, own)
+        points["0"] = point_rows(cloud, own)
     fields = [field for field in cloud.fields if field.name not in columns]
     for place, (name, values) in enumerate(columns.items(), 1):
         points[str(place)] = values.reshape(points.shape)
@@ -281,6 +285,32 @@ def append_columns(
         "is_dense": cloud.is_dense,
     }
     return _message(type(cloud), content, points)
+
+
+def append_points(cloud: Any, points: np.ndarray, *, is_dense: bool) -> Any:
+    """A message of the cloud's own type with further points behind those it has, in one row. Rows
+    are not padded.
+
+    Args:
+        cloud: a PointCloud2.
+        points: [M] of `point_step` bytes each, laid out as the cloud's.
+        is_dense: whether no point is invalid.
+
+    Raises:
+        CloudError: as `read_points`.
+    """
+    octets = np.dtype((np.void, octets_of_point(cloud)))
+    own = point_rows(cloud, octets).reshape(-1)
+    content = {
+        "header": cloud.header,
+        "height": 1,
+        "width": len(own) + len(points),
+        "fields": cloud.fields,
+        "is_bigendian": cloud.is_bigendian,
+        "point_step": cloud.point_step,
+        "is_dense": is_dense,
+    }
+    return _message(type(cloud), content, np.concatenate([own, points.view(octets)]))
 
 
 def with_values(cloud: Any, values: Mapping[str, Any]) -> Any:
@@ -300,7 +330,7 @@ def with_values(cloud: Any, values: Mapping[str, Any]) -> Any:
     else:  # its constructor would copy the data once more
         changed = type(cloud)(**content)
         changed.data = copy.copy(cloud.data)
-    rows = _rows(changed, point_dtype(changed, list(values)))
+    rows = point_rows(changed, point_dtype(changed, list(values)))
     with np.errstate(over="ignore", invalid="ignore"):
         for name, column in values.items():
             rows[name] = np.reshape(column, rows.shape) if np.ndim(column) else column
@@ -330,8 +360,15 @@ def _fields_of(dtype: np.dtype) -> dict[str, tuple[np.dtype, int]]:
     return {name: (fields[name][0], fields[name][1]) for name in dtype.names or ()}
 
 
-def _rows(cloud: Any, dtype: np.dtype) -> np.ndarray:
-    """The cloud's data as [height, width] points, without a copy."""
+def point_rows(cloud: Any, dtype: np.dtype) -> np.ndarray:
+    """The cloud's data as [height, width] points, without a copy.
+
+    Args:
+        dtype: of a point, as of `point_dtype`.
+
+    Raises:
+        CloudError: the data is shorter than the header says.
+    """
     height, width = cloud.height, cloud.width
     if not height * width:
         return np.empty((height, width), dtype)

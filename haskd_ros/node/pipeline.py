@@ -26,6 +26,7 @@ from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
 from haskd_ros.node.outputs import OutputPublishers
 from haskd_ros.node.parameters.values import Parameters
+from haskd_ros.node.poses.merging import CloudMerging
 from haskd_ros.node.poses.motion import MotionCompensation
 from haskd_ros.node.poses.remembering import Remembering
 from haskd_ros.node.poses.sensor import SensorPoses
@@ -91,6 +92,9 @@ class LabellingPipeline:
         self._outputs = OutputPublishers(node, self._warn_of_qos)
         self._poses = SensorPoses(node, transforms)
         self._motion = MotionCompensation(node, self._poses, self._warn_seldom)
+        self._merging = CloudMerging(
+            node, self._poses, transforms, self._warn_seldom, self._warn_of_qos
+        )
         self._remembering = Remembering(self._poses, self._warn_seldom)
         self._running: _Running | None = None
         self._rate_limit = RateLimit()
@@ -125,6 +129,7 @@ class LabellingPipeline:
         self._monitor.input_fault = self._input_fault
         self._monitor.further = {
             "motion": lambda: self._motion.status(self.setup.parameters),
+            "merging": lambda: self._merging.status(self.setup.parameters),
             "memory": lambda: self._remembering.status(self.setup.parameters),
         }
         self._remembering.forget()
@@ -132,6 +137,7 @@ class LabellingPipeline:
         self._forget_intensity(parameters.intensity_scale)
         try:
             self._poses.follow(parameters)
+            self._merging.follow(parameters)
             subscription = InputSubscription(
                 self._node,
                 partial(self._receive, worker),
@@ -140,6 +146,7 @@ class LabellingPipeline:
                 warn_of_qos=self._warn_of_qos,
             )
         except BaseException:
+            self._merging.close()
             self._poses.close()
             worker.stop()  # the thread that it runs in is the only one that computes
             raise
@@ -152,6 +159,7 @@ class LabellingPipeline:
         running, self._running = self._running, None
         try:
             running.subscription.close()
+            self._merging.close()
             self._poses.close()
         finally:
             # Whatever went wrong: the thread that it runs in is the only one that computes.
@@ -183,6 +191,7 @@ class LabellingPipeline:
         """
         if self._running is not None:
             self._poses.follow(setup.parameters)
+            self._merging.follow(setup.parameters)
         self.setup = setup
         return self.call(self._describe_classes)
 
@@ -251,8 +260,12 @@ class LabellingPipeline:
 
     def _label(self, received: ReceivedCloud, setup: LabellingSetup, topics: set[str]) -> None:
         started, model, parameters = time.perf_counter(), setup.model, setup.parameters
-        until_s = time.monotonic() + parameters.poses_timeout
-        cloud = self._motion(received.cloud, parameters, until_s)
+        now_s = time.monotonic()
+        until_s, merge_until_s = now_s + parameters.poses_timeout, now_s + parameters.merge_timeout
+        moved = self._motion(received.cloud, parameters, until_s)
+        cloud = self._merging(
+            received.cloud, moved, model.metadata.intensity, parameters, merge_until_s
+        )
         refine = self._remembering.refine_for(cloud, model, parameters, until_s)
         poses_ms = 1e3 * (time.perf_counter() - started)
         if self._unit.fixed != parameters.intensity_scale:

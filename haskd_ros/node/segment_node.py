@@ -29,6 +29,7 @@ from haskd_ros.node.parameters.declared import DeclaredParameters
 from haskd_ros.node.parameters.qos import ignored_overrides
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.node.pipeline import LabellingPipeline
+from haskd_ros.node.poses.other_lidars import topics_to_merge
 from haskd_ros.node.poses.sensor import check_poses
 from haskd_ros.node.poses.transforms import Transforms
 from haskd_ros.node.reports.diagnostics import DiagnosticsMonitor
@@ -95,6 +96,7 @@ class SegmentNode(GuardedNode):
             setup = LabellingSetup(model, parameters)
             self._transforms.check(parameters)
             check_poses(parameters)
+            topics_to_merge(self, parameters)
             self._pipeline = LabellingPipeline(
                 self,
                 setup,
@@ -234,6 +236,7 @@ class SegmentNode(GuardedNode):
         self._setup(parameters)
         self._transforms.check(parameters)
         check_poses(parameters)
+        topics_to_merge(self, parameters)
 
     def _on_parameters(self, parameters: Parameters) -> None:
         timer, period_ns = self._report_timer, int(1e9 * parameters.diagnostics_period)

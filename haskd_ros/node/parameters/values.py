@@ -19,6 +19,9 @@ from haskd_ros.text import quoted
 SMALLEST_VOXEL_M = 0.01
 """Of the filtered cloud: their numbers then reach further than sensors do, 1.3 km."""
 
+MOST_OTHER_LIDARS = 16
+"""Whose clouds are merged with the input's: each holds the newest of them in memory."""
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -164,6 +167,26 @@ class Parameters:
         minimum=0.0,
         maximum=5.0,
     )
+    merge_topics: tuple[str, ...] = parameter(
+        (),
+        "Topics of other LiDARs, 16 at most, whose points go into the input's cloud; their frames "
+        "come from TF (needs tf2_ros, unless they have the input's frame). None: the input alone.",
+        name="merge.topics",
+    )
+    merge_max_gap: float = parameter(
+        0.06,
+        "Seconds by which the stamp of another LiDAR's cloud may differ from the input's.",
+        name="merge.max_gap",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    merge_timeout: float = parameter(
+        0.1,
+        "Seconds that a cloud waits at most for those of the other LiDARs and for their frames.",
+        name="merge.timeout",
+        minimum=0.0,
+        maximum=1.0,
+    )
     max_rate: float = parameter(
         0.0,
         "Clouds a second that are labelled at most, evenly spread, in Hz. 0: all.",
@@ -262,6 +285,11 @@ class Parameters:
             raise InputError(
                 f"parameter poses.fixed_frame is {self.poses_fixed_frame!r}, must name a frame"
             )
+        if len(self.other_lidars) > MOST_OTHER_LIDARS:
+            raise InputError(
+                f"parameter merge.topics has {len(self.other_lidars)} topics, must have at most "
+                f"{MOST_OTHER_LIDARS}"
+            )
         for low, high in zip(self.crop_min, self.crop_max):
             if not low < high:  # nor a NaN
                 raise InputError(
@@ -290,6 +318,11 @@ class Parameters:
     def needs_poses(self) -> bool:
         """Whether it has to be known where the sensor is."""
         return self.motion_compensation or self.memory_half_life > 0
+
+    @property
+    def other_lidars(self) -> tuple[str, ...]:
+        """Topics of the clouds to be merged with the input's."""
+        return tuple(topic for topic in self.merge_topics if topic)
 
     def changed(self, values: Mapping[str, ParameterValue]) -> Parameters:
         """With other values for some, by their names in ROS.

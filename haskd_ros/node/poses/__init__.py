@@ -1,1 +1,2 @@
-"""Where the sensor is, and what follows from it: motion compensation, and a memory of places."""
+"""Where sensors are, and what follows from it: motion compensation, the clouds of several LiDARs in
+one, and a memory of places."""

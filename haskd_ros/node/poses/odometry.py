@@ -181,8 +181,11 @@ def odometry_type() -> type[Any]:
     return message_type
 
 
-def check_topic(topic: str) -> None:
+def check_topic(parameter: str, topic: str) -> None:
     """
+    Args:
+        parameter: that names it.
+
     Raises:
         InputError: no topic can have this name.
     """
@@ -190,6 +193,6 @@ def check_topic(topic: str) -> None:
         validate_full_topic_name(expand_topic_name(topic, "segment", "/"))
     except (InvalidTopicNameException, ValueError) as error:
         raise InputError(
-            f"parameter poses.odometry_topic is {quoted(topic)}, must be the name of a topic "
+            f"parameter {parameter} is {quoted(topic)}, must be the name of a topic "
             f"({shown(str(error), QUOTED_CHARACTERS).splitlines()[0]})"
         ) from error

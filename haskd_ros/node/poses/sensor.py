@@ -32,7 +32,7 @@ def check_poses(parameters: Parameters) -> None:
         InputError: what Odometry needs is not installed, or its topic can't be one.
     """
     if parameters.needs_poses and parameters.poses_source == "odometry":
-        check_topic(parameters.poses_odometry_topic)
+        check_topic("poses.odometry_topic", parameters.poses_odometry_topic)
         odometry_type()
 
 

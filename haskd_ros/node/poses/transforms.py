@@ -42,14 +42,16 @@ class Transforms:
 
     def check(self, parameters: Parameters) -> None:
         """Subscribe to TF where the parameters need it: a box in a frame of its own, or poses of
-        the sensor; for those by odometry only where tf2_ros is installed.
+        the sensor; for those by odometry, and for clouds of other LiDARs, which may be in the
+        input's frame, only where tf2_ros is installed.
 
         Raises:
             InputError: tf2_ros is not installed.
         """
         unbounded = is_unbounded(parameters.crop_min, parameters.crop_max)
         has_frame = bool(parameters.crop_frame) and not unbounded
-        if not (has_frame or parameters.needs_poses) or self._buffer is not None:
+        needed = has_frame or parameters.needs_poses or bool(parameters.other_lidars)
+        if not needed or self._buffer is not None:
             return
         try:
             import tf2_ros
@@ -60,7 +62,7 @@ class Transforms:
                     "tf2_ros: install it, or leave crop.frame empty for the cloud's own frame "
                     f"({error})"
                 ) from error
-            if parameters.poses_source == "tf":
+            if parameters.needs_poses and parameters.poses_source == "tf":
                 raise InputError(
                     "parameter poses.source is 'tf', which needs tf2_ros: install it, or take "
                     f"odometry ({error})"
@@ -75,6 +77,11 @@ class Transforms:
             ),
             post_callback=lambda _: self._buffer.clear(),
         )
+
+    @property
+    def are_known(self) -> bool:
+        """Whether it listens to TF."""
+        return self._buffer is not None
 
     def matrix(self, target: str, source: str, stamp: Any) -> np.ndarray:
         """T_target_source [4, 4] at a time, as `lookup`.

@@ -241,6 +241,21 @@ def test_a_cloud_without_times_says_so():
     assert not found.seconds.any()
 
 
+def test_times_of_other_points_are_written_as_the_cloud_has_them():
+    later = np.array([0.0, 0.25, -0.5])
+    since_stamp = times_of(SWEEP_S * 1e9, "u4", name="t")
+    assert since_stamp.at(STAMP_NS, later)["t"].tolist() == [0, 250_000_000, -500_000_000]
+    micro = times_of((STAMP_NS + SWEEP_S * 1e9) // 1000, "u8", name="timestamp_us")
+    # 123,456 us after the full second, and 123,456 + 250,000, and 123,456.789 - 500,000
+    assert (micro.at(STAMP_NS, later)["timestamp_us"] % 1_000_000).tolist() == [
+        123_456, 373_456, 623_456,
+    ]  # fmt: skip
+    absolute = times_of(STAMP_NS * 1e-9 + SWEEP_S)
+    assert absolute.at(STAMP_NS, later)["timestamp"] == pytest.approx(
+        [1_700_000_000.1234567, 1_700_000_000.3734567, 1_699_999_999.6234567], abs=1e-6
+    )
+
+
 def test_names_that_are_no_times():
     for name in ("", "x", "ring", "_", "\0", "t" * 100_000, "time_since_start_of_mission", "timer"):
         assert not is_time_field(name)
