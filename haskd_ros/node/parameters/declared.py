@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -54,10 +54,17 @@ class DeclaredParameters:
         on_change: Callable[[Parameters], None],
     ) -> None:
         self._node, self._check, self._on_change = node, check, on_change
-        node.declare_parameters(
-            "", [(info.name, _declared(info), descriptor(info)) for info in PARAMETERS]
-        )
-        _check_names(node)
+        given = _given(node)
+        for info in PARAMETERS:
+            # rclpy refuses a whole number for a float, which is how most people write 5 Hz.
+            fitted = _fitted_numbers(info, given)
+            node.declare_parameter(
+                info.name,
+                _declared(info) if fitted is None else fitted,
+                descriptor(info),
+                ignore_override=fitted is not None,
+            )
+        _check_names(node, given)
         # `[]` in a YAML file has no type, and so leaves a parameter without a value.
         for info in PARAMETERS:
             if info.default == () and not node.get_parameter_or(info.name).value:
@@ -110,7 +117,25 @@ def descriptor(info: ParameterInfo) -> ParameterDescriptor:
     return message
 
 
-def _check_names(node: Node) -> None:
+def _given(node: Node) -> Mapping[str, Parameter[Any]]:
+    """Values given at start, by the names of the parameters."""
+    with node.handle:
+        given: dict[str, Parameter[Any]] = node.handle.get_parameters(Parameter)
+    return given
+
+
+def _fitted_numbers(info: ParameterInfo, given: Mapping[str, Parameter[Any]]) -> Any:
+    """What is given for a parameter of floats, as floats; None where nothing is, or no numbers."""
+    if info.name not in given:
+        return None
+    fitted = info.fitted(given[info.name].value)
+    numbers = fitted if isinstance(fitted, list) else [fitted]
+    is_of_floats = isinstance(info.default, float) or info.length is not None
+    fits = is_of_floats and numbers and all(type(each) is float for each in numbers)
+    return fitted if fits else None
+
+
+def _check_names(node: Node, given: Iterable[str]) -> None:
     """Look at the names given at start that no parameter has. rclpy says nothing of them, and not
     whether they stood in an entry for this node or in one for all nodes, as `/**`: so a name that
     resembles none of ours may be another node's, and is only logged.
@@ -118,8 +143,6 @@ def _check_names(node: Node) -> None:
     Raises:
         InputError: a name is nearly one of ours.
     """
-    with node.handle:
-        given = node.handle.get_parameters(Parameter)
     unknown = sorted(
         name
         for name in given

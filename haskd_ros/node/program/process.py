@@ -45,10 +45,7 @@ def run_node(ending: Ending, args: list[str] | None = None) -> int:
     try:
         node = SegmentNode(run_in_thread=loops.put)
     except (InputError, ParameterException, NameValidationException) as error:
-        text = str(error)
-        if "expecting type 'DOUBLE'" in text:
-            text = f"write a whole number as 1.0: {text}"
-        rclpy.logging.get_logger("segment").fatal(shown(text, MOST_CHARACTERS))
+        rclpy.logging.get_logger("segment").fatal(shown(str(error), MOST_CHARACTERS))
         rclpy.shutdown()
         return 2
     pass_on_engine_log(node.get_logger())

@@ -92,20 +92,50 @@ def test_any_corner_of_the_box_survives_being_sent_as_text(corner):
 
 
 @pytest.fixture
-def spinning_node(ros_environment):
-    """A node and its executor."""
+def spinning_node(ros_environment, request):
+    """A node and its executor; the parameters that it is given at start are the fixture's own."""
     rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
     from rclpy.executors import SingleThreadedExecutor
 
     context = rclpy.Context()
     rclpy.init(context=context)
-    node = rclpy.create_node("parameters", context=context)
+    given = [part for each in getattr(request, "param", ()) for part in ("-p", each)]
+    node = rclpy.create_node("parameters", context=context, cli_args=["--ros-args", *given])
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     yield node, executor
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize(
+    "spinning_node",
+    [("max_rate:=5", "crop.min:=[-1, -2, -3]", "crop.max:=[1.0, .inf, 2.5]", "min_points:=7")],
+    indirect=True,
+)
+def test_whole_numbers_given_at_start_are_taken_for_floats(spinning_node):
+    from rclpy.parameter import Parameter
+
+    from haskd_ros.node.parameters.declared import DeclaredParameters
+
+    node, _ = spinning_node
+    found = DeclaredParameters(node, lambda _: None, lambda _: None).current
+    assert (found.max_rate, type(found.max_rate)) == (5.0, float)
+    assert (found.crop_min, found.crop_max) == ((-1.0, -2.0, -3.0), (1.0, math.inf, 2.5))
+    assert (found.min_points, type(found.min_points)) == (7, int)
+    assert node.describe_parameter("max_rate").type == 3  # double
+    assert not node.set_parameters([Parameter("max_rate", value=5000.0)])[0].successful
+
+
+@pytest.mark.parametrize("spinning_node", [("max_rate:=fast",), ("max_rate:=5000",)], indirect=True)
+def test_what_is_no_number_or_out_of_bounds_is_refused_at_start(spinning_node):
+    from rclpy.exceptions import ParameterException
+
+    from haskd_ros.node.parameters.declared import DeclaredParameters
+
+    with pytest.raises(ParameterException, match="max_rate"):
+        DeclaredParameters(spinning_node[0], lambda _: None, lambda _: None)
 
 
 @pytest.mark.parametrize("rclpy_has_a_post_set_callback", [True, False])
