@@ -200,9 +200,7 @@ def _starts(folder: Path, warm: WarmStarts | None) -> Iterator[Callable[..., Nod
 
     yield start
     for node in started:
-        if node.process.poll() is None:
-            node.process.kill()
-            node.process.wait()
+        node.close()
 
 
 @pytest.fixture(scope="module")

@@ -81,9 +81,7 @@ def live(scratch: Path, *parameters: str) -> Iterator[tuple]:
                 last = [line for line in node.log.splitlines() if "Error" in line][-1:]
                 outcome.faults.append(f"{text} in the log: {' '.join(last)}"[:300])
     finally:
-        if node.process.poll() is None:
-            node.process.kill()
-            node.process.wait()
+        node.close()
         if robot is not None:
             robot.close()
 
