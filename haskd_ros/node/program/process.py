@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -35,6 +36,9 @@ def run_node(ending: Ending, args: list[str] | None = None) -> int:
     """
     os.environ.update(profile_environment())
     keep_freed_memory()
+    # What is imported stays: Python need not look through all of torch for garbage, which takes the
+    # interpreter's lock for tenths of a second, now and then and at the end.
+    gc.freeze()
     try:
         # rclpy's own handlers would end the context while the worker still publishes.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
