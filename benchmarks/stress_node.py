@@ -26,11 +26,14 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test" / "support"))
 
-from robot import DOMAIN, NodeProcess, Robot
+from rclpy.serialization import deserialize_message, serialize_message
+from robot import DOMAIN, NodeProcess, Robot, cloud_of
+from sensor_msgs.msg import PointCloud2
 from soak import Soak, described
 from std_srvs.srv import Trigger
 from stress import Traffic, operate, recorded, traffic
 
+from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.node.dds.profiles import profile_environment
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
 from haskd_training.robot.replay import RecordedCloud
@@ -83,6 +86,16 @@ def clouds_of(bag: Path) -> list[RecordedCloud]:
         return [RecordedCloud(0, cdr) for _, cdr in stream]
 
 
+def with_more_points(cloud: RecordedCloud, count: int) -> RecordedCloud:
+    """So many points, each a few cm from one of the cloud's."""
+    message = deserialize_message(cloud.cdr, PointCloud2)
+    points = np.resize(read_points(message), count)
+    noise = np.random.default_rng(0).normal(0, 0.03, (3, count))
+    for axis, offset in zip("xyz", noise, strict=True):
+        points[axis] += offset
+    return RecordedCloud(0, serialize_message(cloud_of(points)))
+
+
 class Bench:
     """Runs the cases one after the other and prints what came of each."""
 
@@ -97,6 +110,7 @@ class Bench:
             stack.callback(robot.close)
             nodes = [NodeProcess(self._folder, DOMAIN, namespace=name) for name in namespaces]
             for node in nodes:
+                stack.callback(node.close)
                 node.wait_for_log("active")
             with ExitStack() as traffics:
                 flows = [
@@ -207,8 +221,9 @@ class Bench:
             assert node.end() == 0, node.log
 
     def large_clouds(self, minutes: float, points: int = 1_000_000, rate_hz: float = 1.0) -> None:
+        """Of a sensor that sees the same street with ten times as many beams."""
         print(f"{minutes:g} minutes of {rate_hz:g} cloud a second of {points} points")
-        self._clouds = [recorded(points)]
+        self._clouds = [with_more_points(self._clouds[0], points)]
         memory = []
         with self._flow(rate_hz, "") as (_, (node,), (flow,)):
             process = psutil.Process(node.process.pid)
