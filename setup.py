@@ -106,6 +106,7 @@ setup(
         ],
         "haskd_training": [
             "py.typed",
+            "data/readers/*.yaml",
             "image_labels/image_classes/*.yaml",
             "recordings/label_maps/*.yaml",
             "reports/templates/*",

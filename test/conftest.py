@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +130,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_metadata: ModelMet
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     model_file.save(path, network, tiny_metadata)
     return path
+
+
+@pytest.fixture
+def haskd(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Calls the command's entry point: arguments -> exit code, stdout, stderr."""
+    from haskd_training.commands.app import main  # a robot has not what it depends on
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["haskd", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        printed = capsys.readouterr()
+        code = exit_.value.code or 0
+        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+    return call
 
 
 # The node; only for files that have asked for rclpy.

@@ -39,16 +39,22 @@ def evaluate(
     max_range: Annotated[
         float | None, typer.Option(help="m; points further away don't count")
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="count as a benchmark does, too: semantickitti", show_default=False),
+    ] = None,
     topic: CloudTopic = None,
     set_: NodeParameters = None,
     strict: Strict = False,
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
-    from haskd_training.experiments.evaluate import evaluate_model, table
+    from haskd_training.experiments.evaluate import evaluate_model, protocol_table, table
+    from haskd_training.metrics.protocols import protocol_of
     from haskd_training.robot.segment_bag import parse
     from haskd_training.robot.view import is_cache
 
     parameters, examination = parse(set_ or ()), None
+    rule = None if protocol is None else protocol_of(protocol)
     if is_cache(data):
         say_of_cache(data, strict, model)
     else:
@@ -65,9 +71,12 @@ def evaluate(
             topic=topic,
             parameters=parameters,
             examination=examination,
+            protocol=rule,
             say=say,
         )
     console.print(table(evaluation))
+    if evaluation.protocol is not None:
+        console.print(protocol_table(evaluation.protocol))
     if out is not None:
         console.print(f"wrote {out}")
 

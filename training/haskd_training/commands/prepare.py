@@ -35,23 +35,76 @@ def simulate(
 
 
 def prepare(
-    bags: Annotated[list[Path], typer.Argument(help="bag folders or files")],
+    bags: Annotated[
+        list[Path], typer.Argument(help="bag folders or files; with --reader a data set's folder")
+    ],
     out: Annotated[Path, typer.Option(help="folder of the cache")],
     labels: Annotated[str | None, LABEL_MAP] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="of a public data set: semantickitti", show_default=False)
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="with --reader: train, val or test, as published", show_default=False),
+    ] = None,
+    sequences: Annotated[
+        str | None,
+        typer.Option(
+            help="with --reader: these alone, as 00,08; default: the split's", show_default=False
+        ),
+    ] = None,
     config: ConfigFile = None,
     set_: Assignments = None,
     strict: Strict = False,
 ) -> None:
-    """Turn recorded bags into time-matched, calibrated samples."""
+    """Turn recorded bags, or a public data set, into time-matched, calibrated samples."""
+    from haskd_ros.errors import InputError
     from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
     from haskd_training.data.prepare import prepare as run
     from haskd_training.data.prepare_inputs import PrepareConfig
     from haskd_training.data.prepare_report import render
 
+    if reader is not None:
+        names = None if sequences is None else tuple(sequences.split(","))
+        prepare_dataset(reader, bags, split, names, labels, out, (config, set_), strict)
+        return
+    if split is not None or sequences is not None:
+        raise InputError("--split and --sequences are of a data set: --reader names it")
     settings = load_settings(PrepareConfig, config, set_ or ())
     with step("preparing") as progress:
         report = run(bags, labels, out, settings, progress, say=say, strict=strict)
+    console.print(render(report))
+
+
+def prepare_dataset(
+    name: str,
+    roots: list[Path],
+    split: str | None,
+    drives: tuple[str, ...] | None,
+    labels: str | None,
+    out: Path,
+    settings: tuple[Path | None, list[str] | None],
+    strict: bool,
+) -> None:
+    """`prepare` with a reader; settings: a file and assignments."""
+    from haskd_ros.errors import InputError
+    from haskd_training.commands.findings import say
+    from haskd_training.core.settings import load_settings
+    from haskd_training.data.prepare_dataset import DatasetPart
+    from haskd_training.data.prepare_dataset import prepare_dataset as run
+    from haskd_training.data.prepare_inputs import CacheConfig
+    from haskd_training.data.prepare_report import render
+    from haskd_training.data.readers.all_readers import reader_of
+
+    found = reader_of(name)
+    if len(roots) != 1:
+        raise InputError(f"{len(roots)} folders given; --reader {name} reads one, of the data set")
+    file, assignments = settings
+    config = load_settings(CacheConfig, file, assignments or ())
+    part = DatasetPart(found, roots[0], split, drives, labels)
+    with step(f"preparing {found.title}") as progress:
+        report = run(part, out, config, progress, say=say, strict=strict)
     console.print(render(report))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from haskd_ros.errors import InputError
@@ -59,6 +61,25 @@ class CacheWriter:
         """
         self.sweeps.close()
         self.images.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What fills it: for inputs that can't become a cache nothing is left of it; what is
+        finished stays where a disk is full.
+
+        Raises:
+            InputError: what was raised, or for an error of the file system.
+        """
+        try:
+            yield
+        except InputError:
+            self.discard()
+            raise
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or self.path}: {error.strerror}; what is finished in "
+                f"{self.path} is kept"
+            ) from error
 
     def discard(self) -> None:
         """Remove all that was written, for inputs that can't become a cache."""

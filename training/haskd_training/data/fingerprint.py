@@ -13,6 +13,7 @@ from haskd_ros.taxonomy import LabelMap
 from haskd_training.core.file_digests import FileDigests
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import FORMAT
+from haskd_training.data.readers.interface import Drive
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import bag_files
 
@@ -54,6 +55,34 @@ def fingerprint(
                 [[file.name, digest[file]] for file in each],
             ]
             for source, each in zip(sources, of_labels, strict=True)
+        ],
+        "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],
+        "config": settings,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def dataset_fingerprint(
+    reader: str,
+    drives: Sequence[Drive],
+    label_map: LabelMap,
+    settings: dict[str, Any],
+    digests: FileDigests,
+    progress: Progress = no_progress,
+) -> str:
+    """The same of drives of a public data set, wherever it lies; raises as `fingerprint` does.
+
+    Args:
+        reader: its name.
+    """
+    files = [file for drive in drives for file in drive.files]
+    digest = dict(zip(files, digests.of(files, progress), strict=True))
+    content = {
+        "format": FORMAT,
+        "reader": reader,
+        "drives": [
+            [drive.name, [["/".join(file.parts[-2:]), digest[file]] for file in drive.files]]
+            for drive in drives
         ],
         "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],
         "config": settings,

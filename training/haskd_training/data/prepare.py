@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from haskd_ros.errors import InputError
 from haskd_ros.files import remove_leftovers
-from haskd_training.core.background import BackgroundCalls, map_in_order
-from haskd_training.core.checked_json import write_json
+from haskd_training.core.background import map_in_order
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import (
-    INDEX,
-    OVERLAYS,
-    REPORT,
-    Cache,
-    ImageRow,
-    SweepRow,
-)
+from haskd_training.data.cache import INDEX, ImageRow, SweepRow
 from haskd_training.data.cache_writer import CacheWriter
-from haskd_training.data.overlay import write_overlays
+from haskd_training.data.finish_cache import Rows, finish_cache
 from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs
-from haskd_training.data.prepare_report import PrepareReport, make_report
+from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.samples import (
     Tensors,
     image_sample,
@@ -34,9 +25,8 @@ from haskd_training.data.samples import (
     with_poses,
     with_world_poses,
 )
-from haskd_training.data.sensor_statistics import sensor_statistics
 from haskd_training.data.shards import ShardStream
-from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
+from haskd_training.recordings.findings import Say, say_nothing, tell
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import Unusable, open_bag
 from haskd_training.recordings.recording import Recording
@@ -106,7 +96,7 @@ def write_cache(
     out, config = inputs.out, inputs.config
     recordings = [examination.recording for examination in inputs.examinations]
     writer = CacheWriter(out, inputs.fingerprint, config.shard_bytes)
-    try:
+    with writer.writing():
         inputs.digests.save()
         classes = len(inputs.label_map.taxonomy)
         total = sum(recording.messages for recording in recordings)
@@ -118,13 +108,6 @@ def write_cache(
                 done += 1
                 progress(done, total)
         report = _finish(writer, inputs, recordings)
-    except InputError:
-        writer.discard()
-        raise
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or out}: {error.strerror}; what is finished in {out} is kept"
-        ) from error
     for finding in report.findings[len(inputs.findings) :]:
         say(finding)
     return report
@@ -214,40 +197,17 @@ def _messages(writer: CacheWriter, recording: Recording) -> Iterator[_Message]:
 def _finish(writer: CacheWriter, inputs: Inputs, recordings: list[Recording]) -> PrepareReport:
     """Compute what needs the whole cache, then write the index."""
     writer.close()
-    if not writer.sweeps.rows:
-        warnings = [str(finding) for finding in inputs.findings if finding.is_warning]
-        reasons = "; ".join([_counted(writer.sweeps.skipped), *warnings])
-        raise InputError(f"no sweep can be used: {reasons}")
     sweeps, images, images_skipped = _rows_with_poses(writer, recordings)
-    cache = Cache(
-        path=writer.path,
-        taxonomy=inputs.label_map.taxonomy,
-        intensity_scale=next(
-            (row.intensity_scale for row in sweeps if row.intensity_scale is not None), 1.0
-        ),
-        statistics={},
-        sweeps=sweeps,
-        images=images,
-        fingerprint=writer.fingerprint,
+    return finish_cache(
+        writer,
+        Rows(sweeps, images, images_skipped),
+        inputs.label_map.taxonomy,
+        [recording.name for recording in recordings],
+        findings=inputs.findings,
+        labelled=inputs.labelled,
+        overlays=inputs.config.overlays,
+        digests=inputs.digests,
     )
-    with BackgroundCalls(1) as background:
-        background.call(write_overlays, cache, cache.path / OVERLAYS, inputs.config.overlays)
-        cache = replace(cache, statistics=sensor_statistics(cache))
-        report = make_report(
-            cache,
-            [recording.name for recording in recordings],
-            sweeps_skipped=dict(writer.sweeps.skipped),
-            images_skipped=dict(images_skipped),
-            findings=[
-                *inputs.findings,
-                *_findings(cache, images_skipped, inputs.labelled),
-            ],
-        )
-    inputs.digests.check_unchanged()
-    document = {"fingerprint": cache.fingerprint, **report.to_json()}
-    write_json(cache.path / REPORT, document, indent=1)
-    cache.write_index()
-    return report
 
 
 def _rows_with_poses(
@@ -266,22 +226,3 @@ def _rows_with_poses(
         images += posed
         skipped += reasons
     return sweeps, images, skipped
-
-
-def _findings(cache: Cache, images_skipped: Counter[str], labelled: bool) -> Iterator[Finding]:
-    """What only shows when the recordings are prepared."""
-    name = cache.path.name
-    if not cache.images:
-        reasons = f" ({_counted(images_skipped)})" if images_skipped else ""
-        message = f"no images{reasons}: only a LiDAR-only baseline can be trained"
-        yield Finding("no-images", name, "doubtful", message)
-    if not labelled:
-        message = (
-            "no labels: training can take these sweeps as unlabelled ones, or with labels from "
-            "images"
-        )
-        yield Finding("no-labels", name, "noted", message)
-
-
-def _counted(reasons: Counter[str]) -> str:
-    return ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())

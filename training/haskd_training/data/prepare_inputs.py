@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import FullReturn
@@ -39,7 +39,18 @@ UNLABELLED_MAP = "simulation"
 """The label map whose classes a cache without labels gets."""
 
 
-class PrepareConfig(RecordingConfig):
+class CacheConfig(BaseModel):
+    """Settings of every cache."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
+    overlays: int = Field(
+        6, ge=0, description="images with points drawn over them, to check the camera calibration"
+    )
+    shard_bytes: int = Field(SHARD_BYTES, gt=0, description="size at which a shard is written")
+
+
+class PrepareConfig(RecordingConfig, CacheConfig):
     """Settings of `prepare`; part of a cache's fingerprint."""
 
     label_field: str | None = Field(
@@ -53,11 +64,6 @@ class PrepareConfig(RecordingConfig):
         description="intensity of a full return; auto: 255 for a field of uint8, else 1, 255 or "
         "65535 by all clouds of the recording",
     )
-    jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
-    overlays: int = Field(
-        6, ge=0, description="images with points drawn over them, to check the camera calibration"
-    )
-    shard_bytes: int = Field(SHARD_BYTES, gt=0, description="size at which a shard is written")
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def read_inputs(
     settings = config.model_dump(mode="json", exclude={"label_folder", "overlays"})
     digests = FileDigests(out / INPUTS)
     digest = fingerprint(recordings, sources, label_map, settings, digests, progress)
-    finished = _finished(out, digest) if (out / INDEX).exists() else None
+    finished = finished_report(out, digest) if (out / INDEX).exists() else None
     taxonomy = None if labels is None else label_map.taxonomy
     return Inputs(
         out=out,
@@ -184,8 +190,12 @@ def _sources(
     return recordings, label_map, sources
 
 
-def _finished(out: Path, fingerprint: str) -> PrepareReport | None:
-    """The report of a finished cache; None where shards of it were deleted."""
+def finished_report(out: Path, fingerprint: str) -> PrepareReport | None:
+    """The report of a finished cache; None where shards of it were deleted.
+
+    Raises:
+        InputError: it is of other inputs, or damaged.
+    """
     cache = Cache.open(out)
     if cache.fingerprint != fingerprint:
         raise InputError(

@@ -109,11 +109,11 @@ def image_sample(
         stamp_ns=stamp,
         width=model.width,
         height=model.height,
-        K=_shared_list(model.K),
+        K=shared_list(model.K),
         distortion_model=model.distortion_model,
-        D=_shared_list(model.D),
+        D=shared_list(model.D),
         frame=camera.frame_of(image_frame, calibration, recording.tree, recording.lidar_frame),
-        T_camera_frame=None if T_camera_frame is None else _shared_list(T_camera_frame),
+        T_camera_frame=None if T_camera_frame is None else shared_list(T_camera_frame),
     )
     return row, {"jpeg": jpeg.data}
 
@@ -157,13 +157,13 @@ def _placed(
 ) -> ImageRow:
     """The image with the poses of its camera, by those of its frame."""
     if row.T_camera_frame is None:
-        T_lidar = _shared_list(T_frame_lidar)
+        T_lidar = shared_list(T_frame_lidar)
         return replace(row, T_camera_lidar=T_lidar, T_world_camera=T_world_frame)
     T_camera_frame = np.array(row.T_camera_frame)
     T_world_camera = None
     if T_world_frame is not None:
         T_world_camera = (np.array(T_world_frame) @ invert(T_camera_frame)).tolist()
-    T_lidar = _shared_list(T_camera_frame @ T_frame_lidar)
+    T_lidar = shared_list(T_camera_frame @ T_frame_lidar)
     return replace(row, T_camera_lidar=T_lidar, T_world_camera=T_world_camera)
 
 
@@ -186,7 +186,7 @@ def _poses(
     return poses, reasons
 
 
-def _shared_list(values: np.ndarray) -> list[Any]:
+def shared_list(values: np.ndarray) -> list[Any]:
     """As a list of float64, the same one for the same values: an hour of a camera's images has
     36,000 rows, and one calibration."""
     return _as_list(values.shape, values.astype(np.float64).tobytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from haskd_training.metrics.confusion import (
     mean_iou,
     range_name,
 )
+from haskd_training.metrics.protocols import Protocol, ProtocolScore, protocol_score
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
 from haskd_training.recordings.findings import Say, say_nothing
 from haskd_training.recordings.labels import cloud_times, label_source, load_label_map
@@ -55,6 +57,7 @@ def evaluate_model(
     topic: str | None = None,
     parameters: Parameters = DEFAULTS,
     examination: Examination | None = None,
+    protocol: Protocol | None = None,
     say: Say = say_nothing,
 ) -> Evaluation:
     """Label every sweep of a cache or clouds of a recording as `haskd segment` and the node do, and
@@ -73,12 +76,15 @@ def evaluate_model(
         parameters: of the node. Classes that are published as another one are compared with the
             labels as they are. A box in another frame than the clouds' needs a recording.
         examination: of a recording's clouds, as of `examine_clouds`; None: they are examined here.
+        protocol: of a benchmark, for a cache of its data set: its score too.
         say: receives what only shows when a recording's clouds are labelled.
 
     Raises:
         InputError: model, cache or recording can't be read, their classes differ, or there are no
             labels.
     """
+    if protocol is not None:
+        _check_protocol(protocol, data, max_range)
     segmenter = Segmenter.load(model, device=device)
     if not _is_recording(data):
         if labels is not None or topic is not None:
@@ -99,6 +105,9 @@ def evaluate_model(
     evaluation = evaluate_predicted(sweeps, segmenter.taxonomy)
     if max_range is None and not evaluation.counts.any():
         raise InputError(f"{data} has no labels to compare with")
+    if protocol is not None:
+        score = protocol_score(protocol, evaluation.counts, Cache.open(data))
+        evaluation = replace(evaluation, protocol=score)
     if out is not None:
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -170,6 +179,17 @@ def _sweeps_of_bag(
         say(finding)
 
 
+def _check_protocol(protocol: Protocol, data: Path, max_range: float | None) -> None:
+    if _is_recording(data):
+        raise InputError(
+            f"{data} is a recording; --protocol is for a cache that haskd prepare --reader "
+            f"{protocol.reader.name} made"
+        )
+    if max_range is not None:
+        raise InputError(f"protocol {protocol.name} counts points at any range: no --max-range")
+    protocol.check_classes(Cache.open(data).taxonomy.names, data)
+
+
 def _is_recording(path: Path) -> bool:
     """Whether a bag is meant, even a damaged one, and not a cache."""
     inside = {file.suffix for file in path.iterdir()} if path.is_dir() else set()
@@ -207,6 +227,19 @@ def table(evaluation: Evaluation) -> Table:
     result.add_row(
         "accuracy", *(_percent(accuracy(counts)) for counts in parts), f"{points.sum():,}"
     )
+    return result
+
+
+def protocol_table(score: ProtocolScore) -> Table:
+    """A benchmark's score in percent, for the screen, and what there is to say beside it."""
+    result = Table("class", title=f"IoU in % by {score.protocol.reader.title}'s rule")
+    result.add_column("IoU", justify="right")
+    for name, value in zip(score.names, score.iou, strict=True):
+        result.add_row(name, _percent(value))
+    result.add_section()
+    result.add_row("mIoU", _percent(score.miou), style="bold")
+    result.caption = "\n".join(score.notes())
+    result.caption_justify = "left"
     return result
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.data.cache import Sweep
+from haskd_training.metrics.protocols import ProtocolScore
 
 RANGES_M = ((0.0, 20.0), (20.0, 40.0), (40.0, float("inf")))
 
@@ -64,11 +65,13 @@ class Evaluation:
         taxonomy: of the model.
         by_range: [R, C, C + 1] counts, R as in `RANGES_M`.
         sweeps: evaluated.
+        protocol: the score by a benchmark's rule, where one was asked for.
     """
 
     taxonomy: Taxonomy
     by_range: NDArray[np.int64]
     sweeps: int
+    protocol: ProtocolScore | None = None
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -78,6 +81,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Scores by name; a score that is not a number is null."""
+        by_rule = {} if self.protocol is None else {"protocol": self.protocol.to_json()}
         return {
             "sweeps": self.sweeps,
             "points": int(self.counts.sum()),
@@ -88,6 +92,7 @@ class Evaluation:
             },
             "confusion": self.counts.tolist(),
             "classes": list(self.taxonomy.names),
+            **by_rule,
         }
 
 

@@ -67,7 +67,7 @@ def read_poses(root: Path, stems: Sequence[str]) -> np.ndarray | None:
     if table is None:
         return None
     poses = _transform(table)
-    T_camera_lidar = _calibration(root).get("Tr")
+    T_camera_lidar = read_calibration(root).get("Tr")
     if T_camera_lidar is None:
         return poses
     to_camera = _transform(T_camera_lidar[None])[0]
@@ -80,7 +80,7 @@ def read_cameras(root: Path, stems: Sequence[str]) -> list[Camera]:
     Raises:
         InputError: a calibration without numbers, or an image that can't be read.
     """
-    calibration = _calibration(root)
+    calibration = read_calibration(root)
     cameras: list[Camera] = []
     if "Tr" not in calibration:
         return cameras
@@ -138,8 +138,12 @@ def _table(path: Path, columns: int, stems: Sequence[str]) -> np.ndarray | None:
     return rows
 
 
-def _calibration(root: Path) -> dict[str, np.ndarray]:
-    """The lines `name: 12 numbers` of `calib.txt`, [12] each."""
+def read_calibration(root: Path) -> dict[str, np.ndarray]:
+    """The lines `name: 12 numbers` of `calib.txt`, [12] each; none without the file.
+
+    Raises:
+        InputError: it can't be read.
+    """
     path = root / CALIBRATION
     found: dict[str, np.ndarray] = {}
     if not path.is_file():

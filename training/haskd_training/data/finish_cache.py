@@ -1,0 +1,103 @@
+"""The end of preparing: what needs the whole cache, and then its index."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from haskd_ros.errors import InputError
+from haskd_ros.taxonomy import Taxonomy
+from haskd_training.core.background import BackgroundCalls
+from haskd_training.core.checked_json import write_json
+from haskd_training.core.file_digests import FileDigests
+from haskd_training.data.cache import OVERLAYS, REPORT, Cache, ImageRow, SweepRow
+from haskd_training.data.cache_writer import CacheWriter
+from haskd_training.data.overlay import write_overlays
+from haskd_training.data.prepare_report import PrepareReport, make_report
+from haskd_training.data.sensor_statistics import sensor_statistics
+from haskd_training.recordings.findings import Finding
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a cache, with their poses; and why images were left out."""
+
+    sweeps: list[SweepRow]
+    images: list[ImageRow]
+    images_skipped: Counter[str]
+
+
+def finish_cache(
+    writer: CacheWriter,
+    rows: Rows,
+    taxonomy: Taxonomy,
+    recordings: list[str],
+    *,
+    findings: Sequence[Finding],
+    labelled: bool,
+    overlays: int,
+    digests: FileDigests,
+) -> PrepareReport:
+    """Compute the report, pictures and statistics, then write the index.
+
+    Args:
+        writer: closed.
+        recordings: their names.
+        findings: of the inputs, before anything was written.
+        labelled: whether the inputs have labels.
+        overlays: images with points drawn over them.
+        digests: of the inputs' files, which must not have changed meanwhile.
+
+    Raises:
+        InputError: there is no sweep, or a file has changed.
+    """
+    if not rows.sweeps:
+        warnings = [str(finding) for finding in findings if finding.is_warning]
+        reasons = "; ".join([_counted(writer.sweeps.skipped), *warnings])
+        raise InputError(f"no sweep can be used: {reasons}")
+    cache = Cache(
+        path=writer.path,
+        taxonomy=taxonomy,
+        intensity_scale=next(
+            (row.intensity_scale for row in rows.sweeps if row.intensity_scale is not None), 1.0
+        ),
+        statistics={},
+        sweeps=rows.sweeps,
+        images=rows.images,
+        fingerprint=writer.fingerprint,
+    )
+    with BackgroundCalls(1) as background:
+        background.call(write_overlays, cache, cache.path / OVERLAYS, overlays)
+        cache = replace(cache, statistics=sensor_statistics(cache))
+        report = make_report(
+            cache,
+            recordings,
+            sweeps_skipped=dict(writer.sweeps.skipped),
+            images_skipped=dict(rows.images_skipped),
+            findings=[*findings, *_findings(cache, rows.images_skipped, labelled)],
+        )
+    digests.check_unchanged()
+    document = {"fingerprint": cache.fingerprint, **report.to_json()}
+    write_json(cache.path / REPORT, document, indent=1)
+    cache.write_index()
+    return report
+
+
+def _findings(cache: Cache, images_skipped: Counter[str], labelled: bool) -> Iterator[Finding]:
+    """What only shows when the recordings are prepared."""
+    name = cache.path.name
+    if not cache.images:
+        reasons = f" ({_counted(images_skipped)})" if images_skipped else ""
+        message = f"no images{reasons}: only a LiDAR-only baseline can be trained"
+        yield Finding("no-images", name, "doubtful", message)
+    if not labelled:
+        message = (
+            "no labels: training can take these sweeps as unlabelled ones, or with labels from "
+            "images"
+        )
+        yield Finding("no-labels", name, "noted", message)
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())

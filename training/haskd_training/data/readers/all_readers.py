@@ -1,0 +1,20 @@
+"""The readers that there are, by name."""
+
+from __future__ import annotations
+
+from haskd_ros.errors import InputError
+from haskd_ros.text import listed, quoted
+from haskd_training.data.readers import semantickitti
+from haskd_training.data.readers.interface import DatasetReader
+
+READERS = {reader.name: reader for reader in (semantickitti.READER,)}
+
+
+def reader_of(name: str) -> DatasetReader:
+    """
+    Raises:
+        InputError: there is no such reader; the message lists those there are.
+    """
+    if name not in READERS:
+        raise InputError(f"no reader named {quoted(name)}; there are {listed(READERS)}")
+    return READERS[name]
