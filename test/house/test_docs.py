@@ -53,6 +53,10 @@ TRIED = {
     ),
     "haskd segment": "here",
     "haskd view": "here",
+    "haskd submit": (
+        "test/training/experiments/test_protocol.py::"
+        "test_a_submission_has_an_id_for_every_point_and_its_check_tells_what_is_wrong"
+    ),
     "haskd --help": f"{COMMAND_LINE}::test_what_needs_no_network_imports_none",
     "haskd --version": f"{COMMAND_LINE}::test_what_needs_no_network_imports_none",
     "haskd run --help": f"{COMMAND_LINE}::test_what_needs_no_network_imports_none",

@@ -14,7 +14,7 @@ import haskd_ros
 from haskd_ros.errors import InputError
 from haskd_ros.files import is_full
 from haskd_ros.text import shown
-from haskd_training.commands import deploy, inspect, prepare, suggest, train
+from haskd_training.commands import deploy, inspect, prepare, submit, suggest, train
 from haskd_training.core.progress import TextConsole, console
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -44,6 +44,7 @@ for command in (
     deploy.view,
     deploy.segment,
     deploy.evaluate,
+    submit.submit,
     deploy.benchmark,
     deploy.export,
     prepare.prepare,

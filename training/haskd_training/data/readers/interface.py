@@ -88,6 +88,21 @@ class Drive:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """How a benchmark takes predictions: a file for each sweep.
+
+    Attributes:
+        file: its path in the folder, with {drive} and {frame}.
+        kind: numpy's type of the id that each point has: the first of its class in the label map.
+        unlabelled: the id of a point without a prediction.
+    """
+
+    file: str
+    kind: str
+    unlabelled: int
+
+
+@dataclass(frozen=True)
 class DatasetReader:
     """A data set's layout and definitions.
 
@@ -99,6 +114,7 @@ class DatasetReader:
         intensity_scale: intensity of a full return; None: the data set has no intensity.
         open_drives: (root, names of drives) -> these drives. Looks at names and sizes of all files
             first; raises one InputError with all that is missing or of a wrong size.
+        submission: how its benchmark takes predictions.
     """
 
     name: str
@@ -108,6 +124,7 @@ class DatasetReader:
     label_map: Path
     intensity_scale: float | None
     open_drives: Callable[[Path, Sequence[str]], list[Drive]]
+    submission: Submission
 
     def load_label_map(self) -> LabelMap:
         """The classes by their published names and ids."""

@@ -24,6 +24,7 @@ from haskd_training.data.readers.interface import (
     Frame,
     FrameImage,
     Shortfalls,
+    Submission,
 )
 from haskd_training.recordings.camera_model import CameraModel
 from haskd_training.recordings.cloud_files import kitti
@@ -222,4 +223,5 @@ READER = DatasetReader(
     label_map=Path(__file__).with_name("semantickitti.yaml"),
     intensity_scale=1.0,
     open_drives=open_drives,
+    submission=Submission("sequences/{drive}/predictions/{frame}.label", "<u4", unlabelled=0),
 )
