@@ -77,6 +77,8 @@ def evaluate(
     console.print(table(evaluation))
     if evaluation.protocol is not None:
         console.print(protocol_table(evaluation.protocol))
+        for note in evaluation.protocol.notes():
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
     if out is not None:
         console.print(f"wrote {out}")
 

@@ -231,15 +231,13 @@ def table(evaluation: Evaluation) -> Table:
 
 
 def protocol_table(score: ProtocolScore) -> Table:
-    """A benchmark's score in percent, for the screen, and what there is to say beside it."""
+    """A benchmark's score in percent, for the screen."""
     result = Table("class", title=f"IoU in % by {score.protocol.reader.title}'s rule")
     result.add_column("IoU", justify="right")
     for name, value in zip(score.names, score.iou, strict=True):
         result.add_row(name, _percent(value))
     result.add_section()
     result.add_row("mIoU", _percent(score.miou), style="bold")
-    result.caption = "\n".join(score.notes())
-    result.caption_justify = "left"
     return result
 
 
