@@ -14,7 +14,6 @@ from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
-from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.errors import InputError
 from haskd_ros.node.dds.profiles import profile_environment
 from haskd_ros.node.program.ending import Ending
@@ -35,7 +34,6 @@ def run_node(ending: Ending, args: list[str] | None = None) -> int:
         exit code: 0, or 2 where a parameter is not allowed.
     """
     os.environ.update(profile_environment())
-    keep_freed_memory()
     # What is imported stays: Python need not look through all of torch for garbage, which takes the
     # interpreter's lock for tenths of a second, now and then and at the end.
     gc.freeze()
