@@ -201,11 +201,14 @@ class NewestFirstWorker(Generic[Item]):
         return self._waiting
 
     def _run(self) -> None:
+        # It holds the model of then, which another one may replace.
+        warm_up, self._warm_up = self._warm_up, lambda: None
         try:
-            self._warm_up()
+            warm_up()
         except BaseException as error:
             self._warm.set_exception(error)
         else:
+            del warm_up
             self._warm.set_result(None)
             self._loop()
         finally:

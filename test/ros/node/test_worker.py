@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import weakref
 
 import pytest
 from hypothesis import given
@@ -175,3 +177,17 @@ def test_no_stretch_of_time_has_more_than_the_limit_allows(times, rate):
         for count, end in enumerate(passed[first:], 1):
             # One to begin with, one that may come early
             assert count <= rate * (end - start) + 2
+
+
+def test_what_warms_up_is_let_go_while_the_worker_works():
+    class WarmUp:
+        def __call__(self) -> None:
+            pass
+
+    warm_up = WarmUp()
+    held = weakref.ref(warm_up)
+    worker = NewestFirstWorker(print, print, on_fault=print, warm_up=warm_up)
+    del warm_up
+    gc.collect()
+    assert held() is None
+    worker.stop()
