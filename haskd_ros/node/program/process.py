@@ -87,3 +87,5 @@ def _spin(node: SegmentNode, ending: Ending) -> None:
         # Whatever has happened, the worker's loop must end, or the main thread never would.
         node.end()
         executor.shutdown()
+        # It would keep the executor, and all that belongs to the node, from being freed.
+        ending.wake = lambda: None

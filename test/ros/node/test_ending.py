@@ -35,6 +35,7 @@ def ends_by_one(node: NodeProcess, number: int) -> int:
 
 @pytest.mark.parametrize("number", ENDS)
 def test_one_signal_ends_an_active_node_in_order(start_cold, second_robot, tiny_model, number):
+    before = shared_memory()
     node = start_cold(f"model:={tiny_model}", "warmup_points:=1000")
     second_robot.subscribe("output/segmentation")
     second_robot.label(cloud_of(some_points()))
@@ -43,6 +44,14 @@ def test_one_signal_ends_an_active_node_in_order(start_cold, second_robot, tiny_
     assert re.search(r"[1-9]\d* labelled", node.log)
     assert "Traceback" not in node.log
     assert "middle of its work" not in node.log
+    # What stays there stays until somebody cleans up.
+    assert shared_memory() <= before
+
+
+def shared_memory() -> set[str]:
+    """Segments that Fast DDS has for messages."""
+    files = Path("/dev/shm").glob("fastdds_*")
+    return {file.name for file in files if file.stat().st_size > 1e6}
 
 
 @pytest.mark.parametrize("number", ENDS)

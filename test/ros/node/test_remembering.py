@@ -102,7 +102,9 @@ class Robot:
                 if each.name == "/segment: memory" and text in each.message
             ]
             found[:] = [
-                each for each in found if places in (None, int(each[1]["places remembered"]))
+                each
+                for each in found
+                if places in (None, int(each[1].get("places remembered", -1)))
             ]
             return bool(found)
 
