@@ -225,13 +225,9 @@ def _starts(folder: Path, warm: WarmStarts | None) -> Iterator[Callable[..., Nod
 @pytest.fixture(scope="module")
 def segment(ros_environment, tiny_model, tmp_path_factory, warm_starts) -> Iterator[NodeProcess]:
     """One node for all tests of a file that leave it as it was."""
-    from robot import DOMAIN, NodeProcess
+    from robot import steady_node
 
-    node = NodeProcess(
-        tmp_path_factory.mktemp("node"), DOMAIN, f"model:={tiny_model}", "warmup_points:=1000",
-        warm=warm_starts,
-    )  # fmt: skip
-    node.wait_for_log("active")
-    yield node
-    assert node.end() == 0
-    assert "Traceback" not in node.log
+    folder = tmp_path_factory.mktemp("node")
+    parameters = f"model:={tiny_model}", "warmup_points:=1000"
+    with steady_node(folder, *parameters, warm=warm_starts) as node:
+        yield node

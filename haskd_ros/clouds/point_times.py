@@ -131,7 +131,7 @@ def is_time_field(name: str) -> bool:
 
 
 def point_times(
-    cloud: Any, stamp_ns: int, valid: np.ndarray, *, field: str = "", unit: str = ""
+    cloud: Any, stamp_ns: int, valid: np.ndarray, *, field: str = "", unit: str = "auto"
 ) -> PointTimes:
     """The time of each point of a PointCloud2: of the first field whose values are times within a
     sweep.
@@ -145,14 +145,14 @@ def point_times(
         stamp_ns: of the cloud.
         valid: [N] bool, the points to judge by: lost returns often have a time of 0.
         field: its name, where it is known; empty: found by name.
-        unit: a key of `UNITS_S`, where it is known; empty: by the field's name or its values.
+        unit: a key of `UNITS_S`, where it is known; auto: by the field's name or its values.
 
     Raises:
         CloudError: the cloud is malformed.
     """
     first: PointTimes | None = None
     for candidate in _candidates(cloud, field):
-        times = _read(cloud, candidate, stamp_ns, valid, unit)
+        times = _read(cloud, candidate, stamp_ns, valid, "" if unit == "auto" else unit)
         if times.problem is None:
             return times
         first = first or times

@@ -72,20 +72,7 @@ class Drive:
     def status(self, text: str, field: str = ""):
         """Level, message and values of a report about motion since the last cloud, with this text
         in its message and this time field."""
-        found = []
-
-        def reported() -> bool:
-            found[:] = [
-                (each.level, each.message, {value.key: value.value for value in each.values})
-                for report in self.robot.received["/diagnostics"]
-                for each in report.status
-                if each.name == "/segment: motion" and text in each.message
-            ]
-            found[:] = [each for each in found if field in each[2].get("time field", "")]
-            return bool(found)
-
-        self.robot.wait(reported)
-        return found[-1]
+        return self.robot.told("motion", text, lambda told: field in told.get("time field", ""))
 
 
 def stamp(ns: int) -> Time:

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,16 @@ class NodeProcess:
         return code
 
 
+@contextmanager
+def steady_node(folder: Path, *parameters: str, warm: WarmStarts) -> Iterator[NodeProcess]:
+    """One node for all tests of a file that leave it as it was; it has to end well."""
+    node = NodeProcess(folder, DOMAIN, *parameters, warm=warm)
+    node.wait_for_log("active")
+    yield node
+    assert node.end() == 0
+    assert "Traceback" not in node.log
+
+
 class Robot:
     """The other side of the node's topics and services."""
 
@@ -199,6 +210,29 @@ class Robot:
             SetParameters, "set_parameters", SetParameters.Request(parameters=[parameter])
         )
         return response.results[0].successful, response.results[0].reason
+
+    def told(
+        self,
+        task: str,
+        text: str,
+        is_meant: Callable[[Mapping[str, str]], bool] = lambda values: True,
+    ) -> tuple[bytes, str, dict[str, str]]:
+        """Level, message and values of what /diagnostics, which has been subscribed to, says of one
+        of the node's tasks, with this text in its message; the newest of those collected."""
+        found: list[tuple[bytes, str, dict[str, str]]] = []
+
+        def is_told() -> bool:
+            statuses = (
+                (each.level, each.message, {value.key: value.value for value in each.values})
+                for report in self.received["/diagnostics"]
+                for each in report.status
+                if each.name == f"/segment: {task}" and text in each.message
+            )
+            found[:] = [each for each in statuses if is_meant(each[2])]
+            return bool(found)
+
+        self.wait(is_told)
+        return found[-1]
 
     def final_counts(self, node: str = NODE) -> Mapping[str, int]:
         """What became of the clouds, as a node reports when it ends."""

@@ -84,16 +84,4 @@ class TwoLidars:
     def status(self, text: str) -> tuple[bytes, str, dict[str, str]]:
         """Level, message and values of a report about merging with this text in its message, since
         the last cloud was sent."""
-        found: list[tuple[bytes, str, dict[str, str]]] = []
-
-        def reported() -> bool:
-            found[:] = [
-                (each.level, each.message, {value.key: value.value for value in each.values})
-                for report in self.robot.received["/diagnostics"]
-                for each in report.status
-                if each.name == "/segment: merging" and text in each.message
-            ]
-            return bool(found)
-
-        self.robot.wait(reported)
-        return found[-1]
+        return self.robot.told("merging", text)

@@ -254,7 +254,7 @@ def _times_of(cloud: Any, stamp_ns: int, parameters: Parameters) -> tuple[bool, 
     field, unit = parameters.motion_time_field, parameters.motion_time_unit
     if field not in {each.name for each in fields_of(cloud)}:
         field, unit = "", "auto"
-    times = point_times(cloud, stamp_ns, valid, field=field, unit="" if unit == "auto" else unit)
+    times = point_times(cloud, stamp_ns, valid, field=field, unit=unit)
     if times.problem is not None and times.problem.reason != ONE_TIME:
         times = replace(times, seconds=np.zeros_like(times.seconds), span_s=(0.0, 0.0))
     return bool(valid.any()), times

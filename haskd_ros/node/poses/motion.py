@@ -59,14 +59,8 @@ class MotionCompensation:
         stamp_ns = stamp_of(cloud)
         points, _ = read_xyz_intensity(cloud)
         valid = valid_returns(points)
-        unit = parameters.motion_time_unit
-        times = point_times(
-            cloud,
-            stamp_ns,
-            valid,
-            field=parameters.motion_time_field,
-            unit="" if unit == "auto" else unit,
-        )
+        field, unit = parameters.motion_time_field, parameters.motion_time_unit
+        times = point_times(cloud, stamp_ns, valid, field=field, unit=unit)
         if times.problem is None or times.problem.reason != NO_RETURNS:
             self._times = times
         if times.problem is not None:

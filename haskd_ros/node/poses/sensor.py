@@ -88,23 +88,16 @@ class SensorPoses:
         Raises:
             NoPosesError: they are not known.
         """
-        by_tf = parameters.poses_source == "tf"
         try:
-            return (self._by_tf if by_tf else self._by_odometry)(
-                sensor, stamp_ns, times, parameters, until_s
-            )
+            if parameters.poses_source == "tf":
+                return self._by_tf(parameters.poses_fixed_frame, sensor, stamp_ns, times, until_s)
+            return self._by_odometry(sensor, stamp_ns, times, until_s)
         except NoTransformError as error:
             raise NoPosesError("no transform", str(error)) from error
 
     def _by_tf(
-        self,
-        sensor: str,
-        stamp_ns: int,
-        times: np.ndarray,
-        parameters: Parameters,
-        until_s: float,
+        self, fixed: str, sensor: str, stamp_ns: int, times: np.ndarray, until_s: float
     ) -> Poses:
-        fixed = parameters.poses_fixed_frame
         if frame_name(fixed) == frame_name(sensor):
             raise NoPosesError(
                 "fixed frame moves", f"poses.fixed_frame is {fixed}, the sensor's own frame"
@@ -118,14 +111,7 @@ class SensorPoses:
         values = np.array(found[::-1])
         return Poses(times, values[:, :3], values[:, 3:])
 
-    def _by_odometry(
-        self,
-        sensor: str,
-        stamp_ns: int,
-        times: np.ndarray,
-        parameters: Parameters,
-        until_s: float,
-    ) -> Poses:
+    def _by_odometry(self, sensor: str, stamp_ns: int, times: np.ndarray, until_s: float) -> Poses:
         first_ns = stamp_ns + math.floor(times[0] * SECOND_NS)
         last_ns = stamp_ns + math.ceil(times[-1] * SECOND_NS)
         odometry = self._odometry.poses

@@ -304,7 +304,7 @@ def test_hostile_clouds_are_moved_or_refused():
         try:
             points, _ = read_xyz_intensity(cloud)
             valid = valid_returns(points)
-            times = point_times(cloud, STAMP_NS, valid, unit=random.choice(["", "s", "ns"]))
+            times = point_times(cloud, STAMP_NS, valid, unit=random.choice(["auto", "s", "ns"]))
             if times.problem is None:
                 moved = compensated_cloud(cloud, STAMP_NS, times, valid, DRIVE)
                 assert len(moved.data) == len(cloud.data)

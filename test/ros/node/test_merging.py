@@ -12,7 +12,7 @@ pytest.importorskip("nav_msgs", reason="needs nav_msgs (pip install '.[ros-wheel
 
 from driving_robot import ODOMETRY, Drive, measured, xyz_of
 from moving_sensor import sweep
-from robot import DOMAIN, NodeProcess, Robot, cloud_of, some_points
+from robot import DOMAIN, Robot, cloud_of, some_points, steady_node
 from sensor_msgs.msg import LaserScan
 from two_lidars import CLOUDS, PARAMETERS, REAR, TwoLidars
 
@@ -28,15 +28,12 @@ FRONT, BACK = ALL[:2000], ALL[2000:]
 
 @pytest.fixture(scope="module")
 def node(ros_environment, tiny_model, tmp_path_factory, warm_starts):
-    node = NodeProcess(
-        tmp_path_factory.mktemp("merging"), DOMAIN, f"model:={tiny_model}", "poses.timeout:=0.5",
+    with steady_node(
+        tmp_path_factory.mktemp("merging"), f"model:={tiny_model}", "poses.timeout:=0.5",
         "poses.source:=odometry", f"poses.odometry_topic:={ODOMETRY}", *PARAMETERS,
         warm=warm_starts,
-    )  # fmt: skip
-    node.wait_for_log("active")
-    yield node
-    assert node.end() == 0
-    assert "Traceback" not in node.log
+    ) as node:  # fmt: skip
+        yield node
 
 
 @pytest.fixture(scope="module")

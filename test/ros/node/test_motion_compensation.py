@@ -13,7 +13,7 @@ pytest.importorskip("nav_msgs", reason="needs nav_msgs (pip install '.[ros-wheel
 
 from driving_robot import Drive, measured, stamp, xyz_of
 from moving_sensor import sweep
-from robot import DOMAIN, NodeProcess, cloud_of
+from robot import cloud_of, steady_node
 
 from haskd_ros.clouds.pointcloud import read_points
 
@@ -31,14 +31,9 @@ def node(ros_environment, tiny_model, tmp_path_factory, warm_starts):
                   "motion.compensation:=true", "poses.source:=odometry",
                   "poses.odometry_topic:=/drive/odom",
                   "diagnostics.max_age:=0.0")  # fmt: skip
-    node = NodeProcess(
-        tmp_path_factory.mktemp("motion"), DOMAIN, f"model:={tiny_model}", *parameters,
-        warm=warm_starts,
-    )  # fmt: skip
-    node.wait_for_log("active")
-    yield node
-    assert node.end() == 0
-    assert "Traceback" not in node.log
+    folder = tmp_path_factory.mktemp("motion")
+    with steady_node(folder, f"model:={tiny_model}", *parameters, warm=warm_starts) as node:
+        yield node
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ pytest.importorskip("nav_msgs", reason="needs nav_msgs (pip install '.[ros-wheel
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
-from robot import DOMAIN, NodeProcess, cloud_of, some_points
+from robot import cloud_of, some_points, steady_node
 
 from haskd_ros.clouds.pointcloud import read_points
 
@@ -24,16 +24,13 @@ HALF_LIFE_S = 2.0
 
 @pytest.fixture(scope="module")
 def node(ros_environment, tiny_model, tmp_path_factory, warm_starts):
-    node = NodeProcess(
-        tmp_path_factory.mktemp("memory"), DOMAIN, f"model:={tiny_model}", "warmup_points:=1000",
+    with steady_node(
+        tmp_path_factory.mktemp("memory"), f"model:={tiny_model}", "warmup_points:=1000",
         "diagnostics.period:=0.2", "diagnostics.max_age:=0.0", "poses.timeout:=2.0",
         "poses.source:=odometry", "poses.odometry_topic:=/odom", "precision:=fp32",
         warm=warm_starts,
-    )  # fmt: skip
-    node.wait_for_log("active")
-    yield node
-    assert node.end() == 0
-    assert "Traceback" not in node.log
+    ) as node:  # fmt: skip
+        yield node
 
 
 class Robot:
@@ -92,24 +89,12 @@ class Robot:
 
     def status(self, text: str, places: int | None = None):
         """Level and values of a report since the last cloud with this text, and so many places."""
-        found = []
-
-        def reported() -> bool:
-            found[:] = [
-                (each.level, {value.key: value.value for value in each.values})
-                for report in self.robot.received["/diagnostics"]
-                for each in report.status
-                if each.name == "/segment: memory" and text in each.message
-            ]
-            found[:] = [
-                each
-                for each in found
-                if places in (None, int(each[1].get("places remembered", -1)))
-            ]
-            return bool(found)
-
-        self.robot.wait(reported)
-        return found[-1]
+        level, _, values = self.robot.told(
+            "memory",
+            text,
+            lambda told: places in (None, int(told.get("places remembered", -1))),
+        )
+        return level, values
 
 
 @pytest.fixture

@@ -42,8 +42,7 @@ def fingerprint(
     of_labels = [source.files() for source in sources]
     files = [file for each in (*of_bags.values(), *of_labels) for file in each]
     digest = dict(zip(files, digests.of(files, progress), strict=True))
-    content = {
-        "format": FORMAT,
+    inputs = {
         "bags": [
             [name, [[os.path.relpath(file, recordings[name]), digest[file]] for file in each]]
             for name, each in of_bags.items()
@@ -56,10 +55,8 @@ def fingerprint(
             ]
             for source, each in zip(sources, of_labels, strict=True)
         ],
-        "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],
-        "config": settings,
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return _digest(inputs, label_map, settings)
 
 
 def dataset_fingerprint(
@@ -77,13 +74,20 @@ def dataset_fingerprint(
     """
     files = [file for drive in drives for file in drive.files]
     digest = dict(zip(files, digests.of(files, progress), strict=True))
-    content = {
-        "format": FORMAT,
+    inputs = {
         "reader": reader,
         "drives": [
             [drive.name, [["/".join(file.parts[-2:]), digest[file]] for file in drive.files]]
             for drive in drives
         ],
+    }
+    return _digest(inputs, label_map, settings)
+
+
+def _digest(inputs: dict[str, Any], label_map: LabelMap, settings: dict[str, Any]) -> str:
+    content = {
+        "format": FORMAT,
+        **inputs,
         "label_map": [label_map.taxonomy.to_json(), label_map.ids, label_map.ignored],
         "config": settings,
     }

@@ -53,15 +53,10 @@ class BagMotion:
         return moved
 
     def _moved(self, cloud: Any) -> Any:
-        stamp, unit = stamp_ns(cloud), self._parameters.motion_time_unit
+        stamp = stamp_ns(cloud)
         valid = valid_returns(read_xyz_intensity(cloud)[0])
-        times = point_times(
-            cloud,
-            stamp,
-            valid,
-            field=self._parameters.motion_time_field,
-            unit="" if unit == "auto" else unit,
-        )
+        field, unit = self._parameters.motion_time_field, self._parameters.motion_time_unit
+        times = point_times(cloud, stamp, valid, field=field, unit=unit)
         if times.problem is not None:
             if times.problem.reason == NO_RETURNS:
                 return cloud
