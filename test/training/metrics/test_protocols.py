@@ -49,7 +49,7 @@ def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def test_iou_is_that_of_the_script(case):
     true, predicted = cases()[case]
     mean, expected = by_the_script(true, predicted)
-    found = protocol_iou(confusion(true, predicted, 19), PROTOCOLS["semantickitti"].absent_iou)
+    found = protocol_iou(confusion(true, predicted, 19), PROTOCOLS["semantickitti"].rule.absent_iou)
     assert np.abs(found - expected).max() < 1e-9
     assert abs(found.mean() - mean) < 1e-9
 
@@ -67,7 +67,7 @@ def test_by_hand():
 def test_a_score_on_less_than_the_split_says_so():
     names = READER.load_label_map().taxonomy.names
     protocol = PROTOCOLS["semantickitti"]
-    whole = ProtocolScore(protocol, names, np.zeros(19), ("truck",), {"08": 4071})
+    whole = ProtocolScore(protocol, names, np.zeros(19), 0, 0, ("truck",), {"08": 4071})
     assert whole.is_whole_split
     assert whole.notes()[1:] == [
         "without a true point: truck", "the whole split val of SemanticKITTI"

@@ -50,7 +50,7 @@ def submit(
             raise InputError("--check FOLDER needs --against ROOT, and nothing is written then")
         with step(f"checking {check.name}") as progress:
             files = check_submission(
-                check, DatasetPart(rule.reader, against, split, names), progress
+                check, rule, DatasetPart(rule.reader, against, split, names), progress
             )
         console.print(f"{check}: {files} files, one for each sweep, every point with a known id")
         return

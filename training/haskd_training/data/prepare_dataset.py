@@ -51,6 +51,11 @@ class DatasetPart:
     drives: tuple[str, ...] | None = None
     labels: Path | str | None = None
 
+    def open(self) -> list[Drive]:
+        """The drives, checked; raises as the reader does."""
+        names = self.reader.choose(self.root, self.split, self.drives)
+        return self.reader.open_drives(self.root, names)
+
 
 def prepare_dataset(
     part: DatasetPart,
@@ -80,7 +85,7 @@ def prepare_dataset(
     config = config or CacheConfig()
     reader = part.reader
     label_map = reader.load_label_map() if part.labels is None else load_label_map(part.labels)
-    drives = reader.open_drives(part.root, reader.choose(part.split, part.drives))
+    drives = part.open()
     with ExitStack() as held:
         was_finished = (out / INDEX).exists()
         if not was_finished:
@@ -124,8 +129,8 @@ def prepare_dataset(
 
 
 def _findings(drive: Drive, reader: DatasetReader) -> Iterator[Finding]:
-    published = reader.sweeps[drive.name]
-    if drive.frames != published:
+    published = reader.sweeps.get(drive.name)
+    if published is not None and drive.frames != published:
         yield Finding(
             "drive-incomplete",
             drive.name,
@@ -168,7 +173,7 @@ class _Sampler:
             return item, reason
 
     def _sweep(self, frame: Frame) -> tuple[SweepRow, Tensors]:
-        points = frame.points()
+        points = frame.points().xyz_intensity
         if not np.isfinite(points).all():
             raise Unusable("points whose coordinates or intensity are no numbers")
         label = self._labels(frame, len(points))

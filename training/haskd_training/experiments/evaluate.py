@@ -238,6 +238,8 @@ def protocol_table(score: ProtocolScore) -> Table:
         result.add_row(name, _percent(value))
     result.add_section()
     result.add_row("mIoU", _percent(score.miou), style="bold")
+    result.add_row("accuracy", _percent(score.accuracy))
+    result.add_row("mean accuracy", _percent(score.mean_accuracy))
     return result
 
 

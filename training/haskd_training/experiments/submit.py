@@ -18,7 +18,13 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_ros.text import listed
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.prepare_dataset import DatasetPart
-from haskd_training.data.readers.interface import Drive, Frame, Shortfalls
+from haskd_training.data.readers.interface import (
+    DatasetReader,
+    Drive,
+    Frame,
+    Shortfalls,
+    Submission,
+)
 from haskd_training.metrics.protocols import Protocol
 from haskd_training.recordings.reading import reading
 
@@ -57,31 +63,37 @@ def submit(
     segmenter = Segmenter.load(model, device=device)
     protocol.check_classes(segmenter.taxonomy.names, f"model {model}")
     reader = protocol.reader
-    label_map = reader.load_label_map()
-    ids = np.full(UNLABELLED + 1, reader.submission.unlabelled, reader.submission.kind)
-    ids[: len(label_map.ids)] = [own[0] for own in label_map.ids]
-    drives = _drives(part)
+    submission = protocol.submission
+    ids = np.full(UNLABELLED + 1, submission.unlabelled, submission.kind or np.int64)
+    own = _class_ids(reader, submission)
+    ids[: len(own)] = own
+    drives = part.open()
     total, done, points, unlabelled = sum(drive.frames for drive in drives), 0, 0, 0
     out.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(out) as folder:
         for drive, frame in _frames(drives):
-            cloud = frame.points()
+            cloud = frame.points().xyz_intensity
             try:
                 scale = reader.intensity_scale
                 said = label_points(cloud, scale, segmenter, parameters).class_id
             except CloudError:
                 said = np.full(len(cloud), UNLABELLED, np.uint8)
-            file = folder / _name(part, drive, frame)
+            file = folder / submission.file.format(drive=drive.name, frame=frame.name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            ids[said].tofile(file)
+            _write(file, ids[said], submission)
             points += len(said)
             unlabelled += int((said == UNLABELLED).sum())
             done += 1
             progress(done, total)
+        for name, text in submission.beside.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
     return Submitted(done, points, unlabelled)
 
 
-def check_submission(folder: Path, part: DatasetPart, progress: Progress = no_progress) -> int:
+def check_submission(
+    folder: Path, protocol: Protocol, part: DatasetPart, progress: Progress = no_progress
+) -> int:
     """Check that a folder holds a prediction for every point of every sweep, and nothing else.
 
     Returns:
@@ -91,28 +103,28 @@ def check_submission(folder: Path, part: DatasetPart, progress: Progress = no_pr
         InputError: all that is missing, too much, of a wrong size, or an id that the data set
             doesn't have.
     """
-    reader = part.reader
-    label_map = reader.load_label_map()
-    known = [*(raw for ids in label_map.ids for raw in ids), *label_map.ignored]
-    width = np.dtype(reader.submission.kind).itemsize
-    drives = _drives(part)
+    reader, submission = part.reader, protocol.submission
+    known = sorted(_known_ids(reader, submission))
+    drives = part.open()
     total = sum(drive.frames for drive in drives)
-    expected: set[Path] = set()
-    absent, sizes, foreign = [], [], []
+    expected: set[Path] = {folder / name for name in submission.beside}
+    absent = [name for name in submission.beside if not (folder / name).is_file()]
+    done, sizes, foreign = 0, [], []
     for drive, frame in _frames(drives):
-        name = _name(part, drive, frame)
+        name = submission.file.format(drive=drive.name, frame=frame.name)
         expected.add(folder / name)
-        progress(len(expected), total)
+        done += 1
+        progress(done, total)
         if not (folder / name).is_file():
             absent.append(name)
             continue
-        points, octets = len(frame.points()), (folder / name).stat().st_size
-        if octets != width * points:
-            sizes.append(f"{name} has {octets / width:g}, {points} expected")
-            continue
+        points = len(frame.points().xyz_intensity)
         with reading(folder / name):
-            values = np.unique(np.fromfile(folder / name, reader.submission.kind))
-        if unknown := values[~np.isin(values, known)].tolist():
+            found, values = _read(folder / name, submission)
+        if found != points:
+            sizes.append(f"{name} has {found:g}, {points} expected")
+            continue
+        if unknown := [value for value in np.unique(values).tolist() if value not in known]:
             foreign.append(f"{name} has {listed(unknown[:5])}")
     there = (file for file in sorted(folder.rglob("*")) if file.is_file())
     extra = [str(file.relative_to(folder)) for file in there if file not in expected]
@@ -123,21 +135,54 @@ def check_submission(folder: Path, part: DatasetPart, progress: Progress = no_pr
     faults.add_files(f"{len(extra)} files that belong to no sweep", extra)
     faults.check(
         folder,
-        f"{reader.submission.file} for each of {total} sweeps, {width} bytes a point, with ids of "
-        f"{listed(sorted(known), 400)}",
+        f"{submission.file} for each of {total} sweeps, "
+        f"{_form(submission)}, with ids of {listed(known, 400)}",
     )
     return total
 
 
-def _drives(part: DatasetPart) -> Sequence[Drive]:
-    return part.reader.open_drives(part.root, part.reader.choose(part.split, part.drives))
+def _class_ids(reader: DatasetReader, submission: Submission) -> Sequence[int]:
+    """The id of each class."""
+    if submission.ids is not None:
+        return submission.ids
+    return [own[0] for own in reader.load_label_map().ids]
+
+
+def _known_ids(reader: DatasetReader, submission: Submission) -> set[int]:
+    """All that a file may hold."""
+    if submission.ids is not None:
+        return {*submission.ids, submission.unlabelled}
+    label_map = reader.load_label_map()
+    return {*(raw for ids in label_map.ids for raw in ids), *label_map.ignored}
+
+
+def _write(file: Path, ids: np.ndarray, submission: Submission) -> None:
+    if submission.kind is None:
+        np.savetxt(file, ids, fmt="%d")
+    else:
+        ids.tofile(file)
+
+
+def _read(file: Path, submission: Submission) -> tuple[float, np.ndarray]:
+    """How many points a file has, no whole number where it is cut off, and their ids: numbers, or
+    what stands there instead."""
+    if submission.kind is None:
+        lines = np.array(file.read_text(errors="replace").split())
+        try:
+            return len(lines), lines.astype(np.int64)
+        except ValueError:
+            return len(lines), lines
+    points = file.stat().st_size / np.dtype(submission.kind).itemsize
+    return points, np.fromfile(file, submission.kind)
+
+
+def _form(submission: Submission) -> str:
+    if submission.kind is None:
+        return "a line for each point"
+    return f"{np.dtype(submission.kind).itemsize} bytes a point"
 
 
 def _frames(drives: Sequence[Drive]) -> Iterator[tuple[Drive, Frame]]:
     for drive in drives:
         for frame in drive.iterate():
             yield drive, frame
-
-
-def _name(part: DatasetPart, drive: Drive, frame: Frame) -> str:
-    return part.reader.submission.file.format(drive=drive.name, frame=frame.name)

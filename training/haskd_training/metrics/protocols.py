@@ -14,28 +14,34 @@ from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
 from haskd_training.data.cache import Cache
 from haskd_training.data.readers.all_readers import READERS
-from haskd_training.data.readers.interface import DatasetReader
+from haskd_training.data.readers.interface import DatasetReader, Rule, Submission
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A benchmark's rule.
+    """The benchmark of a data set.
 
     Attributes:
-        reader: of the data set.
-        split: whose sweeps count, all of them.
-        rule: what is counted, in one sentence.
-        absent_iou: IoU, for the mean, of a class that is neither there nor predicted.
+        rule: how it counts.
     """
 
     reader: DatasetReader
-    split: str
-    rule: str
-    absent_iou: float
+    rule: Rule
 
     @property
     def name(self) -> str:
         return self.reader.name
+
+    @property
+    def submission(self) -> Submission:
+        """How the benchmark takes predictions.
+
+        Raises:
+            InputError: it takes none.
+        """
+        if self.reader.submission is None:
+            raise InputError(f"{self.reader.title} has no benchmark that takes predictions")
+        return self.reader.submission
 
     def check_classes(self, names: Sequence[str], what: object) -> None:
         """Check that classes are the benchmark's.
@@ -52,13 +58,7 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "semantickitti": Protocol(
-        READERS["semantickitti"],
-        split="val",
-        rule="mean IoU over the 19 classes, of all points that have one of them; a point without a "
-        "prediction is missed, and a class that is neither there nor predicted counts as 0",
-        absent_iou=0.0,
-    )
+    reader.name: Protocol(reader, reader.rule) for reader in READERS.values() if reader.rule
 }
 
 
@@ -89,7 +89,9 @@ class ProtocolScore:
 
     Attributes:
         names: of the C classes.
-        iou: [C]. miou: its mean.
+        iou: [C], NaN of a class that doesn't count. miou: its mean.
+        accuracy: share of the points that are right; mean_accuracy: mean over the classes that are
+            there of the share of theirs.
         absent: names of classes without a true point.
         sweeps: how many there are of each drive of the cache.
     """
@@ -97,48 +99,57 @@ class ProtocolScore:
     protocol: Protocol
     names: tuple[str, ...]
     iou: NDArray[np.float64]
+    accuracy: float
+    mean_accuracy: float
     absent: tuple[str, ...]
     sweeps: dict[str, int]
 
     @property
     def miou(self) -> float:
-        return float(self.iou.mean())
+        return float(np.nanmean(self.iou)) if not np.isnan(self.iou).all() else 0.0
 
     @property
     def is_whole_split(self) -> bool:
-        """Whether the sweeps are those that the benchmark counts."""
+        """Whether the sweeps are those that the benchmark counts, by all that is published of
+        them."""
         reader = self.protocol.reader
-        return self.sweeps == {
-            name: reader.sweeps[name] for name in reader.splits[self.protocol.split]
-        }
+        published = reader.splits[self.protocol.rule.split]
+        return (len(self.sweeps), sum(self.sweeps.values())) == (
+            published.drives,
+            published.sweeps,
+        ) and all(reader.sweeps.get(name, count) == count for name, count in self.sweeps.items())
 
     def notes(self) -> list[str]:
         """What there is to say beside the score."""
-        reader, split = self.protocol.reader, self.protocol.split
-        drives = reader.splits[split]
-        notes = [self.protocol.rule]
+        reader, split = self.protocol.reader, self.protocol.rule.split
+        published = reader.splits[split]
+        notes = [self.protocol.rule.text]
         if self.absent:
             notes.append(f"without a true point: {', '.join(self.absent)}")
         if self.is_whole_split:
             notes.append(f"the whole split {split} of {reader.title}")
         else:
-            found = ", ".join(f"{count} of {name}" for name, count in self.sweeps.items())
+            found = listed([f"{count} of {name}" for name, count in self.sweeps.items()])
             notes.append(
-                f"NOT the split {split} of {reader.title} ({found}; it has "
-                f"{reader.published_sweeps(drives)} sweeps of {', '.join(drives)}): compares with "
-                "no published score"
+                f"NOT the split {split} of {reader.title} ({found}; it has {published.sweeps:,} "
+                f"in {published.drives:,}): compares with no published score"
             )
         return notes
 
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.protocol.name,
-            "rule": self.protocol.rule,
-            "split": self.protocol.split,
+            "rule": self.protocol.rule.text,
+            "split": self.protocol.rule.split,
             "is_whole_split": self.is_whole_split,
             "sweeps": self.sweeps,
             "miou": self.miou,
-            "iou": dict(zip(self.names, self.iou.tolist(), strict=True)),
+            "iou": {
+                name: None if np.isnan(value) else value
+                for name, value in zip(self.names, self.iou.tolist(), strict=True)
+            },
+            "accuracy": self.accuracy,
+            "mean_accuracy": self.mean_accuracy,
             "without_true_points": list(self.absent),
         }
 
@@ -146,10 +157,14 @@ class ProtocolScore:
 def protocol_score(protocol: Protocol, counts: np.ndarray, cache: Cache) -> ProtocolScore:
     """Score [C, C + 1] counts over all sweeps of a cache of the protocol's classes."""
     names = cache.taxonomy.names
+    right, true = np.diag(counts), counts.sum(1)
+    recall = right[true > 0] / true[true > 0]
     return ProtocolScore(
         protocol=protocol,
         names=names,
-        iou=protocol_iou(counts, protocol.absent_iou),
-        absent=tuple(name for name, true in zip(names, counts.sum(1), strict=True) if not true),
+        iou=protocol_iou(counts, protocol.rule.absent_iou),
+        accuracy=float(right.sum() / max(1, true.sum())),
+        mean_accuracy=float(recall.mean()) if len(recall) else 0.0,
+        absent=tuple(name for name, points in zip(names, true, strict=True) if not points),
         sweeps=dict(Counter(row.recording for row in cache.sweeps)),
     )

@@ -35,9 +35,10 @@ def test_classes_and_splits_are_the_published_ones():
         assert label_map.apply(np.array(ids)).tolist() == [class_id] * len(ids)
     assert label_map.apply(np.array([0, 1, 52, 99])).tolist() == [255] * 4
     assert sum(map(len, label_map.ids)) + len(label_map.ignored) == 34
-    sweeps = {split: READER.published_sweeps(drives) for split, drives in READER.splits.items()}
-    assert sweeps == {"train": 19130, "val": 4071, "test": 20351}
-    assert sorted(sum(READER.splits.values(), ())) == [f"{number:02}" for number in range(22)]
+    sizes = {name: (split.drives, split.sweeps) for name, split in READER.splits.items()}
+    assert sizes == {"train": (10, 19130), "val": (1, 4071), "test": (11, 20351)}
+    names = [name for split in READER.splits for name in READER.names(Path(), split)]
+    assert sorted(names) == [f"{number:02}" for number in range(22)]
 
 
 def test_a_sequence_becomes_a_cache_with_labels_poses_and_images(haskd, tmp_path):
@@ -71,12 +72,13 @@ def test_a_sequence_becomes_a_cache_with_labels_poses_and_images(haskd, tmp_path
 
 
 def test_the_test_split_has_no_labels(haskd, tmp_path):
-    for name in READER.splits["test"]:
+    names = READER.names(tmp_path, "test")
+    for name in names:
         write_sequence(tmp_path / "kitti", name, scans=1, labelled=False)
     done = prepare(haskd, tmp_path / "kitti", tmp_path / "cache", "--split", "test")
     assert done.returncode == 0, done.stderr
     cache = Cache.open(tmp_path / "cache")
-    assert [row.recording for row in cache.sweeps] == list(READER.splits["test"])
+    assert [row.recording for row in cache.sweeps] == list(names)
     assert not np.array([row.class_counts for row in cache.sweeps]).any()
 
 
@@ -121,7 +123,7 @@ def test_what_can_not_be_meant_is_answered_with_what_can(haskd, tmp_path, option
 
 def test_all_that_a_download_lacks_is_told_at_once_and_nothing_is_written(haskd, tmp_path):
     root = tmp_path / "kitti"
-    for name in READER.splits["train"]:
+    for name in READER.names(root, "train"):
         write_sequence(root, name, scans=8, images=name == "01")
     sequences = root / "sequences"
     for number in (1, 3, 4, 5):

@@ -7,7 +7,7 @@ of any size is prepared in little memory, and an interrupted run passes over wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +48,29 @@ class FrameImage:
 
 
 @dataclass(frozen=True)
+class FramePoints:
+    """The N points of a sweep or scene.
+
+    Attributes:
+        xyz_intensity: [N, 4] float32, x y z in m in the sensor's frame, z upwards, and intensity
+            in the data set's unit; 0 for one that has none.
+        channels: what else the data set says of every point, by name: [N] or [N, D], in the unit
+            of that channel (`rgb`: [N, 3] uint8).
+    """
+
+    xyz_intensity: np.ndarray
+    channels: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Frame:
-    """A LiDAR sweep of N points with what belongs to it.
+    """A LiDAR sweep, or a scene that was put together of many, of N points with what belongs to it.
 
     Attributes:
         name: of the sweep in its drive, as the data set's files are named.
         T_world_lidar: [4, 4] at the stamp; None where the motion isn't known.
         images: those that are new with this sweep.
-        points: reads [N, 4] float32, x y z in m in the sensor's frame and intensity; raises
-            InputError.
+        points: reads them; raises InputError.
         raw_labels: reads [N] raw class ids of any integer type, without instances; raises
             InputError. None: the sweep has no labels.
     """
@@ -65,7 +79,7 @@ class Frame:
     stamp_ns: int
     T_world_lidar: np.ndarray | None
     images: tuple[FrameImage, ...]
-    points: Callable[[], np.ndarray]
+    points: Callable[[], FramePoints]
     raw_labels: Callable[[], np.ndarray] | None
 
 
@@ -88,18 +102,47 @@ class Drive:
 
 
 @dataclass(frozen=True)
+class PublishedSplit:
+    """How large a split is, as published: number of drives, and of the sweeps that are labelled or,
+    in a split without labels, to be predicted."""
+
+    drives: int
+    sweeps: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a benchmark counts.
+
+    Attributes:
+        split: whose labelled sweeps count, all of them.
+        text: what is counted, in one sentence.
+        absent_iou: IoU, for the mean, of a class that is neither there nor predicted; NaN: it is
+            left out of the mean.
+    """
+
+    split: str
+    text: str
+    absent_iou: float
+
+
+@dataclass(frozen=True)
 class Submission:
     """How a benchmark takes predictions: a file for each sweep.
 
     Attributes:
         file: its path in the folder, with {drive} and {frame}.
-        kind: numpy's type of the id that each point has: the first of its class in the label map.
+        kind: numpy's type of the ids, written one after another; None: text, a line for each point.
         unlabelled: the id of a point without a prediction.
+        ids: of the classes, in the label map's order; None: the first of each class there.
+        beside: further files that belong to it, their text by their path.
     """
 
     file: str
-    kind: str
+    kind: str | None
     unlabelled: int
+    ids: tuple[int, ...] | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,29 +151,36 @@ class DatasetReader:
 
     Attributes:
         title: the data set's own name.
-        splits: drives by split, as published.
-        sweeps: how many each drive has, as published.
+        splits: their sizes by name.
         label_map: file of its own classes, see `LabelMap.load`.
         intensity_scale: intensity of a full return; None: the data set has no intensity.
+        names: (root, split, or None for all that there are) -> names of drives, as published or, of
+            a data set whose lists come with the download, as those have it; raises InputError.
         open_drives: (root, names of drives) -> these drives. Looks at names and sizes of all files
             first; raises one InputError with all that is missing or of a wrong size.
-        submission: how its benchmark takes predictions.
+        sweeps: how many each drive has, where that is published.
+        rule: of its benchmark; None: it has none.
+        submission: how its benchmark takes predictions; None: it takes none.
     """
 
     name: str
     title: str
-    splits: Mapping[str, tuple[str, ...]]
-    sweeps: Mapping[str, int]
+    splits: Mapping[str, PublishedSplit]
     label_map: Path
     intensity_scale: float | None
+    names: Callable[[Path, str | None], Sequence[str]]
     open_drives: Callable[[Path, Sequence[str]], list[Drive]]
-    submission: Submission
+    sweeps: Mapping[str, int] = field(default_factory=dict)
+    rule: Rule | None = None
+    submission: Submission | None = None
 
     def load_label_map(self) -> LabelMap:
         """The classes by their published names and ids."""
         return LabelMap.load(self.label_map)
 
-    def choose(self, split: str | None, drives: Sequence[str] | None) -> tuple[str, ...]:
+    def choose(
+        self, root: Path, split: str | None, drives: Sequence[str] | None
+    ) -> tuple[str, ...]:
         """Names of drives: a split's, or those of them that are named; without a split, those that
         are named.
 
@@ -144,17 +194,13 @@ class DatasetReader:
             )
         if split is not None and split not in self.splits:
             raise InputError(f"{self.title} has no split {split!r}; it has {listed(self.splits)}")
-        there = tuple(self.sweeps) if split is None else self.splits[split]
+        there = tuple(self.names(root, split))
         if drives is None:
             return there
         if unknown := [name for name in drives if name not in there]:
             where = self.title if split is None else f"the split {split} of {self.title}"
             raise InputError(f"{listed(unknown)} not in {where}: it has {listed(there)}")
         return tuple(name for name in there if name in drives)
-
-    def published_sweeps(self, drives: Sequence[str]) -> int:
-        """How many sweeps these drives have, as published."""
-        return sum(self.sweeps[name] for name in drives)
 
 
 class Shortfalls:

@@ -23,6 +23,9 @@ from haskd_training.data.readers.interface import (
     EncodedImage,
     Frame,
     FrameImage,
+    FramePoints,
+    PublishedSplit,
+    Rule,
     Shortfalls,
     Submission,
 )
@@ -53,6 +56,14 @@ _EXPECTED = (
     "10), velodyne/000000.bin and on (16 bytes a point), labels/000000.label and on (4 bytes a "
     "point, for 00 to 10), and, where there is such a folder, an image for each scan in image_2"
 )
+
+
+_SPLITS = {"train": _TRAIN, "val": ("08",), "test": _TEST}
+
+
+def names(root: Path, split: str | None) -> Sequence[str]:
+    """Of the sequences of a split, or of all: the same wherever they lie."""
+    return tuple(_SCANS) if split is None else _SPLITS[split]
 
 
 def open_drives(root: Path, names: Sequence[str]) -> list[Drive]:
@@ -197,12 +208,12 @@ def _frames(
         )
 
 
-def _read_points(file: Path) -> np.ndarray:
+def _read_points(file: Path) -> FramePoints:
     with reading(file):
         values = np.fromfile(file, "<f4")
     if len(values) % 4:
         raise InputError(f"{file} is cut off: no whole number of points")
-    return values.reshape(-1, 4).astype(np.float32, copy=False)
+    return FramePoints(values.reshape(-1, 4).astype(np.float32, copy=False))
 
 
 def _read_labels(file: Path) -> np.ndarray:
@@ -218,10 +229,20 @@ def _read_image(file: Path) -> EncodedImage:
 READER = DatasetReader(
     name="semantickitti",
     title="SemanticKITTI",
-    splits={"train": _TRAIN, "val": ("08",), "test": _TEST},
-    sweeps=_SCANS,
+    splits={
+        split: PublishedSplit(len(drives), sum(_SCANS[name] for name in drives))
+        for split, drives in _SPLITS.items()
+    },
     label_map=Path(__file__).with_name("semantickitti.yaml"),
     intensity_scale=1.0,
+    names=names,
     open_drives=open_drives,
+    sweeps=_SCANS,
+    rule=Rule(
+        split="val",
+        text="mean IoU over the 19 classes, of all points that have one of them; a point without a "
+        "prediction is missed, and a class that is neither there nor predicted counts as 0",
+        absent_iou=0.0,
+    ),
     submission=Submission("sequences/{drive}/predictions/{frame}.label", "<u4", unlabelled=0),
 )
