@@ -36,7 +36,8 @@ from rich.table import Table
 from suggestions import evenly, read, score, write
 
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache, SweepRow
+from haskd_training.data.cache import Cache
+from haskd_training.data.cache_rows import SweepRow
 from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.projection import transform_points
 from haskd_training.data.splits import Split

@@ -10,11 +10,12 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from haskd_ros import json_text
+from haskd_ros.channels import CHANNELS, ChannelName
 from haskd_ros.errors import InputError
 from haskd_ros.models import check_arguments
 from haskd_ros.models.input_limits import InputLimits
 from haskd_ros.taxonomy import Taxonomy
-from haskd_ros.text import quoted
+from haskd_ros.text import listed, quoted
 from haskd_ros.validation import STRICT, first_problem
 
 FORMAT = 2
@@ -70,6 +71,35 @@ class InputRange:
 
     height: Extent
     intensity: Extent
+
+
+@dataclass(frozen=True, config=STRICT)
+class ChannelInput:
+    """How a channel of a cloud becomes D of the network's inputs, see `clouds.channels`.
+
+    Attributes:
+        name: of the channel.
+        scale: raw value that stands for 1.0.
+        mean: [D] of the training clouds' inputs; stands in where a cloud does not have it.
+        range: [D] of the inputs that training saw.
+        required: refuse clouds without it instead.
+    """
+
+    name: ChannelName
+    scale: FullReturn
+    mean: tuple[Bound, ...]
+    range: tuple[Extent, ...]
+    required: bool = False
+
+    def __post_init__(self) -> None:
+        width = CHANNELS[self.name].width
+        if not len(self.mean) == len(self.range) == width:
+            raise InputError(f"channel {self.name} needs {width} means and ranges")
+
+    @property
+    def width(self) -> int:
+        """Inputs D that it becomes."""
+        return len(self.mean)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -167,6 +197,7 @@ class ModelMetadata:
         arguments: of the architecture, without `classes`, see `models.arguments`.
         taxonomy: class names and colours; a class's index is its column of the scores.
         intensity: input normalisation.
+        channels: what else the network reads of each point, in the order of its inputs.
         max_range: m; points further from the sensor were not trained on and get no label.
         input_range: what the training's inputs were; inputs far beyond are no inputs to a network.
         temperature: divides the logits before the softmax.
@@ -183,19 +214,28 @@ class ModelMetadata:
     intensity: Intensity
     max_range: Annotated[float, Field(gt=0, le=MAX_RANGE_M)]
     input_range: InputRange
+    channels: tuple[ChannelInput, ...] = ()
     temperature: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     sensor: SensorStatistics = SensorStatistics()
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
-        check_arguments(self.architecture, self.arguments)
+        arguments = check_arguments(self.architecture, self.arguments)
+        names = [channel.name for channel in self.channels]
+        if len(set(names)) < len(names):
+            raise InputError(f"a channel stands twice among {listed(names)}")
+        inputs = sum(channel.width for channel in self.channels)
+        if inputs != (taken := arguments["extra_inputs"]):
+            raise InputError(f"channels give {inputs} inputs, the network takes {taken}")
 
     @property
     def input_limits(self) -> InputLimits:
         """To which the inputs of the network are cut off, in training and afterwards."""
         height, intensity = self.input_range.height, self.input_range.intensity
         return InputLimits.around(
-            height=(height.min, height.max), intensity=(intensity.min, intensity.max)
+            height=(height.min, height.max),
+            intensity=(intensity.min, intensity.max),
+            channels=[(seen.min, seen.max) for each in self.channels for seen in each.range],
         )
 
     def to_json(self) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from haskd_ros import model_file
+from haskd_ros.channels import ChannelName, as_inputs
+from haskd_ros.clouds.channels import wanted_fields
 from haskd_ros.clouds.ranges import squared_range
 from haskd_ros.errors import InputError
-from haskd_ros.model_header import ModelMetadata
+from haskd_ros.model_header import ChannelInput, ModelMetadata
 from haskd_ros.models import SegmentationNetwork, SparseUNet, fold_batch_norm
 from haskd_ros.native import dispatch, kernels, load_kernels, voxel_kernels
 from haskd_ros.sparse import spconv_backend
@@ -30,6 +33,8 @@ Refine = Callable[[Tensor, Tensor], Tensor]
 """(points [N, 4] float32 as the network gets them, probabilities [N, C] of the classes, NaN where
 the network's scores are) -> probabilities [N, C] to take instead, rows of any positive sum; on the
 CPU."""
+
+NO_CHANNELS: Mapping[ChannelName, np.ndarray | None] = MappingProxyType({})
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -96,6 +101,7 @@ class Segmenter:
         limits = metadata.input_limits
         self._network.limit_inputs(limits)
         self._limits = np.array([limits.height, limits.intensity], np.float32)
+        self._channel_limits = np.array(limits.channels, np.float32).reshape(-1, 2).T
 
     @classmethod
     def load(
@@ -120,6 +126,7 @@ class Segmenter:
         max_range: float = math.inf,
         *,
         intensity_scale: float | None = None,
+        channels: Mapping[ChannelName, np.ndarray | None] = NO_CHANNELS,
         refine: Refine | None = None,
     ) -> Segmentation:
         """Label every point of a cloud.
@@ -131,10 +138,12 @@ class Segmenter:
                 own `max_range` holds as well.
             intensity_scale: intensity of a full return, see `clouds.intensity`; None: that of the
                 clouds that the model was trained on.
+            channels: further values of the points by name, [N, D] in the channel's own unit; where
+                one of the model's is missing or None the training's mean stands in.
             refine: changes the probabilities of the points that are labelled.
 
         Raises:
-            InputError: no [N, 3] or [N, 4], or no intensity where the model requires it.
+            InputError: no [N, 3] or [N, 4], or no intensity or channel where the model requires it.
         """
         started = time.perf_counter()
         farthest = min(max_range, self.metadata.max_range)
@@ -142,6 +151,9 @@ class Segmenter:
         valid, mask, beyond = self._valid_points(
             np.asarray(points, np.float32), min_range, farthest, scale
         )
+        if self.metadata.channels:
+            valid, beyond_channels = self._with_channels(valid, mask, channels)
+            beyond += beyond_channels
         all_valid = len(valid) == len(mask)
         prepared = time.perf_counter()
         class_id, probability, entropy = self._infer(torch.from_numpy(valid), refine)
@@ -208,6 +220,22 @@ class Segmenter:
         beyond = int(np.count_nonzero(~((own >= lowest) & (own <= highest)).all(1)))
         return valid, mask, beyond
 
+    def _with_channels(
+        self, valid: np.ndarray, mask: np.ndarray, channels: Mapping[ChannelName, np.ndarray | None]
+    ) -> tuple[np.ndarray, int]:
+        """Valid points [M, 4 + E] with the model's channels, and how many of them have a value of
+        one that is no number, for which the mean stands in, or beyond what the training saw."""
+        wanted = self.metadata.channels
+        inputs = np.concatenate(
+            [_inputs_of(each, channels.get(each.name), mask) for each in wanted], axis=1
+        )
+        mean = np.array([value for each in wanted for value in each.mean])
+        numbers = np.isfinite(inputs)
+        lowest, highest = self._channel_limits
+        within = numbers & (inputs >= lowest) & (inputs <= highest)
+        columns = [valid, np.where(numbers, inputs, mean.astype(np.float32))]
+        return np.concatenate(columns, axis=1), int(np.count_nonzero(~within.all(1)))
+
     @torch.inference_mode()
     def _infer(
         self, points: Tensor, refine: Refine | None
@@ -232,6 +260,23 @@ class Segmenter:
         if self.precision == "bf16" and self._compiled:
             return dispatch.bf16()
         return torch.autocast(self.device.type, PRECISIONS[self.precision])
+
+
+def _inputs_of(channel: ChannelInput, values: np.ndarray | None, mask: np.ndarray) -> np.ndarray:
+    """[M, D] of a channel's values [N, D] where `mask` [N] is true; the means where there are no
+    values. Raises as `Segmenter`."""
+    if values is None:
+        if channel.required:
+            raise InputError(
+                f"this model requires {channel.name}, and the cloud has no fields of it: "
+                f"{wanted_fields(channel.name)}"
+            )
+        return np.tile(np.array(channel.mean, np.float32), (int(mask.sum()), 1))
+    if values.shape != (len(mask), channel.width):
+        raise InputError(
+            f"{channel.name} of shape {values.shape}, wanted ({len(mask)}, {channel.width})"
+        )
+    return as_inputs(values[mask], channel.scale)
 
 
 def classify_logits(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -41,7 +41,10 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def of_size(
-    size: str, voxel_size: float, elevation: Sequence[float] | None = None
+    size: str,
+    voxel_size: float,
+    elevation: Sequence[float] | None = None,
+    extra_inputs: int = 0,
 ) -> tuple[str, dict[str, Any]]:
     """Architecture and arguments (all but `classes`) of one of `SIZES`.
 
@@ -49,8 +52,9 @@ def of_size(
         voxel_size: m; for networks that have voxels.
         elevation: lowest and highest angle in degrees, for networks that have a panorama; None:
             as the network has it.
+        extra_inputs: values of a point beside place and intensity.
     """
-    arguments = dict(SIZES[size])
+    arguments = {**SIZES[size], "extra_inputs": extra_inputs}
     architecture = arguments.pop("architecture")
     if architecture == "sparse_unet":
         arguments["voxel_size"] = voxel_size

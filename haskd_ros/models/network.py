@@ -22,11 +22,13 @@ class SegmentationNetwork(nn.Module):
 
     Attributes:
         classifier: the last layer, from `features` to class scores.
-        channels: of the encoder's levels, finest first.
+        channels: widths of the encoder's levels, finest first.
+        extra_inputs: values that it reads of a point beside place and intensity.
     """
 
     classifier: nn.Linear
     channels: tuple[int, ...]
+    extra_inputs: int
     _lowest: Tensor | None
     _highest: Tensor | None
 
@@ -37,14 +39,15 @@ class SegmentationNetwork(nn.Module):
         self.register_buffer("_highest", None, persistent=False)
 
     def limit_inputs(self, limits: InputLimits) -> None:
-        """From now on cut off heights and intensities beyond these limits; without any they are
-        taken as they are."""
+        """From now on cut off heights, intensities and channels beyond these limits; without any
+        they are taken as they are."""
         device = self.classifier.weight.device
-        ends = torch.tensor([limits.height, limits.intensity], device=device)
-        self._lowest, self._highest = ends.unbind(1)
+        ends = [limits.height, limits.intensity, *limits.channels]
+        self._lowest, self._highest = torch.tensor(ends, device=device).unbind(1)
 
-    def height_and_intensity(self, points: Tensor) -> Tensor:
-        """[N, 2] of points as in `forward`, within the limits."""
+    def own_values(self, points: Tensor) -> Tensor:
+        """What points as in `forward` say of themselves: [N, 2 + E] height, intensity and channels,
+        within the limits."""
         own = points[:, 2:]
         return own if self._lowest is None else own.clamp(self._lowest, self._highest)
 
@@ -76,7 +79,8 @@ class SegmentationNetwork(nn.Module):
         """Class scores of every point.
 
         Args:
-            points: [N, 4] float32, finite: x y z in m in the sensor frame, intensity 0..1.
+            points: [N, 4 + E] float32, finite: x y z in m in the sensor frame, intensity 0..1, and
+                the network's `extra_inputs` E values of channels.
             batch: [N] int64 ascending cloud numbers from 0, or None for one cloud.
 
         Returns:

@@ -45,6 +45,7 @@ class RangeViewUNet(SegmentationNetwork):
         rows, columns: size of the range image; both can be halved as often as there are levels
             less one.
         elevation: lowest and highest angle in degrees above the horizontal that the rows span.
+        extra_inputs: values of a point beside place and intensity.
 
     Raises:
         InputError: a size that can't be halved so often, or an empty elevation span.
@@ -57,10 +58,11 @@ class RangeViewUNet(SegmentationNetwork):
         rows: int = 64,
         columns: int = 1024,
         elevation: tuple[float, float] = (-25.0, 15.0),
+        extra_inputs: int = 0,
     ) -> None:
         super().__init__()
         self.classes, self.channels = classes, tuple(channels)
-        self.rows, self.columns = rows, columns
+        self.rows, self.columns, self.extra_inputs = rows, columns, extra_inputs
         low, high = elevation
         self.elevation = low, high
         coarsest = 1 << (len(channels) - 1)
@@ -75,7 +77,7 @@ class RangeViewUNet(SegmentationNetwork):
             )
         width = channels[0]
         # Brings metres, fractions and intensities to one scale before anything is learned.
-        inputs = 2 + len(channels) + 2
+        inputs = 2 + len(channels) + 2 + extra_inputs
         self.scale: BatchNorm | nn.Identity = BatchNorm(inputs, affine=False)
         self.point_encoder = nn.Sequential(
             Normed(nn.Linear(inputs, 2 * width, bias=False)),
@@ -147,7 +149,7 @@ class RangeViewUNet(SegmentationNetwork):
             offset: [N, 2] as of `project`.
             depth: [N, L] as of `relative_depth`.
         """
-        inputs = torch.cat([offset, depth, self.height_and_intensity(points)], 1)
+        inputs = torch.cat([offset, depth, self.own_values(points)], 1)
         encoded: Tensor = self.point_encoder(self.scale(inputs))
         return encoded
 

@@ -33,6 +33,7 @@ from haskd_ros.sparse import (
 )
 
 POINT_FEATURES = 5
+"""Offset in the voxel (3), height and intensity."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def voxelise(
     """Sort points into cubic voxels.
 
     Args:
-        points: [N, 4] float32, finite, x y z in m in the sensor frame first.
+        points: [N, >= 4] float32, finite, x y z in m in the sensor frame first.
         batch: [N] int64 ascending cloud numbers, or None for one cloud.
         voxel_size: edge in m.
         backend: of the sparse engine.
@@ -94,17 +95,21 @@ class SparseUNet(SegmentationNetwork):
         classes: number of classes C.
         voxel_size: edge of a voxel in m.
         channels: width of each level, finest first; each level halves the resolution.
+        extra_inputs: values of a point beside place and intensity.
     """
 
-    def __init__(self, classes: int, voxel_size: float, channels: tuple[int, ...]) -> None:
+    def __init__(
+        self, classes: int, voxel_size: float, channels: tuple[int, ...], extra_inputs: int = 0
+    ) -> None:
         super().__init__()
         self.classes, self.voxel_size, self.channels = classes, voxel_size, tuple(channels)
-        self.backend = "auto"
+        self.extra_inputs, self.backend = extra_inputs, "auto"
         width = channels[0]
         # Brings metres, fractions and intensities to one scale before anything is learned.
-        self.scale: BatchNorm | nn.Identity = BatchNorm(POINT_FEATURES, affine=False)
+        inputs = POINT_FEATURES + extra_inputs
+        self.scale: BatchNorm | nn.Identity = BatchNorm(inputs, affine=False)
         self.point_encoder = nn.Sequential(
-            Normed(Linear(POINT_FEATURES, 2 * width, bias=False)),
+            Normed(Linear(inputs, 2 * width, bias=False)),
             Normed(Linear(2 * width, width, bias=False)),
         )
         self.stem = Normed(SubmanifoldConv(width, width, bias=False))
@@ -151,9 +156,9 @@ class SparseUNet(SegmentationNetwork):
         return features
 
     def _encode(self, points: Tensor, offset: Tensor) -> Tensor:
-        """Point features [N, channels[0]] from the offset in the voxel (3), the height in m and the
-        intensity 0..1."""
-        inputs = offset, self.height_and_intensity(points)
+        """Point features [N, channels[0]] from the offset in the voxel (3), the height in m, the
+        intensity 0..1 and the further inputs."""
+        inputs = offset, self.own_values(points)
         folded = isinstance(self.scale, nn.Identity)
         scaled: Features = inputs if folded else self.scale(torch.cat(inputs, 1))
         encoded: Tensor = self.point_encoder(scaled)

@@ -135,7 +135,7 @@ SIGNATURES: dict[str, tuple[tuple[type, ...], type | None]] = {
         c_int64,
     ),
     "haskd_voxel_keys": (
-        (c_void_p, c_void_p, c_int64, c_float, c_int32, c_void_p, c_void_p, c_int32),
+        (c_void_p, c_int64, c_void_p, c_int64, c_float, c_int32, c_void_p, c_void_p, c_int32),
         c_float,
     ),
     "haskd_pool": (

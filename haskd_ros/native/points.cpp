@@ -61,18 +61,20 @@ int64_t haskd_valid_points(const char* points, int64_t rows, int64_t stride, int
     return (to - valid) / 4;
 }
 
-// keys [rows] of the voxels that hold the points [rows, 4] (sparse/keys.py), batch null for one
+// keys [rows] of the voxels that hold the points [rows, columns >= 4] (sparse/keys.py), batch null for one
 // cloud; offset [rows, 3] of each from the centre of its voxel, in voxels. Returns the largest
 // absolute coordinate; beyond `bias` - 2 the keys are invalid.
-float haskd_voxel_keys(const float* points, const int64_t* batch, int64_t rows, float voxel_size,
-                       int field_bits, int64_t* keys, float* offset, int threads) {
+float haskd_voxel_keys(const float* points, int64_t columns, const int64_t* batch, int64_t rows,
+                       float voxel_size, int field_bits, int64_t* keys, float* offset,
+                       int threads) {
     const int64_t bias = int64_t{1} << (field_bits - 1);
     const Float4 bound = Float4{} + static_cast<float>(bias);
     std::vector<float> largest(ceil_div(rows, BLOCK_ROWS) + 1);
     parallel_for_rows(rows, BLOCK_ROWS, threads, [&](int64_t block, int64_t first, int64_t last) {
         Float4 block_largest{};
         for (int64_t row = first; row < last; ++row) {
-            const Float4 scaled = *reinterpret_cast<const Float4*>(points + row * 4) / voxel_size;
+            const Float4 scaled =
+                *reinterpret_cast<const Float4*>(points + row * columns) / voxel_size;
             const Float4 clamped = minimum(maximum(scaled, -bound), bound);
             const Int4 truncated = __builtin_convertvector(clamped, Int4);
             // A vector comparison gives -1 where it is true.

@@ -64,9 +64,9 @@ def valid_points(
 def voxel_keys(
     points: Tensor, batch: Tensor | None, voxel_size: float, field_bits: int
 ) -> tuple[Tensor, Tensor, float]:
-    """Keys [N] int64 of the voxels that hold contiguous points [N, 4], the points' offsets [N, 3]
-    from the voxels' centres in voxels, and the largest absolute voxel coordinate: the keys are
-    invalid where it exceeds what `field_bits` can hold.
+    """Keys [N] int64 of the voxels that hold contiguous points [N, >= 4], the points' offsets
+    [N, 3] from the voxels' centres in voxels, and the largest absolute voxel coordinate: the keys
+    are invalid where it exceeds what `field_bits` can hold.
 
     Args:
         batch: contiguous [N] int64, or None for one cloud.
@@ -75,6 +75,7 @@ def voxel_keys(
     offset = points.new_empty(len(points), 3)
     largest = library().haskd_voxel_keys(
         points.data_ptr(),
+        points.shape[1],
         address(batch),
         len(points),
         voxel_size,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from haskd_ros.channels import ChannelName
+from haskd_ros.clouds.channels import read_channels
 from haskd_ros.clouds.class_rules import ClassRules
 from haskd_ros.clouds.crop import inside_box, is_unbounded
 from haskd_ros.clouds.intensity import IntensityUnit
@@ -23,7 +25,7 @@ from haskd_ros.clouds.pointcloud import (
 from haskd_ros.clouds.ranges import squared_range
 from haskd_ros.clouds.thinning import one_per_voxel
 from haskd_ros.node.parameters.values import Parameters
-from haskd_ros.segmenter import Refine, Segmentation, Segmenter
+from haskd_ros.segmenter import NO_CHANNELS, Refine, Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 
 
@@ -36,6 +38,7 @@ class LabelledCloud:
             view of the message where that is possible.
         coordinates: [N, 3] x y z as precise as in the cloud, see `read_coordinates`.
         intensity_scale: intensity of a full return; None: it was not measured.
+        missing_channels: those of the model that the cloud does not have; their means stood in.
         max_range: m, within which points are labelled: of the model or the parameters.
         is_beyond_range: whether the cloud has valid points and all of them are beyond it.
         result: labels as they are to be published.
@@ -48,6 +51,7 @@ class LabelledCloud:
     points: np.ndarray
     coordinates: np.ndarray
     intensity_scale: float | None
+    missing_channels: tuple[ChannelName, ...]
     max_range: float
     is_beyond_range: bool
     result: Segmentation
@@ -115,22 +119,26 @@ def label_cloud(
 
     Raises:
         CloudError: a malformed cloud, or one with too few valid points.
-        InputError: a cloud without intensity for a model that requires it, or whatever
-            `crop_transform` raises.
+        InputError: a cloud without intensity, or a channel, for a model that requires it, or
+            whatever `crop_transform` raises.
     """
     started = time.perf_counter()
     points, _ = read_xyz_intensity(cloud)
+    channels = read_channels(cloud, [each.name for each in segmenter.metadata.channels])
     unit = IntensityUnit(parameters.intensity_scale) if unit is None else unit
     has_intensity = unit.add(read_intensity(cloud)) or not len(points)
     scale = unit.full_scale if has_intensity else None
     inside = _inside_box(points, parameters, crop_transform)
     cropped = time.perf_counter()
-    result = label_points(points, scale, segmenter, parameters, inside=inside, refine=refine)
+    result = label_points(
+        points, scale, segmenter, parameters, channels=channels, inside=inside, refine=refine
+    )
     max_range = min(parameters.range_max, segmenter.metadata.max_range)
     return LabelledCloud(
         points=points,
         coordinates=read_coordinates(cloud, points),
         intensity_scale=scale,
+        missing_channels=tuple(name for name, values in channels.items() if values is None),
         max_range=max_range,
         is_beyond_range=_is_beyond_range(points, result, max_range),
         result=result,
@@ -147,6 +155,7 @@ def label_points(
     segmenter: Segmenter,
     parameters: Parameters,
     *,
+    channels: Mapping[ChannelName, np.ndarray | None] = NO_CHANNELS,
     inside: np.ndarray | None = None,
     refine: Refine | None = None,
 ) -> Segmentation:
@@ -156,6 +165,7 @@ def label_points(
         points: [N, 4] float32 x y z in m and intensity.
         intensity_scale: intensity of a full return; None: it was not measured.
         segmenter, parameters: as of `label_cloud`.
+        channels: as of `Segmenter`.
         inside: [N] bool, the points in the parameters' box; None: it is in the cloud's own frame.
         refine: as of `Segmenter`.
 
@@ -186,6 +196,7 @@ def label_points(
         min_range=parameters.range_min,
         max_range=parameters.range_max,
         intensity_scale=intensity_scale,
+        channels=channels,
         refine=refine,
     )
     class_id = rules.published[result.class_id]

@@ -47,7 +47,11 @@ class LoadedModel:
     def warm_up(self, points: int) -> None:
         """Label a random cloud of so many points."""
         cloud = np.random.default_rng(0).normal(0, (20, 20, 1, 1), (points, 4))
-        self.segmenter(cloud.astype(np.float32))
+        channels = {
+            each.name: np.tile(each.mean, (points, 1)) * each.scale
+            for each in self.metadata.channels
+        }
+        self.segmenter(cloud.astype(np.float32), channels=channels)
 
 
 def load_model(parameters: Parameters) -> LoadedModel:

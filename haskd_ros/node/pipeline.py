@@ -14,6 +14,7 @@ from rclpy.qos import qos_policy_name_from_kind
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import PointCloud2
 
+from haskd_ros.clouds.channels import missing_channel
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
@@ -331,6 +332,7 @@ class LabellingPipeline:
             for mismatch in mismatches(labelled.points, labelled.intensity_scale, model.metadata)
         ]
         messages += [note.message for note in self._unit.notes() if note.is_warning]
+        messages += [missing_channel(name) for name in labelled.missing_channels]
         self._monitor.sensor_mismatches = messages
         if messages:
             self._warn(

@@ -61,7 +61,7 @@ def voxel_keys(points: Tensor, batch: Tensor | None, voxel_size: float) -> tuple
     """Keys of the cubic voxels that hold the points, and the points' offsets in them.
 
     Args:
-        points: [N, 4] float32, finite, x y z in m first.
+        points: [N, >= 4] float32, finite, x y z in m first.
         batch: [N] int64 cloud numbers, or None for one cloud.
         voxel_size: edge in m.
 

@@ -22,7 +22,7 @@ ROWS = {
         ("file_lock",),
         ("files",),
         ("documents", "json_text", "validation"),
-        ("taxonomy",),
+        ("channels", "taxonomy"),
         ("native",),
         ("sparse",),
         ("models", "score_memory"),

@@ -13,7 +13,7 @@
 extern "C" {
 int64_t haskd_valid_points(const char*, int64_t, int64_t, int, float, float, double, double,
                            const float*, float*, uint8_t*, int64_t*);
-float haskd_voxel_keys(const float*, const int64_t*, int64_t, float, int, int64_t*, float*, int);
+float haskd_voxel_keys(const float*, int64_t, const int64_t*, int64_t, float, int, int64_t*, float*, int);
 int64_t haskd_group_by_key(const int64_t*, int64_t, int, int64_t*, int32_t*, int32_t*, int64_t*);
 int64_t haskd_submanifold_pairs(const int64_t*, int64_t, const int64_t*, int32_t*, int32_t*,
                                 int64_t*, int);
@@ -99,7 +99,7 @@ int main(int, char** words) {
 
     std::vector<int64_t> keys(count), unique(count), inverse(count);
     std::vector<float> offset(count * 3), largest(1);
-    largest[0] = haskd_voxel_keys(valid.data(), nullptr, count, 0.5f, bits, keys.data(),
+    largest[0] = haskd_voxel_keys(valid.data(), 4, nullptr, count, 0.5f, bits, keys.data(),
                                   offset.data(), threads);
     store("keys", keys);
     store("offset", offset);

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.cache import Cache, ImageRow, SweepRow
+from haskd_training.data.cache import Cache
+from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.cache_writer import CacheWriter
 from haskd_training.data.sensor_statistics import sensor_statistics
 

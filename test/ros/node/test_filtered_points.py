@@ -42,6 +42,7 @@ def labelled_cloud(rows, parameters: Parameters, inside: np.ndarray | None = Non
         points=points,
         coordinates=points[:, :3],
         intensity_scale=None,
+        missing_channels=(),
         max_range=120.0,
         is_beyond_range=False,
         result=result,

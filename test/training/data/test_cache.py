@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache, SweepRow
+from haskd_training.data.cache import Cache
+from haskd_training.data.cache_rows import SweepRow
 from haskd_training.data.cache_writer import CacheWriter
 from haskd_training.data.cuts import split_by_time
 from haskd_training.data.prepare import prepare

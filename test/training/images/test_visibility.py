@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.cache import Cache, ImageRow, SweepRow
+from haskd_training.data.cache import Cache
+from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.prepare import prepare
 from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.data.projection import project

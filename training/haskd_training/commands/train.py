@@ -40,7 +40,12 @@ def baseline(
     settings = load_settings(StudentConfig, config, set_ or ())
     if settings.split.folds:
         raise InputError("split.folds is for haskd run: nothing here is trained out of fold")
-    split = make_split([Cache.open(path) for path in caches], settings.split).labelled()
+    split = make_split(
+        [Cache.open(path) for path in caches],
+        settings.split,
+        channels=settings.channels,
+        channels_required=settings.channels_required,
+    ).labelled()
     with only_user(out), step("training") as progress:
         result = run(split, out, settings, attribution=attribution, progress=progress)
     score = (
@@ -146,7 +151,14 @@ def ablate(
     shares = held_back(settings.method.student.split, **whole)
     opened = [Cache.open(path) for path in caches]
     unlabelled_caches = [Cache.open(path) for path in unlabelled or ()]
-    split = make_split(opened, shares, **whole, unlabelled=unlabelled_caches)
+    split = make_split(
+        opened,
+        shares,
+        **whole,
+        unlabelled=unlabelled_caches,
+        channels=settings.method.student.channels,
+        channels_required=settings.method.student.channels_required,
+    )
     scores = work(split, out, settings, step)
     with step("measuring the students"):
         summary = ablation_table.summarise(scores, split, settings)

@@ -1,6 +1,6 @@
 """Prepared samples on disk: safetensors shards and one index.
 
-CACHE/sweeps-00000.safetensors ...   points, time and label of some sweeps each
+CACHE/sweeps-00000.safetensors ...   points, channels, time and label of some sweeps each
 CACHE/images-00000.safetensors ...   JPEG bytes, each image once
 CACHE/inputs.json                    digests of the files it was made from
 CACHE/index.json                     the tables of both; written last, marks the cache complete
@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,18 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
+from haskd_ros.channels import ChannelName, as_inputs
 from haskd_ros.errors import InputError
+from haskd_ros.model_header import ChannelInput
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_ros.text import quoted, shown
 from haskd_training.core.checked_json import from_text, write_json
 from haskd_training.core.tensor_file import DAMAGE, check
+from haskd_training.data.cache_rows import ImageRow, SweepRow, t_camera_lidar
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.point_labels import PointLabels, check_classes
 from haskd_training.data.shards import REMEDY
-from haskd_training.recordings.camera_model import CameraModel
 from haskd_training.recordings.image_codec import decode_jpeg
-from haskd_training.recordings.transform_tree import invert
 
 FORMAT = "haskd-cache-3"
 
@@ -51,8 +53,8 @@ _FORMAT_WITHIN = 100
 class Sweep:
     """One LiDAR sweep of N points.
 
-    points: [N, 4] float32, x y z in m in the sensor frame, intensity 0..1 (the cache's
-        `missing_intensity` where it was not measured); all finite.
+    points: [N, 4 + E] float32, x y z in m in the sensor frame, intensity 0..1 (the cache's
+        `missing_intensity` where it was not measured), the cache's `channels`; all finite.
     time: [N] float32, s relative to the stamp (0 where the cloud has no time field).
     label: [N] uint8, class id, 255 ignored; of a point whose class is open, the likeliest one.
     open_label: [N] uint8, ids of the cache's `label_sets`: the class, or a set of those it may be;
@@ -73,91 +75,13 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class SweepRow:
-    """A sweep in the index.
-
-    class_counts: points by class id, ignored ones not counted.
-    frame: of its points; clouds of one topic may come in several.
-    intensity_scale: stored intensity / intensity_scale = 0..1; None: it was not measured.
-    T_world_lidar: 4x4 from that frame at the sweep's stamp, None where the recording has no such
-        transform; set when all of it has been read.
-    T_lidar_frame: 4x4 from that frame to the LiDAR's frame that images are placed against; None
-        where it is that one.
-    shard, key, checksums: where its tensors are, and what they are checked by, by name; set when
-        they are added to a shard.
-    """
-
-    recording: str
-    stamp_ns: int
-    points: int
-    class_counts: list[int]
-    T_world_lidar: list[list[float]] | None = None
-    frame: str = ""
-    T_lidar_frame: list[list[float]] | None = None
-    shard: str = ""
-    key: str = ""
-    intensity_scale: float | None = 1.0
-    checksums: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ImageRow:
-    """An image in the index.
-
-    K: 3x3, px. D: coefficients of distortion_model, see `camera_model.CameraModel`.
-    T_world_camera: 4x4 at the image's own stamp, None where the recording has no such transform.
-    T_camera_lidar: 4x4, used where a world pose is missing; vehicle motion is neglected then.
-    frame: the optical frame that TF knows the camera by.
-    T_camera_frame: 4x4 from there to the camera that K and D belong to, see
-        `camera_track.RecordedCamera.optics`; None where they are the same.
-    Poses, shard, key and checksums are set as those of a sweep.
-    """
-
-    recording: str
-    camera: str
-    stamp_ns: int
-    width: int
-    height: int
-    K: list[list[float]]
-    distortion_model: str
-    D: list[float]
-    T_world_camera: list[list[float]] | None = None
-    T_camera_lidar: list[list[float]] = field(default_factory=list)
-    frame: str = ""
-    T_camera_frame: list[list[float]] | None = None
-    shard: str = ""
-    key: str = ""
-    checksums: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def camera_model(self) -> CameraModel:
-        return CameraModel(
-            np.array(self.K), self.distortion_model, np.array(self.D), self.width, self.height
-        )
-
-
-def t_camera_lidar(image: ImageRow, sweep: SweepRow) -> np.ndarray:
-    """T_camera_lidar [4, 4]: a point of a sweep (in its own frame, at the sweep's stamp) to the
-    optical frame of an image at the image's own stamp. The vehicle's motion between the two is in
-    it, unless the recording has no world pose for one of them."""
-    if image.T_world_camera is None or sweep.T_world_lidar is None:
-        neglecting_motion = np.array(image.T_camera_lidar)
-        if sweep.T_lidar_frame is None:
-            return neglecting_motion
-        T_camera_frame: np.ndarray = neglecting_motion @ np.array(sweep.T_lidar_frame)
-        return T_camera_frame
-    T_camera_world = invert(np.array(image.T_world_camera))
-    T_camera_lidar: np.ndarray = T_camera_world @ np.array(sweep.T_world_lidar)
-    return T_camera_lidar
-
-
-@dataclass(frozen=True)
 class Cache:
     """A cache to read. Safe to fork and to pickle: files are opened when first read.
 
     intensity_scale: intensity of a full return in the first recording that has any, the unit of a
         model that learns from this cache; each sweep has its own.
     stand_in: 0..1, for intensity that was not measured; None: the mean of this cache.
+    channels: what the points have beside place and intensity, as a network's inputs.
     statistics: the sensor's, see `sensor_statistics`.
     fingerprint: of the bags, labels and settings it was made from.
     labelled: False hides the labels, where there are any.
@@ -175,6 +99,7 @@ class Cache:
     fingerprint: str
     labelled: bool = True
     stand_in: float | None = None
+    channels: tuple[ChannelInput, ...] = ()
     point_labels: PointLabels | None = None
     taught: tuple[int, ...] = ()
 
@@ -244,6 +169,8 @@ class Cache:
         else:
             points[:, 3] /= row.intensity_scale
             points[~np.isfinite(points[:, 3]), 3] = self.missing_intensity
+        if self.channels:
+            points = np.concatenate([points, *self._channels(i)], axis=1)
         if not self.labelled:
             label = np.full_like(label, UNLABELLED)
         open_label = None
@@ -266,6 +193,19 @@ class Cache:
         row = self.sweeps[i]
         (points,) = self._read(row, "points")
         return points, row.intensity_scale
+
+    def recorded_channels(
+        self, i: int, names: Sequence[ChannelName]
+    ) -> dict[ChannelName, np.ndarray | None]:
+        """Channels of sweep `i` as the robot gets them: by name [N, D] in the channel's own unit,
+        None where the sweep doesn't have it.
+
+        Raises:
+            InputError: its shard is missing or damaged.
+        """
+        row = self.sweeps[i]
+        there = [name for name in names if row.has(name)]
+        return dict.fromkeys(names) | dict(zip(there, self._read(row, *there), strict=True))
 
     def image(self, j: int) -> np.ndarray:
         """Image `j` of `images`: [H, W, 3] uint8, RGB, distorted as taken.
@@ -376,6 +316,17 @@ class Cache:
             indices.sort(key=lambda j: self.images[j].stamp_ns)
             table[recording] = ([self.images[j].stamp_ns for j in indices], indices)
         return table
+
+    def _channels(self, i: int) -> Iterator[np.ndarray]:
+        """[N, D] float32 inputs of each of `channels`; its mean stands in where there is none."""
+        recorded = self.recorded_channels(i, [each.name for each in self.channels])
+        for each in self.channels:
+            values, mean = recorded[each.name], np.array(each.mean, np.float32)
+            if values is None:
+                yield np.tile(mean, (self.sweeps[i].points, 1))
+            else:
+                inputs = as_inputs(values, each.scale)
+                yield np.where(np.isfinite(inputs), inputs, mean)
 
     def _read(self, row: SweepRow | ImageRow, *names: str) -> list[np.ndarray]:
         path = self.path / row.shard

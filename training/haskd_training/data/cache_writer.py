@@ -11,7 +11,8 @@ from pathlib import Path
 from haskd_ros.errors import InputError
 from haskd_ros.file_lock import LOCK
 from haskd_ros.files import TEMPORARY, remove_leftovers
-from haskd_training.data.cache import INDEX, INPUTS, OVERLAYS, REPORT, ImageRow, SweepRow
+from haskd_training.data.cache import INDEX, INPUTS, OVERLAYS, REPORT
+from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.shards import SHARD_BYTES, ShardStream
 
 _OWN = re.compile(

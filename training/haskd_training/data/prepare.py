@@ -13,7 +13,8 @@ from haskd_ros.files import remove_leftovers
 from haskd_training.core.background import map_in_order
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import INDEX, ImageRow, SweepRow
+from haskd_training.data.cache import INDEX
+from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.cache_writer import CacheWriter
 from haskd_training.data.finish_cache import Rows, finish_cache
 from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs
@@ -102,8 +103,7 @@ def write_cache(
         total = sum(recording.messages for recording in recordings)
         done = 0
         for recording, source in zip(recordings, inputs.sources, strict=True):
-            scale = recording.intensity.full_scale
-            sampler = _Sampler(recording, source, classes, scale, config.jpeg_quality)
+            sampler = _Sampler(recording, source, classes, config)
             for _ in _write_recording(writer, sampler):
                 done += 1
                 progress(done, total)
@@ -120,8 +120,7 @@ class _Sampler:
     recording: Recording
     labels: LabelSource
     classes: int
-    intensity_scale: float
-    jpeg_quality: int
+    config: PrepareConfig
 
     def __call__(self, message: _Message) -> tuple[_Message, _Sample | Unusable | None]:
         """A message with its sample, or the reason for skipping it; None where an earlier run's
@@ -142,10 +141,11 @@ class _Sampler:
                 index=message.cloud_index,
                 labels=self.labels,
                 classes=self.classes,
-                intensity_scale=self.intensity_scale,
+                intensity_scale=recording.intensity.full_scale,
+                channels=self.config.channels,
             )
         camera = next(camera for camera in recording.cameras if camera.topic == message.topic)
-        return image_sample(message.content, camera, recording, self.jpeg_quality)
+        return image_sample(message.content, camera, recording, self.config.jpeg_quality)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from haskd_ros.channels import CHANNELS
 from haskd_ros.errors import InputError
 from haskd_ros.files import remove_leftovers
 from haskd_ros.taxonomy import UNLABELLED, LabelMap
@@ -17,13 +18,20 @@ from haskd_training.core.background import map_in_order
 from haskd_training.core.file_digests import FileDigests
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import INDEX, INPUTS, ImageRow, SweepRow
+from haskd_training.data.cache import INDEX, INPUTS
+from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.cache_writer import CacheWriter
 from haskd_training.data.fingerprint import dataset_fingerprint
 from haskd_training.data.finish_cache import Rows, finish_cache
 from haskd_training.data.prepare_inputs import CacheConfig, finished_report
 from haskd_training.data.prepare_report import PrepareReport
-from haskd_training.data.readers.interface import DatasetReader, Drive, Frame, FrameImage
+from haskd_training.data.readers.interface import (
+    DatasetReader,
+    Drive,
+    Frame,
+    FrameImage,
+    FramePoints,
+)
 from haskd_training.data.samples import Tensors, shared_list
 from haskd_training.data.shards import ShardStream
 from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
@@ -173,7 +181,8 @@ class _Sampler:
             return item, reason
 
     def _sweep(self, frame: Frame) -> tuple[SweepRow, Tensors]:
-        points = frame.points().xyz_intensity
+        read = frame.points()
+        points = read.xyz_intensity
         if not np.isfinite(points).all():
             raise Unusable("points whose coordinates or intensity are no numbers")
         label = self._labels(frame, len(points))
@@ -189,7 +198,15 @@ class _Sampler:
             intensity_scale=scale,
         )
         time = np.zeros(len(points), np.float32)
-        return row, {"points": points, "time": time, "label": label}
+        return row, {"points": points, "time": time, "label": label, **self._channels(read)}
+
+    def _channels(self, read: FramePoints) -> Tensors:
+        """Those that are kept, [N, D] of their own type."""
+        return {
+            name: CHANNELS[name].stored(values)
+            for name, values in read.columns().items()
+            if name in self.config.channels
+        }
 
     def _labels(self, frame: Frame, points: int) -> np.ndarray:
         if frame.raw_labels is None:

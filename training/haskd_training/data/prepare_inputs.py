@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from haskd_ros.channels import CHANNELS, ChannelName
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import FullReturn
 from haskd_ros.taxonomy import LabelMap, Taxonomy
@@ -46,6 +47,10 @@ class CacheConfig(BaseModel):
     jpeg_quality: int = Field(92, ge=1, le=100, description="for images that aren't JPEG yet")
     overlays: int = Field(
         6, ge=0, description="images with points drawn over them, to check the camera calibration"
+    )
+    channels: tuple[ChannelName, ...] = Field(
+        tuple(CHANNELS),
+        description="what is kept of the points beside place and intensity, where they have it",
     )
     shard_bytes: int = Field(SHARD_BYTES, gt=0, description="size at which a shard is written")
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from haskd_ros.channels import CHANNELS, ChannelName
+from haskd_ros.clouds.channels import read_channels
 from haskd_ros.clouds.intensity import is_measured
 from haskd_ros.clouds.point_times import point_times
 from haskd_ros.clouds.pointcloud import (
@@ -20,7 +22,7 @@ from haskd_ros.clouds.pointcloud import (
     valid_returns,
 )
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import ImageRow, SweepRow
+from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.recordings.camera_model import CalibrationError
 from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.image_codec import jpeg_of
@@ -40,6 +42,7 @@ def sweep_sample(
     labels: LabelSource,
     classes: int,
     intensity_scale: float,
+    channels: Sequence[ChannelName] = (),
 ) -> tuple[SweepRow, Tensors]:
     """A PointCloud2 as a sweep of its valid returns, without a pose yet.
 
@@ -47,6 +50,7 @@ def sweep_sample(
         index: of the cloud in its recording.
         classes: number of classes.
         intensity_scale: intensity of a full return.
+        channels: that are kept where the cloud has them.
 
     Raises:
         Unusable: the sweep is to be skipped.
@@ -65,6 +69,11 @@ def sweep_sample(
             raise Unusable("cloud without a single return")
         time = point_times(cloud, stamp, valid).seconds[valid]
         has_intensity = is_measured(read_intensity(cloud))
+        further: Tensors = {
+            name: CHANNELS[name].stored(values[valid])
+            for name, values in read_channels(cloud, channels).items()
+            if values is not None
+        }
     except CloudError as error:
         raise Unusable(f"malformed cloud: {error.reason}") from error
     try:
@@ -82,7 +91,7 @@ def sweep_sample(
         frame=frame,
         intensity_scale=intensity_scale if has_intensity else None,
     )
-    return row, {"points": points, "time": time, "label": label}
+    return row, {"points": points, "time": time, "label": label, **further}
 
 
 def image_sample(

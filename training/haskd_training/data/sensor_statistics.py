@@ -84,7 +84,7 @@ def input_range(caches: Sequence[Cache], max_range: float) -> InputRange:
         for i in sampled_sweeps(cache):
             points = cache.sweep(i).points
             points = points[:: -(-len(points) // _POINTS_PER_SWEEP)]
-            samples.append(points[within_range(points, max_range)][:, 2:])
+            samples.append(points[within_range(points, max_range)][:, 2:4])
     seen = np.concatenate([*samples, np.zeros((0, 2), np.float32)])
     if not len(seen):  # every point is beyond the range, and none will ever come in
         seen = np.zeros((1, 2), np.float32)

@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from haskd_ros.channels import ChannelName
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.data.cache import Cache, Sweep, SweepRow
+from haskd_training.data.cache import Cache, Sweep
+from haskd_training.data.cache_rows import SweepRow
+from haskd_training.data.channel_inputs import channel_inputs
 from haskd_training.data.cuts import cut_in_parts, split_by_time
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.sweep_ref import SweepRef
@@ -242,6 +245,8 @@ def make_split(
     validation: Sequence[Cache] = (),
     test: Sequence[Cache] = (),
     unlabelled: Sequence[Cache] = (),
+    channels: Sequence[ChannelName] = (),
+    channels_required: bool = False,
 ) -> Split:
     """Give every sweep a role.
 
@@ -250,6 +255,8 @@ def make_split(
             says.
         calibration, validation, test: caches of which every sweep has that role.
         unlabelled: caches whose labels, where they have any, are not read.
+        channels: of the points, that networks are to read beside place and intensity.
+        channels_required: a model of this split refuses clouds without them.
 
     Raises:
         InputError: no labelled sweep is left to train on, the classes differ, a sweep has two
@@ -297,7 +304,9 @@ def make_split(
     hidden = [cache.without_labels(caches[0].taxonomy) for cache in unlabelled]
     mean = _mean_intensity(caches)
     every = [*caches, *calibration, *validation, *test, *hidden]
-    split = Split([replace(cache, stand_in=mean) for cache in every], **roles, parts=())
+    inputs = channel_inputs(caches, channels, required=channels_required)
+    seen = [replace(cache, stand_in=mean, channels=inputs) for cache in every]
+    split = Split(seen, **roles, parts=())
     _check_no_sweep_twice(split, config.distil_held_out)
     return split.out_of_fold(config.folds) if config.folds else split
 

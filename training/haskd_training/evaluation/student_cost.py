@@ -12,6 +12,8 @@ import torch
 from safetensors import safe_open
 
 from haskd_ros import model_file
+from haskd_ros.channels import ChannelName
+from haskd_ros.model_header import ModelMetadata
 from haskd_ros.segmenter import Segmenter
 
 WARM_UP = 2
@@ -63,7 +65,8 @@ def compare_costs(
 
     Args:
         models: model files by name.
-        clouds: [N, 4] each, intensity 0..1; turn i labels cloud i, and over again.
+        clouds: [N, 4 + E] each, intensity 0..1 and the models' channels as their inputs; turn i
+            labels cloud i, and over again.
 
     Raises:
         ModelFileError: not a model.
@@ -73,10 +76,9 @@ def compare_costs(
     for turn in range(WARM_UP + turns):
         cloud = clouds[turn % len(clouds)]
         for name, segmenter in segmenters.items():
-            unit = np.array([1, 1, 1, segmenter.metadata.intensity.scale], np.float32)
-            points = cloud * unit
+            points, channels = _as_recorded(cloud, segmenter.metadata)
             started = time.perf_counter()
-            segmenter(points)
+            segmenter(points, channels=channels)
             spent[name].append(1e3 * (time.perf_counter() - started))
     costs = {}
     for name, path in models.items():
@@ -88,3 +90,15 @@ def compare_costs(
             (float(lower), float(median), float(upper)),
         )
     return costs
+
+
+def _as_recorded(
+    cloud: np.ndarray, metadata: ModelMetadata
+) -> tuple[np.ndarray, dict[ChannelName, np.ndarray]]:
+    """A cloud as a sensor gives it, and its channels, from what a network reads."""
+    channels, first = {}, 4
+    for each in metadata.channels:
+        channels[each.name] = cloud[:, first : first + each.width] * np.float32(each.scale)
+        first += each.width
+    unit = np.array([1, 1, 1, metadata.intensity.scale], np.float32)
+    return cloud[:, :4] * unit, channels

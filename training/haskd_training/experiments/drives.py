@@ -161,7 +161,14 @@ def fold_of(caches: Sequence[Cache], tested: Sequence[int], config: AblationConf
     """Who learns from what where some drives are tested."""
     test = [caches[i] for i in tested]
     train = [cache for i, cache in enumerate(caches) if i not in tested]
-    return make_split(train, held_back(config.method.student.split, test=test), test=test)
+    student = config.method.student
+    return make_split(
+        train,
+        held_back(student.split, test=test),
+        test=test,
+        channels=student.channels,
+        channels_required=student.channels_required,
+    )
 
 
 def _trust(

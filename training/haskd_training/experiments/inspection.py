@@ -12,7 +12,8 @@ import numpy as np
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_training.core.progress import Steps
-from haskd_training.data.cache import Cache, ImageRow, SweepRow
+from haskd_training.data.cache import Cache
+from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.examination.examination import CameraSummary, Examination, of_images
 from haskd_training.data.examination.images import NEAR_NS
 from haskd_training.data.prepare_inputs import PrepareConfig, examine_bags

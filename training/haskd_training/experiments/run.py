@@ -181,6 +181,8 @@ def run(
         split = make_split(
             [*labelled.caches, *taught],
             student.split,
+            channels=student.channels,
+            channels_required=student.channels_required,
             unlabelled=[cache for cache in unlabelled_ones.caches if cache.point_labels is None],
             test=tested.caches,
         )

@@ -72,10 +72,13 @@ def submit(
     out.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(out) as folder:
         for drive, frame in _frames(drives):
-            cloud = frame.points().xyz_intensity
+            read = frame.points()
+            cloud = read.xyz_intensity
             try:
                 scale = reader.intensity_scale
-                said = label_points(cloud, scale, segmenter, parameters).class_id
+                said = label_points(
+                    cloud, scale, segmenter, parameters, channels=read.columns()
+                ).class_id
             except CloudError:
                 said = np.full(len(cloud), UNLABELLED, np.uint8)
             file = folder / submission.file.format(drive=drive.name, frame=frame.name)

@@ -3,9 +3,12 @@ sensors, as far as one sweep can show them. What two sweeps show together is in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from haskd_ros.model_header import ChannelInput
 from haskd_training.data.corruptions import elevation_deg
 from haskd_training.learning.mixing import MixingConfig, in_sector
 
@@ -44,6 +47,18 @@ class AugmentationConfig(BaseModel):
         le=1,
         description="share of the sweeps with a sector without intensity: the mean stands in",
     )
+    colour: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="relative change of all colours, and of red, green and blue",
+    )
+    no_channels: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the sweeps with a sector without channels: their means stand in",
+    )
     mixing: MixingConfig = MixingConfig()
 
 
@@ -52,17 +67,19 @@ def augment(
     config: AugmentationConfig,
     generator: np.random.Generator,
     mean_intensity: float = 0.0,
+    channels: Sequence[ChannelInput] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """A changed copy of a sweep.
 
     Args:
-        points: [N, 4] float32 x y z in m in the sensor frame, intensity 0..1.
+        points: [N, 4 + E] float32 x y z in m in the sensor frame, intensity 0..1, channels.
+        channels: which they are.
         mean_intensity: what stands in for intensities that were not measured.
 
     Returns:
-        points [M, 4] float32 of those that were not dropped, in their order, and which they are,
-        kept [N] bool. The shift moves the ground relative to the voxel grid; dropping points varies
-        the density, which of one sensor is always the same.
+        points [M, 4 + E] float32 of those that were not dropped, in their order, and which they
+        are, kept [N] bool. The shift moves the ground relative to the voxel grid; dropping points
+        varies the density, which of one sensor is always the same.
     """
     kept = generator.random(len(points)) >= generator.uniform(0, config.drop)
     angle = np.radians(generator.uniform(-config.rotation_deg, config.rotation_deg))
@@ -97,7 +114,36 @@ def augment(
     result[~measured, 3] = mean_intensity
     if generator.random() < config.no_intensity:
         result[_some_sector(result, generator), 3] = mean_intensity
+    _augment_channels(result, points, rotation @ np.diag([1.0, mirrored, 1.0]), config, generator,
+                      channels)  # fmt: skip
     return result, kept
+
+
+def _augment_channels(
+    result: np.ndarray,
+    points: np.ndarray,
+    turn: np.ndarray,
+    config: AugmentationConfig,
+    generator: np.random.Generator,
+    channels: Sequence[ChannelInput],
+) -> None:
+    """Change the columns of `result` that hold channels; `turn` [3, 3] turns directions as the
+    points were turned."""
+    first = 4
+    for channel in channels:
+        columns = slice(first, first + channel.width)
+        first += channel.width
+        values = points[:, columns]
+        if channel.name == "normal":
+            result[:, columns] = values @ turn.T.astype(np.float32)
+        elif channel.name == "rgb":
+            each = generator.uniform(1 - config.colour, 1 + config.colour, channel.width)
+            all_of_them = generator.uniform(1 - config.colour, 1 + config.colour)
+            result[:, columns] = np.clip(values * (each * all_of_them).astype(np.float32), 0, 1)
+        else:
+            result[:, columns] = values
+        if generator.random() < config.no_channels:
+            result[_some_sector(result, generator), columns] = channel.mean
 
 
 FEWEST_BEAMS_DEG = (0.6, 3.0)

@@ -24,9 +24,9 @@ order. The generator is a function of (seed, epoch, index)."""
 
 @dataclass(frozen=True)
 class Cloud:
-    """A sweep, or a mixture of two, as training input: points [n, 4] float32, labels [n] uint8, ids
-    of the split's `label_sets`, whether a point's sweep has any labels, `supervised` [n] bool, and
-    `extras`, arrays of n rows each."""
+    """A sweep, or a mixture of two, as training input: points [n, 4 + E] float32, labels [n] uint8,
+    ids of the split's `label_sets`, whether a point's sweep has any labels, `supervised` [n] bool,
+    and `extras`, arrays of n rows each."""
 
     points: np.ndarray
     labels: np.ndarray
@@ -39,7 +39,7 @@ class Batch:
     """Clouds one after another.
 
     Attributes:
-        points: [N, 4] float32 x y z in m, intensity 0..1.
+        points: [N, 4 + E] float32 x y z in m, intensity 0..1, the caches' channels.
         labels: [N] int64 ids of the split's `label_sets`, 255 ignored.
         supervised: [N] bool, points of sweeps that have labels, those without one included.
         cloud: [N] int64, ascending number of a point's cloud within the batch.
@@ -132,8 +132,10 @@ class SweepDataset(Dataset[Cloud]):
         cloud = self._recorded(ref, of_extras)
         if partner is not None and not self._same(partner, ref):
             cloud = self._mixed(cloud, self._recorded(partner, of_extras), own)
-        mean = self.caches[ref.cache].missing_intensity
-        points, kept = augment(cloud.points, self.augmentation, own, mean)
+        cache = self.caches[ref.cache]
+        points, kept = augment(
+            cloud.points, self.augmentation, own, cache.missing_intensity, cache.channels
+        )
         return replace(_chosen(cloud, kept), points=points)
 
     def _same(self, one: SweepRef, other: SweepRef) -> bool:
@@ -160,7 +162,8 @@ class SweepDataset(Dataset[Cloud]):
             self.augmentation.mixing.ways,
             generator,
         )
-        turned_second = replace(second, points=turned(second.points, mixed.turn))
+        channels = self.caches[0].channels
+        turned_second = replace(second, points=turned(second.points, mixed.turn, channels))
         return _one_after_another(
             _chosen(first, mixed.of_first), _chosen(turned_second, mixed.of_second)
         )

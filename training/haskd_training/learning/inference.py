@@ -63,7 +63,8 @@ def label_as_robot(
         InputError: as of `label_points`.
     """
     points, scale = cache.recorded_points(sweep)
-    return label_points(points, scale, segmenter, parameters, refine=refine)
+    channels = cache.recorded_channels(sweep, [each.name for each in segmenter.metadata.channels])
+    return label_points(points, scale, segmenter, parameters, channels=channels, refine=refine)
 
 
 def model_predictor(model: Path, device: torch.device) -> SweepPredictor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +11,11 @@ import torch
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.model_header import ModelMetadata
+from haskd_ros.model_header import ChannelInput, ModelMetadata
 from haskd_ros.models import SegmentationNetwork
 from haskd_ros.segmenter import DEFAULT_MODEL
 from haskd_ros.taxonomy import Taxonomy
-from haskd_ros.text import quoted
+from haskd_ros.text import listed, quoted
 from haskd_training.core.file_digests import file_digest
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def fitting_model(
     architecture: str,
     arguments: dict[str, Any],
     taxonomy: Taxonomy,
+    channels: Sequence[ChannelInput] = (),
     *,
     tell: bool = False,
 ) -> Start | None:
@@ -49,7 +51,7 @@ def fitting_model(
 
     Args:
         init: `FRESH`, `SHIPPED`, `AUTO` (`SHIPPED` where it fits, `FRESH` elsewhere) or a file.
-        architecture, arguments, taxonomy: of the network to train.
+        architecture, arguments, taxonomy, channels: of the network to train.
         tell: log why `AUTO` starts fresh.
 
     Raises:
@@ -60,7 +62,7 @@ def fitting_model(
     if path is None:
         return None
     start = Start(path, *model_file.load(path))
-    misfit = _misfit(start.metadata, architecture, arguments, taxonomy)
+    misfit = _misfit(start.metadata, architecture, arguments, taxonomy, channels)
     if misfit is None:
         return start
     if init != AUTO:
@@ -105,7 +107,11 @@ def _named(init: str) -> Path | None:
 
 
 def _misfit(
-    found: ModelMetadata, architecture: str, arguments: dict[str, Any], taxonomy: Taxonomy
+    found: ModelMetadata,
+    architecture: str,
+    arguments: dict[str, Any],
+    taxonomy: Taxonomy,
+    channels: Sequence[ChannelInput],
 ) -> str | None:
     """Why a network can't start from a model; None where it can."""
     if (found.architecture, tuple(found.arguments["channels"])) != (
@@ -118,6 +124,9 @@ def _misfit(
             f"sees voxels of {found.arguments['voxel_size']} m, the network to train "
             f"{arguments['voxel_size']}; set voxel_size={found.arguments['voxel_size']}"
         )
+    theirs, ours = ([each.name for each in inputs] for inputs in (found.channels, channels))
+    if theirs != ours:
+        return f"reads the channels {listed(theirs)}, the network to train {listed(ours)}"
     if not set(taxonomy.names) & set(found.taxonomy.names):
         return (
             f"knows none of the classes {quoted(taxonomy.names)}; it has "

@@ -9,13 +9,14 @@ union     half of the points of each: Nekrasov et al., "Mix3D", 3DV 2021, at the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from haskd_ros.model_header import ChannelInput
 from haskd_training.data.corruptions import elevation_deg
 
 Way = Literal["sectors", "things", "bands", "union"]
@@ -64,15 +65,30 @@ def mixture(
     return _WAYS[way](first, second, movable, generator)
 
 
-def turned(points: np.ndarray, angle: float) -> np.ndarray:
-    """A copy of points [N, >= 3], turned about the vertical by an angle in radians."""
+def turned(points: np.ndarray, angle: float, channels: Sequence[ChannelInput] = ()) -> np.ndarray:
+    """A copy of points [N, 4 + E], turned about the vertical by an angle in radians, their normals
+    too.
+
+    Args:
+        channels: which the columns behind the fourth are.
+    """
     if not angle:
         return points
     result: np.ndarray = points.copy()
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    result[:, 0] = cosine * points[:, 0] - sine * points[:, 1]
-    result[:, 1] = sine * points[:, 0] + cosine * points[:, 1]
+    for x in (0, *_normals(channels)):
+        result[:, x] = cosine * points[:, x] - sine * points[:, x + 1]
+        result[:, x + 1] = sine * points[:, x] + cosine * points[:, x + 1]
     return result
+
+
+def _normals(channels: Sequence[ChannelInput]) -> Iterator[int]:
+    """The column of the normals' x, where there are normals."""
+    first = 4
+    for channel in channels:
+        if channel.name == "normal":
+            yield first
+        first += channel.width
 
 
 def in_sector(points: np.ndarray, start: float, width: float) -> np.ndarray:

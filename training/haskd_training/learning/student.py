@@ -13,7 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 import haskd_ros
-from haskd_ros.model_header import Intensity, ModelMetadata, Provenance, SensorStatistics
+from haskd_ros.channels import ChannelName
+from haskd_ros.model_header import (
+    ChannelInput,
+    Intensity,
+    ModelMetadata,
+    Provenance,
+    SensorStatistics,
+)
 from haskd_ros.models import SegmentationNetwork, build, of_size
 from haskd_training.core.file_digests import file_digest
 from haskd_training.data.sensor_statistics import input_range
@@ -68,6 +75,14 @@ class StudentConfig(BaseModel):
     max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond are not labelled")
     intensity_required: bool = Field(
         False, description="reject clouds without intensity instead of filling in the mean"
+    )
+    channels: tuple[ChannelName, ...] = Field(
+        (),
+        description="what the network reads of each point beside place and intensity: rgb, normal, "
+        "reflectivity, echo; the training's mean stands in where a cloud has none",
+    )
+    channels_required: bool = Field(
+        False, description="reject clouds without these channels instead"
     )
     lovasz: float = Field(
         1.0, ge=0, le=100, description="weight of the Lovasz loss beside cross-entropy"
@@ -132,17 +147,21 @@ def make_network(
 ) -> tuple[SegmentationNetwork, ModelMetadata]:
     """A network with initial weights, a function of `config.loop.seed` and `config.init` alone, and
     the header of its model file."""
-    architecture, arguments = of_size(config.size, config.voxel_size, elevation_span(split))
+    # The model is for the sensor of the first cache: it has its scale and statistics.
+    sensor = split.caches[0]
+    architecture, arguments = of_size(
+        config.size, config.voxel_size, elevation_span(split), extra_inputs(sensor.channels)
+    )
     torch.manual_seed(config.loop.seed)
     network = build(architecture, classes=len(split.taxonomy), **arguments)
     initial = None
-    start = fitting_model(config.init, architecture, arguments, split.taxonomy, tell=True)
+    start = fitting_model(
+        config.init, architecture, arguments, split.taxonomy, sensor.channels, tell=True
+    )
     if start is not None:
         start_from(start, network, split.taxonomy)
         initial = start.metadata
         _warn_of_known_sweeps(split, initial)
-    # The model is for the sensor of the first cache: it has its scale and statistics.
-    sensor = split.caches[0]
     trained_on = [
         split.caches[i] for i in sorted({ref.cache for ref in split.train_and_unlabelled})
     ]
@@ -157,6 +176,7 @@ def make_network(
             mean=sensor.missing_intensity,
             required=config.intensity_required,
         ),
+        channels=sensor.channels,
         max_range=config.max_range,
         input_range=input_range(trained_on, config.max_range),
         sensor=SensorStatistics(**sensor.statistics),
@@ -176,6 +196,11 @@ def make_network(
     )
     network.limit_inputs(metadata.input_limits)
     return network, metadata
+
+
+def extra_inputs(channels: Sequence[ChannelInput]) -> int:
+    """Of the network that reads these channels."""
+    return sum(channel.width for channel in channels)
 
 
 def _warn_of_known_sweeps(split: Split, initial: ModelMetadata) -> None:
@@ -289,8 +314,9 @@ def validator(
 
 def stage_settings(split: Split, config: StudentConfig, **more: Any) -> dict[str, Any]:
     """What a stage's result depends on, for its `RunFolder`."""
-    network = of_size(config.size, config.voxel_size)
-    start = fitting_model(config.init, *network, split.taxonomy)
+    channels = split.caches[0].channels
+    network = of_size(config.size, config.voxel_size, extra_inputs=extra_inputs(channels))
+    start = fitting_model(config.init, *network, split.taxonomy, channels)
     # The file of weights may be replaced by another of the same name.
     initial = {} if start is None else {"initial": file_digest(start.path)}
     return {"config": config.of_training(), "split": split.fingerprint(), **initial, **more}

@@ -25,6 +25,7 @@ from haskd_training.recordings.recording import Recording, RecordingConfig, tran
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 from haskd_training.robot.bag_memory import BagMemory
 from haskd_training.robot.bag_motion import BagMotion
+from haskd_training.robot.missing_channels import MissingChannels
 
 
 class BagLabeller:
@@ -61,6 +62,7 @@ class BagLabeller:
             _check_poses(tree, recording.lidar_frame, parameters)
         self._motion = BagMotion(tree, parameters)
         self._memory = BagMemory(tree, segmenter.taxonomy, parameters)
+        self._missing_channels = MissingChannels()
         self._beyond_range: Counter[str] = Counter()
 
     def __call__(self, cloud: Any) -> LabelledCloud:
@@ -77,6 +79,7 @@ class BagLabeller:
             crop_transform=partial(self._crop_transform, cloud),
             refine=self._memory.refine_for(cloud),
         )
+        self._missing_channels.note(labelled)
         if labelled.is_beyond_range:
             self._beyond_range[labelled.beyond_range_message] += 1
         return labelled
@@ -84,8 +87,10 @@ class BagLabeller:
     @property
     def later_findings(self) -> list[Finding]:
         """What has shown only when the clouds were labelled."""
-        return self._motion.findings(self._topic) + self._memory.findings(self._topic) + [
-            Finding("all-beyond-range", self._topic, "doubtful", f"{count} clouds without a label",
+        topic = self._topic
+        found = self._motion.findings(topic) + self._memory.findings(topic)
+        return found + self._missing_channels.findings(topic) + [
+            Finding("all-beyond-range", topic, "doubtful", f"{count} clouds without a label",
                     message)
             for message, count in self._beyond_range.items()
         ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from haskd_ros.clouds.channels import channel_fields
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import INTENSITY_FIELDS, CloudError
 from haskd_ros.errors import InputError
@@ -30,6 +31,7 @@ from haskd_training.recordings.cloud_sample import (
 )
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.cloud_folder import cloud_message
+from haskd_training.robot.missing_channels import MissingChannels
 
 _SAMPLED_FILES = 10
 """Files of a folder that are looked at before the first one is labelled, evenly spread."""
@@ -93,13 +95,14 @@ class FileLabeller:
                 "motion.compensation or memory.half_life: a file knows no poses of the sensor"
             )
         self._name, self._frame, self._parameters = name, frame, parameters
+        self.segmenter = Segmenter.load(model, device=device)
         sample = list(self._sample(files))
         unit = intensity_unit(sample, parameters.intensity_scale)
-        self.segmenter = Segmenter.load(model, device=device)
         self.findings = intensity_findings(unit, name)
         measured = measured_points(sample, unit.full_scale)
         self.findings += sensor_findings(measured, self.segmenter.metadata, name)
         self._unit = IntensityUnit(unit.full_scale)
+        self._missing_channels = MissingChannels()
         self._beyond_range = ""
         self._beyond = 0
 
@@ -118,6 +121,7 @@ class FileLabeller:
         labelled = label_cloud(
             self._message(points), self.segmenter, self._parameters, unit=self._unit
         )
+        self._missing_channels.note(labelled)
         if labelled.is_beyond_range:
             self._beyond += 1
             self._beyond_range = labelled.beyond_range_message
@@ -126,14 +130,16 @@ class FileLabeller:
     @property
     def later_findings(self) -> list[Finding]:
         """What has shown only when the clouds were labelled."""
+        findings = self._missing_channels.findings(self._name)
         if not self._beyond:
-            return []
+            return findings
         remedy = (
             f"{self._beyond_range} --origin X,Y,Z says where the sensor was; where nobody knows, "
             "--origin center --sensor-height 1.8. Coordinates are taken to be in m"
         )
         message = f"{self._beyond} clouds without a label"
-        return [Finding("all-beyond-range", self._name, "doubtful", message, remedy)]
+        beyond = Finding("all-beyond-range", self._name, "doubtful", message, remedy)
+        return [*findings, beyond]
 
     def _sample(self, files: Sequence[Path]) -> Iterator[Any]:
         chosen = np.unique(np.linspace(0, len(files) - 1, _SAMPLED_FILES).round().astype(int))
@@ -143,10 +149,14 @@ class FileLabeller:
                     yield self._message(points)
 
     def _message(self, points: np.ndarray) -> Any:
-        """The coordinates in the sensor frame and the intensity, as a PointCloud2."""
+        """The coordinates in the sensor frame, the intensity and what channels the model reads, as
+        a PointCloud2."""
         columns = dict(zip("xyz", self._frame.in_sensor_frame(points).T))
         names = points.dtype.names or ()
         intensity = next((name for name in INTENSITY_FIELDS if name in names), None)
         if intensity is not None:
             columns[intensity] = points[intensity]
+        for channel in self.segmenter.metadata.channels:
+            fields = channel_fields(channel.name, names)
+            columns |= {name: points[name] for name in fields}
         return cloud_message(structured(columns))

@@ -64,7 +64,7 @@ class _AsGraph(nn.Module):
         self.network = network
 
     def forward(self, points: Tensor) -> Tensor:
-        """points [N, 4] -> logits [N, C], one cloud."""
+        """points [N, 4 + E] -> logits [N, C], one cloud."""
         network = self.network
         panorama = Panorama(1, network.rows, network.columns)
         pixel, offset = project(points, network.rows, network.columns, network.elevation)
@@ -89,10 +89,10 @@ class _AsGraph(nn.Module):
 def export_onnx(model: Path, out: Path) -> OnnxExport:
     """Write a model as ONNX and check it against torch with ONNX Runtime.
 
-    Input `points` [N, 4] float32, finite and within the model's range: x y z in m in the sensor
-    frame, intensity 0..1. Output `logits` [N, C] float32, point order kept. The model file's JSON
-    header (classes, intensity scale, range, temperature, provenance) is the file's metadata entry
-    `haskd_ros`.
+    Input `points` [N, 4 + E] float32, finite and within the model's range: x y z in m in the sensor
+    frame, intensity 0..1, the model's channels. Output `logits` [N, C] float32, point order kept.
+    The model file's JSON header (classes, intensity scale, range, temperature, provenance) is the
+    file's metadata entry `haskd_ros`.
 
     Args:
         model: model file of a range-view network.
@@ -155,7 +155,7 @@ def _difference(octets: bytes, network: RangeViewUNet, points: Tensor) -> float:
 
 
 def probe(network: RangeViewUNet, count: int = 20_000) -> Tensor:
-    """[count, 4] points in random pixels, 1 to 100 m away, several in some pixels.
+    """[count, 4 + E] points in random pixels, 1 to 100 m away, several in some pixels.
 
     They keep a tenth of a pixel from its edges: on an edge the last bit of an arctangent decides,
     and there two runtimes may differ without either being wrong.
@@ -177,7 +177,7 @@ def probe(network: RangeViewUNet, count: int = 20_000) -> Tensor:
             flat * np.cos(azimuth),
             flat * np.sin(azimuth),
             distance * np.sin(up),
-            generator.uniform(0, 1, count),
+            *generator.uniform(0, 1, (1 + network.extra_inputs, count)),
         ],
         1,
     )

@@ -292,6 +292,15 @@ def _facts(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
             + ("required" if rule.required else f"where there is none, {rule.mean:.3f} of that")
         ),
     )
+    for channel in metadata.channels:
+        mean = ", ".join(f"{value:.3f}" for value in channel.mean)
+        yield (
+            channel.name,
+            (
+                f"{channel.scale:g} stands for 1; "
+                + ("required" if channel.required else f"where there is none, {mean}")
+            ),
+        )
     yield "temperature", f"{metadata.temperature:.3f}"
     seen = metadata.input_range
     yield "heights seen", f"{seen.height.min:.1f} to {seen.height.max:.1f} m"

@@ -62,7 +62,10 @@ class Observer:
             InputError: the cache is damaged.
         """
         # The model's own mean stands in for intensity that was not measured, as on a robot.
-        recorded = replace(cache, stand_in=self.metadata.intensity.mean).sweep(sweep).points
+        as_model = replace(
+            cache, stand_in=self.metadata.intensity.mean, channels=self.metadata.channels
+        )
+        recorded = as_model.sweep(sweep).points
         near = torch.from_numpy(recorded[within_range(recorded, self.metadata.max_range)])
         features = self._network.features(near.to(self._device)).float()
         logits = self._network.classifier(features)

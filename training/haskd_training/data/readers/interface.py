@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from haskd_ros.channels import CHANNELS, ChannelName
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import LabelMap
 from haskd_ros.text import listed
@@ -59,7 +60,13 @@ class FramePoints:
     """
 
     xyz_intensity: np.ndarray
-    channels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    channels: Mapping[ChannelName, np.ndarray] = field(default_factory=dict)
+
+    def columns(self) -> dict[ChannelName, np.ndarray]:
+        """The channels, [N, D] each."""
+        return {
+            name: values.reshape(-1, CHANNELS[name].width) for name, values in self.channels.items()
+        }
 
 
 @dataclass(frozen=True)

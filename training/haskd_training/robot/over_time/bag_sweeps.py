@@ -19,7 +19,7 @@ from haskd_ros.clouds.pointcloud import (
 )
 from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.cache import ImageRow, SweepRow
+from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine
 from haskd_training.data.samples import image_sample, with_poses, with_world_poses
