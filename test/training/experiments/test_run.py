@@ -62,6 +62,20 @@ def test_a_bag_becomes_a_calibrated_model(result):
     assert result.distilled.sweeps == 4
 
 
+def test_a_cache_is_as_good_as_the_bag_it_was_made_of(result, drive_cache, tmp_path):
+    # The cache of the first run and one that `haskd prepare` made are of one bag, the same numbers
+    again = run([drive_cache], tmp_path / "run", None, settings(), quiet)
+    assert again.caches[0].path == drive_cache and not (tmp_path / "run/caches").exists()
+    assert (again.distilled.counts == result.distilled.counts).all()
+
+
+def test_labels_are_of_recordings_and_caches_have_their_own(drive, drive_cache, tmp_path):
+    with pytest.raises(InputError, match="is a recording: --labels names its label map"):
+        run([drive_cache, drive], tmp_path / "run", None, settings(), quiet)
+    with pytest.raises(InputError, match="a prepared cache has its own labels"):
+        run([drive_cache], tmp_path / "run", "simulation", settings(), quiet)
+
+
 def test_two_bags_may_not_take_the_same_labels(tmp_path):
     (tmp_path / "labels").mkdir()
     np.zeros(4, "<u4").tofile(tmp_path / "labels/000000.label")

@@ -109,7 +109,9 @@ def prepare_dataset(
 
 
 def label_images(
-    bags: Annotated[list[Path], typer.Argument(help="bag folders or files")],
+    bags: Annotated[
+        list[Path], typer.Argument(help="bag folders or files, or caches made by prepare")
+    ],
     out: Annotated[Path, typer.Option(help="folder of the labels")],
     image_classes: Annotated[
         str,

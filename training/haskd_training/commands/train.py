@@ -60,15 +60,19 @@ def baseline(
 
 
 def run(
-    bags: Annotated[list[Path], typer.Argument(help="labelled bags, camera and LiDAR")],
+    bags: Annotated[
+        list[Path],
+        typer.Argument(help="labelled bags, camera and LiDAR, or caches made by prepare"),
+    ],
     out: Annotated[Path, typer.Option(help="folder of the run")],
     labels: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="label map: a YAML file, or pandaset, semantickitti, simulation; none: learn from "
-            "--images-know alone"
+            help="label map of bags: a YAML file, or pandaset, semantickitti, simulation; none: "
+            "learn from --images-know alone; caches have their own labels",
+            show_default=False,
         ),
-    ],
+    ] = None,
     images_know: Annotated[
         Path | None,
         typer.Option(
@@ -76,12 +80,13 @@ def run(
         ),
     ] = None,
     unlabelled: Annotated[
-        list[Path] | None, typer.Option(help="a bag without labels to learn from as well")
+        list[Path] | None, typer.Option(help="a bag or cache without labels to learn from")
     ] = None,
     test: Annotated[
         list[Path] | None,
         typer.Option(
-            help="a labelled bag to score on; nothing of the other bags is held back for it then"
+            help="a labelled bag or cache to score on; nothing of the others is held back for it "
+            "then"
         ),
     ] = None,
     attribution: Attribution = None,

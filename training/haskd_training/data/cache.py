@@ -343,6 +343,11 @@ class Cache:
             ) from error
 
 
+def is_cache(path: Path) -> bool:
+    """Whether a folder is a finished cache."""
+    return (path / INDEX).is_file()
+
+
 @lru_cache(maxsize=4)
 def _open_shard(path: Path, *state: int) -> Any:
     """A shard to read from. It is mapped into memory, which a fork may share; `state` distinguishes

@@ -31,7 +31,7 @@ from haskd_training.core.checked_json import read_json, write_json
 from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import Cache
+from haskd_training.data.cache import Cache, is_cache
 from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.prepare_inputs import (
     UNLABELLED_MAP,
@@ -40,7 +40,12 @@ from haskd_training.data.prepare_inputs import (
     check_labels,
     recording_name,
 )
-from haskd_training.experiments.run import examine_all, prepare_all, why_no_images
+from haskd_training.experiments.sources import (
+    examine_all,
+    findings_of,
+    prepare_all,
+    why_no_images,
+)
 from haskd_training.image_labels.class_sets import ImageClasses
 from haskd_training.image_labels.labelling import PointLabelConfig, label_points
 from haskd_training.image_labels.mask_files import SUFFIX
@@ -142,6 +147,7 @@ def label_images(
     """From bags to labels of their points; what an earlier call finished is not done again.
 
     Args:
+        bags: recordings, or caches that were prepared of such or of a public data set.
         out: folder of the labels, new or of an earlier call with the same inputs and settings.
         label_map: whose classes and shapes are used: a file, or the name of one that ships.
         with_human_labels: read those that the map finds, to say what share of the labels is right,
@@ -162,19 +168,20 @@ def label_images(
         raise InputError(
             "points.carry_labels=true carries labels by hand: --labels has to name their label map"
         )
-    if with_human_labels:
-        check_labels(bags, label_map, config.prepare)
+    if with_human_labels and (recordings := [bag for bag in bags if not is_cache(bag)]):
+        check_labels(recordings, label_map, config.prepare)
     origin = _origin(source, classes, label_map, config)
     with only_user(out):
         _check_is_own(out)
         examined = examine_all(bags, labels, out, config.prepare, steps)
-        found = [finding for inputs in examined for finding in inputs.findings]
+        found = [finding for one in examined for finding in findings_of(one)]
         tell(found, say, strict)
         _claim(out, _made_from(origin, taxonomy, shapes, examined))
         prepared, reports = prepare_all(examined, steps, say)
         if reason := why_no_images(reports):
             raise InputError(f"no image of these recordings shows a point: {reason}")
         caches = prepared if with_human_labels else [c.without_labels(taxonomy) for c in prepared]
+        _check_classes(caches, taxonomy, label_map)
         masks = _masks(caches, out, source, classes, config.images, steps)
         tell(masks.findings(), say, strict)
         origin["recordings"] = [name for report in reports for name in report.recordings]
@@ -208,6 +215,15 @@ def label_images(
             )
             write_page(findings, out / REPORT, out / PICTURES)
     return LabelImagesResult(made, quality, out / REPORT)
+
+
+def _check_classes(caches: Sequence[Cache], taxonomy: Taxonomy, label_map: str) -> None:
+    for cache in caches:
+        if cache.taxonomy.names != taxonomy.names:
+            raise InputError(
+                f"{cache.path} has the classes {listed(cache.taxonomy.names)}; {label_map} has "
+                f"{listed(taxonomy.names)}"
+            )
 
 
 def quality_table(quality: LabelQuality) -> Table:
@@ -279,7 +295,7 @@ def _origin(
 
 
 def _made_from(
-    origin: dict[str, Any], taxonomy: Taxonomy, shapes: Shapes, examined: Sequence[Inputs]
+    origin: dict[str, Any], taxonomy: Taxonomy, shapes: Shapes, examined: Sequence[Inputs | Cache]
 ) -> dict[str, Any]:
     """All that the labels depend on, by what a user may have changed."""
     return {

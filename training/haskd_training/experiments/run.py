@@ -3,16 +3,14 @@
 OUT/model.safetensors   the better student, calibrated: what the robot loads
 OUT/report.html         how it came about and what it is worth
 OUT/pictures/           of the report
-OUT/caches/             the prepared bags
+OUT/caches/             the bags prepared; caches that were given stay where they are
 OUT/stages/             every stage's own folder, see `stage_folders`
 OUT/.in-use             held while a run works here, see `file_lock`
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +22,24 @@ from rich.table import Table
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.text import file_name
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import Cache
-from haskd_training.data.examination.examination import of_images
+from haskd_training.data.cache import Cache, is_cache
 from haskd_training.data.point_labels import PointLabels
-from haskd_training.data.prepare import write_cache
-from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, check_labels, read_inputs
+from haskd_training.data.prepare_inputs import (
+    PrepareConfig,
+    check_labels,
+)
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
 from haskd_training.evaluation.temperature import TemperatureCalibration, calibrate
+from haskd_training.experiments.sources import (
+    examine_all,
+    findings_of,
+    prepare_all,
+    why_no_images,
+)
 from haskd_training.learning.initial_weights import AUTO
 from haskd_training.learning.loop import make_fabric
 from haskd_training.learning.student import INIT, StudentConfig
@@ -114,7 +118,7 @@ class RunResult:
 def run(
     bags: Sequence[Path],
     out: Path,
-    labels: str,
+    labels: str | None,
     config: RunConfig,
     steps: Steps,
     unlabelled: Sequence[Path] = (),
@@ -128,13 +132,14 @@ def run(
     """From bags to a model. What an earlier call finished is not done again; what changed is.
 
     Args:
-        bags: labelled recordings with camera and LiDAR.
+        bags: labelled recordings with camera and LiDAR, or caches that were prepared of such, or of
+            a public data set.
         out: folder of the run; under torchrun one that all machines share.
         labels: label map of `bags` and `test`: a file, or the name of one that ships; or
-            `NO_LABELS`.
-        unlabelled: recordings without labels, for which the student is distilled from teacher and
-            snapshots.
-        test: recordings for the final score alone; then nothing of `bags` is held
+            `NO_LABELS`. None where all of them are caches, which have theirs.
+        unlabelled: recordings or caches without labels, for which the student is distilled from
+            teacher and snapshots.
+        test: recordings or caches for the final score alone; then nothing of `bags` is held
             back for it.
         attribution: whom the data's licence wants credited; goes into the model file.
         images_know: folder of labels that images gave, see `image_labels`; sweeps without a label
@@ -154,12 +159,18 @@ def run(
     )
     config = config.model_copy(update={"student": student})
     by_hand = None if labels == NO_LABELS else labels
-    if by_hand is None and images_know is None:
+    if labels == NO_LABELS and images_know is None:
         raise InputError(
             f"--labels {NO_LABELS} leaves nothing to learn from: give --images-know a folder that "
             "label-images made"
         )
-    check_labels([*bags, *test], by_hand, config.prepare)
+    recordings = [path for path in (*bags, *test) if not is_cache(path)]
+    if recordings and labels is None:
+        raise InputError(f"{recordings[0]} is a recording: --labels names its label map")
+    if not recordings and by_hand is not None:
+        raise InputError("a prepared cache has its own labels: leave --labels out")
+    if recordings:
+        check_labels(recordings, by_hand, config.prepare)
     fabric = make_fabric(student.loop, out)
     with only_user(out):
         with fabric.rank_zero_first():
@@ -171,6 +182,8 @@ def run(
                 say,
                 strict=strict,
             )
+            if labels == NO_LABELS:
+                labelled, tested = labelled.without_labels(), tested.without_labels()
         if images_know is not None:
             image_labels = PointLabels.open(images_know).surer_than(config.images.min_confidence)
             labelled, unlabelled_ones, tested = (
@@ -201,6 +214,11 @@ class _Recordings:
 
     caches: list[Cache]
     reports: list[PrepareReport]
+
+    def without_labels(self) -> _Recordings:
+        """The same, where caches that were given have labels by hand without them."""
+        hidden = [cache.without_labels(cache.taxonomy) for cache in self.caches]
+        return _Recordings(hidden, self.reports)
 
     def taught_by(self, labels: PointLabels) -> _Recordings:
         """The same, with labels from images for the sweeps that have none."""
@@ -244,7 +262,7 @@ def _recordings(
         roles: (bags, label map) of each.
     """
     examined = [examine_all(bags, labels, out, config, steps) for bags, labels in roles]
-    found = [finding for inputs in itertools.chain(*examined) for finding in inputs.findings]
+    found = [finding for one in itertools.chain(*examined) for finding in findings_of(one)]
     tell(found, say, strict)
     return [_Recordings(*prepare_all(inputs, steps, say)) for inputs in examined]
 
@@ -343,43 +361,3 @@ def held_back(config: SplitConfig, **whole: Sequence[Any]) -> SplitConfig:
         whole: role -> recordings that serve nothing else.
     """
     return config.model_copy(update={role: 0.0 for role, given in whole.items() if given})
-
-
-def examine_all(
-    bags: Sequence[Path], labels: str | None, out: Path, config: PrepareConfig, steps: Steps
-) -> list[Inputs]:
-    """Examine bags, each for a cache of its own; those that are prepared already are not read."""
-    examined = []
-    for bag in bags:
-        identity = json.dumps([str(bag.resolve()), labels, config.model_dump(mode="json")])
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
-        folder = out / "caches" / f"{file_name(bag.resolve().stem)}-{digest}"
-        with steps(f"examining {bag.name}") as progress:
-            examined.append(read_inputs([bag], labels, folder, config, progress))
-    return examined
-
-
-def prepare_all(
-    examined: Sequence[Inputs], steps: Steps, say: Say
-) -> tuple[list[Cache], list[PrepareReport]]:
-    """Caches of bags that were examined, with their reports."""
-    caches, reports = [], []
-    for inputs in examined:
-        with steps(f"preparing {inputs.out.name}") as progress:
-            reports.append(write_cache(inputs, progress, say))
-        caches.append(Cache.open(inputs.out))
-    return caches, reports
-
-
-def why_no_images(reports: Sequence[PrepareReport]) -> str:
-    """Why the images of some recordings can't teach; empty where there are none, or where some
-    image shows a point."""
-    if any(report.seen_share for report in reports):
-        return ""
-    told = [line for report in reports for line in of_images(report.findings)]
-    skipped = [
-        f"{count} images left out: {reason}"
-        for report in reports
-        for reason, count in report.images_skipped.items()
-    ]
-    return "; ".join(told or skipped)
