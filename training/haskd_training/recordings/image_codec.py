@@ -111,7 +111,34 @@ def jpeg_of(message: Any, quality: int, max_pixels: int = MAX_PIXELS) -> Jpeg:
         return _jpeg_of_file(message, quality, max_pixels)
 
 
+def rgb_of(message: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """RGB [H, W, 3] uint8 of an Image or a CompressedImage; raises as `jpeg_of`."""
+    with _decoding():
+        if hasattr(message, "encoding"):
+            image = _decode_raw(message, max_pixels)
+        else:
+            kept, decoded, _ = _decode_file(message, max_pixels)
+            if decoded is None:
+                return _rgb(kept.data)
+            image = decoded
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _rgb(data: np.ndarray) -> np.ndarray:
+    image = decode_jpeg(data)
+    if image is None:
+        raise Unusable("image can't be decoded")
+    return image
+
+
 def _jpeg_of_file(message: Any, quality: int, max_pixels: int) -> Jpeg:
+    kept, image, note = _decode_file(message, max_pixels)
+    return kept if image is None else replace(_encode(image, quality), note=note)
+
+
+def _decode_file(message: Any, max_pixels: int) -> tuple[Jpeg, np.ndarray | None, str]:
+    """Of a CompressedImage: its file with its size; BGR [H, W, 3], None where the file is a JPEG
+    that can stay as it is; and how colours were restored."""
     data = np.frombuffer(message.data, np.uint8)
     if not len(data):
         raise Unusable("image without data")
@@ -134,7 +161,7 @@ def _jpeg_of_file(message: Any, quality: int, max_pixels: int) -> Jpeg:
     if problem := out_of_bounds(header.width, header.height, max_pixels):
         raise Unusable(f"image is {problem}")
     if is_jpeg and as_it_is and (size := _size_of_jpeg(data, header)) is not None:
-        return Jpeg(data, *size)
+        return Jpeg(data, *size), None, ""
     image = cv2.imdecode(data, cv2.IMREAD_COLOR if is_jpeg and as_it_is else cv2.IMREAD_UNCHANGED)
     if image is None:
         raise Unusable(f"image can't be decoded (format {quoted(message.format)})")
@@ -143,14 +170,15 @@ def _jpeg_of_file(message: Any, quality: int, max_pixels: int) -> Jpeg:
         kind = "depth or a thermal picture" if image.ndim == 2 else "a deep picture"
         raise NotAPicture(f"image of {bits} bits a channel: {kind}; only 8 bits are read")
     restored = _restored(image, told)
+    file = Jpeg(data, image.shape[1], image.shape[0])
     if restored is None:
-        return Jpeg(data, image.shape[1], image.shape[0]) if is_jpeg else _encode(image, quality)
+        return file, None if is_jpeg else image, ""
     note = ""
     if told.encoding in _BAYER:
         note = f"their Bayer mosaic ({told.encoding}) was compressed; its colours are restored"
     elif told.compressed.startswith("rgb"):
         note = "red and blue are exchanged in the files, as their format says; they are put right"
-    return replace(_encode(restored, quality), note=note)
+    return file, restored, note
 
 
 def example_of(message: Any, max_pixels: int = MAX_PIXELS) -> Jpeg | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,12 +39,10 @@ class CameraTopics(BaseModel):
     info: str
 
 
-class RecordingConfig(BaseModel):
-    """Topics and frames of a bag; a topic that is None is determined by message type."""
+class PosesConfig(BaseModel):
+    """What transforms and images of a bag are used."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    points_topic: str | None = Field(None, description="PointCloud2 topic")
-    cameras: dict[str, CameraTopics] | None = Field(None, description="topics by camera name")
     fixed_frame: str | None = Field(None, description="world frame; default: the root of TF")
     tf_tolerance_s: float = Field(
         0.02, ge=0, description="how long a transform holds beyond its first and last sample"
@@ -62,6 +61,13 @@ class RecordingConfig(BaseModel):
     @classmethod
     def _without_slash(cls, frame: str | None) -> str | None:
         return frame and frame_name(frame)
+
+
+class RecordingConfig(PosesConfig):
+    """Topics and frames of a bag; a topic that is None is determined by message type."""
+
+    points_topic: str | None = Field(None, description="PointCloud2 topic")
+    cameras: dict[str, CameraTopics] | None = Field(None, description="topics by camera name")
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ def transforms(bag: Bag, config: RecordingConfig, before_ns: int | None = None) 
     return tree
 
 
-def empty_tree(config: RecordingConfig) -> TransformTree:
+def empty_tree(config: PosesConfig) -> TransformTree:
     """A tree with the configured tolerances."""
     return TransformTree(round(config.tf_tolerance_s * 1e9), round(config.max_tf_gap_s * 1e9))
 
@@ -168,7 +174,7 @@ class Cameras:
                 _check_topic(bag, configured.info, CAMERA_INFO)
                 self._topics[name] = configured.image, configured.info
         self._tracks = {
-            topic: CameraTrack(rectified=_base(topic).rsplit("/", 1)[-1].startswith("image_rect"))
+            topic: CameraTrack(rectified=is_rectified(_base(topic)))
             for topic, _ in self._topics.values()
         }
         self._first_images: dict[str, Any] = {}
@@ -245,8 +251,7 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
     topics: dict[str, tuple[str, str | None]] = {}
     owner: dict[str, str] = {}
     for base, topic in by_base.items():
-        conventional = (f"{base}/camera_info", f"{base.rsplit('/', 1)[0]}/camera_info")
-        info = next((name for name in conventional if name in infos), None)
+        info = info_topic_of(base, infos)
         if base.endswith("/compressedDepth"):
             info = None  # beside a picture of the same camera
         if info is not None and owner.setdefault(info, topic) != topic:
@@ -257,6 +262,18 @@ def _camera_topics(bag: Bag) -> dict[str, tuple[str, str | None]]:
         name = _camera_name(base)
         topics[base.strip("/").replace("/", "_") if name in topics else name] = (topic, info)
     return topics
+
+
+def info_topic_of(base: str, infos: Sequence[str]) -> str | None:
+    """The CameraInfo topic of an image topic without its transport's suffix, by ROS's convention;
+    None where it is not among those that there are."""
+    conventional = (f"{base}/camera_info", f"{base.rsplit('/', 1)[0]}/camera_info")
+    return next((name for name in conventional if name in infos), None)
+
+
+def is_rectified(base: str) -> bool:
+    """Whether images are rectified, by their topic without its transport's suffix."""
+    return base.rsplit("/", 1)[-1].startswith("image_rect")
 
 
 def _base(topic: str) -> str:

@@ -193,6 +193,12 @@ class TransformTree:
             raise NoTransform(f"TF has a loop: {' -> '.join(loop)}")
         return chain[-1]
 
+    def body(self, frame: str) -> str:
+        """The topmost frame that `frame` never moves against: that of the vehicle which carries it,
+        or itself."""
+        chain, _ = self._ancestors(frame)
+        return [above for above in chain if not self.moves(above, frame)][-1]
+
     def loop(self, frame: str) -> list[str]:
         """The loop that TF has above a frame, from parent to child; empty where it has none."""
         return self._ancestors(frame)[1]
