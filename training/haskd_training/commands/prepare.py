@@ -101,7 +101,11 @@ def prepare_dataset(
     if len(roots) != 1:
         raise InputError(f"{len(roots)} folders given; --reader {name} reads one, of the data set")
     file, assignments = settings
-    config = load_settings(CacheConfig, file, assignments or ())
+    own = found.settings
+    model: type[CacheConfig] = own.model if own else CacheConfig
+    config = load_settings(model, file, assignments or ())
+    if own:
+        found = own.reader(config)
     part = DatasetPart(found, roots[0], split, drives, labels)
     with step(f"preparing {found.title}") as progress:
         report = run(part, out, config, progress, say=say, strict=strict)

@@ -26,6 +26,7 @@ from haskd_training.data.finish_cache import Rows, finish_cache
 from haskd_training.data.prepare_inputs import CacheConfig, finished_report
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.readers.interface import (
+    NO_LABEL,
     DatasetReader,
     Drive,
     Frame,
@@ -137,6 +138,7 @@ def prepare_dataset(
 
 
 def _findings(drive: Drive, reader: DatasetReader) -> Iterator[Finding]:
+    yield from drive.findings
     published = reader.sweeps.get(drive.name)
     if published is not None and drive.frames != published:
         yield Finding(
@@ -215,10 +217,13 @@ class _Sampler:
         raw = frame.raw_labels()
         if len(raw) != points:
             raise InputError(f"{what}: {len(raw)} labels, {points} points")
+        label = np.full(points, UNLABELLED, np.uint8)
+        known = raw != NO_LABEL
         try:
-            return self.label_map.apply(raw)
+            label[known] = self.label_map.apply(raw[known])
         except InputError as error:
             raise InputError(f"{what}: {error}") from error
+        return label
 
     def _image(self, image: FrameImage) -> tuple[ImageRow, Tensors]:
         jpeg = jpeg_of(image.read(), self.config.jpeg_quality)

@@ -6,9 +6,10 @@ of any size is prepared in little memory, and an interrupted run passes over wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,13 @@ from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import LabelMap
 from haskd_ros.text import listed
 from haskd_training.recordings.camera_model import CameraModel
+from haskd_training.recordings.findings import Finding
 
 _EXAMPLES = 3
 """Names of missing files that a line shows."""
+
+NO_LABEL = -(2**40)
+"""Raw id of a point that has none, where others of its sweep have one; no label map can name it."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +81,16 @@ class Frame:
     Attributes:
         name: of the sweep in its drive, as the data set's files are named.
         T_world_lidar: [4, 4] at the stamp; None where the motion isn't known.
-        images: those that are new with this sweep.
-        points: reads them; raises InputError.
-        raw_labels: reads [N] raw class ids of any integer type, without instances; raises
-            InputError. None: the sweep has no labels.
+        images: those that are new with this sweep; gone through once.
+        points: reads them; raises InputError, or Unusable where the sweep is to be left out.
+        raw_labels: reads [N] raw class ids of any integer type, without instances, `NO_LABEL` for
+            points without one; raises InputError. None: the sweep has no labels.
     """
 
     name: str
     stamp_ns: int
     T_world_lidar: np.ndarray | None
-    images: tuple[FrameImage, ...]
+    images: Iterable[FrameImage]
     points: Callable[[], FramePoints]
     raw_labels: Callable[[], np.ndarray] | None
 
@@ -98,6 +103,7 @@ class Drive:
         frames, images: how many sweeps and images it has.
         files: that it is read from.
         iterate: gives its sweeps in time order, each made when it is asked for.
+        findings: what there is to know of it.
     """
 
     name: str
@@ -106,6 +112,7 @@ class Drive:
     images: int
     files: tuple[Path, ...]
     iterate: Callable[[], Iterator[Frame]]
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,12 +160,25 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class ReaderSettings:
+    """Settings of a reader.
+
+    Attributes:
+        model: pydantic's, of `prepare`'s settings with this reader: `CacheConfig` and its own.
+        reader: makes a reader that goes by them.
+    """
+
+    model: type[Any]
+    reader: Callable[[Any], DatasetReader]
+
+
+@dataclass(frozen=True)
 class DatasetReader:
     """A data set's layout and definitions.
 
     Attributes:
         title: the data set's own name.
-        splits: their sizes by name.
+        splits: their sizes by name; none where nothing is published: all there is is read.
         label_map: file of its own classes, see `LabelMap.load`.
         intensity_scale: intensity of a full return; None: the data set has no intensity.
         names: (root, split, or None for all that there are) -> names of drives, as published or, of
@@ -168,6 +188,7 @@ class DatasetReader:
         sweeps: how many each drive has, where that is published.
         rule: of its benchmark; None: it has none.
         submission: how its benchmark takes predictions; None: it takes none.
+        settings: its own; None: it has none.
     """
 
     name: str
@@ -180,6 +201,7 @@ class DatasetReader:
     sweeps: Mapping[str, int] = field(default_factory=dict)
     rule: Rule | None = None
     submission: Submission | None = None
+    settings: ReaderSettings | None = None
 
     def load_label_map(self) -> LabelMap:
         """The classes by their published names and ids."""
@@ -189,12 +211,12 @@ class DatasetReader:
         self, root: Path, split: str | None, drives: Sequence[str] | None
     ) -> tuple[str, ...]:
         """Names of drives: a split's, or those of them that are named; without a split, those that
-        are named.
+        are named, or all of a data set that has no splits.
 
         Raises:
             InputError: neither is given, or one that there is not.
         """
-        if split is None and drives is None:
+        if split is None and drives is None and self.splits:
             raise InputError(
                 f"{self.title}: --split says which part is meant: {listed(self.splits)}; or "
                 "--sequences names drives"
