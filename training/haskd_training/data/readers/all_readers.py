@@ -6,8 +6,9 @@ from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
 from haskd_training.data.readers import semantickitti
 from haskd_training.data.readers.interface import DatasetReader
+from haskd_training.data.readers.rgbd import reader as rgbd
 
-READERS = {reader.name: reader for reader in (semantickitti.READER,)}
+READERS = {reader.name: reader for reader in (rgbd.READER, semantickitti.READER)}
 
 
 def reader_of(name: str) -> DatasetReader:

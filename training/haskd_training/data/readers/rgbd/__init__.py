@@ -1,0 +1,1 @@
+"""Recordings of an RGB-D camera, fused to coloured clouds."""
