@@ -168,6 +168,8 @@ def parse(block: Block, arguments: list[str]) -> None:
     assert name in HASKD.commands, f"{block.page.name}: haskd {name} does not exist"
     context = HASKD.commands[name].make_context(name, rest)
     assignments = context.params.get("set_") or ()
+    with_reader = f"{name} --reader {context.params.get('reader')}"
+    name = with_reader if with_reader in settings_page.COMMANDS else name
     if name in settings_page.COMMANDS:
         load_settings(settings_page.COMMANDS[name], None, assignments)
     else:

@@ -36,12 +36,16 @@ def simulate(
 
 def prepare(
     bags: Annotated[
-        list[Path], typer.Argument(help="bag folders or files; with --reader a data set's folder")
+        list[Path], typer.Argument(help="bag folders or files; with --reader one folder or bag")
     ],
     out: Annotated[Path, typer.Option(help="folder of the cache")],
     labels: Annotated[str | None, LABEL_MAP] = None,
     reader: Annotated[
-        str | None, typer.Option(help="of a public data set: semantickitti", show_default=False)
+        str | None,
+        typer.Option(
+            help="of a public data set: semantickitti; of RGB-D recordings: rgbd",
+            show_default=False,
+        ),
     ] = None,
     split: Annotated[
         str | None,

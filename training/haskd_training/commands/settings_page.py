@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.readers.rgbd.config import RgbdConfig
 from haskd_training.experiments.ablation_rows import AblationConfig
 from haskd_training.experiments.demo import SETTINGS as DEMO_SETTINGS
 from haskd_training.experiments.demo import SIMULATION
@@ -31,6 +32,7 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "run": RunConfig,
     "demo": RunConfig,
     "prepare": PrepareConfig,
+    "prepare --reader rgbd": RgbdConfig,
     "baseline": StudentConfig,
     "select": SelectionConfig,
     "suggest": SuggestConfig,
@@ -66,6 +68,7 @@ prepare:
 | `haskd run` | all of the first part |
 | `haskd demo` | the same, with other defaults (below) where no `--config` is given |
 | `haskd prepare` | those of `prepare`, without that prefix: `points_topic` |
+| `haskd prepare --reader rgbd` | its own |
 | `haskd baseline` | those of `student`, without that prefix: `loop.epochs` |
 | `haskd select` | those of `selection`, without that prefix: `window_s` |
 | `haskd ablate` | its own, and under `method.` those of `haskd run` but `prepare`: \
@@ -86,6 +89,7 @@ def page() -> str:
     """The whole page as Markdown."""
     parts = [INTRODUCTION, "## `haskd run`\n", *_sections(RunConfig, "")]
     parts += ["## `haskd demo`\n", _demo()]
+    parts += ["## `haskd prepare --reader rgbd`\n", *_sections(RgbdConfig, "")]
     parts += ["## `haskd ablate`\n", *_sections(AblationConfig, "", skip="method")]
     drives = _sections(DriveBenchmarkConfig, "", skip="method")
     parts += ["## `haskd benchmark-drives`\n", *drives]

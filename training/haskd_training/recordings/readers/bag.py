@@ -320,7 +320,12 @@ def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> st
         raise InputError(f"{bag.path}: no message of {', '.join(empty)} ({short}) was recorded")
     if not candidates:
         everything = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(bag.topics.items()))
-        raise InputError(f"{bag.path}: no {short} in bag; topics there: {everything or '(none)'}")
+        remedy = ""
+        if kind == POINT_CLOUD and any("depth" in topic for topic in bag.topics):
+            remedy = "; `haskd prepare --reader rgbd` makes clouds of an RGB-D camera's images"
+        raise InputError(
+            f"{bag.path}: no {short} in bag; topics there: {everything or '(none)'}{remedy}"
+        )
     inputs = input_clouds(candidates, bag.cloud_fields) if kind == POINT_CLOUD else candidates
     if len(inputs) > 1:
         raise InputError(

@@ -26,7 +26,7 @@ class RgbdConfig(PosesConfig, CacheConfig):
         0.2, ge=0, description="time between frames that are used; 0: all of them are"
     )
     image_every: int = Field(
-        1, ge=1, description="of the used frames, each one whose image is kept"
+        1, ge=1, description="1: the image of each used frame is kept; 2: of every second"
     )
     voxel_size: float = Field(0.02, ge=0.002, le=1, description="m; the points in one are averaged")
     min_depth: float = Field(0.2, ge=0, description="m, along the optical axis")

@@ -197,8 +197,14 @@ def intrinsics_model(
     numbers: Sequence[float], distortion: Sequence[float], size: tuple[int, int]
 ) -> CameraModel:
     """Of fx, fy, cx, cy and the coefficients of plumb_bob or, of more than five, of
-    rational_polynomial."""
+    rational_polynomial.
+
+    Raises:
+        InputError: fx or fy is 0; a negative one is of images that are upside down.
+    """
     fx, fy, cx, cy = numbers
+    if not fx or not fy:
+        raise InputError(f"intrinsics: fx is {fx:g} px, fy {fy:g} px, must not be 0")
     name = "rational_polynomial" if len(distortion) > 5 else "plumb_bob"
     D = np.zeros(8 if len(distortion) > 5 else 5)
     D[: len(distortion)] = distortion
