@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from haskd_training.data.readers.interface import PublishedSplit, names_digest
 from haskd_training.data.readers.semantickitti import READER
 from haskd_training.metrics.confusion import confusion
 from haskd_training.metrics.protocols import (
@@ -76,3 +77,14 @@ def test_a_score_on_less_than_the_split_says_so():
         part = replace(whole, sweeps=sweeps)
         assert not part.is_whole_split
         assert "compares with no published score" in part.notes()[-1]
+
+
+def test_where_drives_are_many_a_split_is_told_by_their_names():
+    names = [f"room_{number}" for number in range(3)]
+    reader = replace(READER, splits={"val": PublishedSplit(3, 3, names_digest(names))})
+    protocol = replace(PROTOCOLS["semantickitti"], reader=reader)
+    sweeps = dict.fromkeys(reversed(names), 1)
+    whole = ProtocolScore(protocol, ("a", "b"), np.zeros(2), 0, 0, (), sweeps)
+    assert whole.is_whole_split
+    other = dict.fromkeys(["room_0", "room_1", "room_4"], 1)
+    assert not replace(whole, sweeps=other).is_whole_split

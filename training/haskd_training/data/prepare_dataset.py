@@ -32,6 +32,7 @@ from haskd_training.data.readers.interface import (
     Frame,
     FrameImage,
     FramePoints,
+    names_digest,
 )
 from haskd_training.data.samples import Tensors, shared_list
 from haskd_training.data.shards import ShardStream
@@ -111,7 +112,8 @@ def prepare_dataset(
             return finished
         if was_finished:  # some shards are made again
             held.enter_context(only_user(out))
-        findings = [finding for drive in drives for finding in _findings(drive, reader)]
+        findings = [*_findings_of_split(part, drives)]
+        findings += [finding for drive in drives for finding in _findings(drive, reader)]
         tell(findings, say, strict)
         writer = CacheWriter(out, digest, config.shard_bytes)
         with writer.writing():
@@ -135,6 +137,20 @@ def prepare_dataset(
     for finding in report.findings[len(findings) :]:
         say(finding)
     return report
+
+
+def _findings_of_split(part: DatasetPart, drives: list[Drive]) -> Iterator[Finding]:
+    if part.split is None or part.drives is not None:
+        return
+    published, names = part.reader.splits[part.split], [drive.name for drive in drives]
+    if published.digest not in (None, names_digest(names)):
+        yield Finding(
+            "split-differs",
+            part.split,
+            "doubtful",
+            f"its list has {len(names)} names, and they are not the {published.drives} that are "
+            "published: no score on them compares with a published one",
+        )
 
 
 def _findings(drive: Drive, reader: DatasetReader) -> Iterator[Finding]:

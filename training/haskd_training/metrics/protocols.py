@@ -14,7 +14,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
 from haskd_training.data.cache import Cache
 from haskd_training.data.readers.all_readers import READERS
-from haskd_training.data.readers.interface import DatasetReader, Rule, Submission
+from haskd_training.data.readers.interface import DatasetReader, Rule, Submission, names_digest
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class ProtocolScore:
         them."""
         reader = self.protocol.reader
         published = reader.splits[self.protocol.rule.split]
+        if published.digest not in (None, names_digest(self.sweeps)):
+            return False
         return (len(self.sweeps), sum(self.sweeps.values())) == (
             published.drives,
             published.sweeps,

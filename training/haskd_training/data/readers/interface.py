@@ -6,6 +6,7 @@ of any size is prepared in little memory, and an interrupted run passes over wha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +104,7 @@ class Drive:
         frames, images: how many sweeps and images it has.
         files: that it is read from.
         iterate: gives its sweeps in time order, each made when it is asked for.
-        findings: what there is to know of it.
+        findings: what its owner should know of its files.
     """
 
     name: str
@@ -118,10 +119,18 @@ class Drive:
 @dataclass(frozen=True)
 class PublishedSplit:
     """How large a split is, as published: number of drives, and of the sweeps that are labelled or,
-    in a split without labels, to be predicted."""
+    in a split without labels, to be predicted. digest: `names_digest` of its drives; None: their
+    number and sweeps tell them."""
 
     drives: int
     sweeps: int
+    digest: str | None = None
+
+
+def names_digest(names: Iterable[str]) -> str:
+    """What stands for names of drives, in any order: where there are hundreds of them, no reader
+    holds those of a split."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
