@@ -41,7 +41,9 @@ def evaluate(
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="count as a benchmark does, too: semantickitti", show_default=False),
+        typer.Option(
+            help="count as a benchmark does, too: semantickitti, scannet", show_default=False
+        ),
     ] = None,
     topic: CloudTopic = None,
     set_: NodeParameters = None,

@@ -19,7 +19,9 @@ def submit(
     out: Annotated[
         Path | None, typer.Option(help="folder to write; must not exist", show_default=False)
     ] = None,
-    protocol: Annotated[str, typer.Option(help="the benchmark: semantickitti")] = "semantickitti",
+    protocol: Annotated[
+        str, typer.Option(help="the benchmark: semantickitti, scannet")
+    ] = "semantickitti",
     split: Annotated[str, typer.Option(help="of the data set, as published")] = "test",
     sequences: Annotated[
         str | None,

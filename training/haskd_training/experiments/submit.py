@@ -170,13 +170,21 @@ def _read(file: Path, submission: Submission) -> tuple[float, np.ndarray]:
     """How many points a file has, no whole number where it is cut off, and their ids: numbers, or
     what stands there instead."""
     if submission.kind is None:
-        lines = np.array(file.read_text(errors="replace").split())
+        lines = file.read_text(errors="replace").splitlines()
         try:
-            return len(lines), lines.astype(np.int64)
-        except ValueError:
-            return len(lines), lines
+            return len(lines), np.array(lines, np.int64)
+        except (ValueError, OverflowError):
+            return len(lines), np.array([line for line in lines if not _is_number(line)])
     points = file.stat().st_size / np.dtype(submission.kind).itemsize
     return points, np.fromfile(file, submission.kind)
+
+
+def _is_number(line: str) -> bool:
+    try:
+        np.array([line], np.int64)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _form(submission: Submission) -> str:

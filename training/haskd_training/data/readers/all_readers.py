@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
-from haskd_training.data.readers import semantickitti
+from haskd_training.data.readers import scannet, semantickitti
 from haskd_training.data.readers.interface import DatasetReader
 from haskd_training.data.readers.rgbd import reader as rgbd
 
-READERS = {reader.name: reader for reader in (rgbd.READER, semantickitti.READER)}
+READERS = {
+    reader.name: reader
+    for reader in (
+        semantickitti.READER,
+        scannet.READER,
+        rgbd.READER,
+    )
+}
 
 
 def reader_of(name: str) -> DatasetReader:

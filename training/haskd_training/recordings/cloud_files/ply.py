@@ -27,18 +27,20 @@ _TYPES = {
     "float": "f4", "float32": "f4", "double": "f8", "float64": "f8",
 }  # fmt: skip
 _ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
-_VERTEX = "vertex"
+_VERTEX, _FACE = "vertex", "face"
 _HEADER_BYTES = 1 << 20
 
 
 @dataclass
 class _Element:
-    """An element of the header. lists: it has a property of varying length."""
+    """An element of the header. lists: it has a property of varying length, whose bytes are at
+    least `list_bytes`."""
 
     name: str
     count: int
     properties: list[tuple[str, str]] = field(default_factory=list)
     lists: bool = False
+    list_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,28 @@ def read(path: Path) -> list[np.ndarray]:
     return [common_names(points, path)]
 
 
+def count(path: Path) -> int:
+    """How many vertices the header of a file says there are. Beside the header, only the size of
+    the file is looked at.
+
+    Raises:
+        InputError: no PLY file, or a binary one that is shorter than its header says.
+    """
+    with path.open("rb") as file:
+        lines, start = _split_header(path, file.read(_HEADER_BYTES))
+        size = file.seek(0, io.SEEK_END)
+    encoding, elements = _elements(path, lines)
+    least = sum(element.count * (_step(element) + element.list_bytes) for element in elements)
+    if encoding != "ascii" and size < start + least:
+        raise InputError(
+            f"{path} is cut off: {size} bytes, its header says {start + least} at least"
+        )
+    vertices = [element.count for element in elements if element.name == _VERTEX]
+    if not vertices:
+        raise _without_vertices(path)
+    return vertices[0]
+
+
 def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
     """The file as it was, with the properties `class_id` (uchar), `probability` (float), `red`,
     `green` and `blue` (uchar) added to its vertices, and the classes' names as comments.
@@ -129,12 +153,8 @@ def write(path: Path, out: Path, labels: list[PointLabels]) -> None:
 
 def _open(path: Path) -> _File:
     content = path.read_bytes()
-    end = content.find(b"end_header", 0, _HEADER_BYTES)
-    if content[:3] != b"ply" or end < 0:
-        raise InputError(f"{path} is no PLY file: it has no header from `ply` to `end_header`")
-    newline = content.find(b"\n", end)
-    body = content[newline + 1 :] if newline >= 0 else b""
-    lines = content[:end].decode("latin-1").replace("\r\n", "\n").splitlines()
+    lines, start = _split_header(path, content)
+    body = content[start:]
     encoding, elements = _elements(path, lines)
     before = []
     for element in elements:
@@ -142,12 +162,26 @@ def _open(path: Path) -> _File:
             break
         before.append(element)
     else:
-        raise InputError(f"{path}: the file has no vertices, the points of a PLY file")
+        raise _without_vertices(path)
     if element.lists:
         raise InputError(f"{path}: vertices with list properties can't be read")
     if encoding == "ascii":
         return _split_lines(path, lines, body, before, element)
     return _split_bytes(path, lines, body, before, element, encoding)
+
+
+def _split_header(path: Path, content: bytes) -> tuple[list[str], int]:
+    """The header's lines, and where what follows it begins."""
+    end = content.find(b"end_header", 0, _HEADER_BYTES)
+    if content[:3] != b"ply" or end < 0:
+        raise InputError(f"{path} is no PLY file: it has no header from `ply` to `end_header`")
+    newline = content.find(b"\n", end)
+    lines = content[:end].decode("latin-1").replace("\r\n", "\n").splitlines()
+    return lines, newline + 1 if newline >= 0 else len(content)
+
+
+def _without_vertices(path: Path) -> InputError:
+    return InputError(f"{path}: the file has no vertices, the points of a PLY file")
 
 
 def _elements(path: Path, lines: list[str]) -> tuple[str, list[_Element]]:
@@ -165,6 +199,7 @@ def _elements(path: Path, lines: list[str]) -> tuple[str, list[_Element]]:
             elements[-1].properties.append((words[2], _TYPES[words[1]]))
         elif words[:2] == ["property", "list"] and elements and len(words) == 5:
             elements[-1].lists = True
+            elements[-1].list_bytes += _least_bytes(elements[-1].name, *words[2:4])
         else:
             raise InputError(f"{path}: the header has a line that no PLY file has: {quoted(line)}")
     if not encoding:
@@ -209,6 +244,12 @@ def _split_bytes(
     if len(body) < end or (len(body) >= end + step and not _has_more(lines, vertex)):
         raise _wrong_count(path, vertex.count, (len(body) - start) / max(step, 1))
     return _File(lines, encoding, vertex, body[:start], body[start:end], body[end:])
+
+
+def _least_bytes(element: str, count: str, item: str) -> int:
+    """Of a list property by the types of its length and its items: a face has three corners."""
+    length, of_item = (np.dtype(_TYPES.get(kind, "u1")).itemsize for kind in (count, item))
+    return length + (3 * of_item if element == _FACE else 0)
 
 
 def _step(element: _Element) -> int:
