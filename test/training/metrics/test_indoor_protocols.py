@@ -1,13 +1,16 @@
-"""ScanNet's rule, against a few lines of numpy that do what is published."""
+"""The rules of ScanNet and S3DIS, against a few lines of numpy that do what is published."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from haskd_training.data.cache import Cache
 from haskd_training.data.readers import scannet
 from haskd_training.metrics.confusion import confusion
-from haskd_training.metrics.protocols import PROTOCOLS, protocol_iou
+from haskd_training.metrics.protocols import PROTOCOLS, protocol_iou, protocol_score
 
 NONE = 255
 POINTS = 5000
@@ -56,3 +59,28 @@ def test_scannet_s_iou_is_that_of_its_rule(case):
     assert np.nan_to_num(np.abs(found - expected)).max() < 1e-9
     if not np.isnan(expected).all():
         assert abs(np.nanmean(found) - np.nanmean(expected)) < 1e-9
+
+
+@pytest.mark.parametrize("case", cases(13))
+def test_s3dis_s_numbers_are_those_of_its_rule(case):
+    """True, predicted, and both are counted; a class that is in neither has no IoU."""
+    true, predicted = cases(13)[case]
+    counted = true != NONE
+    true, predicted = true[counted], predicted[counted]
+    iou, recall, right = np.full(13, np.nan), [], 0
+    for label in range(13):
+        in_truth, said = (true == label).sum(), (predicted == label).sum()
+        both = ((true == label) & (predicted == label)).sum()
+        right += both
+        if in_truth + said:
+            iou[label] = both / (in_truth + said - both)
+        if in_truth:
+            recall.append(both / in_truth)
+    protocol = PROTOCOLS["s3dis"]
+    taxonomy = protocol.reader.load_label_map().taxonomy
+    cache = Cache(Path(), taxonomy, 1.0, {}, sweeps=[], images=[], fingerprint="")
+    found = protocol_score(protocol, confusion(true, predicted, 13), cache)
+    assert np.allclose(found.iou, iou, rtol=0, atol=1e-9, equal_nan=True)
+    assert found.miou == pytest.approx(np.nanmean(iou) if len(true) else 0, abs=1e-9)
+    assert found.accuracy == pytest.approx(right / max(1, len(true)), abs=1e-9)
+    assert found.mean_accuracy == pytest.approx(np.mean(recall) if recall else 0, abs=1e-9)
