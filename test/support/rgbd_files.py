@@ -101,6 +101,8 @@ class Recorded:
         with_: whether TF has the robot's motion, by tf or odometry; and which of the topics exist.
         label_every: of so many images one has labels.
         leave_out: (topic, frame number) of messages that are not there.
+        cut_off: the same of messages whose data ends in the middle.
+        restart: number of the frame from which on the clock counts from its start again.
         rename: names of topics.
     """
 
@@ -121,6 +123,8 @@ class Recorded:
     label_size: int = 1
     units_per_m: float = 1000.0
     leave_out: set[tuple[str, int]] = field(default_factory=set)
+    cut_off: set[tuple[str, int]] = field(default_factory=set)
+    restart: int = 10**9
     rename: dict[str, str] = field(default_factory=dict)
 
 
@@ -213,7 +217,12 @@ def _messages(types: Any, recorded: Recorded) -> Iterator[tuple[int, str, Any]]:
             fixed.append(tf(START_NS, color_frame, depth_frame, T_color_depth))
         yield START_NS, "/tf_static", types["tf2_msgs/msg/TFMessage"](fixed)
     for index in range(recorded.frames):
-        time_ns = START_NS + index * GAP_NS
+        recorded_ns = START_NS + index * GAP_NS
+        time_ns = (
+            recorded_ns
+            if index < recorded.restart
+            else START_NS + GAP_NS * (index - recorded.restart)
+        )
         x, y, yaw = recorded.pose(index)
         T_map_base = transform((x, y, 0), yaw)
         messages: list[tuple[str, Any]] = []
@@ -248,8 +257,10 @@ def _messages(types: Any, recorded: Recorded) -> Iterator[tuple[int, str, Any]]:
                 ("/camera/labels/image_raw", image(color_ns, color_frame, "mono8", label))
             )
         for topic, message in messages:
+            if (topic, index) in recorded.cut_off:
+                message.data = message.data[: len(message.data) // 2]
             if (topic, index) not in recorded.leave_out:
-                yield time_ns, topic, message
+                yield recorded_ns, topic, message
 
 
 def _depth(

@@ -280,6 +280,45 @@ def test_frames_without_a_pose_or_a_colour_image_are_told(haskd, tmp_path):
     assert "colour images are 30 ms from the depth images in the median" in said(done)
 
 
+def test_broken_images_are_left_out_and_told(haskd, tmp_path):
+    color, depth = "/camera/color/image_raw/compressed", "/camera/depth/image_rect"
+    bag = write_rgbd_bag(tmp_path, Recorded(cut_off={(color, 3), (depth, 5), (depth, 6)}))
+    done = prepare(haskd, bag, tmp_path / "cache")
+    assert done.returncode == 0, done.stderr
+    for line in (
+        f"left out: {color}: 1 of 12 images (1 x cut off)",
+        f"left out: {depth}: 2 of 12 images (2 x image data is shorter than its size says)",
+        f"left out: {depth}: 1 of 10 depth images are left out: 1 x no colour image within 0.02 s",
+    ):
+        assert line in said(done), line
+    cache = Cache.open(tmp_path / "cache")
+    check_surfaces(in_map(cache, 0), cache.sweep(0).label)
+
+
+def test_a_bag_is_cut_where_its_clock_begins_again(haskd, tmp_path):
+    bag = write_rgbd_bag(tmp_path, Recorded(frames=16, restart=8))
+    done = prepare(haskd, bag, tmp_path / "cache")
+    assert done.returncode == 0, done.stderr
+    # From frame 7 at 1.4 s back to 0 s: 1.4 s; colour, depth and label images of 8 frames are lost
+    assert "stamps go back by 1.4 s at message 8 and go on from there" in said(done)
+    assert "what was recorded from then on is not used: 24 images" in said(done)
+    cache = Cache.open(tmp_path / "cache")
+    assert [row.stamp_ns for row in cache.sweeps] == [START_NS + 4 * GAP_NS]
+    check_surfaces(in_map(cache, 0), cache.sweep(0).label)
+
+
+def test_an_image_of_several_depth_images_is_kept_once(haskd, tmp_path):
+    color = "/camera/color/image_raw/compressed"
+    odd = {(color, number) for number in range(1, 12, 2)}
+    bag = write_rgbd_bag(tmp_path, Recorded(leave_out=odd, pose=lambda number: (-1.0, 0.0, 0.0)))
+    # 0.2 s to the even images before; of what stands still the colours are right all the same
+    cache = cache_of(haskd, bag, tmp_path / "cache", "max_offset_s=0.2")
+    assert [row.stamp_ns for row in cache.images] == [
+        START_NS + n * GAP_NS for n in range(0, 10, 2)
+    ]
+    check_surfaces(in_map(cache, 1), cache.sweep(1).label)
+
+
 def test_a_pixel_without_a_label_image_has_no_label(haskd, tmp_path):
     bag = write_rgbd_bag(tmp_path, Recorded(label_every=3, pose=lambda n: (0.0, 0.0, 0.6 * n)))
     done = prepare(haskd, bag, tmp_path / "cache", "window_s=0.2", "keyframe_gap_s=0")
@@ -533,6 +572,11 @@ def test_a_folder_of_recordings_is_read_as_all_of_them(haskd, tmp_path):
     done = prepare(haskd, root, tmp_path / "part", options=("--sequences", "flat"))
     assert done.returncode == 0, done.stderr
     assert {row.recording for row in Cache.open(tmp_path / "part").sweeps} == {"flat"}
+    (root / "flat.mcap").write_bytes(b"")
+    refused = prepare(haskd, root, tmp_path / "nothing")
+    assert refused.returncode == 2
+    assert "two recordings of one name: flat and flat.mcap" in said(refused)
+    (root / "flat.mcap").unlink()
     refused = prepare(haskd, root / "notes", tmp_path / "nothing")
     assert refused.returncode == 2
     for part in ("holds no RGB-D recording", "metadata.yaml", "groundtruth.txt", "cam_params.json"):

@@ -78,13 +78,16 @@ def _iterate_keyframes(
     fresh: list[RgbdFrame] = []
     oldest_ns = round(_window_s(recording, config) * 1e9)
     origin: np.ndarray | None = None
+    pictured_ns = -1
     for number, frame in enumerate(recording.frames()):
         origin = _origin(frame) if origin is None else origin
         window.append(_View(frame, config, origin))
         while window[0].frame.stamp_ns <= frame.stamp_ns - oldest_ns:
             window.popleft()
-        if number % config.image_every == 0:
+        if number % config.image_every == 0 and frame.picture.stamp_ns != pictured_ns:
+            # One colour image may belong to several depth images.
             fresh.append(frame)
+            pictured_ns = frame.picture.stamp_ns
         if number not in ends:
             continue
         level = levelled(frame.T_world_body, recording.ahead, recording.above)
@@ -108,14 +111,20 @@ def _scene(recording: RgbdRecording, config: RgbdConfig) -> Iterator[Frame]:
         name=recording.name,
         stamp_ns=int(recording.stamps_ns[len(recording.stamps_ns) // 2]),
         T_world_lidar=T_world_scene,
-        images=(
-            _image(frame, T_world_scene, True)
-            for number, frame in enumerate(recording.frames())
-            if number % config.image_every == 0
-        ),
+        images=_scene_images(recording, config, T_world_scene),
         points=scene.points,
         raw_labels=scene.raw_labels if recording.labelled else None,
     )
+
+
+def _scene_images(
+    recording: RgbdRecording, config: RgbdConfig, T_world_scene: np.ndarray
+) -> Iterator[FrameImage]:
+    pictured_ns = -1
+    for number, frame in enumerate(recording.frames()):
+        if number % config.image_every == 0 and frame.picture.stamp_ns != pictured_ns:
+            yield _image(frame, T_world_scene, True)
+            pictured_ns = frame.picture.stamp_ns
 
 
 def _origin(frame: RgbdFrame) -> np.ndarray:

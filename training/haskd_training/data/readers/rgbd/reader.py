@@ -59,7 +59,14 @@ def _recordings(root: Path) -> dict[str, Path]:
     if _is_recording(root):
         return {_name(root): root}
     inside = sorted(root.iterdir()) if root.is_dir() else []
-    found = {_name(path): path for path in inside if _is_recording(path)}
+    found: dict[str, Path] = {}
+    for path in filter(_is_recording, inside):
+        if _name(path) in found:
+            raise InputError(
+                f"{root} holds two recordings of one name: {found[_name(path)].name} and "
+                f"{path.name}"
+            )
+        found[_name(path)] = path
     if not found:
         there = [path.name for path in inside[:20]]
         raise InputError(f"{root} holds no RGB-D recording: {_NEEDED}. In it are: {listed(there)}")
