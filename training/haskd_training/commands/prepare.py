@@ -49,7 +49,9 @@ def prepare(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="with --reader: train, val or test, as published", show_default=False),
+        typer.Option(
+            help="with --reader: train, val, test, all, as it has them", show_default=False
+        ),
     ] = None,
     sequences: Annotated[
         str | None,

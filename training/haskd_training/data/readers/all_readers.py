@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
-from haskd_training.data.readers import s3dis, scannet, semantickitti
+from haskd_training.data.readers import pandaset, s3dis, scannet, semantickitti
 from haskd_training.data.readers.interface import DatasetReader
 from haskd_training.data.readers.rgbd import reader as rgbd
 
@@ -12,6 +12,7 @@ READERS = {
     reader.name: reader
     for reader in (
         semantickitti.READER,
+        pandaset.READER,
         scannet.READER,
         s3dis.READER,
         rgbd.READER,
