@@ -37,10 +37,10 @@ class Protocol:
         """How the benchmark takes predictions.
 
         Raises:
-            InputError: it takes none.
+            InputError: it takes none, or none that is written here.
         """
         if self.reader.submission is None:
-            raise InputError(f"{self.reader.title} has no benchmark that takes predictions")
+            raise InputError(f"no submission is written for {self.reader.title}")
         return self.reader.submission
 
     def check_classes(self, names: Sequence[str], what: object) -> None:

@@ -196,7 +196,7 @@ class DatasetReader:
             first; raises one InputError with all that is missing or of a wrong size.
         sweeps: how many each drive has, where that is published.
         rule: of its benchmark; None: it has none.
-        submission: how its benchmark takes predictions; None: it takes none.
+        submission: how its benchmark takes predictions; None: it takes none, or none in such files.
         settings: its own; None: it has none.
     """
 
