@@ -13,6 +13,7 @@ from haskd_training.metrics.confusion import confusion
 from haskd_training.metrics.protocols import (
     PROTOCOLS,
     ProtocolScore,
+    counted,
     protocol_iou,
 )
 
@@ -63,6 +64,13 @@ def test_by_hand():
     found = protocol_iou(confusion(true, predicted, 19), 0.0)
     assert found[[0, 1, 8]].tolist() == [1 / 3, 0, 1 / 2]
     assert found.mean() == pytest.approx((1 / 3 + 1 / 2) / 19)
+
+
+def test_points_without_a_prediction_count_as_the_class_that_a_rule_names():
+    counts = np.array([[4, 1, 2], [0, 3, 5]])
+    assert (counted(counts, READER.rule, ("a", "b")) == counts).all()
+    rule = replace(READER.rule, unlabelled="b")
+    assert counted(counts, rule, ("a", "b")).tolist() == [[4, 3, 0], [0, 8, 0]]
 
 
 def test_a_score_on_less_than_the_split_says_so():

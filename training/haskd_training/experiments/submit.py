@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from haskd_ros.clouds.pointcloud import CloudError
+from haskd_ros.documents import read_text
 from haskd_ros.errors import InputError
 from haskd_ros.files import written_atomically
 from haskd_ros.node.labelling import label_points
@@ -81,14 +84,14 @@ def submit(
                 ).class_id
             except CloudError:
                 said = np.full(len(cloud), UNLABELLED, np.uint8)
-            file = folder / submission.file.format(drive=drive.name, frame=frame.name)
+            file = folder / submission.name(drive.name, frame.name, part.split)
             file.parent.mkdir(parents=True, exist_ok=True)
             _write(file, ids[said], submission)
             points += len(said)
             unlabelled += int((said == UNLABELLED).sum())
             done += 1
             progress(done, total)
-        for name, text in submission.beside.items():
+        for name, text in submission.files_beside(part.split).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
     return Submitted(done, points, unlabelled)
@@ -110,11 +113,17 @@ def check_submission(
     known = sorted(_known_ids(reader, submission))
     drives = part.open()
     total = sum(drive.frames for drive in drives)
-    expected: set[Path] = {folder / name for name in submission.beside}
-    absent = [name for name in submission.beside if not (folder / name).is_file()]
+    beside = submission.files_beside(part.split)
+    expected: set[Path] = {folder / name for name in beside}
+    absent = [name for name in beside if not (folder / name).is_file()]
+    formless = [
+        f"{name} (expected {' '.join(text.split())})"
+        for name, text in beside.items()
+        if name.endswith(".json") and name not in absent and not _has_form(folder / name, text)
+    ]
     done, sizes, foreign = 0, [], []
     for drive, frame in _frames(drives):
-        name = submission.file.format(drive=drive.name, frame=frame.name)
+        name = submission.name(drive.name, frame.name, part.split)
         expected.add(folder / name)
         done += 1
         progress(done, total)
@@ -135,6 +144,7 @@ def check_submission(
     faults.add_files(f"{len(absent)} of {total} files are missing", absent)
     faults.add_files(f"{len(sizes)} files of another number of points than the sweep's", sizes)
     faults.add_files(f"{len(foreign)} files with ids that {reader.title} has not", foreign)
+    faults.add_files(f"{len(formless)} files of another form", formless)
     faults.add_files(f"{len(extra)} files that belong to no sweep", extra)
     faults.check(
         folder,
@@ -185,6 +195,21 @@ def _is_number(line: str) -> bool:
     except (ValueError, OverflowError):
         return False
     return True
+
+
+def _has_form(file: Path, text: str) -> bool:
+    """Whether a file in JSON has the keys and types of this text, with any values."""
+    try:
+        found = json.loads(read_text(file, str(file)))
+    except (InputError, ValueError, RecursionError):
+        return False
+    return bool(_types(found) == _types(json.loads(text)))
+
+
+def _types(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _types(below) for key, below in value.items()}
+    return type(value)
 
 
 def _form(submission: Submission) -> str:

@@ -83,6 +83,17 @@ def protocol_iou(counts: np.ndarray, absent_iou: float) -> NDArray[np.float64]:
     return scores
 
 
+def counted(counts: np.ndarray, rule: Rule, names: Sequence[str]) -> np.ndarray:
+    """[C, C + 1] counts, see `confusion`, of the classes of these names -> as the rule has them: a
+    point without a prediction may count as one of a class."""
+    if rule.unlabelled is None:
+        return counts
+    by_rule: np.ndarray = counts.copy()
+    by_rule[:, names.index(rule.unlabelled)] += counts[:, -1]
+    by_rule[:, -1] = 0
+    return by_rule
+
+
 @dataclass(frozen=True)
 class ProtocolScore:
     """A score by a benchmark's rule.
@@ -159,6 +170,7 @@ class ProtocolScore:
 def protocol_score(protocol: Protocol, counts: np.ndarray, cache: Cache) -> ProtocolScore:
     """Score [C, C + 1] counts over all sweeps of a cache of the protocol's classes."""
     names = cache.taxonomy.names
+    counts = counted(counts, protocol.rule, names)
     right, true = np.diag(counts), counts.sum(1)
     recall = right[true > 0] / true[true > 0]
     return ProtocolScore(

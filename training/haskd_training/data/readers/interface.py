@@ -142,11 +142,14 @@ class Rule:
         text: what is counted, in one sentence.
         absent_iou: IoU, for the mean, of a class that is neither there nor predicted; NaN: it is
             left out of the mean.
+        unlabelled: name of the class that a point without a prediction counts as; None: it counts
+            against its own class alone.
     """
 
     split: str
     text: str
     absent_iou: float
+    unlabelled: str | None = None
 
 
 @dataclass(frozen=True)
@@ -154,11 +157,12 @@ class Submission:
     """How a benchmark takes predictions: a file for each sweep.
 
     Attributes:
-        file: its path in the folder, with {drive} and {frame}.
+        file: its path in the folder, with {drive}, {frame} and {split}.
         kind: numpy's type of the ids, written one after another; None: text, a line for each point.
         unlabelled: the id of a point without a prediction.
         ids: of the classes, in the label map's order; None: the first of each class there.
-        beside: further files that belong to it, their text by their path.
+        beside: further files that belong to it, their text by their path with {split}. Of one in
+            JSON the values may be changed, not its form.
     """
 
     file: str
@@ -166,6 +170,14 @@ class Submission:
     unlabelled: int
     ids: tuple[int, ...] | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
+
+    def name(self, drive: str, frame: str, split: str | None) -> str:
+        """The path of a sweep's file."""
+        return self.file.format(drive=drive, frame=frame, split=split)
+
+    def files_beside(self, split: str | None) -> dict[str, str]:
+        """`beside` of a split."""
+        return {name.format(split=split): text for name, text in self.beside.items()}
 
 
 @dataclass(frozen=True)
