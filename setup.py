@@ -107,6 +107,7 @@ setup(
         "haskd_training": [
             "py.typed",
             "data/readers/*.yaml",
+            "data/readers/*/*.yaml",
             "image_labels/image_classes/*.yaml",
             "recordings/label_maps/*.yaml",
             "reports/templates/*",

@@ -42,7 +42,8 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="count as a benchmark does, too: semantickitti, scannet, s3dis", show_default=False
+            help="count as a benchmark does, too: semantickitti, nuscenes, scannet, s3dis",
+            show_default=False,
         ),
     ] = None,
     topic: CloudTopic = None,

@@ -20,7 +20,7 @@ def submit(
         Path | None, typer.Option(help="folder to write; must not exist", show_default=False)
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="the benchmark: semantickitti, scannet")
+        str, typer.Option(help="the benchmark: semantickitti, nuscenes, scannet")
     ] = "semantickitti",
     split: Annotated[str, typer.Option(help="of the data set, as published")] = "test",
     sequences: Annotated[

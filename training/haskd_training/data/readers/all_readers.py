@@ -6,12 +6,14 @@ from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
 from haskd_training.data.readers import pandaset, s3dis, scannet, semantickitti
 from haskd_training.data.readers.interface import DatasetReader
+from haskd_training.data.readers.nuscenes import reader as nuscenes
 from haskd_training.data.readers.rgbd import reader as rgbd
 
 READERS = {
     reader.name: reader
     for reader in (
         semantickitti.READER,
+        nuscenes.READER,
         pandaset.READER,
         scannet.READER,
         s3dis.READER,

@@ -1,0 +1,1 @@
+"""nuScenes with lidarseg."""
