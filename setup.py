@@ -41,6 +41,8 @@ FILES = [
     "pye57",
     "python-neo-lzf",  # compressed PCD
 ]
+# What reads data sets of Parquet files.
+DATASETS = ["pyarrow"]
 # ROS 2 itself for a machine that has no ROS installation.
 ROS_WHEELS = [
     "ros-diagnostic-msgs",
@@ -146,6 +148,7 @@ setup(
     entry_points={"console_scripts": ["haskd = haskd_training.__main__:main"]},
     install_requires=["numpy", "pydantic>=2", "pyyaml", "safetensors", "torch"],
     extras_require={
+        "datasets": DATASETS,
         "files": FILES,
         "training": TRAINING,
         "view": VIEW,
@@ -155,6 +158,7 @@ setup(
         "test": [
             *VIEW,
             *FILES,
+            *DATASETS,
             "codespell==2.4.3",
             "hypothesis",
             "mypy==2.4.1",

@@ -42,7 +42,7 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="count as a benchmark does, too: semantickitti, nuscenes, scannet, s3dis",
+            help="count as a benchmark does, too: semantickitti, nuscenes, waymo, scannet, s3dis",
             show_default=False,
         ),
     ] = None,

@@ -43,8 +43,8 @@ def prepare(
     reader: Annotated[
         str | None,
         typer.Option(
-            help="of a public data set: semantickitti, nuscenes, pandaset, scannet, s3dis; of "
-            "RGB-D recordings: rgbd",
+            help="of a public data set: semantickitti, nuscenes, pandaset, waymo, scannet, s3dis; "
+            "of RGB-D recordings: rgbd",
             show_default=False,
         ),
     ] = None,

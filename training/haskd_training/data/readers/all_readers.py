@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
-from haskd_training.data.readers import pandaset, s3dis, scannet, semantickitti
+from haskd_training.data.readers import pandaset, s3dis, scannet, semantickitti, waymo
 from haskd_training.data.readers.interface import DatasetReader
 from haskd_training.data.readers.nuscenes import reader as nuscenes
 from haskd_training.data.readers.rgbd import reader as rgbd
@@ -15,6 +15,7 @@ READERS = {
         semantickitti.READER,
         nuscenes.READER,
         pandaset.READER,
+        waymo.READER,
         scannet.READER,
         s3dis.READER,
         rgbd.READER,
