@@ -11,7 +11,7 @@ from rosbags.interfaces import QosDurability
 from scipy.spatial.transform import Rotation, Slerp
 
 from haskd_training.simulation import SimulationConfig
-from haskd_training.simulation.bag_writer import START_NS
+from haskd_training.simulation.messages import START_NS
 
 TINY = SimulationConfig(
     seed=3, duration_s=0.4, azimuth_steps=90, cameras=("front",), image_width=64, image_height=36

@@ -8,10 +8,10 @@ import numpy as np
 
 from haskd_training.image_labels.mask_files import CERTAIN, Mask, write_mask
 from haskd_training.simulation import SimulationConfig
-from haskd_training.simulation.bag_writer import START_NS
 from haskd_training.simulation.camera import make_cameras, render
 from haskd_training.simulation.drive import make_world
 from haskd_training.simulation.materials import CLASS_NAMES
+from haskd_training.simulation.messages import START_NS
 
 SKY = 255
 

@@ -8,11 +8,11 @@ import pytest
 from simulated_bag import DRIVE, Recording, as_points, nanoseconds, poses, read, static_transforms
 
 from haskd_training.simulation import SimulationConfig, simulate
-from haskd_training.simulation.bag_writer import START_NS
 from haskd_training.simulation.camera import make_camera, render
 from haskd_training.simulation.drive import make_world
 from haskd_training.simulation.lidar import BEAM_ELEVATIONS_DEG, make_firings, simulate_sweep
 from haskd_training.simulation.materials import CLASS_NAMES
+from haskd_training.simulation.messages import START_NS
 
 
 @pytest.fixture(scope="module")

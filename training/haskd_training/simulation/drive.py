@@ -10,11 +10,12 @@ import numpy as np
 from haskd_ros.errors import InputError
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.recordings.readers.bag import new_bag
-from haskd_training.simulation.bag_writer import START_NS, BagWriter
+from haskd_training.simulation.bag_writer import BagWriter
 from haskd_training.simulation.camera import SimulatedCamera, make_cameras, render, sun_direction
 from haskd_training.simulation.config import SimulationConfig
 from haskd_training.simulation.lidar import make_firings, mount_of, simulate_sweep
 from haskd_training.simulation.materials import make_atlas
+from haskd_training.simulation.messages import START_NS
 from haskd_training.simulation.scene import Scene
 from haskd_training.simulation.town import build_town
 from haskd_training.simulation.traffic import EGO_SPEED, Trajectory, simulate_traffic

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import cv2
 import numpy as np
+
+from haskd_training.simulation.textures import TEXTURE_SIZE, TextureAtlas, joints, pack, plain
 
 CLASS_NAMES = (
     "road", "road_marking", "sidewalk", "building", "vegetation", "car", "large_vehicle",
@@ -32,8 +31,6 @@ MATERIALS = (
 
 FLOOR_M = 3.2
 """Height of a storey and width of a window bay: one tile of the facade textures."""
-
-TEXTURE_SIZE = 128
 
 # Per material: edge of its tile in m, colour (RGB), near-infrared reflectivity, and the strength of
 # its fine noise and of its blotches (both relative to the colour).
@@ -62,30 +59,9 @@ _PLAIN = {
 _GLASS_COLOR, _GLASS_REFLECTIVITY = np.array([0.20, 0.25, 0.31]), 0.02
 
 
-def _noise(rng: np.random.Generator, cell: int) -> np.ndarray:
-    """[S, S] tileable noise of zero mean and unit deviation, with features of `cell` texels."""
-    cells = TEXTURE_SIZE // cell
-    coarse = np.tile(rng.normal(size=(cells, cells)), (3, 3)).astype(np.float32)
-    fine = cv2.resize(coarse, (3 * TEXTURE_SIZE,) * 2, interpolation=cv2.INTER_CUBIC)
-    fine = fine[TEXTURE_SIZE : 2 * TEXTURE_SIZE, TEXTURE_SIZE : 2 * TEXTURE_SIZE]
-    normalised: np.ndarray = (fine - fine.mean()) / fine.std()
-    return normalised
-
-
 def _plain(rng: np.random.Generator, name: str) -> np.ndarray:
     _, color, reflectivity, fine, blotches = _PLAIN[name]
-    factor = 1.0 + fine * _noise(rng, 1) + blotches * _noise(rng, 16)
-    texture: np.ndarray = np.clip(factor, 0.15, 2.0)[..., None] * np.array([*color, reflectivity])
-    return texture
-
-
-def _joints(texture: np.ndarray, rows: int, columns: int, shade: float, bond: bool) -> None:
-    """Darken (or lighten) the joints of a grid of slabs or bricks; `bond` staggers the rows."""
-    step_y, step_x = TEXTURE_SIZE // rows, TEXTURE_SIZE // columns
-    for row in range(rows):
-        texture[row * step_y] *= shade
-        start = step_x // 2 if bond and row % 2 else 0
-        texture[row * step_y : (row + 1) * step_y, start::step_x] *= shade
+    return plain(rng, color, reflectivity, fine, blotches)
 
 
 def _windows(
@@ -110,10 +86,10 @@ def _windows(
 
 def _textures(rng: np.random.Generator) -> list[np.ndarray]:
     made = {name: _plain(rng, name) for name in _PLAIN}
-    _joints(made["paving"], 4, 4, 0.72, bond=False)
-    _joints(made["brick"], 16, 8, 1.3, bond=True)
-    _joints(made["roof"], 8, 8, 0.7, bond=True)
-    _joints(made["wood"], 8, 1, 0.55, bond=False)
+    joints(made["paving"], 4, 4, 0.72, bond=False)
+    joints(made["brick"], 16, 8, 1.3, bond=True)
+    joints(made["roof"], 8, 8, 0.7, bond=True)
+    joints(made["wood"], 8, 1, 0.55, bond=False)
     made["brick_windows"] = _windows(
         np.tile(made["brick"][::2, ::2], (2, 2, 1)), 0.28, 0.72, 0.28, 0.78, 0.03
     )
@@ -123,56 +99,7 @@ def _textures(rng: np.random.Generator) -> list[np.ndarray]:
     return [made[name] for name in MATERIALS]
 
 
-@dataclass(frozen=True)
-class TextureAtlas:
-    """Every material's texture at every mip level in one array, RGB and near-infrared.
-
-    texels: [K] uint32, four bytes each: R, G, B (0..255) and reflectivity * 100.
-    first: [M, L] int32, where a level begins. tile: [M] float32, edge of a tile in m.
-    """
-
-    texels: np.ndarray
-    first: np.ndarray
-    tile: np.ndarray
-
-    def sample(
-        self, material: np.ndarray, u: np.ndarray, v: np.ndarray, footprint: np.ndarray
-    ) -> np.ndarray:
-        """[N, 4] uint8 texels at (u, v) in m.
-
-        material: [N] uint8. footprint: [N] float32, m, the width of what one pixel sees; it picks
-        the mip level, so that distant textures don't flicker.
-        """
-        tile = self.tile.take(material)
-        levels = self.first.shape[1]
-        texels_across = footprint * (np.float32(TEXTURE_SIZE) / tile)
-        level = np.clip(np.frexp(texels_across)[1], 0, levels - 1).astype(np.int32)
-        size = np.right_shift(np.int32(TEXTURE_SIZE), level)
-        scale = size.astype(np.float32) / tile
-        column = np.floor(u * scale).astype(np.int32) & (size - 1)
-        row = np.floor(v * scale).astype(np.int32) & (size - 1)
-        index = self.first[material, level] + row * size + column
-        sampled: np.ndarray = self.texels.take(index).view(np.uint8).reshape(-1, 4)
-        return sampled
-
-
 def make_atlas(rng: np.random.Generator) -> TextureAtlas:
     """Textures of all materials, drawn with `rng`."""
-    levels = TEXTURE_SIZE.bit_length()
-    scale = np.array([255.0, 255.0, 255.0, 100.0])
-    parts, first, position = [], [], 0
-    for texture in _textures(rng):
-        starts = []
-        for level in range(levels):
-            size = TEXTURE_SIZE >> level
-            small = texture.reshape(size, 1 << level, size, 1 << level, 4).mean(axis=(1, 3))
-            parts.append(np.clip(small * scale, 0, 255).astype(np.uint8).reshape(-1))
-            starts.append(position)
-            position += size * size
-        first.append(starts)
     tile = [_PLAIN[name][0] if name in _PLAIN else FLOOR_M for name in MATERIALS]
-    return TextureAtlas(
-        np.concatenate(parts).view(np.uint32),
-        np.array(first, np.int32),
-        np.array(tile, np.float32),
-    )
+    return pack(_textures(rng), tile)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import open3d as o3d
 
-from haskd_training.simulation.materials import TextureAtlas
 from haskd_training.simulation.mesh import Mesh, merge
+from haskd_training.simulation.textures import TextureAtlas, surface_coordinates
 from haskd_training.simulation.town import Town
 from haskd_training.simulation.traffic import Actor, Traffic
 
@@ -192,16 +192,13 @@ class Scene:
     def texels(self, hits: Hits, rows: np.ndarray, footprint: np.ndarray) -> np.ndarray:
         """[len(rows), 4] uint8: colour (RGB) and near-infrared reflectivity * 100 at some hits.
 
-        Textures lie on a surface by its direction: on what is level by x and y, on what is upright
-        by the way along it and by height. footprint: [len(rows)] float32, m.
+        footprint: [len(rows)] float32, m.
         """
-        normal = hits.texture_normal.take(rows, axis=0)
-        point = hits.texture_point.take(rows, axis=0)
         triangle = hits.triangle.take(rows)
-        level = np.abs(normal[:, 2]) > np.float32(0.7)
-        along = normal[:, 0] * point[:, 1] - normal[:, 1] * point[:, 0]
-        u = np.where(level, point[:, 0], along) + self.shift.take(triangle)
-        v = np.where(level, point[:, 1], point[:, 2])
+        u, v = surface_coordinates(
+            hits.texture_normal.take(rows, axis=0), hits.texture_point.take(rows, axis=0)
+        )
+        u += self.shift.take(triangle)
         return self.atlas.sample(self.material.take(triangle), u, v, footprint)
 
     def in_shadow(self, points: np.ndarray, sun: np.ndarray, time: float) -> np.ndarray:
