@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import open3d as o3d
 
-from haskd_training.simulation.mesh import Mesh, merge
+from haskd_training.simulation.casting import cast_rays, make_caster
+from haskd_training.simulation.mesh import merge
 from haskd_training.simulation.textures import TextureAtlas, surface_coordinates
 from haskd_training.simulation.town import Town
 from haskd_training.simulation.traffic import Actor, Traffic
@@ -32,24 +33,6 @@ class Hits:
     normal: np.ndarray
     texture_point: np.ndarray
     texture_normal: np.ndarray
-
-
-def _caster(mesh: Mesh) -> o3d.t.geometry.RaycastingScene:
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(
-        o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.vertices)),
-        o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.triangles)),
-    )
-    return scene
-
-
-def _cast(
-    caster: o3d.t.geometry.RaycastingScene, origins: np.ndarray, directions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """First hit of N rays: distance [N] float32 (inf: none) and triangle [N] int64."""
-    rays = np.concatenate([origins, directions], axis=1, dtype=np.float32)
-    result = caster.cast_rays(o3d.core.Tensor.from_numpy(rays))
-    return result["t_hit"].numpy(), result["primitive_ids"].numpy().astype(np.int64)
 
 
 def _timetable(traffic: Traffic) -> np.ndarray:
@@ -93,8 +76,8 @@ class Scene:
         self.tint, self.shift = everything.tint, everything.shift
         self.atlas = atlas
         self._normals = np.concatenate([mesh.normals() for mesh in (town.mesh, *traffic.shapes)])
-        self._town = _caster(town.mesh)
-        self._shapes = [_caster(shape) for shape in traffic.shapes]
+        self._town = make_caster(town.mesh)
+        self._shapes = [make_caster(shape) for shape in traffic.shapes]
         counts = [len(town.mesh.triangles)] + [len(shape.triangles) for shape in traffic.shapes]
         self._first = np.cumsum(counts)
         self._centres = [
@@ -148,7 +131,7 @@ class Scene:
         together. times: s, one for all or [N]. moved: m, how far anything or the origin moves over
         half of `times`.
         """
-        distance, triangle = _cast(self._town, origins, directions)
+        distance, triangle = cast_rays(self._town, origins, directions)
         triangle = np.where(np.isfinite(distance), triangle, -1).astype(np.int32)
         hit = triangle >= 0
         texture_point = origins + np.where(hit, distance, 0)[:, None] * directions
@@ -174,7 +157,7 @@ class Scene:
                 continue
             at = times[rows] if isinstance(times, np.ndarray) else times
             start, way = self._to_actor(actor, at, origins[rows], directions[rows])
-            near, primitive = _cast(self._shapes[actor.shape], start, way)
+            near, primitive = cast_rays(self._shapes[actor.shape], start, way)
             closer = near < distance[rows]
             rows, start, way, near = rows[closer], start[closer], way[closer], near[closer]
             distance[rows] = near
@@ -221,5 +204,5 @@ class Scene:
             rows = np.flatnonzero(near[0] & near[1] & ~shadow)
             if len(rows):
                 start, way = self._to_actor(actor, time, points[rows], rays[rows, 3:])
-                shadow[rows] = np.isfinite(_cast(self._shapes[actor.shape], start, way)[0])
+                shadow[rows] = np.isfinite(cast_rays(self._shapes[actor.shape], start, way)[0])
         return shadow
