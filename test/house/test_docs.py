@@ -170,6 +170,7 @@ def parse(block: Block, arguments: list[str]) -> None:
     assignments = context.params.get("set_") or ()
     with_reader = f"{name} --reader {context.params.get('reader')}"
     name = with_reader if with_reader in settings_page.COMMANDS else name
+    name += " --indoor" if context.params.get("indoor") else ""
     if name in settings_page.COMMANDS:
         load_settings(settings_page.COMMANDS[name], None, assignments)
     else:

@@ -19,19 +19,88 @@ from haskd_training.core.run_folder import only_user
 
 
 def simulate(
-    out: Annotated[Path, typer.Argument(help="the bag's folder; must not exist")],
+    out: Annotated[Path, typer.Argument(help="the bag's or data set's folder; must not exist")],
+    indoor: Annotated[
+        bool, typer.Option("--indoor", help="a flat and an RGB-D camera instead of a drive")
+    ] = False,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="with --indoor: no bag but the files of a public data set: scannet, s3dis",
+            show_default=False,
+        ),
+    ] = None,
+    flats: Annotated[
+        int | None,
+        typer.Option(help="with --layout: how many to train on; default: 1", show_default=False),
+    ] = None,
+    test_flats: Annotated[
+        int | None,
+        typer.Option(help="with --layout: how many to test on; default: 0", show_default=False),
+    ] = None,
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:
-    """Write a simulated camera + LiDAR bag with a label on every point."""
+    """Write a simulated camera + LiDAR bag with a label on every point; with --indoor an RGB-D one
+    with a label on every pixel."""
+    from haskd_ros.errors import InputError
     from haskd_training.core.settings import load_settings
     from haskd_training.simulation import SimulationConfig
     from haskd_training.simulation import simulate as run
 
-    settings = load_settings(SimulationConfig, config, set_ or ())
-    with step("simulating") as progress:
-        run(out, settings, progress)
+    if layout is None and (flats is not None or test_flats is not None):
+        raise InputError(
+            "--flats and --test-flats count the flats of a data set: --layout names it"
+        )
+    if not indoor and layout is not None:
+        raise InputError("--layout is of flats: it needs --indoor")
+    if indoor:
+        simulate_indoor(out, layout, (flats, test_flats), (config, set_))
+    else:
+        settings = load_settings(SimulationConfig, config, set_ or ())
+        with step("simulating") as progress:
+            run(out, settings, progress)
     console.print(f"wrote {out}")
+
+
+def simulate_indoor(
+    out: Path,
+    layout: str | None,
+    counts: tuple[int | None, int | None],
+    settings: tuple[Path | None, list[str] | None],
+) -> None:
+    """`simulate` of flats; counts: to train and to test on. settings: a file and assignments."""
+    from typing import get_args
+
+    from haskd_ros.errors import InputError
+    from haskd_ros.text import listed
+    from haskd_training.core.settings import load_settings
+    from haskd_training.simulation.indoor import (
+        FlatConfig,
+        Layout,
+        simulate_flat,
+        simulate_flats,
+    )
+
+    config = load_settings(FlatConfig, settings[0], settings[1] or ())
+    if layout is None:
+        with step("simulating") as progress:
+            simulate_flat(out, config, progress)
+        return
+    known: tuple[Layout, ...] = get_args(Layout)
+    found = next((name for name in known if name == layout), None)
+    if found is None:
+        raise InputError(f"there is no layout {layout}; there are {listed(known)}")
+    train, test = counts
+    with step("simulating") as progress:
+        simulate_flats(
+            out,
+            found,
+            config,
+            train=1 if train is None else train,
+            test=test or 0,
+            progress=progress,
+        )
 
 
 def prepare(

@@ -26,6 +26,7 @@ from haskd_training.experiments.run import RunConfig
 from haskd_training.images.candidates import SelectionConfig
 from haskd_training.learning.student import StudentConfig
 from haskd_training.simulation import SimulationConfig
+from haskd_training.simulation.indoor import FlatConfig
 from haskd_training.suggestions.config import SuggestConfig
 
 COMMANDS: dict[str, type[BaseModel]] = {
@@ -40,6 +41,7 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "benchmark-drives": DriveBenchmarkConfig,
     "label-images": LabelImagesConfig,
     "simulate": SimulationConfig,
+    "simulate --indoor": FlatConfig,
 }
 """The settings that each command takes by --config and --set."""
 
@@ -76,7 +78,7 @@ prepare:
 | `haskd benchmark-drives` | those of `haskd ablate`, and its own |
 | `haskd label-images` | its own, and under `prepare.` those of `haskd prepare` |
 | `haskd suggest` | its own |
-| `haskd simulate` | its own |
+| `haskd simulate` | its own; with `--indoor` others |
 
 `haskd segment --set` takes [parameters of the node](parameters.md) instead.
 
@@ -96,6 +98,7 @@ def page() -> str:
     parts += ["## `haskd label-images`\n", *_sections(LabelImagesConfig, "", skip="prepare")]
     parts += ["## `haskd suggest`\n", *_sections(SuggestConfig, "")]
     parts += ["## `haskd simulate`\n", *_sections(SimulationConfig, "")]
+    parts += ["## `haskd simulate --indoor`\n", *_sections(FlatConfig, "")]
     return "\n".join(parts)
 
 
