@@ -143,6 +143,15 @@ setup(
                 "haskd_ros/data/fastdds_small.xml",
             ],
         ),
+        (
+            "share/haskd_ros/config/recipes",
+            [
+                "config/recipes/indoor.yaml",
+                "config/recipes/indoor_run.yaml",
+                "config/recipes/outdoor.yaml",
+                "config/recipes/outdoor_run.yaml",
+            ],
+        ),
         ("lib/haskd_ros", ["scripts/dds_profile", "scripts/segment"]),
     ],
     entry_points={"console_scripts": ["haskd = haskd_training.__main__:main"]},

@@ -9,8 +9,9 @@ alike. All compute points -> scores of every point, batch norm folded:
 - R: the range-view network, with torch and, on a CPU, with ONNX Runtime.
 
 On a CPU then also where the time goes: the stages of S with compiled kernels, from the points of a
-message to labels. On a GPU in half precision, by CUDA's own events; L, of the size of MinkUNet34,
-is timed there alone.
+message to labels. On a GPU in half precision, by CUDA's own events.
+
+`--sizes S M L R`: those networks beside each other alone, with what a node computes them by.
 
 Prints Markdown: median and quartiles in ms, and the ratio to the first candidate, the median of the
 ratios of each turn. Timings, not a test.
@@ -45,7 +46,15 @@ from haskd_ros.models import SparseUNet, build, fold_batch_norm, of_size
 from haskd_ros.models.sparse_unet import VoxelizedBatch, voxelise
 from haskd_ros.native import dispatch, load_kernels
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter, classify_logits
-from haskd_ros.sparse import Linear, TorchGeometry, group_by_key, pool, spconv_backend, voxel_keys
+from haskd_ros.sparse import (
+    Linear,
+    SubmanifoldConv,
+    TorchGeometry,
+    group_by_key,
+    pool,
+    spconv_backend,
+    voxel_keys,
+)
 from haskd_ros.sparse.kernel_map import KernelMap
 from haskd_training.core.machine import machine
 from haskd_training.data.cache import Cache
@@ -56,9 +65,6 @@ CASES = {
     "cuda": tuple((n, 0.1, size) for n in (30_000, 123_000) for size in ("S", "M", "L")),
 }
 """(points of the cloud, None for all of a sweep; voxel size in m; size of the network)"""
-
-LARGE = (76, 152, 304, 608)
-"""Channels of L: 37 million parameters, as many as MinkUNet34 has."""
 
 Run = Callable[[], object]
 
@@ -120,9 +126,10 @@ def products(network: SparseUNet, points: torch.Tensor) -> Run:
             x = ready.ready(rows, layer.in_features, layer.weight)
             y = ready.ready(rows, layer.out_features, layer.weight)
             torch.mm(x, layer.weight.t(), out=y)
-        for level, block in enumerate(network.encoder):
-            for layer in (block.first.layer, block.second.layer):
-                ready.submanifold(None, layer, level)
+        for level, block in [*enumerate(network.encoder), *enumerate(network.refine)]:
+            for layer in block.modules():
+                if isinstance(layer, SubmanifoldConv):
+                    ready.submanifold(None, layer, level)
         ready.submanifold(None, network.stem.layer, 0)
         for level, (down, up, decode) in enumerate(zip(network.down, network.up, network.decoder)):
             ready.down(None, down.layer, level)
@@ -157,10 +164,7 @@ def spconvs() -> dict[str, ModuleType]:
 
 def network_of(size: str, voxel_size: float) -> nn.Module:
     torch.manual_seed(0)
-    if size == "L":
-        architecture, chosen = "sparse_unet", {"channels": LARGE, "voxel_size": voxel_size}
-    else:
-        architecture, chosen = of_size(size, voxel_size)
+    architecture, chosen = of_size(size, voxel_size)
     return fold_batch_norm(build(architecture, classes=11, **chosen))
 
 
@@ -192,6 +196,28 @@ def candidates(
         if device.type == "cpu":
             result["R ONNX Runtime"] = range_view_on_onnx(points)
     return result
+
+
+def beside_each_other(sizes: list[str], voxel_size: float, points: torch.Tensor) -> dict[str, Run]:
+    """Networks of several sizes, each as the node runs it."""
+    _, metadata = model_file.load(DEFAULT_MODEL)
+    device = points.device.type
+    runs = {}
+    for size in sizes:
+        segmenter = Segmenter(network_of(size, voxel_size), metadata, device)
+        network = segmenter._network
+        millions = sum(weight.numel() for weight in network.parameters()) / 1e6
+        name = f"{size}, {millions:.1f} million parameters, {segmenter.precision}"
+        runs[name] = in_precision(segmenter, points)
+    return runs
+
+
+def in_precision(segmenter: Segmenter, points: torch.Tensor) -> Run:
+    def run() -> None:
+        with segmenter._in_precision():
+            segmenter._network(points)
+
+    return run
 
 
 def range_view_on_onnx(points: torch.Tensor) -> Run:
@@ -317,6 +343,8 @@ def main() -> None:
     parser.add_argument("--device", choices=CASES, default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--sizes", nargs="+", help="networks to time beside each other, alone")
+    parser.add_argument("--voxel-size", type=float, default=0.1, help="m, with --sizes")
     arguments = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
@@ -329,6 +357,12 @@ def main() -> None:
         # Triton has no CPU.
         modules.pop("spconv-triton", None)
     print(f"{machine()}; {arguments.repeats} turns")
+    if arguments.sizes:
+        voxel_size, points = arguments.voxel_size, sweep.to(arguments.device)
+        runs = beside_each_other(arguments.sizes, voxel_size, points)
+        title = f"{len(points):,} points, voxels of {voxel_size} m"
+        show(title, measure(runs, arguments.repeats, on_gpu))
+        return
     for count, voxel_size, size in CASES[arguments.device]:
         points = cloud(sweep, count)
         voxels = len(voxelise(points, None, voxel_size, "torch").geometry.keys(0))

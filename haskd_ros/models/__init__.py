@@ -36,6 +36,14 @@ ARCHITECTURES = {
 SIZES: dict[str, dict[str, Any]] = {
     "S": {"architecture": "sparse_unet", "channels": (16, 32, 48, 64)},
     "M": {"architecture": "sparse_unet", "channels": (32, 64, 128, 256)},
+    # Widths and blocks of the encoder of MinkUNet34 (Choy et al., CVPR 2019); the decoder, most of
+    # whose voxels are small, is narrower.
+    "L": {
+        "architecture": "sparse_unet",
+        "channels": (32, 32, 64, 128, 256),
+        "blocks": (1, 2, 3, 4, 6),
+        "decoder_blocks": (1, 1, 1, 1),
+    },
     "R": {"architecture": "range_view", "channels": (32, 48, 64, 96)},
 }
 

@@ -17,6 +17,9 @@ CHANNELS = 4096
 EXTRA_INPUTS = 64
 """Most values of a point beside place and intensity."""
 
+BLOCKS = 32
+"""Most residual blocks of a level."""
+
 VOXEL_SIZE_M = 0.01, 10.0
 PIXELS = 1 << 20
 """Most pixels of a range image."""
@@ -26,6 +29,7 @@ Channels = Annotated[
     Field(min_length=1, max_length=LEVELS),
 ]
 ExtraInputs = Annotated[int, Field(strict=True, ge=0, le=EXTRA_INPUTS)]
+Blocks = Annotated[int, Field(strict=True, le=BLOCKS)]
 Pixels = Annotated[int, Field(strict=True, ge=1, le=PIXELS)]
 Angle = Annotated[float, Field(strict=True, ge=-90, le=90)]
 
@@ -37,12 +41,26 @@ class SparseUNetArguments:
     Attributes:
         voxel_size: edge of a voxel in m.
         channels: width of each level, finest first.
+        blocks: residual blocks of each level of the encoder; None: one each.
+        decoder_blocks: residual blocks of each level of the decoder, which has one level less,
+            finest first; None: none.
         extra_inputs: values of a point beside place and intensity.
     """
 
     voxel_size: Annotated[float, Field(strict=True, ge=VOXEL_SIZE_M[0], le=VOXEL_SIZE_M[1])]
     channels: Channels
+    blocks: tuple[Annotated[Blocks, Field(ge=1)], ...] | None = None
+    decoder_blocks: tuple[Annotated[Blocks, Field(ge=0)], ...] | None = None
     extra_inputs: ExtraInputs = 0
+
+    def __post_init__(self) -> None:
+        levels = len(self.channels)
+        for name, blocks, wanted in (
+            ("blocks", self.blocks, levels),
+            ("decoder_blocks", self.decoder_blocks, levels - 1),
+        ):
+            if blocks is not None and len(blocks) != wanted:
+                raise InputError(f"{name} has {len(blocks)} numbers, {levels} levels want {wanted}")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -128,6 +128,18 @@ class ResidualBlock(nn.Module):
         return y
 
 
+class ResidualBlocks(nn.ModuleList):
+    """Residual blocks one after the other, at one level."""
+
+    def __init__(self, channels: int, count: int) -> None:
+        super().__init__(ResidualBlock(channels) for _ in range(count))
+
+    def forward(self, x: Tensor, geometry: Geometry, level: int) -> Tensor:
+        for block in self:
+            x = block(x, geometry, level)
+        return x
+
+
 def fold_batch_norm(network: Network) -> Network:
     """Fold every batch norm of a network into the layer beside it, in place; returns the network,
     in eval mode."""

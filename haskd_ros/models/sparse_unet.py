@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from haskd_ros.models.blocks import BatchNorm, Normed, ResidualBlock, fold_scale
+from haskd_ros.models.blocks import BatchNorm, Normed, ResidualBlock, ResidualBlocks, fold_scale
 from haskd_ros.models.network import Fuse, SegmentationNetwork
 from haskd_ros.native import dispatch
 from haskd_ros.sparse import (
@@ -95,11 +95,20 @@ class SparseUNet(SegmentationNetwork):
         classes: number of classes C.
         voxel_size: edge of a voxel in m.
         channels: width of each level, finest first; each level halves the resolution.
+        blocks: residual blocks of each level of the encoder; None: one each.
+        decoder_blocks: residual blocks behind each level's convolution in the decoder, which has
+            one level less, finest first; None: none.
         extra_inputs: values of a point beside place and intensity.
     """
 
     def __init__(
-        self, classes: int, voxel_size: float, channels: tuple[int, ...], extra_inputs: int = 0
+        self,
+        classes: int,
+        voxel_size: float,
+        channels: tuple[int, ...],
+        blocks: tuple[int, ...] | None = None,
+        decoder_blocks: tuple[int, ...] | None = None,
+        extra_inputs: int = 0,
     ) -> None:
         super().__init__()
         self.classes, self.voxel_size, self.channels = classes, voxel_size, tuple(channels)
@@ -113,7 +122,12 @@ class SparseUNet(SegmentationNetwork):
             Normed(Linear(2 * width, width, bias=False)),
         )
         self.stem = Normed(SubmanifoldConv(width, width, bias=False))
-        self.encoder = nn.ModuleList(ResidualBlock(channel) for channel in channels)
+        # A single block has no number in the names of its weights: so they are called in the files
+        # of networks that know of no others.
+        self.encoder = nn.ModuleList(
+            ResidualBlock(channel) if count == 1 else ResidualBlocks(channel, count)
+            for channel, count in zip(channels, blocks or (1,) * len(channels))
+        )
         steps = list(pairwise(channels))
         self.down = nn.ModuleList(
             Normed(StridedConv(fine, coarse, bias=False)) for fine, coarse in steps
@@ -123,6 +137,10 @@ class SparseUNet(SegmentationNetwork):
         )
         self.decoder = nn.ModuleList(
             Normed(SubmanifoldConv(2 * fine, fine, bias=False)) for fine, _ in steps
+        )
+        self.refine = nn.ModuleList(
+            ResidualBlocks(fine, count)
+            for (fine, _), count in zip(steps, decoder_blocks or (0,) * len(steps))
         )
         self.voxel_head = Linear(width, 2 * width)
         self.point_head = Linear(width, 2 * width, bias=False)
@@ -176,4 +194,5 @@ class SparseUNet(SegmentationNetwork):
         for level in reversed(range(len(self.up))):
             x = self.up[level](x, geometry, level)
             x = self.decoder[level]((x, skips[level]), geometry, level)
+            x = self.refine[level](x, geometry, level)
         return x

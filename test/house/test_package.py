@@ -108,10 +108,11 @@ def test_every_file_that_is_to_be_installed_is_there(distribution):
 
 def test_every_launch_file_and_configuration_is_installed(distribution):
     places = {folder: set(files) for folder, files in distribution["data_files"]}
-    for folder in ("launch", "config"):
-        there = {f"{folder}/{path.name}" for path in (REPOSITORY / folder).iterdir()}
-        installed = places[f"share/haskd_ros/{folder}"]
-        assert {file for file in there if "__pycache__" not in file} <= installed
+    for folder in ("launch", "config", "config/recipes"):
+        there = {
+            f"{folder}/{path.name}" for path in (REPOSITORY / folder).iterdir() if path.is_file()
+        }
+        assert there <= places[f"share/haskd_ros/{folder}"]
 
 
 def test_nav2_gets_parameters_that_the_node_has_of_the_model_that_ships():

@@ -213,6 +213,7 @@ def test_folding_batch_norm_changes_no_score(size):
         before = network.eval()(points)
         folded = fold_batch_norm(network)
         after = folded(points)
-    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
+    # Of many blocks without trained statistics the scores are in the hundreds.
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-5 * float(before.abs().max()))
     left = [name for name, m in folded.named_modules() if "BatchNorm" in type(m).__name__]
     assert not left

@@ -12,7 +12,7 @@ import torch
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput, ModelMetadata
-from haskd_ros.models import SegmentationNetwork
+from haskd_ros.models import SegmentationNetwork, check_arguments
 from haskd_ros.segmenter import DEFAULT_MODEL
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import listed, quoted
@@ -106,6 +106,13 @@ def _named(init: str) -> Path | None:
     return DEFAULT_MODEL if init in (SHIPPED, AUTO) else Path(init).expanduser()
 
 
+def _weights(architecture: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that make a network another one: all but those about what it is shown."""
+    every = check_arguments(architecture, arguments)
+    shown = {"voxel_size", "elevation", "extra_inputs"}
+    return {name: every[name] for name in every.keys() - shown}
+
+
 def _misfit(
     found: ModelMetadata,
     architecture: str,
@@ -114,9 +121,8 @@ def _misfit(
     channels: Sequence[ChannelInput],
 ) -> str | None:
     """Why a network can't start from a model; None where it can."""
-    if (found.architecture, tuple(found.arguments["channels"])) != (
-        architecture,
-        tuple(arguments["channels"]),
+    if found.architecture != architecture or (
+        _weights(architecture, found.arguments) != _weights(architecture, arguments)
     ):
         return "is another network than the one to train; choose the same size"
     if found.arguments.get("voxel_size") != arguments.get("voxel_size"):

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:  # takes two seconds
     from lightning_fabric import Fabric
 
-NetworkSize = Literal["S", "M", "R"]
+NetworkSize = Literal["S", "M", "L", "R"]
 """A key of `models.SIZES`."""
 
 
@@ -69,7 +69,9 @@ class StudentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: NetworkSize = Field("S", description="network: S, M (larger) or R (2D range view)")
+    size: NetworkSize = Field(
+        "S", description="network: S, M (larger), L (as large as MinkUNet34) or R (2D range view)"
+    )
     init: str = Field(FRESH, description=INIT)
     voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")
     max_range: float = Field(120.0, gt=0, le=1000, description="m; points beyond are not labelled")

@@ -333,12 +333,14 @@ def _image_labels(origin: dict[str, Any]) -> str:
 
 def _arguments(metadata: ModelMetadata) -> Iterator[str]:
     """What tells the network from others of its architecture."""
-    arguments = metadata.arguments
-    if metadata.architecture == "sparse_unet":
-        yield f"voxels of {arguments['voxel_size']:g} m"
-    elif elevation := arguments.get("elevation"):
+    arguments = dict(metadata.arguments)
+    if voxel_size := arguments.pop("voxel_size", None):
+        yield f"voxels of {voxel_size:g} m"
+    if elevation := arguments.pop("elevation", None):
         yield "{:g} to {:g} degrees".format(*elevation)
-    yield "channels " + " ".join(map(str, arguments["channels"]))
+    for name, value in arguments.items():
+        listed = value if isinstance(value, (list, tuple)) else [value]
+        yield shown(f"{name.replace('_', ' ')} {' '.join(map(str, listed))}")
 
 
 def _student(shipped: ShippedStudent) -> str:
