@@ -12,9 +12,14 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from haskd_ros.errors import InputError
-from haskd_ros.models.arguments import RangeViewArguments, SparseUNetArguments
+from haskd_ros.models.arguments import (
+    PointTransformerArguments,
+    RangeViewArguments,
+    SparseUNetArguments,
+)
 from haskd_ros.models.blocks import fold_batch_norm
 from haskd_ros.models.network import SegmentationNetwork
+from haskd_ros.models.point_transformer import PointTransformer
 from haskd_ros.models.range_view import RangeViewUNet
 from haskd_ros.models.sparse_unet import SparseUNet
 from haskd_ros.text import quoted
@@ -25,11 +30,12 @@ class Architecture(NamedTuple):
     """A network's class, and what its instances are made with beside `classes`."""
 
     network: Callable[..., SegmentationNetwork]
-    arguments: type[SparseUNetArguments | RangeViewArguments]
+    arguments: type[SparseUNetArguments | RangeViewArguments | PointTransformerArguments]
 
 
 ARCHITECTURES = {
     "sparse_unet": Architecture(SparseUNet, SparseUNetArguments),
+    "point_transformer": Architecture(PointTransformer, PointTransformerArguments),
     "range_view": Architecture(RangeViewUNet, RangeViewArguments),
 }
 
@@ -44,6 +50,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "blocks": (1, 2, 3, 4, 6),
         "decoder_blocks": (1, 1, 1, 1),
     },
+    "P": {"architecture": "point_transformer", "channels": (16, 32, 64, 128)},
     "R": {"architecture": "range_view", "channels": (32, 48, 64, 96)},
 }
 
@@ -64,7 +71,7 @@ def of_size(
     """
     arguments = {**SIZES[size], "extra_inputs": extra_inputs}
     architecture = arguments.pop("architecture")
-    if architecture == "sparse_unet":
+    if architecture in ("sparse_unet", "point_transformer"):
         arguments["voxel_size"] = voxel_size
     elif elevation is not None:
         arguments["elevation"] = tuple(elevation)
@@ -105,6 +112,7 @@ def build(architecture: str, classes: int, **arguments: Any) -> SegmentationNetw
 __all__ = [
     "ARCHITECTURES",
     "SIZES",
+    "PointTransformer",
     "RangeViewUNet",
     "SegmentationNetwork",
     "SparseUNet",

@@ -20,6 +20,9 @@ EXTRA_INPUTS = 64
 BLOCKS = 32
 """Most residual blocks of a level."""
 
+PATCH = 1024
+"""Most voxels of a patch: attention takes memory by it."""
+
 VOXEL_SIZE_M = 0.01, 10.0
 PIXELS = 1 << 20
 """Most pixels of a range image."""
@@ -32,6 +35,9 @@ ExtraInputs = Annotated[int, Field(strict=True, ge=0, le=EXTRA_INPUTS)]
 Blocks = Annotated[int, Field(strict=True, le=BLOCKS)]
 Pixels = Annotated[int, Field(strict=True, ge=1, le=PIXELS)]
 Angle = Annotated[float, Field(strict=True, ge=-90, le=90)]
+
+
+VoxelSize = Annotated[float, Field(strict=True, ge=VOXEL_SIZE_M[0], le=VOXEL_SIZE_M[1])]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -47,7 +53,7 @@ class SparseUNetArguments:
         extra_inputs: values of a point beside place and intensity.
     """
 
-    voxel_size: Annotated[float, Field(strict=True, ge=VOXEL_SIZE_M[0], le=VOXEL_SIZE_M[1])]
+    voxel_size: VoxelSize
     channels: Channels
     blocks: tuple[Annotated[Blocks, Field(ge=1)], ...] | None = None
     decoder_blocks: tuple[Annotated[Blocks, Field(ge=0)], ...] | None = None
@@ -61,6 +67,23 @@ class SparseUNetArguments:
         ):
             if blocks is not None and len(blocks) != wanted:
                 raise InputError(f"{name} has {len(blocks)} numbers, {levels} levels want {wanted}")
+
+
+@dataclass(frozen=True, config=STRICT)
+class PointTransformerArguments:
+    """Of `PointTransformer`, all but its classes.
+
+    Attributes:
+        voxel_size: edge of a voxel in m.
+        channels: width of each level, finest first.
+        patch: most voxels that attend to each other.
+        extra_inputs: values of a point beside place and intensity.
+    """
+
+    voxel_size: VoxelSize
+    channels: Channels
+    patch: Annotated[int, Field(strict=True, ge=2, le=PATCH)] = 128
+    extra_inputs: ExtraInputs = 0
 
 
 @dataclass(frozen=True, config=STRICT)

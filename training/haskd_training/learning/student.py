@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:  # takes two seconds
     from lightning_fabric import Fabric
 
-NetworkSize = Literal["S", "M", "L", "R"]
+NetworkSize = Literal["S", "M", "L", "P", "R"]
 """A key of `models.SIZES`."""
 
 
@@ -70,7 +70,9 @@ class StudentConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: NetworkSize = Field(
-        "S", description="network: S, M (larger), L (as large as MinkUNet34) or R (2D range view)"
+        "S",
+        description="network: S, M (larger), L (as large as MinkUNet34), P (point transformer) or "
+        "R (2D range view)",
     )
     init: str = Field(FRESH, description=INIT)
     voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")

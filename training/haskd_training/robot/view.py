@@ -333,7 +333,8 @@ def _image_labels(origin: dict[str, Any]) -> str:
 
 def _arguments(metadata: ModelMetadata) -> Iterator[str]:
     """What tells the network from others of its architecture."""
-    arguments = dict(metadata.arguments)
+    # The channels stand above, by their names.
+    arguments = {k: v for k, v in metadata.arguments.items() if k != "extra_inputs"}
     if voxel_size := arguments.pop("voxel_size", None):
         yield f"voxels of {voxel_size:g} m"
     if elevation := arguments.pop("elevation", None):
