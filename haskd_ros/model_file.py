@@ -125,6 +125,9 @@ def restore(network: nn.Module, sealed: Sealed) -> None:
         _check_values(name, value)
     # Copies: what comes out of a file begins at any address.
     network.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_meta:
+            raise InputError(f"the architecture has a tensor {name} that is not among its weights")
 
 
 def _check_values(name: str, value: torch.Tensor) -> None:

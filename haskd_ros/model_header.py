@@ -193,7 +193,7 @@ class ModelMetadata:
     """Everything about a model but its weights.
 
     Attributes:
-        architecture: key of `models.ARCHITECTURES`.
+        architecture: of `models.ARCHITECTURES`, or one that an installed package adds.
         arguments: of the architecture, without `classes`, see `models.arguments`.
         taxonomy: class names and colours; a class's index is its column of the scores.
         intensity: input normalisation.
@@ -225,7 +225,7 @@ class ModelMetadata:
         if len(set(names)) < len(names):
             raise InputError(f"a channel stands twice among {listed(names)}")
         inputs = sum(channel.width for channel in self.channels)
-        if inputs != (taken := arguments["extra_inputs"]):
+        if inputs != (taken := arguments.get("extra_inputs", 0)):
             raise InputError(f"channels give {inputs} inputs, the network takes {taken}")
 
     @property

@@ -18,7 +18,7 @@ voxel of that level, or a pixel of a 2D network."""
 
 
 class SegmentationNetwork(nn.Module):
-    """Points in, class scores out.
+    """Points in, class scores out. All tensors but those of this class are among the weights.
 
     Attributes:
         classifier: the last layer, from `features` to class scores.
@@ -58,7 +58,8 @@ class SegmentationNetwork(nn.Module):
 
     @property
     def fusion_widths(self) -> tuple[int, ...]:
-        """Channels of the features that `fuse` gets, finest level first."""
+        """Channels of the features that `fuse` gets, finest level first; none where a network calls
+        no `fuse`, which then can't be a teacher's."""
         return self.channels
 
     def fold(self) -> None:

@@ -77,7 +77,8 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
     name = shown(".".join(path))
-    line = f"setting {name}: {problem['msg'].lower()}"
+    message = problem["msg"].removeprefix("Value error, ")
+    line = f"setting {name}: {message[:1].lower()}{message[1:]}"
     if problem["type"] != "extra_forbidden":
         return f"{line}, found {quoted(problem['input'])}"
     for old, new in RENAMED.items():

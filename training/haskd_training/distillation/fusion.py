@@ -59,6 +59,19 @@ class GatedFusion(nn.Module):
         return x + gated
 
 
+def check_trunk(trunk: SegmentationNetwork) -> None:
+    """Check that image features can be fused into a network.
+
+    Raises:
+        InputError: it has no level for them.
+    """
+    if not trunk.fusion_widths:
+        raise InputError(
+            f"{type(trunk).__name__} has no level that image features could be fused into, so it "
+            "can't be a teacher: set teacher.size to another network, or distillation.teacher=none"
+        )
+
+
 class FusionTeacher(nn.Module):
     """A point-cloud network with an image branch.
 
@@ -71,10 +84,14 @@ class FusionTeacher(nn.Module):
         trunk: a network of `haskd_ros.models`.
         image_width: features a point that images give.
         width: channels of the image branch.
+
+    Raises:
+        InputError: a trunk without levels to fuse into.
     """
 
     def __init__(self, trunk: SegmentationNetwork, image_width: int, width: int) -> None:
         super().__init__()
+        check_trunk(trunk)
         self.trunk, self.image_width, self.width = trunk, image_width, width
         # Layer norm: a sweep whose cameras are dropped leaves no rows to take statistics from.
         self.image_branch = nn.Sequential(

@@ -6,10 +6,10 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 import haskd_ros
@@ -21,7 +21,7 @@ from haskd_ros.model_header import (
     Provenance,
     SensorStatistics,
 )
-from haskd_ros.models import SegmentationNetwork, build, of_size
+from haskd_ros.models import SIZES, SegmentationNetwork, build, of_size, size_names
 from haskd_training.core.file_digests import file_digest
 from haskd_training.data.sensor_statistics import input_range
 from haskd_training.data.splits import Split, SplitConfig
@@ -53,8 +53,15 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:  # takes two seconds
     from lightning_fabric import Fabric
 
-NetworkSize = Literal["S", "M", "L", "P", "R"]
-"""A key of `models.SIZES`."""
+
+def _known_size(size: str) -> str:
+    if size not in SIZES and size not in (known := size_names()):
+        raise ValueError(f"no network of that size; there are {', '.join(known)}")
+    return size
+
+
+NetworkSize = Annotated[str, AfterValidator(_known_size)]
+"""A key of `models.SIZES`, or a size that an installed package adds."""
 
 
 INIT = (
@@ -71,8 +78,8 @@ class StudentConfig(BaseModel):
 
     size: NetworkSize = Field(
         "S",
-        description="network: S, M (larger), L (as large as MinkUNet34), P (point transformer) or "
-        "R (2D range view)",
+        description="network: S, M (larger), L (as large as MinkUNet34), P (point transformer), "
+        "R (2D range view), or a size that an installed package adds",
     )
     init: str = Field(FRESH, description=INIT)
     voxel_size: float = Field(0.2, ge=0.01, le=10, description="m")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from haskd_ros.errors import InputError
+from haskd_ros.models import build, of_size
 from haskd_training.data.splits import Split
 from haskd_training.distillation.config import DistillationConfig
 from haskd_training.distillation.expertise import ExpertiseConfig
+from haskd_training.distillation.fusion import check_trunk
 from haskd_training.distillation.teacher import TeacherConfig
 from haskd_training.images.candidates import SelectionConfig
 from haskd_training.images.encoder import EncoderConfig
@@ -58,6 +61,10 @@ def check(split: Split, config: MethodConfig, no_images: str = "") -> None:
         )
     if config.distillation.teacher == "none":
         return
+    size = config.teacher.size or config.student.size
+    architecture, arguments = of_size(size, config.student.voxel_size)
+    with torch.device("meta"):
+        check_trunk(build(architecture, classes=len(split.taxonomy), **arguments))
     if no_images:
         raise InputError(
             f"no image can teach: {no_images} (distillation.teacher=none learns from labels and "
