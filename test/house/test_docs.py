@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 import typer.main
 import yaml
+from network_packages import EXAMPLE, fake_package
 from test_rooms import ROWS
 
+from haskd_ros.models import packages
 from haskd_training.commands import settings_page
 from haskd_training.commands.app import app, main
 from haskd_training.core.settings import load_settings
@@ -151,7 +153,18 @@ def test_the_tests_that_try_commands_exist():
         assert not named or f"\ndef {test}(" in (REPOSITORY / file).read_text(), by
 
 
-def test_commands_parse():
+@pytest.fixture
+def example_network(monkeypatch, tmp_path):
+    """The package that docs/networks.md installs, installed."""
+    entry_point = "voxel_context = voxel_context:ARCHITECTURE"
+    monkeypatch.syspath_prepend(EXAMPLE)
+    monkeypatch.syspath_prepend(fake_package(tmp_path, "example", entry_point))
+    packages._installed.cache_clear()
+    yield
+    packages._installed.cache_clear()
+
+
+def test_commands_parse(example_network):
     parsed = 0
     for block, command in shell_commands():
         arguments = haskd_arguments(command)
