@@ -1,6 +1,7 @@
 # Two commands: `make demo` and `make test`. Both set up all they need, once. `make lint` is the part
 # of `make test` that takes seconds.
 #   make demo BAG=path LABELS=path   the same with a recorded bag
+#   make demo INDOOR=1            in simulated flats, with an RGB-D camera
 #   make demo SET="student.loop.epochs=2 ..."   with other settings
 # `make aarch64` runs that test which `make test` skips where there is no emulator: the kernels of an
 # aarch64 package, under qemu.
@@ -30,7 +31,7 @@ export GOMP_SPINCOUNT ?= 1000
 .DEFAULT_GOAL := test
 
 demo: $(READY)
-	$(BIN)/haskd demo --out demo $(if $(BAG),--bag "$(BAG)") $(if $(LABELS),--labels "$(LABELS)") $(addprefix --set ,$(SET))
+	$(BIN)/haskd demo --out demo $(if $(INDOOR),--indoor) $(if $(BAG),--bag "$(BAG)") $(if $(LABELS),--labels "$(LABELS)") $(addprefix --set ,$(SET))
 
 # A live node is timed by the clouds that it is sent: what starts one has the machine to itself.
 test: $(READY) lint

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -21,6 +21,8 @@ from haskd_training.experiments.ablation_rows import AblationConfig
 from haskd_training.experiments.demo import SETTINGS as DEMO_SETTINGS
 from haskd_training.experiments.demo import SIMULATION
 from haskd_training.experiments.drives import DriveBenchmarkConfig
+from haskd_training.experiments.indoor_demo import FLAT, KEYFRAMES
+from haskd_training.experiments.indoor_demo import SETTINGS as INDOOR_SETTINGS
 from haskd_training.experiments.label_images import LabelImagesConfig
 from haskd_training.experiments.run import RunConfig
 from haskd_training.images.candidates import SelectionConfig
@@ -214,12 +216,24 @@ def _limits(bounds: list[Any]) -> Iterator[str]:
 
 
 def _demo() -> str:
-    listed = "\n".join(f"- `{setting}`" for setting in DEMO_SETTINGS)
     return (
         "A run of a few minutes that shows that all works. What differs from `haskd run`, unless "
-        f"`--config` is given:\n\n{listed}\n\nThe simulated drive is `haskd simulate`'s with "
-        f"`duration_s={SIMULATION.duration_s:g}`.\n"
+        f"`--config` is given:\n\n{_list(DEMO_SETTINGS)}\n\nThe simulated drive is `haskd "
+        f"simulate`'s with `duration_s={SIMULATION.duration_s:g}`.\n\n"
+        f"With `--indoor` it is these instead:\n\n{_list(INDOOR_SETTINGS)}\n\nThe flats are `haskd "
+        f"simulate --indoor`'s with {_changed(FLAT)}, their keyframes `haskd prepare --reader "
+        f"rgbd`'s with {_changed(KEYFRAMES)}.\n"
     )
+
+
+def _list(settings: Iterable[str]) -> str:
+    return "\n".join(f"- `{setting}`" for setting in settings)
+
+
+def _changed(config: BaseModel) -> str:
+    """What differs from the defaults."""
+    changes = config.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"`{name}={value}`" for name, value in changes.items())
 
 
 if __name__ == "__main__":

@@ -212,17 +212,27 @@ def demo(
         Path | None, typer.Option(help="a recorded bag instead of a simulated one")
     ] = None,
     labels: Annotated[str | None, typer.Option(help="label map of the recorded bag")] = None,
+    indoor: Annotated[
+        bool, typer.Option("--indoor", help="flats and an RGB-D camera instead of a drive")
+    ] = False,
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:
     """The whole path: bag, training, live node, scores, picture."""
+    from haskd_ros.errors import InputError
     from haskd_training.commands.findings import say
     from haskd_training.experiments.demo import demo as work
     from haskd_training.experiments.demo import latency_table, load_demo_settings
     from haskd_training.experiments.evaluate import table
+    from haskd_training.experiments.indoor_demo import indoor_demo, load_indoor_settings
     from haskd_training.experiments.run import score_table
 
-    result = work(out, bag, labels, step, load_demo_settings(config, set_ or ()), say=say)
+    if indoor:
+        if bag is not None or labels is not None:
+            raise InputError("--indoor simulates flats; --bag and --labels are of a recorded drive")
+        result = indoor_demo(out, step, load_indoor_settings(config, set_ or []), say=say)
+    else:
+        result = work(out, bag, labels, step, load_demo_settings(config, set_ or ()), say=say)
     console.print(score_table(result.run))
     console.print(table(result.evaluation))
     console.print(latency_table(result.replay))

@@ -64,10 +64,12 @@ class DemoResult:
     picture: Path
 
 
-def load_demo_settings(file: Path | None = None, assignments: Sequence[str] = ()) -> RunConfig:
-    """The demo's own settings, or those of a file instead, overridden by assignments; errors as of
+def load_demo_settings(
+    file: Path | None = None, assignments: Sequence[str] = (), own: Sequence[str] = SETTINGS
+) -> RunConfig:
+    """A demo's own settings, or those of a file instead, overridden by assignments; errors as of
     `load_settings`."""
-    return load_settings(RunConfig, file, (*(SETTINGS if file is None else ()), *assignments))
+    return load_settings(RunConfig, file, (*(own if file is None else ()), *assignments))
 
 
 def demo(
@@ -111,21 +113,8 @@ def demo(
         if result is None:
             raise InputError("the demo runs in one process, without torchrun")
         cache = result.caches[0]
-        with steps("playing held-out sweeps to the node"):
-            shown = _held_out(recording, cache, result.split, config.prepare)
-            played = replay(result.model, [one.cloud for one in shown], RATE_HZ, work / "node.log")
-        predictions = _predictions(cache, shown, played)
-        if not predictions:
-            raise InputError(f"the node labelled no cloud; see {work / 'node.log'}")
-        answers = iter(predictions.values())
-        evaluation = evaluate(
-            lambda _: next(answers), (cache.sweep(i) for i in predictions), cache.taxonomy
-        )
-        picture = out / "segmentation.png"
-        with steps("drawing"):
-            _draw(cache, predictions, picture)
-        _write_result(work / "demo.json", evaluation, played, result)
-        return DemoResult(evaluation, played, result, picture)
+        shown = _held_out(recording, cache, result.split, config.prepare)
+        return show_to_node(result, cache, shown, work, out / "segmentation.png", steps)
 
 
 @dataclass(frozen=True)
@@ -141,6 +130,38 @@ class HeldOut:
     sweep: int
     cloud: RecordedCloud
     usable: np.ndarray
+
+
+def show_to_node(
+    result: RunResult,
+    cache: Cache,
+    shown: Sequence[HeldOut],
+    work: Path,
+    picture: Path,
+    steps: Steps,
+) -> DemoResult:
+    """Play clouds to a node that labels by a run's model, and score and draw what comes back.
+
+    Args:
+        cache: of the clouds' sweeps.
+        work: folder for the node's log and demo.json.
+
+    Raises:
+        InputError: the node labelled no cloud.
+    """
+    with steps("playing held-out sweeps to the node"):
+        played = replay(result.model, [one.cloud for one in shown], RATE_HZ, work / "node.log")
+    predictions = _predictions(cache, shown, played)
+    if not predictions:
+        raise InputError(f"the node labelled no cloud; see {work / 'node.log'}")
+    answers = iter(predictions.values())
+    evaluation = evaluate(
+        lambda _: next(answers), (cache.sweep(i) for i in predictions), cache.taxonomy
+    )
+    with steps("drawing"):
+        _draw(cache, predictions, picture)
+    _write_result(work / "demo.json", evaluation, played, result)
+    return DemoResult(evaluation, played, result, picture)
 
 
 def held_out_clouds(
@@ -173,7 +194,7 @@ def _held_out(bag: Path, cache: Cache, split: Split, config: PrepareConfig) -> l
     return held_out_clouds(bag, cache, test[:MAX_CLOUDS], config.points_topic)
 
 
-def _predictions(cache: Cache, shown: list[HeldOut], played: Replay) -> dict[int, np.ndarray]:
+def _predictions(cache: Cache, shown: Sequence[HeldOut], played: Replay) -> dict[int, np.ndarray]:
     """Class ids [N] of the node for the points in the cache, by sweep number; sweeps without an
     answer are missing."""
     by_stamp = {reply.stamp_ns: reply.points["class_id"] for reply in played.replies}
