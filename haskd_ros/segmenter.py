@@ -25,6 +25,7 @@ from haskd_ros.models import SegmentationNetwork, SparseUNet, fold_batch_norm
 from haskd_ros.native import dispatch, kernels, load_kernels, voxel_kernels
 from haskd_ros.sparse import spconv_backend
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
+from haskd_ros.views import Views
 
 DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
 """The model that comes with the package."""
@@ -35,6 +36,8 @@ the network's scores are) -> probabilities [N, C] to take instead, rows of any p
 CPU."""
 
 NO_CHANNELS: Mapping[ChannelName, np.ndarray | None] = MappingProxyType({})
+
+MOST_VIEWS = 64
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -70,13 +73,15 @@ class Segmenter:
         precision: `auto`, `fp32`, `bf16` or `fp16`. `auto` is fp16 on CUDA; on a CPU bf16 for the
             convolutions of a sparse network where the CPU multiplies that faster, else fp32.
         threads: torch's CPU threads; 0 leaves torch's own choice.
+        views: the mean of what the network says of so many copies of a cloud, see `views`; 1: of
+            the cloud alone.
 
     Attributes:
         precision: which of them it is, not `auto`.
         engine: what computes a sparse network's convolutions, in words.
 
     Raises:
-        InputError: a device or precision that is unknown or not there.
+        InputError: a device or precision that is unknown or not there, or less than one view.
     """
 
     def __init__(
@@ -86,8 +91,12 @@ class Segmenter:
         device: str = "auto",
         precision: str = "auto",
         threads: int = 0,
+        views: int = 1,
     ) -> None:
+        if not 1 <= views <= MOST_VIEWS:
+            raise InputError(f"{views} views of a cloud; wanted 1 to {MOST_VIEWS}")
         self.metadata = metadata
+        self.views = Views(views, _normals(metadata))
         self.device = _device(device)
         if threads:
             torch.set_num_threads(threads)
@@ -105,7 +114,12 @@ class Segmenter:
 
     @classmethod
     def load(
-        cls, path: Path | str, device: str = "auto", precision: str = "auto", threads: int = 0
+        cls,
+        path: Path | str,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+        views: int = 1,
     ) -> Segmenter:
         """Read a model file; arguments as of the class.
 
@@ -113,7 +127,7 @@ class Segmenter:
             ModelFileError: not a whole model of this package.
             InputError: device or precision not to be had.
         """
-        return cls(*model_file.load(path), device, precision, threads)
+        return cls(*model_file.load(path), device, precision, threads, views)
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -241,7 +255,7 @@ class Segmenter:
         self, points: Tensor, refine: Refine | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         with self._in_precision():
-            logits = self._network(points.to(self.device)).float()
+            logits = self._logits(points.to(self.device))
         temperature = self.metadata.temperature
         if refine is not None:
             with dispatch.own_threads() if dispatch.usable() else nullcontext():
@@ -253,6 +267,19 @@ class Segmenter:
         class_id, probability, entropy = classify_logits(logits, temperature)
         return class_id.cpu().numpy(), probability.cpu().numpy(), entropy.cpu().numpy()
 
+    def _logits(self, points: Tensor) -> Tensor:
+        """[N, C] of the network; of several views those whose softmax, at the model's temperature,
+        is the mean of theirs."""
+        if len(self.views) == 1:
+            logits: Tensor = self._network(points).float()
+            return logits
+        temperature = self.metadata.temperature
+        clouds = self.views.of(points)
+        total = sum(_softmax(self._network(cloud).float() / temperature) for cloud in clouds)
+        assert isinstance(total, Tensor)
+        mean = total / len(clouds)
+        return mean.clamp_min(torch.finfo(torch.float32).tiny).log() * temperature
+
     def _in_precision(self) -> AbstractContextManager[None]:
         """Within it the network computes in its precision."""
         if self.precision == "fp32":
@@ -260,6 +287,16 @@ class Segmenter:
         if self.precision == "bf16" and self._compiled:
             return dispatch.bf16()
         return torch.autocast(self.device.type, PRECISIONS[self.precision])
+
+
+def _normals(metadata: ModelMetadata) -> list[int]:
+    """The first column of the network's inputs that hold normals, where it reads them."""
+    first, found = 4, []
+    for channel in metadata.channels:
+        if channel.name == "normal":
+            found.append(first)
+        first += channel.width
+    return found
 
 
 def _inputs_of(channel: ChannelInput, values: np.ndarray | None, mask: np.ndarray) -> np.ndarray:

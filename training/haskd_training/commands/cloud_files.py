@@ -57,6 +57,7 @@ def segment(
     frame: SensorFrame,
     device: str,
     parameters: Parameters,
+    views: int,
     strict: bool,
     examination: Examination | None,
 ) -> None:
@@ -82,14 +83,14 @@ def segment(
     with step(f"labelling {path.name}") as progress:
         if export is None:
             found = segment_files(
-                model, path, out, frame=frame, device=device, parameters=parameters,
+                model, path, out, frame=frame, device=device, parameters=parameters, views=views,
                 strict=strict, progress=progress,
             )  # fmt: skip
         else:
             found = export_labels(
                 model, path, out, labels=labels, only=only, topic=topic, frame=frame,
-                device=device, parameters=parameters, strict=strict, progress=progress,
-                examination=examination,
+                device=device, parameters=parameters, views=views, strict=strict,
+                progress=progress, examination=examination,
             )  # fmt: skip
     _tell(found, examination)
     if export is None:

@@ -24,6 +24,7 @@ from haskd_training.commands.options import (
     SensorHeight,
     Strict,
     Up,
+    ViewCount,
 )
 from haskd_training.core.progress import console, step
 
@@ -47,6 +48,7 @@ def evaluate(
         ),
     ] = None,
     topic: CloudTopic = None,
+    views: ViewCount = 1,
     set_: NodeParameters = None,
     strict: Strict = False,
 ) -> None:
@@ -75,9 +77,12 @@ def evaluate(
             parameters=parameters,
             examination=examination,
             protocol=rule,
+            views=views,
             say=say,
         )
     console.print(table(evaluation))
+    if views > 1:
+        console.print(f"the mean of {views} views of each cloud, which the node does not take")
     if evaluation.protocol is not None:
         console.print(protocol_table(evaluation.protocol))
         for note in evaluation.protocol.notes():
@@ -95,6 +100,7 @@ def segment(
     out: Annotated[Path, typer.Option(help="bag, cloud file or folder to write")],
     topic: CloudTopic = None,
     device: Device = "auto",
+    views: ViewCount = 1,
     set_: NodeParameters = None,
     export: Export = None,
     labels: Annotated[str | None, LABEL_MAP] = None,
@@ -130,13 +136,22 @@ def segment(
             frame=frame,
             device=device,
             parameters=parameters,
+            views=views,
             strict=strict,
             examination=examination,
         )
         return
     with step(f"labelling {bag.name}") as progress:
         found = segment_bag(
-            model, bag, out, topic, device, parameters, progress, examination=examination
+            model,
+            bag,
+            out,
+            topic,
+            device,
+            parameters,
+            progress,
+            examination=examination,
+            views=views,
         )
     rate = found.labelled / found.seconds
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")

@@ -30,6 +30,14 @@ NodeParameters = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="a parameter of the node"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N")]
+ViewCount = Annotated[
+    int,
+    typer.Option(
+        "--views",
+        help="label by the mean over so many turned, mirrored and scaled copies of each cloud: "
+        "better, and as many times slower",
+    ),
+]
 Attribution = Annotated[
     str | None,
     typer.Option(help="whom the data's licence wants credited, for the model file"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from haskd_training.commands.options import Device, NodeParameters
+from haskd_training.commands.options import Device, NodeParameters, ViewCount
 from haskd_training.core.progress import console, step
 
 
@@ -35,6 +35,7 @@ def submit(
         Path | None, typer.Option(help="with --check: the data set's folder", show_default=False)
     ] = None,
     device: Device = "auto",
+    views: ViewCount = 1,
     set_: NodeParameters = None,
 ) -> None:
     """Write predictions in the form that a benchmark takes, or check such files."""
@@ -60,9 +61,10 @@ def submit(
         raise InputError("a MODEL, the data set's ROOT and --out are needed; or --check, --against")
     part = DatasetPart(rule.reader, root, split, names)
     with step("predicting") as progress:
-        done = work(model, rule, part, out, device, parse(set_ or ()), progress)
+        done = work(model, rule, part, out, device, parse(set_ or ()), progress, views=views)
     share = done.unlabelled / max(1, done.points)
     console.print(
         f"{done.sweeps} sweeps, {done.points:,} points, {share:.2%} of them without a prediction"
+        + (f"; the mean of {views} views of each" if views > 1 else "")
     )
     console.print(f"predictions: {out}")

@@ -58,6 +58,7 @@ def evaluate_model(
     parameters: Parameters = DEFAULTS,
     examination: Examination | None = None,
     protocol: Protocol | None = None,
+    views: int = 1,
     say: Say = say_nothing,
 ) -> Evaluation:
     """Label every sweep of a cache or clouds of a recording as `haskd segment` and the node do, and
@@ -77,6 +78,7 @@ def evaluate_model(
             labels as they are. A box in another frame than the clouds' needs a recording.
         examination: of a recording's clouds, as of `examine_clouds`; None: they are examined here.
         protocol: of a benchmark, for a cache of its data set: its score too.
+        views: as of `Segmenter`.
         say: receives what only shows when a recording's clouds are labelled.
 
     Raises:
@@ -85,7 +87,7 @@ def evaluate_model(
     """
     if protocol is not None:
         _check_protocol(protocol, data, max_range)
-    segmenter = Segmenter.load(model, device=device)
+    segmenter = Segmenter.load(model, device=device, views=views)
     if not _is_recording(data):
         if labels is not None or topic is not None:
             raise InputError(f"{data} is no recording; --labels and --topic are for one")
@@ -113,7 +115,7 @@ def evaluate_model(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{out} can't be written: {error.strerror}") from error
-        document = {"model": str(model), "cache": str(data), "max_range": max_range}
+        document = {"model": str(model), "cache": str(data), "max_range": max_range, "views": views}
         document |= evaluation.to_json()
         write_atomically(out / "evaluation.json", json.dumps(document, indent=2).encode())
         plots.confusion_matrix(evaluation, out / "confusion.png")

@@ -49,6 +49,8 @@ def submit(
     device: str = "auto",
     parameters: Parameters = DEFAULTS,
     progress: Progress = no_progress,
+    *,
+    views: int = 1,
 ) -> Submitted:
     """Label all sweeps of a data set's drives as the node would, a file for each.
 
@@ -57,13 +59,14 @@ def submit(
         part: of the protocol's data set.
         out: a folder that doesn't exist; it is there when it is whole.
         parameters: of the node. By default every point within the model's range gets a class.
+        views: as of `Segmenter`.
 
     Raises:
         InputError: model or data set can't be read, the classes differ, or `out` exists.
     """
     if out.exists():
         raise InputError(f"{out} exists already; choose another folder")
-    segmenter = Segmenter.load(model, device=device)
+    segmenter = Segmenter.load(model, device=device, views=views)
     protocol.check_classes(segmenter.taxonomy.names, f"model {model}")
     reader = protocol.reader
     submission = protocol.submission

@@ -71,21 +71,24 @@ _CHARACTER_INCH, _HANDLE_INCH = 0.125, 0.7
 """Width of a character of the legend, and of what stands around a name there."""
 
 
+_REACH_M = 40.0
+
+
 def segmentation(
     points: np.ndarray,
     labellings: Sequence[tuple[str, np.ndarray]],
     taxonomy: Taxonomy,
     path: Path,
-    reach: float = 40.0,
 ) -> None:
     """A cloud from above and in perspective, once for each labelling, with a legend.
 
     Args:
         points: [N, >= 3] x y z in m in the sensor frame.
         labellings: (title, [N] uint8 class ids), side by side.
-        path: PNG to write.
-        reach: m around the sensor that are shown.
+        path: PNG to write. It shows 40 m around the sensor, or as far as nearly all points are.
     """
+    beside = np.abs(points[:, :2]).max(1)
+    reach = min(_REACH_M, 1.1 * float(np.quantile(beside, 0.99))) if len(points) else _REACH_M
     with drawn(path, dpi=90, figsize=(7.5 * len(labellings), 12), facecolor="#101418") as figure:
         rows = figure.subplots(2, len(labellings), squeeze=False)
         for column, (title, labels) in enumerate(labellings):
@@ -138,10 +141,10 @@ def _in_perspective(
 ) -> None:
     """As a pinhole camera sees it that hangs behind and above the sensor and looks ahead, down."""
     centre, pitch = np.array([-16.0, 0.0, 11.0]), np.radians(22.0)
-    moved = points[:, :3] - centre
+    moved = points[:, :3] * (_REACH_M / reach) - centre
     depth = moved[:, 0] * np.cos(pitch) - moved[:, 2] * np.sin(pitch)
     height = moved[:, 0] * np.sin(pitch) + moved[:, 2] * np.cos(pitch)
-    visible = (depth > 3.0) & (depth < 1.6 * reach + 16.0)
+    visible = (depth > 3.0) & (depth < 1.6 * _REACH_M + 16.0)
     order = np.argsort(-depth[visible])  # near points are drawn over far ones
     depth = depth[visible][order]
     image = np.stack([-moved[visible, 1][order], height[visible][order]], 1) / depth[:, None]

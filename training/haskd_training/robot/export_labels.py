@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def export_labels(
     frame: SensorFrame | None = None,
     device: str = "auto",
     parameters: Parameters = DEFAULTS,
+    views: int = 1,
     strict: bool = False,
     progress: Progress = no_progress,
     examination: Examination | None = None,
@@ -72,7 +74,7 @@ def export_labels(
         labels: a label map whose raw ids are written, of each class the first one; None: class ids.
         only: `suggest.json` of `haskd suggest`: of a bag or folder, only these clouds.
         topic: of the clouds of a bag, as of `segment_bag`.
-        frame, device, parameters, strict: as of `segment_files`.
+        frame, device, parameters, views, strict: as of `segment_files`.
         progress: called with the clouds done and those there are.
         examination: of the clouds of a bag, as of `segment_bag`.
 
@@ -84,13 +86,15 @@ def export_labels(
     label_map = None if labels is None else load_label_map(labels)
     with new_bag(out) as scratch, ExitStack() as stack:
         if is_clouds(path):
-            clouds = _of_files(model, path, frame or SensorFrame(), device, parameters)
+            label = partial(FileLabeller, model, device=device, parameters=parameters, views=views)
+            clouds = _of_files(path, frame or SensorFrame(), label)
         else:
             examination = examination or examine_clouds(
                 path, topic, intensity_scale=parameters.intensity_scale
             )
             bag = stack.enter_context(open_bag(path))
-            clouds = _of_bag(bag, examination, model, device, parameters)
+            segmenter = Segmenter.load(model, device=device, views=views)
+            clouds = _of_bag(bag, examination, segmenter, parameters)
         findings = [*(examination.findings if examination else ()), *clouds.label.findings]
         refuse(findings, strict)
         ids = _raw_ids(clouds.taxonomy, label_map)
@@ -136,29 +140,24 @@ class _Clouds:
     taxonomy: Taxonomy
 
 
-def _of_files(
-    model: Path, path: Path, frame: SensorFrame, device: str, parameters: Parameters
-) -> _Clouds:
+def _of_files(path: Path, frame: SensorFrame, labeller: Callable[..., FileLabeller]) -> _Clouds:
     folder = CloudFolder(path) if path.is_dir() else None
     places = places_in(path) if folder is None else folder.places
     stamps = [] if folder is None else folder.stamps_ns
     files = list(dict.fromkeys(place.file for place in places))
-    label = FileLabeller(
-        model, files, name=path.name, frame=frame, device=device, parameters=parameters
-    )
+    label = labeller(files, name=path.name, frame=frame)
     clouds = (read_clouds(place.file)[place.scan] for place in places)
     names = [place.name for place in places]
     return _Clouds(names, stamps, clouds, label, label.segmenter.taxonomy)
 
 
 def _of_bag(
-    bag: Bag, examination: Examination, model: Path, device: str, parameters: Parameters
+    bag: Bag, examination: Examination, segmenter: Segmenter, parameters: Parameters
 ) -> _Clouds:
     chosen = examination.recording.points_topic
     stamps = [time.stamp_ns for time in cloud_times(bag.path, chosen)]
     tell = len(set(stamps)) == len(stamps) and min(stamps) >= _FIRST_STAMP
     names = [str(stamp) if tell else f"{index:06d}" for index, stamp in enumerate(stamps)]
-    segmenter = Segmenter.load(model, device=device)
     label = BagLabeller(examination, segmenter, parameters)
     clouds = (cloud for _, cloud in bag.messages([chosen]))
     return _Clouds(names, stamps, clouds, label, segmenter.taxonomy)

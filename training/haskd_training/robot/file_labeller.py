@@ -64,7 +64,7 @@ class FileLabeller:
         files: whose clouds are to be labelled; some are read here.
         name: what the findings call them.
         frame: where the sensor is in the files' coordinates.
-        device: as of `Segmenter`.
+        device, views: as of `Segmenter`.
         parameters: of the node; a crop box is in the sensor frame.
 
     Attributes:
@@ -84,6 +84,7 @@ class FileLabeller:
         frame: SensorFrame,
         device: str = "auto",
         parameters: Parameters = DEFAULTS,
+        views: int = 1,
     ) -> None:
         if parameters.crop_frame:
             raise InputError(
@@ -95,7 +96,7 @@ class FileLabeller:
                 "motion.compensation or memory.half_life: a file knows no poses of the sensor"
             )
         self._name, self._frame, self._parameters = name, frame, parameters
-        self.segmenter = Segmenter.load(model, device=device)
+        self.segmenter = Segmenter.load(model, device=device, views=views)
         sample = list(self._sample(files))
         unit = intensity_unit(sample, parameters.intensity_scale)
         self.findings = intensity_findings(unit, name)

@@ -90,6 +90,7 @@ def segment_bag(
     progress: Progress = no_progress,
     *,
     examination: Examination | None = None,
+    views: int = 1,
 ) -> SegmentedBag:
     """Copy a recording, every message and topic of it, and add its labelled clouds, recorded at the
     time of the clouds they belong to, and the names and colours of their classes.
@@ -103,13 +104,14 @@ def segment_bag(
         parameters: of the node.
         progress: called with the clouds done and those there are.
         examination: of the clouds, as of `examine_clouds`; None: they are examined here.
+        views: as of `Segmenter`.
 
     Raises:
         InputError: model or bag can't be read, the bag is ROS 1's, it has labelled clouds already,
             or `out` exists.
     """
     started = time.perf_counter()
-    segmenter = Segmenter.load(model, device=device)
+    segmenter = Segmenter.load(model, device=device, views=views)
     colors = packed_color_table(segmenter.taxonomy.color_table())
     rejected: Counter[str] = Counter()
     labelled = beyond_range = copied = 0

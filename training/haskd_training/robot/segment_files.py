@@ -54,6 +54,7 @@ def segment_files(
     frame: SensorFrame | None = None,
     device: str = "auto",
     parameters: Parameters = DEFAULTS,
+    views: int = 1,
     strict: bool = False,
     progress: Progress = no_progress,
 ) -> SegmentedFiles:
@@ -67,7 +68,7 @@ def segment_files(
         path: a cloud file, or a folder of them.
         out: new file or folder.
         frame: where the sensor is in the files' coordinates; only what the network sees is turned.
-        device, parameters: as of `segment_bag`.
+        device, parameters, views: as of `segment_bag`.
         strict: refuse what would be a warning.
         progress: called with the files done and those there are.
 
@@ -86,6 +87,7 @@ def segment_files(
             frame=frame or SensorFrame(),
             device=device,
             parameters=parameters,
+            views=views,
         )
         refuse(label.findings, strict)
         taxonomy = label.segmenter.taxonomy
