@@ -13,6 +13,9 @@ from simulated_flat import WALK, read_ply, read_sens
 
 from haskd_ros.errors import InputError
 from haskd_training.commands.app import main
+from haskd_training.data.cache import Cache
+from haskd_training.data.prepare_dataset import DatasetPart, prepare_dataset
+from haskd_training.data.readers.all_readers import READERS
 from haskd_training.simulation.indoor import simulate_flat, simulate_flats
 from haskd_training.simulation.indoor.kinds import CLASS_NAMES
 from haskd_training.simulation.indoor.recording import make_recording
@@ -284,3 +287,22 @@ def test_an_interrupted_data_set_leaves_nothing_behind(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         simulate_flats(tmp_path / "data", "scannet", SCAN, train=2, progress=interrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_readers_read_what_is_laid_out_for_them(
+    bag: Path, scannet: Path, s3dis: Path, tmp_path
+):
+    for split, name in (("train", "scene0000_00"), ("val", "scene0001_00")):
+        prepare_dataset(DatasetPart(READERS["scannet"], scannet, split), tmp_path / split)
+        cache = Cache.open(tmp_path / split)
+        (row,) = cache.sweeps
+        assert row.recording == name and sum(row.class_counts) > 0 and len(cache.images) > 0
+    rooms = [room for room in sorted(s3dis.glob("Area_1/*")) if room.is_dir()]
+    names = tuple(f"Area_1_{room.name}" for room in rooms)
+    prepare_dataset(DatasetPart(READERS["s3dis"], s3dis, drives=names), tmp_path / "rooms")
+    cache = Cache.open(tmp_path / "rooms")
+    assert {row.recording for row in cache.sweeps} == set(names)
+    assert all(sum(row.class_counts) == row.points for row in cache.sweeps)
+    prepare_dataset(DatasetPart(READERS["rgbd"], bag), tmp_path / "keyframes")
+    cache = Cache.open(tmp_path / "keyframes")
+    assert len(cache) and np.array([row.class_counts for row in cache.sweeps]).sum() > 0

@@ -97,10 +97,13 @@ _SPLITS = {
 
 
 def names(root: Path, split: str | None) -> Sequence[str]:
-    """Of the rooms of a split, or of all: the same wherever they lie."""
-    if split is None:
-        return tuple(name for area in _ROOMS for name in _names_of(area))
-    return _SPLITS[split]
+    """Of the rooms of a split, or of all that were published, and of others in the same layout."""
+    if split is not None:
+        return _SPLITS[split]
+    published = [name for area in _ROOMS for name in _names_of(area)]
+    there = [folder.parent for folder in sorted(root.glob("Area_[1-6]/*/Annotations"))]
+    named = (f"{room.parent.name}_{room.name}" for room in there)
+    return tuple(dict.fromkeys([*published, *named]))
 
 
 def open_drives(root: Path, names: Sequence[str]) -> list[Drive]:
