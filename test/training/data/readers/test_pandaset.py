@@ -15,8 +15,8 @@ from pandaset_files import BY_PANDAS, START, by_hand, by_pandas, pickled, write,
 from haskd_ros.errors import InputError
 from haskd_training.data.cache import Cache
 from haskd_training.data.projection import project
-from haskd_training.data.readers.pandaset import READER
-from haskd_training.data.readers.pickled_table import read_table
+from haskd_training.data.readers.pandaset.pickled_table import read_table
+from haskd_training.data.readers.pandaset.reader import READER
 
 CLASSES = (
     "Smoke", "Exhaust", "Spray or rain", "Reflection", "Vegetation", "Ground", "Road",

@@ -31,9 +31,9 @@ from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
 from haskd_training.data.cache import Cache
 from haskd_training.data.projection import project
-from haskd_training.data.readers.parquet_rows import ParquetRows
-from haskd_training.data.readers.waymo import READER
-from haskd_training.data.readers.waymo_range_images import uniform_inclinations
+from haskd_training.data.readers.waymo.parquet_rows import ParquetRows
+from haskd_training.data.readers.waymo.range_images import uniform_inclinations
+from haskd_training.data.readers.waymo.reader import READER
 from haskd_training.learning.inference import label_as_robot
 
 CLASSES = (

@@ -1,1 +1,1 @@
-"""Readers of public data sets, one small file each: their layout, split, classes and counts."""
+"""Readers of public data sets, a file or folder each: their layout, split, classes and counts."""

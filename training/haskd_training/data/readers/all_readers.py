@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
-from haskd_training.data.readers import pandaset, s3dis, scannet, semantickitti, waymo
+from haskd_training.data.readers import s3dis, semantickitti
 from haskd_training.data.readers.interface import DatasetReader
 from haskd_training.data.readers.nuscenes import reader as nuscenes
+from haskd_training.data.readers.pandaset import reader as pandaset
 from haskd_training.data.readers.rgbd import reader as rgbd
+from haskd_training.data.readers.scannet import reader as scannet
+from haskd_training.data.readers.waymo import reader as waymo
 
 READERS = {
     reader.name: reader

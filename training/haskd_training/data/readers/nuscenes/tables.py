@@ -16,7 +16,7 @@ import numpy as np
 from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
 from haskd_training.data.readers.interface import Shortfalls
-from haskd_training.data.readers.json_rows import Row, read_rows
+from haskd_training.data.readers.nuscenes.json_rows import Row, read_rows
 from haskd_training.recordings.transform_tree import transform_matrix
 
 LIDAR = "LIDAR_TOP"

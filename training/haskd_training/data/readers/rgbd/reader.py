@@ -94,7 +94,7 @@ def reader(config: RgbdConfig) -> DatasetReader:
         name="rgbd",
         title="RGB-D recording",
         splits={},
-        label_map=Path(__file__).parents[1] / "rgbd.yaml",
+        label_map=Path(__file__).with_name("classes.yaml"),
         intensity_scale=None,
         names=names,
         open_drives=partial(open_drives, config),

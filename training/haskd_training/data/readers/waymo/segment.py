@@ -13,8 +13,8 @@ import numpy as np
 from haskd_ros.errors import InputError
 from haskd_ros.text import listed
 from haskd_training.data.readers.interface import EncodedImage, Frame, FrameImage, FramePoints
-from haskd_training.data.readers.parquet_rows import ParquetRows, read_columns
-from haskd_training.data.readers.waymo_range_images import TopLidar, uniform_inclinations
+from haskd_training.data.readers.waymo.parquet_rows import ParquetRows, read_columns
+from haskd_training.data.readers.waymo.range_images import TopLidar, uniform_inclinations
 from haskd_training.recordings.camera_model import CameraModel
 from haskd_training.recordings.transform_tree import invert
 

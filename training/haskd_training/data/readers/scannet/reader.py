@@ -6,7 +6,7 @@ ROOT/scans/SCAN/, ROOT/scans_test/SCAN/ (without labels), SCAN is sceneNNNN_NN
     SCAN_vh_clean_2.ply                 vertices x y z red green blue alpha, and faces
     SCAN.txt                            axisAlignment: 16 numbers, T_aligned_mesh row by row
     SCAN.sens                           images with poses, see `sens_stream`; may be missing
-    labels: see `scannet_labels`
+    labels: see `labels`
 ROOT/scannetv2_{train,val,test}.txt     names of the scans of each split
 """
 
@@ -37,8 +37,8 @@ from haskd_training.data.readers.interface import (
     Shortfalls,
     Submission,
 )
-from haskd_training.data.readers.scannet_labels import CATEGORIES, ScanLabels
-from haskd_training.data.readers.sens_stream import (
+from haskd_training.data.readers.scannet.labels import CATEGORIES, ScanLabels
+from haskd_training.data.readers.scannet.sens_stream import (
     StreamFrame,
     is_rigid,
     read_frames,
@@ -259,7 +259,7 @@ def reader(config: ScanNetConfig) -> DatasetReader:
             "val": PublishedSplit(312, 312, "c04425d97dcea788"),
             "test": PublishedSplit(100, 100, "9e13281c1cb8104e"),
         },
-        label_map=Path(__file__).with_name("scannet.yaml"),
+        label_map=Path(__file__).with_name("classes.yaml"),
         intensity_scale=None,
         names=names,
         open_drives=partial(open_drives, config),

@@ -22,7 +22,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from haskd_ros.errors import InputError
-from haskd_training.data.readers import pandaset_files as files
 from haskd_training.data.readers.interface import (
     DatasetReader,
     Drive,
@@ -33,7 +32,8 @@ from haskd_training.data.readers.interface import (
     PublishedSplit,
     Shortfalls,
 )
-from haskd_training.data.readers.pickled_table import read_table
+from haskd_training.data.readers.pandaset import files
+from haskd_training.data.readers.pandaset.pickled_table import read_table
 from haskd_training.recordings.camera_model import CameraModel
 from haskd_training.recordings.reading import reading
 from haskd_training.recordings.transform_tree import invert
@@ -229,7 +229,7 @@ READER = DatasetReader(
     name="pandaset",
     title="PandaSet",
     splits={name: PublishedSplit(drives, drives * _SWEEPS) for name, drives in _SPLITS.items()},
-    label_map=Path(__file__).with_name("pandaset.yaml"),
+    label_map=Path(__file__).with_name("classes.yaml"),
     intensity_scale=255.0,
     names=names,
     open_drives=open_drives,

@@ -24,8 +24,8 @@ from haskd_training.data.readers.interface import (
     Rule,
     Shortfalls,
 )
-from haskd_training.data.readers.parquet_rows import is_whole
-from haskd_training.data.readers.waymo_segment import (
+from haskd_training.data.readers.waymo.parquet_rows import is_whole
+from haskd_training.data.readers.waymo.segment import (
     CAMERA_CALIBRATION,
     IMAGES,
     LABELS,
@@ -133,7 +133,7 @@ READER = DatasetReader(
         "val": PublishedSplit(202, 5_976),
         "test": PublishedSplit(150, 2_982),
     },
-    label_map=Path(__file__).with_name("waymo.yaml"),
+    label_map=Path(__file__).with_name("classes.yaml"),
     intensity_scale=1.0,
     names=names,
     open_drives=open_drives,

@@ -1,0 +1,1 @@
+"""The files of PandaSet's own download."""

@@ -1,0 +1,1 @@
+"""ScanNet: meshes, their labels and image streams."""
