@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
@@ -100,6 +100,19 @@ class ChannelInput:
     def width(self) -> int:
         """Inputs D that it becomes."""
         return len(self.mean)
+
+
+def channel_columns(channels: Sequence[ChannelInput]) -> Iterator[tuple[ChannelInput, slice]]:
+    """Each channel with its columns of the points [N, 4 + E] that a network reads."""
+    first = 4
+    for channel in channels:
+        yield channel, slice(first, first + channel.width)
+        first += channel.width
+
+
+def extra_inputs(channels: Sequence[ChannelInput]) -> int:
+    """E of the network that reads these channels."""
+    return sum(channel.width for channel in channels)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -224,7 +237,7 @@ class ModelMetadata:
         names = [channel.name for channel in self.channels]
         if len(set(names)) < len(names):
             raise InputError(f"a channel stands twice among {listed(names)}")
-        inputs = sum(channel.width for channel in self.channels)
+        inputs = extra_inputs(self.channels)
         if inputs != (taken := arguments.get("extra_inputs", 0)):
             raise InputError(f"channels give {inputs} inputs, the network takes {taken}")
 

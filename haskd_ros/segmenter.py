@@ -20,12 +20,12 @@ from haskd_ros.channels import ChannelName, as_inputs
 from haskd_ros.clouds.channels import wanted_fields
 from haskd_ros.clouds.ranges import squared_range
 from haskd_ros.errors import InputError
-from haskd_ros.model_header import ChannelInput, ModelMetadata
+from haskd_ros.model_header import ChannelInput, ModelMetadata, channel_columns
 from haskd_ros.models import SegmentationNetwork, SparseUNet, fold_batch_norm
+from haskd_ros.models.views import Views
 from haskd_ros.native import dispatch, kernels, load_kernels, voxel_kernels
 from haskd_ros.sparse import spconv_backend
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
-from haskd_ros.views import Views
 
 DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
 """The model that comes with the package."""
@@ -291,12 +291,8 @@ class Segmenter:
 
 def _normals(metadata: ModelMetadata) -> list[int]:
     """The first column of the network's inputs that hold normals, where it reads them."""
-    first, found = 4, []
-    for channel in metadata.channels:
-        if channel.name == "normal":
-            found.append(first)
-        first += channel.width
-    return found
+    columns = channel_columns(metadata.channels)
+    return [own.start for channel, own in columns if channel.name == "normal"]
 
 
 def _inputs_of(channel: ChannelInput, values: np.ndarray | None, mask: np.ndarray) -> np.ndarray:

@@ -61,8 +61,8 @@ int64_t haskd_valid_points(const char* points, int64_t rows, int64_t stride, int
     return (to - valid) / 4;
 }
 
-// keys [rows] of the voxels that hold the points [rows, columns >= 4] (sparse/keys.py), batch null for one
-// cloud; offset [rows, 3] of each from the centre of its voxel, in voxels. Returns the largest
+// keys [rows] of the voxels that hold the points [rows, columns >= 4] (sparse/keys.py), batch null
+// for one cloud; offset [rows, 3] of each from the centre of its voxel, in voxels. Returns the largest
 // absolute coordinate; beyond `bias` - 2 the keys are invalid.
 float haskd_voxel_keys(const float* points, int64_t columns, const int64_t* batch, int64_t rows,
                        float voxel_size, int field_bits, int64_t* keys, float* offset,

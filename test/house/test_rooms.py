@@ -25,7 +25,7 @@ ROWS = {
         ("channels", "taxonomy"),
         ("native",),
         ("sparse",),
-        ("models", "score_memory", "views"),
+        ("models", "score_memory"),
         ("model_header", "sealed_tensors"),
         ("model_file",),
         ("clouds",),

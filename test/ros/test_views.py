@@ -10,8 +10,8 @@ import torch
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.models.views import Views
 from haskd_ros.segmenter import Segmenter
-from haskd_ros.views import Views
 
 
 @pytest.fixture(scope="module")

@@ -53,10 +53,10 @@ def evaluate(
     strict: Strict = False,
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
+    from haskd_training.data.cache import is_cache
     from haskd_training.experiments.evaluate import evaluate_model, protocol_table, table
     from haskd_training.metrics.protocols import protocol_of
     from haskd_training.robot.segment_bag import parse
-    from haskd_training.robot.view import is_cache
 
     parameters, examination = parse(set_ or ()), None
     rule = None if protocol is None else protocol_of(protocol)
@@ -197,6 +197,7 @@ def view(
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmenter import DEFAULT_MODEL
     from haskd_training.commands import cloud_files, over_time
+    from haskd_training.data.cache import is_cache
     from haskd_training.recordings.findings import refuse
     from haskd_training.robot import view as viewer
 
@@ -218,7 +219,7 @@ def view(
     if path.suffix == ".safetensors" and path.is_file():
         console.print(viewer.model_table(path))
         return
-    if viewer.is_cache(path):
+    if is_cache(path):
         say_of_cache(path, strict)
         frames = viewer.frames_of_cache(path, chosen, device)
     elif cloud_files.is_clouds(path):

@@ -33,8 +33,9 @@ def show(
         ) from error
     from haskd_training.commands.cloud_files import is_clouds
     from haskd_training.commands.findings import say, say_of_cache
+    from haskd_training.data.cache import is_cache
     from haskd_training.robot.over_time.recording_view import view_recording
-    from haskd_training.robot.view import has_display, is_cache
+    from haskd_training.robot.view import has_display
 
     if save is None and not has_display():
         raise InputError("there is no display; --save FILE.rrd writes a file for `rerun FILE.rrd`")

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from haskd_training.data.prepare_inputs import PrepareConfig
-from haskd_training.data.readers.rgbd.config import RgbdConfig
+from haskd_training.data.readers.all_readers import READERS
 from haskd_training.experiments.ablation_rows import AblationConfig
 from haskd_training.experiments.demo import SETTINGS as DEMO_SETTINGS
 from haskd_training.experiments.demo import SIMULATION
@@ -31,11 +31,17 @@ from haskd_training.simulation import SimulationConfig
 from haskd_training.simulation.indoor import FlatConfig
 from haskd_training.suggestions.config import SuggestConfig
 
+READER_SETTINGS: dict[str, type[BaseModel]] = {
+    f"prepare --reader {name}": reader.settings.model
+    for name, reader in READERS.items()
+    if reader.settings is not None
+}
+
 COMMANDS: dict[str, type[BaseModel]] = {
     "run": RunConfig,
     "demo": RunConfig,
     "prepare": PrepareConfig,
-    "prepare --reader rgbd": RgbdConfig,
+    **READER_SETTINGS,
     "baseline": StudentConfig,
     "select": SelectionConfig,
     "suggest": SuggestConfig,
@@ -72,7 +78,7 @@ prepare:
 | `haskd run` | all of the first part |
 | `haskd demo` | the same, with other defaults (below) where no `--config` is given |
 | `haskd prepare` | those of `prepare`, without that prefix: `points_topic` |
-| `haskd prepare --reader rgbd` | its own |
+| `haskd prepare --reader rgbd`, `--reader scannet` | their own |
 | `haskd baseline` | those of `student`, without that prefix: `loop.epochs` |
 | `haskd select` | those of `selection`, without that prefix: `window_s` |
 | `haskd ablate` | its own, and under `method.` those of `haskd run` but `prepare`: \
@@ -93,7 +99,8 @@ def page() -> str:
     """The whole page as Markdown."""
     parts = [INTRODUCTION, "## `haskd run`\n", *_sections(RunConfig, "")]
     parts += ["## `haskd demo`\n", _demo()]
-    parts += ["## `haskd prepare --reader rgbd`\n", *_sections(RgbdConfig, "")]
+    for command, model in READER_SETTINGS.items():
+        parts += [f"## `haskd {command}`\n", *_sections(model, "")]
     parts += ["## `haskd ablate`\n", *_sections(AblationConfig, "", skip="method")]
     drives = _sections(DriveBenchmarkConfig, "", skip="method")
     parts += ["## `haskd benchmark-drives`\n", *drives]

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from haskd_ros import model_file
 from haskd_ros.channels import ChannelName
-from haskd_ros.model_header import ModelMetadata
+from haskd_ros.model_header import ModelMetadata, channel_columns
 from haskd_ros.segmenter import Segmenter
 
 WARM_UP = 2
@@ -96,9 +96,9 @@ def _as_recorded(
     cloud: np.ndarray, metadata: ModelMetadata
 ) -> tuple[np.ndarray, dict[ChannelName, np.ndarray]]:
     """A cloud as a sensor gives it, and its channels, from what a network reads."""
-    channels, first = {}, 4
-    for each in metadata.channels:
-        channels[each.name] = cloud[:, first : first + each.width] * np.float32(each.scale)
-        first += each.width
+    channels = {
+        each.name: cloud[:, columns] * np.float32(each.scale)
+        for each, columns in channel_columns(metadata.channels)
+    }
     unit = np.array([1, 1, 1, metadata.intensity.scale], np.float32)
     return cloud[:, :4] * unit, channels

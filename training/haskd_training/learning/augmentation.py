@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from haskd_ros.model_header import ChannelInput
+from haskd_ros.model_header import ChannelInput, channel_columns
 from haskd_training.data.corruptions import elevation_deg
 from haskd_training.learning.mixing import MixingConfig, in_sector
 
@@ -129,10 +129,7 @@ def _augment_channels(
 ) -> None:
     """Change the columns of `result` that hold channels; `turn` [3, 3] turns directions as the
     points were turned."""
-    first = 4
-    for channel in channels:
-        columns = slice(first, first + channel.width)
-        first += channel.width
+    for channel, columns in channel_columns(channels):
         values = points[:, columns]
         if channel.name == "normal":
             result[:, columns] = values @ turn.T.astype(np.float32)

@@ -9,14 +9,14 @@ union     half of the points of each: Nekrasov et al., "Mix3D", 3DV 2021, at the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from haskd_ros.model_header import ChannelInput
+from haskd_ros.model_header import ChannelInput, channel_columns
 from haskd_training.data.corruptions import elevation_deg
 
 Way = Literal["sectors", "things", "bands", "union"]
@@ -76,19 +76,11 @@ def turned(points: np.ndarray, angle: float, channels: Sequence[ChannelInput] = 
         return points
     result: np.ndarray = points.copy()
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    for x in (0, *_normals(channels)):
+    columns = channel_columns(channels)
+    for x in (0, *(own.start for channel, own in columns if channel.name == "normal")):
         result[:, x] = cosine * points[:, x] - sine * points[:, x + 1]
         result[:, x + 1] = sine * points[:, x] + cosine * points[:, x + 1]
     return result
-
-
-def _normals(channels: Sequence[ChannelInput]) -> Iterator[int]:
-    """The column of the normals' x, where there are normals."""
-    first = 4
-    for channel in channels:
-        if channel.name == "normal":
-            yield first
-        first += channel.width
 
 
 def in_sector(points: np.ndarray, start: float, width: float) -> np.ndarray:

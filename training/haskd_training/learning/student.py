@@ -15,11 +15,11 @@ from torch import Tensor, nn
 import haskd_ros
 from haskd_ros.channels import ChannelName
 from haskd_ros.model_header import (
-    ChannelInput,
     Intensity,
     ModelMetadata,
     Provenance,
     SensorStatistics,
+    extra_inputs,
 )
 from haskd_ros.models import SIZES, SegmentationNetwork, build, of_size, size_names
 from haskd_training.core.file_digests import file_digest
@@ -207,11 +207,6 @@ def make_network(
     )
     network.limit_inputs(metadata.input_limits)
     return network, metadata
-
-
-def extra_inputs(channels: Sequence[ChannelInput]) -> int:
-    """Of the network that reads these channels."""
-    return sum(channel.width for channel in channels)
 
 
 def _warn_of_known_sweeps(split: Split, initial: ModelMetadata) -> None:

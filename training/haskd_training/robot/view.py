@@ -22,7 +22,7 @@ from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import shown
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import INDEX, Cache
+from haskd_training.data.cache import Cache
 from haskd_training.data.examination.examine import examine_clouds
 from haskd_training.data.sensor_statistics import unlike_training
 from haskd_training.learning.inference import label_as_robot
@@ -178,11 +178,6 @@ class _CloudsOfBag:
         with open_bag(self._path) as bag:
             for _, cloud in bag.messages([self._topic]):
                 yield cloud
-
-
-def is_cache(path: Path) -> bool:
-    """Whether a folder is one that `prepare` made."""
-    return (path / INDEX).is_file()
 
 
 def has_display() -> bool:

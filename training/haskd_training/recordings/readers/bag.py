@@ -320,12 +320,10 @@ def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> st
         raise InputError(f"{bag.path}: no message of {', '.join(empty)} ({short}) was recorded")
     if not candidates:
         everything = ", ".join(f"{topic} ({kind})" for topic, kind in sorted(bag.topics.items()))
-        remedy = ""
+        text = f"{bag.path}: no {short} in bag; topics there: {everything or '(none)'}"
         if kind == POINT_CLOUD and any("depth" in topic for topic in bag.topics):
-            remedy = "; `haskd prepare --reader rgbd` makes clouds of an RGB-D camera's images"
-        raise InputError(
-            f"{bag.path}: no {short} in bag; topics there: {everything or '(none)'}{remedy}"
-        )
+            text += "; `haskd prepare --reader rgbd` makes clouds of an RGB-D camera's images"
+        raise InputError(text)
     inputs = input_clouds(candidates, bag.cloud_fields) if kind == POINT_CLOUD else candidates
     if len(inputs) > 1:
         raise InputError(
