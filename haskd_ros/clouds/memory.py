@@ -25,3 +25,15 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _LARGEST)
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def give_back_freed_memory() -> None:
+    """Hand what `keep_freed_memory` has kept until now back to the system.
+
+    After a large piece of work that will not come again, so that the process is not as large as
+    that for good; the next cloud pays for its pages once more. Where the C library is not glibc
+    nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -11,6 +11,7 @@ import torch
 
 from haskd_ros import model_file
 from haskd_ros.clouds.class_rules import ClassRules
+from haskd_ros.clouds.memory import give_back_freed_memory
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
@@ -78,6 +79,7 @@ def load_beside(parameters: Parameters) -> LoadedModel:
     # there are cores would make the clouds of the other thread wait for each of them.
     torch.set_num_threads(1)
     model.warm_up(parameters.warmup_points)
+    give_back_freed_memory()  # two models were at work at once
     return model
 
 
