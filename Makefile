@@ -56,11 +56,12 @@ three:
 		--outfile=$(THREE_FOLDER)/three.min.js
 	cp build/three/node_modules/three/LICENSE $(THREE_FOLDER)/LICENSE
 
+# Most of what comes is never imported: compiling all of it takes a minute and a half.
 $(READY): setup.py haskd_ros/__init__.py Makefile
 	$(if $(MISSING),$(APT) update && $(APT) install -y --no-install-recommends $(LIBRARIES))
 	$(PYTHON) -m venv $(VENV) || ($(APT) install -y --no-install-recommends python3-venv && $(PYTHON) -m venv --clear $(VENV))
-	$(BIN)/python -m pip install --quiet $(TORCH) setuptools
-	$(BIN)/python -m pip install --quiet --no-build-isolation -e '.[training,ros-wheels,test]'
+	$(BIN)/python -m pip install --quiet --no-compile $(TORCH) setuptools
+	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation -e '.[training,ros-wheels,test]'
 	touch $@
 
 clean:

@@ -17,7 +17,6 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED
@@ -105,6 +104,9 @@ def _beams(elevation: np.ndarray) -> np.ndarray:
     The blurred histogram has one peak a beam, however unevenly beams are spaced, and they meet
     where it is lowest between two peaks. A ripple on a peak is no beam of its own.
     """
+    # Here, because all that reads a cache would load it, and only thinning needs it.
+    from scipy.signal import find_peaks
+
     # Empty margins, so that the first and the last beam are peaks too.
     margin = 8 * _BLUR_DEG
     edges = np.arange(elevation.min() - margin, elevation.max() + margin + _BIN_DEG, _BIN_DEG)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from haskd_training.metrics.confusion import number_or_null
 
@@ -68,7 +68,7 @@ def paired_interval(differences: Sequence[float]) -> Interval:
     values = np.asarray(differences, np.float64)
     if len(values) < 2:
         return Interval(float(values.mean()), float("nan"), float("nan"))
-    margin = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
+    margin = _t(len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
     return Interval(
         float(values.mean()), float(values.mean() - margin), float(values.mean() + margin)
     )
@@ -133,7 +133,7 @@ def seeds_and_sweeps_interval(
     over_sweeps = float(np.nanvar(resampled(row) - resampled(reference)))
     total = over_seeds + over_sweeps
     freedom = (seeds - 1) * (total / over_seeds) ** 2 if over_seeds else np.inf
-    margin = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(total)
+    margin = _t(freedom) * np.sqrt(total)
     return Interval(mean, mean - margin, mean + margin)
 
 
@@ -241,7 +241,11 @@ def drives_and_seeds_interval(
         drive = generator.integers(drives, size=(drives,))
         of_fold = generator.integers(seeds, size=(fold_of.max() + 1, seeds))
         found.append(gain(drive, of_fold[fold_of[drive]]))
-    margin = stats.t.ppf((1 + LEVEL) / 2, drives - 1) * math.sqrt(
-        np.var(found) * drives / (drives - 1)
-    )
+    margin = _t(drives - 1) * math.sqrt(np.var(found) * drives / (drives - 1))
     return Interval(mean, mean - margin, mean + margin)
+
+
+def _t(freedom: float) -> float:
+    """Student's t of so many degrees of freedom that `LEVEL` lies within, either way. Not by
+    scipy.stats, which takes as long to load as all else of scipy."""
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))

@@ -6,14 +6,14 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from matplotlib import rc_context
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.text import shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LONGEST = 40
 """Characters of a name on an axis or in a legend, which would leave no room for the plot."""
@@ -33,6 +33,10 @@ def drawn(path: Path, dpi: int, **layout: Any) -> Iterator[Figure]:
     Raises:
         InputError: it can't be written.
     """
+    # Here, because every command would load it, and few draw.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context({"text.parse_math": False}):
         figure = Figure(**({"layout": "constrained"} | layout))
         yield figure

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.metrics.confusion import RANGES_M, Evaluation, iou, range_name
 from haskd_training.reports.figures import drawn, name_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def confusion_matrix(evaluation: Evaluation, path: Path) -> None:
@@ -89,6 +91,8 @@ def segmentation(
     """
     beside = np.abs(points[:, :2]).max(1)
     reach = min(_REACH_M, 1.1 * float(np.quantile(beside, 0.99))) if len(points) else _REACH_M
+    from matplotlib.lines import Line2D  # loaded by what draws alone, see `drawn`
+
     with drawn(path, dpi=90, figsize=(7.5 * len(labellings), 12), facecolor="#101418") as figure:
         rows = figure.subplots(2, len(labellings), squeeze=False)
         for column, (title, labels) in enumerate(labellings):

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
-
 from haskd_ros.errors import InputError
 from haskd_training.reports.figures import drawn
 
@@ -22,6 +20,8 @@ def scalars(folder: Path) -> dict[str, tuple[list[int], list[float]]]:
     """
     if not any(folder.glob("events.out.tfevents.*")):
         raise InputError(f"{folder} holds no TensorBoard file")
+    from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+
     events = EventAccumulator(str(folder), size_guidance={SCALARS: 0})  # 0: all of them
     events.Reload()
     result = {}
