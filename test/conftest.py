@@ -42,6 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "ros_environment" in getattr(item, "fixturenames", ()):
             item.add_marker("live")
+    # Stable, so that else all is in its order: what begins last should be short, or one worker
+    # ends minutes after the other.
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from haskd_training.data.prepare_inputs import PrepareConfig
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
 
+pytestmark = pytest.mark.long
+
 
 def test_prepare_train_and_evaluate_from_the_command_line(haskd, tmp_path):
     bag = write_bag(tmp_path, Scene(clouds=10, images=3, points=street))

@@ -43,6 +43,8 @@ from haskd_training.learning.weight_averaging import average_snapshots
 from haskd_training.pipeline.config import MethodConfig
 from haskd_training.pipeline.stage_folders import StageCost
 
+pytestmark = pytest.mark.long
+
 NOBODY = "taught by nobody"
 ROWS = {
     NOBODY: {"distillation": {"teacher": "none", "snapshots": "none"}},

@@ -20,6 +20,8 @@ from haskd_training.experiments.ablation_rows import LABELS, LABELS_WHOLE, METHO
 from haskd_training.experiments.drives import Drive, DriveBenchmarkConfig, benchmark_drives, fold_of
 from haskd_training.experiments.drives_table import markdown, summarise, write
 
+pytestmark = pytest.mark.long
+
 
 def settings(*assignments: str) -> DriveBenchmarkConfig:
     given = [f"method.{setting}" for setting in SETTINGS]

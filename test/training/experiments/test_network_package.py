@@ -18,6 +18,8 @@ from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
 from small_street import street_cache
 
+pytestmark = pytest.mark.long
+
 SIZE = "voxel-context"
 
 LABEL = """

@@ -21,6 +21,8 @@ from haskd_training.experiments.run import RunConfig, run
 from haskd_training.learning.recorded_outputs import OutputsByPart
 from haskd_training.pipeline.config import MethodConfig, check
 
+pytestmark = pytest.mark.long
+
 FOLDS = 2
 
 

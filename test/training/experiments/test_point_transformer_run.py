@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from small_run import METHOD, quiet
 
 from haskd_ros import model_file
@@ -14,6 +15,8 @@ from haskd_training.experiments.run import RunConfig, run
 from haskd_training.learning.baseline import baseline
 from haskd_training.learning.student import StudentConfig
 from small_street import street_cache
+
+pytestmark = pytest.mark.long
 
 
 def test_it_learns_a_simple_street(tmp_path):

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from semantickitti_files import street, write_sequence
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 TRAIN = ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10")

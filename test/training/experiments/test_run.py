@@ -27,6 +27,8 @@ from haskd_training.robot.view import model_table
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
 
+pytestmark = pytest.mark.long
+
 
 def settings(*assignments: str) -> RunConfig:
     return load_settings(RunConfig, None, [*METHOD, "prepare.overlays=0", *assignments])

@@ -19,6 +19,8 @@ from haskd_training.experiments.run import NO_LABELS, RunConfig, run, score_tabl
 from haskd_training.learning.student import training_dataset
 from haskd_training.robot.view import model_table
 
+pytestmark = pytest.mark.long
+
 ORIGIN = {
     "networks": [{"file": "city.onnx", "sha256": "5" * 64}],
     "image_classes": {"name": "cityscapes", "means": {"car": ["car", "large_vehicle"]}},

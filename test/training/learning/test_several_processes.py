@@ -29,6 +29,8 @@ from haskd_training.metrics.confusion import evaluate, mean_iou
 from haskd_training.reports.training_curves import scalars
 from small_street import street_cache
 
+pytestmark = pytest.mark.long
+
 # Of 10 sweeps 7 to learn from, 3 steps of 2 processes an epoch, 6 in all; 3 to validate on
 SETTINGS = load_settings(
     StudentConfig,

@@ -13,6 +13,8 @@ from injection import FAULTS, KILL, TORN, attempt, inject
 
 from haskd_training.experiments.run import MODEL
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):

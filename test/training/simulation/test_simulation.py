@@ -16,6 +16,8 @@ from haskd_training.simulation import SimulationConfig, simulate
 from haskd_training.simulation.town import build_town
 from haskd_training.simulation.traffic import simulate_traffic
 
+pytestmark = pytest.mark.long
+
 
 def raw_messages(bag: Path) -> list[tuple[str, int, bytes]]:
     with AnyReader([bag]) as reader:
