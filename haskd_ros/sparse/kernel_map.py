@@ -16,6 +16,7 @@ from torch import Tensor
 from haskd_ros.native import dispatch, voxel_kernels
 from haskd_ros.sparse.grouping import argsort, group_by_key
 from haskd_ros.sparse.keys import X_STEP, Y_STEP, parent_keys, sort_by_octant
+from haskd_ros.sparse.neighbours import NONE, submanifold_sources
 
 CENTRE = 13
 """Index of the tap (0, 0, 0) among the 27 of a 3 x 3 x 3 kernel, in (x, y, z) order."""
@@ -47,10 +48,13 @@ class KernelMap:
     def segments(self) -> tuple[Tensor, Tensor]:
         """For each output row the indices of its pairs, as `segment_sum` takes them: order [P] and
         starts [V], int32."""
-        sizes = torch.tensor(self.sizes, device=self.targets.device)
-        tap = torch.repeat_interleave(sizes)
-        order = argsort(self.targets.long().mul_(len(self.sizes)).add_(tap)).int()
-        counts = torch.bincount(self.targets, minlength=self.output_rows)
+        targets = self.targets.long()
+        sizes = torch.tensor(self.sizes, device=targets.device)
+        tap = torch.repeat_interleave(sizes, output_size=len(targets))
+        order = argsort((targets * len(self.sizes)).add_(tap)).int()
+        # Not bincount, for which a GPU is asked for the highest number.
+        counts = targets.new_zeros(self.output_rows)
+        counts.scatter_add_(0, targets, torch.ones_like(targets))
         return order, (counts.cumsum(0) - counts).int()
 
     @property
@@ -72,12 +76,26 @@ def submanifold_map(keys: Tensor) -> KernelMap:
         return KernelMap(
             *voxel_kernels.submanifold_pairs(keys, columns), len(keys), identity_centre=True
         )
+    if keys.device.type != "cpu":
+        return submanifold_map_at_once(keys)
     after = _pairs_after_centre(keys)
     none = torch.empty(0, dtype=torch.int32, device=keys.device)
     before = [(targets, sources) for sources, targets in reversed(after)]
     sources, targets = zip(*before, (none, none), *after)
     sizes = tuple(len(rows) for rows in sources)
     return KernelMap(torch.cat(sources), torch.cat(targets), sizes, len(keys), identity_centre=True)
+
+
+def submanifold_map_at_once(keys: Tensor) -> KernelMap:
+    """The same map from a table of all neighbours: more work, but a GPU is asked twice for a number
+    instead of once for each tap, and stands still each time."""
+    sources = submanifold_sources(keys)
+    sources[CENTRE] = NONE
+    met = sources != NONE
+    tap, targets = met.nonzero().unbind(1)
+    sizes = tuple(met.sum(1).tolist())
+    pairs = sources[tap, targets], targets.int()
+    return KernelMap(*pairs, sizes, len(keys), identity_centre=True)
 
 
 def _pairs_after_centre(keys: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -99,9 +99,14 @@ def parent_keys(keys: Tensor) -> Tensor:
     return batch | ((keys >> 1) & _HALVED)
 
 
+def octants(keys: Tensor) -> Tensor:
+    """[V] int64: which of its parent's 2 x 2 x 2 children a voxel is, 4 * x + 2 * y + z."""
+    lowest = [(keys >> (i * FIELD_BITS)) & 1 for i in (2, 1, 0)]
+    return (lowest[0] << 2) | (lowest[1] << 1) | lowest[2]
+
+
 def sort_by_octant(keys: Tensor, parent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of keys [V], and their parents', sorted by the voxels' octants: which of its parent's
-    2 x 2 x 2 children a voxel is, 4 * x + 2 * y + z.
+    """Rows of keys [V], and their parents', sorted by the voxels' octants, as of `octants`.
 
     Args:
         parent: [V] int64, the row of each one's parent.
@@ -112,7 +117,8 @@ def sort_by_octant(keys: Tensor, parent: Tensor) -> tuple[Tensor, Tensor, Tensor
     """
     if dispatch.usable(keys, dtype=torch.int64):
         return voxel_kernels.sort_by_octant(keys, parent, FIELD_BITS)
-    lowest = [(keys >> (i * FIELD_BITS)) & 1 for i in (2, 1, 0)]
-    octant = (lowest[0] << 2) | (lowest[1] << 1) | lowest[2]
+    octant = octants(keys)
     order = octant.argsort(stable=True)
-    return order.int(), parent.index_select(0, order).int(), torch.bincount(octant, minlength=8)
+    # Not bincount, for which a GPU is asked for the highest number.
+    sizes = (octant == torch.arange(8, device=octant.device)[:, None]).sum(1)
+    return order.int(), parent.index_select(0, order).int(), sizes

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scattered import scattered_voxels
 from torch.nn import functional as F
 
 from haskd_ros.errors import InputError
@@ -22,20 +23,6 @@ from haskd_ros.sparse import (
     unpool,
 )
 from haskd_ros.sparse.keys import BIAS, MAX_BATCH, unpack
-
-SIDE = 8
-
-
-def scattered_voxels(seed: int, share: float = 0.15, batches: int = 2):
-    """Occupancy [B, S, S, S] bool and the sorted keys of the occupied voxels, in scan order."""
-    generator = torch.Generator().manual_seed(seed)
-    occupied = torch.rand(batches, SIDE, SIDE, SIDE, generator=generator) < share
-    occupied[:, 0, 0, 0] = True
-    index = occupied.nonzero()
-    # Negative coordinates too: the grid's corner lies at -4, a multiple of the strides tested.
-    keys = pack(index[:, 1:] - SIDE // 2, index[:, 0])
-    assert torch.equal(keys, keys.sort().values)
-    return occupied, keys
 
 
 def to_dense(features: torch.Tensor, occupied: torch.Tensor) -> torch.Tensor:
