@@ -24,7 +24,7 @@ from haskd_ros.model_header import ChannelInput, ModelMetadata, channel_columns
 from haskd_ros.models import SegmentationNetwork, SparseUNet, fold_batch_norm
 from haskd_ros.models.views import Views
 from haskd_ros.native import dispatch, kernels, load_kernels, voxel_kernels
-from haskd_ros.sparse import spconv_backend
+from haskd_ros.sparse import chosen_backend
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 
 DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
@@ -342,7 +342,8 @@ def _engine(device: torch.device) -> str:
     """What computes the sparse convolutions, in words."""
     if device.type == "cpu":
         return "compiled kernels" if dispatch.usable() else "plain torch"
-    return "spconv" if spconv_backend.available() else "plain torch"
+    names = {"spconv": "spconv", "triton": "a Triton kernel", "torch": "plain torch"}
+    return names[chosen_backend(device)]
 
 
 def _scatter(values: np.ndarray, where: np.ndarray, otherwise: float) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Sparse 3D convolution: one small interface, a plain torch backend and spconv behind it."""
+"""Sparse 3D convolution: one small interface; plain torch, spconv or a Triton kernel behind it."""
 
-from haskd_ros.sparse.backends import BACKENDS, make_geometry
+from haskd_ros.sparse.backends import BACKENDS, chosen_backend, make_geometry
 from haskd_ros.sparse.convolution import Features
 from haskd_ros.sparse.epilogue import Epilogue
 from haskd_ros.sparse.geometry import Geometry
@@ -28,6 +28,7 @@ __all__ = [
     "StridedConv",
     "SubmanifoldConv",
     "TorchGeometry",
+    "chosen_backend",
     "group_by_key",
     "make_geometry",
     "norm_rows",

@@ -1,6 +1,6 @@
 """The voxels of a batch at every resolution, and the convolutions between them: the engine's one
-interface. `TorchGeometry` in `torch_backend.py` and `SpconvGeometry` in `spconv_backend.py` offer
-it."""
+interface. `TorchGeometry` in `torch_backend.py`, `SpconvGeometry` in `spconv_backend.py` and
+`TritonGeometry` in `triton_backend.py` offer it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ KEYS = {
 }
 """The rosdep key of a module that has another name than its key."""
 
-WITHOUT_KEY = {"pydantic", "safetensors", "spconv"}
+WITHOUT_KEY = {"pydantic", "safetensors", "spconv", "triton"}
 """Modules that no rosdep key installs: docs/installation.md says how to get them."""
 
 STARTED = {

@@ -191,7 +191,7 @@ def test_a_network_infers_and_learns_in_the_precisions_of_a_gpu(precision):
 
 
 def test_unknown_backend_is_refused_by_name():
-    with pytest.raises(InputError, match=r"'cuda'.*auto, torch, spconv"):
+    with pytest.raises(InputError, match=r"'cuda'.*auto, torch, spconv, triton"):
         make_geometry(pack(torch.zeros(1, 3, dtype=torch.int64)), "cuda")
 
 
