@@ -138,13 +138,15 @@ def test_a_damaged_shard_is_named(tmp_path: Path, share: float) -> None:
     prepare([write_bag(tmp_path)], "pandaset", tmp_path / "cache")
     shard = tmp_path / "cache" / "sweeps-00000.safetensors"
     octets = shard.read_bytes()
-    shard.write_bytes(octets[: int(share * len(octets))])
     cache = Cache.open(tmp_path / "cache")
-    with pytest.raises(InputError, match=r"sweeps-00000.safetensors is missing or damaged"):
-        cache.sweep(0)
+    shard.write_bytes(octets[: int(share * len(octets))])
+    for reading in (lambda: cache.sweep(0), lambda: Cache.open(cache.path)):
+        with pytest.raises(InputError, match=r"sweeps-00000.safetensors is missing or damaged"):
+            reading()
     shard.unlink()
-    with pytest.raises(InputError, match=r"sweeps-00000.safetensors is missing or damaged"):
-        cache.sweep(0)
+    for reading in (lambda: cache.sweep(0), lambda: Cache.open(cache.path)):
+        with pytest.raises(InputError, match=r"sweeps-00000.safetensors is missing or damaged"):
+            reading()
 
 
 def test_an_unfinished_cache_with_a_damaged_shard_is_not_gone_on_with(tmp_path: Path) -> None:

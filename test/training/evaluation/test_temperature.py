@@ -15,6 +15,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.evaluation import temperature
 from haskd_training.evaluation.temperature import (
     RANGE,
     calibrate,
@@ -159,6 +160,13 @@ def test_calibration_finds_the_temperature_and_leaves_the_weights(eleven, street
     assert found.error_after == pytest.approx(
         expected_calibration_error(p.max(1), p.argmax(1) == labels)
     )
+
+
+def test_of_many_sweeps_fewer_points_each_are_taken(eleven, street, monkeypatch):
+    network, header = eleven
+    monkeypatch.setattr(temperature, "POINTS", 600)
+    _, found = calibrate(header, [(network, 3 * [SweepRef(0, 0)])], [street])
+    assert found.points == 600
 
 
 def test_networks_that_stand_for_a_model_are_asked_each_about_its_own_sweeps(eleven, street):

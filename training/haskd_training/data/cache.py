@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,8 +33,9 @@ from haskd_training.core.checked_json import from_text, write_json
 from haskd_training.core.tensor_file import DAMAGE, check
 from haskd_training.data.cache_rows import ImageRow, SweepRow, t_camera_lidar
 from haskd_training.data.label_sets import LabelSets
+from haskd_training.data.packed_rows import PackedRows
 from haskd_training.data.point_labels import PointLabels, check_classes
-from haskd_training.data.shards import REMEDY
+from haskd_training.data.shards import REMEDY, check_shard
 from haskd_training.recordings.image_codec import decode_jpeg
 
 FORMAT = "haskd-cache-3"
@@ -94,8 +96,8 @@ class Cache:
     taxonomy: Taxonomy
     intensity_scale: float
     statistics: dict[str, Any]
-    sweeps: list[SweepRow]
-    images: list[ImageRow]
+    sweeps: Sequence[SweepRow]
+    images: Sequence[ImageRow]
     fingerprint: str
     labelled: bool = True
     stand_in: float | None = None
@@ -105,11 +107,22 @@ class Cache:
 
     @classmethod
     def open(cls, path: Path | str) -> Cache:
-        """Open a finished cache.
+        """Open a finished cache, and look whether its shards are there, each as long as it was
+        written: what is wrong with one of a thousand recordings is told before hours of work. The
+        content is checked when it is read.
 
         Raises:
-            InputError: no index (unfinished or no cache), a damaged or a foreign one.
+            InputError: no index (unfinished or no cache), a damaged or a foreign one, or a shard
+                that is missing or cut off.
         """
+        cache = cls.read_index(path)
+        for shard in sorted(cache.shards):
+            check_shard(cache.path / shard)
+        return cache
+
+    @classmethod
+    def read_index(cls, path: Path | str) -> Cache:
+        """A finished cache whose shards nobody has looked at; errors as of `open`, but for them."""
         path = Path(path)
         try:
             text = (path / INDEX).read_bytes()
@@ -135,8 +148,8 @@ class Cache:
                 taxonomy=Taxonomy.from_json(index["classes"]),
                 intensity_scale=float(index["intensity_scale"]),
                 statistics=index["statistics"],
-                sweeps=[SweepRow(**row) for row in index["sweeps"]],
-                images=[ImageRow(**row) for row in index["images"]],
+                sweeps=PackedRows(SweepRow, (SweepRow(**row) for row in index["sweeps"])),
+                images=PackedRows(ImageRow, (ImageRow(**row) for row in index["images"])),
                 fingerprint=index["fingerprint"],
             )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -235,24 +248,28 @@ class Cache:
     def images_near(self, i: int, window_s: float) -> list[int]:
         """Images of sweep `i`'s recording at most `window_s` from its stamp, nearest first."""
         sweep = self.sweeps[i]
-        stamps, indices = self._images_in_time.get(sweep.recording, ([], []))
+        stamps, indices = self._images_in_time.get(sweep.recording, (array("q"), array("q")))
         window_ns = round(window_s * 1e9)
         first = bisect_left(stamps, sweep.stamp_ns - window_ns)
         last = bisect_right(stamps, sweep.stamp_ns + window_ns)
-        return sorted(
-            indices[first:last], key=lambda j: abs(self.images[j].stamp_ns - sweep.stamp_ns)
-        )
+        nearest = sorted(range(first, last), key=lambda place: abs(stamps[place] - sweep.stamp_ns))
+        return [indices[place] for place in nearest]
 
-    def is_whole(self) -> bool:
-        """Whether its shards are there; their content is checked when it is read."""
-        shards = {row.shard for rows in (self.sweeps, self.images) for row in rows}
-        return all((self.path / shard).is_file() for shard in shards)
+    @property
+    def shards(self) -> set[str]:
+        """Names of its shards."""
+        return {row.shard for rows in (self.sweeps, self.images) for row in rows}
 
     def without_labels(self, taxonomy: Taxonomy) -> Cache:
         """The same sweeps without labels, to be used with caches of the classes of `taxonomy`."""
-        rows = [replace(row, class_counts=[0] * len(taxonomy)) for row in self.sweeps]
+        rows = (replace(row, class_counts=[0] * len(taxonomy)) for row in self.sweeps)
         return replace(
-            self, taxonomy=taxonomy, sweeps=rows, labelled=False, point_labels=None, taught=()
+            self,
+            taxonomy=taxonomy,
+            sweeps=PackedRows(SweepRow, rows),
+            labelled=False,
+            point_labels=None,
+            taught=(),
         )
 
     @property
@@ -286,7 +303,7 @@ class Cache:
         return replace(
             self,
             taxonomy=labels.taxonomy,
-            sweeps=rows,
+            sweeps=PackedRows(SweepRow, rows),
             fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
             point_labels=labels,
             taught=tuple(taught),
@@ -306,15 +323,15 @@ class Cache:
         write_json(self.path / INDEX, index)
 
     @cached_property
-    def _images_in_time(self) -> dict[str, tuple[list[int], list[int]]]:
+    def _images_in_time(self) -> dict[str, tuple[array[int], array[int]]]:
         """By recording: the images' stamps in order, and their indices in `images`."""
-        by_recording: dict[str, list[int]] = {}
+        by_recording: dict[str, list[tuple[int, int]]] = {}
         for j, row in enumerate(self.images):
-            by_recording.setdefault(row.recording, []).append(j)
+            by_recording.setdefault(row.recording, []).append((row.stamp_ns, j))
         table = {}
-        for recording, indices in by_recording.items():
-            indices.sort(key=lambda j: self.images[j].stamp_ns)
-            table[recording] = ([self.images[j].stamp_ns for j in indices], indices)
+        for recording, images in by_recording.items():
+            stamps, indices = zip(*sorted(images), strict=True)
+            table[recording] = array("q", stamps), array("q", indices)
         return table
 
     def _channels(self, i: int) -> Iterator[np.ndarray]:

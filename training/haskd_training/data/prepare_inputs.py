@@ -201,13 +201,13 @@ def finished_report(out: Path, fingerprint: str) -> PrepareReport | None:
     Raises:
         InputError: it is of other inputs, or damaged.
     """
-    cache = Cache.open(out)
+    cache = Cache.read_index(out)
     if cache.fingerprint != fingerprint:
         raise InputError(
             f"{out} holds a cache of other bags, labels or settings, or these have changed; "
             "delete it or choose another folder"
         )
-    if not cache.is_whole():
+    if not all((out / shard).is_file() for shard in cache.shards):
         return None
     return replace(read_report(cache), up_to_date=True)
 

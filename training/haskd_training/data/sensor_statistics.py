@@ -19,6 +19,9 @@ SAMPLED_SWEEPS = 50
 
 _POINTS_PER_SWEEP = 20_000
 
+_SWEEPS_IN_ALL = 400
+"""Sweeps of all caches together that a network's input range is found from: 64 MB of points."""
+
 OUTLIERS = 1e-3
 """Share of the points at either end that doesn't count as seen."""
 
@@ -80,8 +83,10 @@ def input_range(caches: Sequence[Cache], max_range: float) -> InputRange:
         max_range: m; points beyond don't count.
     """
     samples = []
-    for cache in caches:
-        for i in sampled_sweeps(cache):
+    spread = np.linspace(0, len(caches) - 1, min(len(caches), _SWEEPS_IN_ALL)).astype(int)
+    of_each = min(SAMPLED_SWEEPS, _SWEEPS_IN_ALL // max(len(spread), 1))
+    for cache in (caches[number] for number in spread):
+        for i in sampled_sweeps(cache, of_each):
             points = cache.sweep(i).points
             points = points[:: -(-len(points) // _POINTS_PER_SWEEP)]
             samples.append(points[within_range(points, max_range)][:, 2:4])

@@ -186,6 +186,19 @@ def _as_os_error(error: SafetensorError) -> OSError:
     return OSError(number, os.strerror(number) if told else str(error))
 
 
+def check_shard(path: Path) -> None:
+    """Check that a shard is there and as long as its header says; no tensor is read.
+
+    Raises:
+        InputError: it isn't.
+    """
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except DAMAGE as error:
+        raise InputError(f"{path} is missing or damaged: {shown(error)}; {REMEDY}") from error
+
+
 def read_shard_content(path: Path) -> dict[str, Any]:
     """The metadata of a shard: `fingerprint`, `taken` (messages handled), `skipped`, `rows`.
 

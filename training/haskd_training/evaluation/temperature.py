@@ -31,6 +31,9 @@ BINS = 15
 POINTS_PER_SWEEP = 5_000
 """Neighbouring points are nearly redundant; more of them don't improve the temperature."""
 
+POINTS = 1_000_000
+"""Of all sweeps together: their logits are held at once. Of more than 200 sweeps, fewer each."""
+
 
 @dataclass(frozen=True)
 class Reliability:
@@ -208,9 +211,13 @@ def calibrate(
         InputError: no labelled point in the sweeps.
     """
     answers = []
+    judged = sum(len(sweeps) for _, sweeps in judges)
+    of_each = max(1, min(POINTS_PER_SWEEP, POINTS // max(judged, 1)))
     for network, sweeps in judges:
         network.to(device)
-        answers.append(gather_logits(network, caches, sweeps, metadata.max_range, seed=seed))
+        answers.append(
+            gather_logits(network, caches, sweeps, metadata.max_range, of_each, seed=seed)
+        )
     logits, labels = (np.concatenate(parts) for parts in zip(*answers, strict=True))
     temperature = fit_temperature(logits, labels)
     sensor = replace(metadata.sensor, entropy=mean_entropy(logits, temperature))

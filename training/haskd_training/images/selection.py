@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,16 @@ from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.images.candidates import CandidateImage, SelectionConfig
 from haskd_training.images.filtering import filter_images
-from haskd_training.images.visibility import image_qualities
+from haskd_training.images.visibility import image_quality
 from haskd_training.learning.inference import label_as_robot
 
 log = logging.getLogger(__name__)
 
 _CLASSES = "predicted"
 _CANDIDATES = "candidates"
+
+_QUALITIES = 4096
+"""Of the last images, that are kept: the sweeps around them share them."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def select(
     identity = selection_inputs(model, config)
     RunFolder(out, identity).claim()
     files = SweepFiles(out, caches)
-    qualities = [image_qualities(cache) for cache in caches]
+    qualities = lru_cache(_QUALITIES)(lambda cache, j: image_quality(caches[cache].image(j)))
     reasons: Counter[str] = Counter()
     selection = Selection(files, list(sweeps), identity, reasons)
     for number, ref in enumerate(sweeps, 1):
@@ -121,7 +125,7 @@ def select(
                 predicted=predicted,
                 taxonomy=segmenter.taxonomy,
                 config=config,
-                image_quality=qualities[ref.cache],
+                image_quality=partial(qualities, ref.cache),
                 generator=np.random.default_rng(
                     [config.seed, *cache.fingerprint.encode(), ref.sweep]
                 ),

@@ -176,8 +176,9 @@ def make_network(
     trained_on = [
         split.caches[i] for i in sorted({ref.cache for ref in split.train_and_unlabelled})
     ]
-    rows = [split.row(ref) for ref in split.train_and_unlabelled]
-    recordings = {row.recording for row in rows}
+    rows = (split.row(ref) for ref in split.train_and_unlabelled)
+    # A cache may be given several times, to be seen more often.
+    learned = {(row.recording, row.stamp_ns, row.points) for row in rows}
     metadata = ModelMetadata(
         architecture=architecture,
         arguments=arguments,
@@ -196,9 +197,8 @@ def make_network(
             haskd_ros=haskd_ros.__version__,
             torch=str(torch.__version__),
             machine=platform.machine(),
-            recordings=tuple(sorted(recordings)),
-            # A cache may be given several times, to be seen more often.
-            sweeps=len({(row.recording, row.stamp_ns, row.points) for row in rows}),
+            recordings=tuple(sorted({recording for recording, _, _ in learned})),
+            sweeps=len(learned),
             config=config.model_dump(mode="json"),
             attribution=_with_credit(attribution, initial),
             image_labels=split.image_labels_origin,

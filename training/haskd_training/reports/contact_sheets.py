@@ -78,27 +78,24 @@ def table(selection: Selection) -> Table:
 
 def seen_share(selection: Selection) -> float:
     """Share of a sweep's points that its chosen images show together, mean over the sweeps."""
-    return float(np.mean([_covered(selection.records(ref)) for ref in selection.sweeps]))
+    covered = sum(_covered(selection.records(ref)) for ref in selection.sweeps)
+    return covered / len(selection.sweeps)
 
 
 def by_rank(selection: Selection) -> list[tuple[int, int, float, float]]:
     """Of the chosen images of each rank: the rank, how many there are, their mean gain as a share
     of the objective's weight (NaN where the strategy knows of none), and the mean share of the
     points seen with them and those before them."""
-    chosen: dict[int, list[CandidateImage]] = {}
+    images: Counter[int] = Counter()
+    sums: dict[int, np.ndarray] = {}
     for ref in selection.sweeps:
         for record in selection.records(ref):
             if record.rank is not None:
-                chosen.setdefault(record.rank, []).append(record)
-    return [
-        (
-            rank,
-            len(records),
-            # None becomes NaN.
-            *np.array([(each.gain, each.covered) for each in records], float).mean(0).tolist(),
-        )
-        for rank, records in sorted(chosen.items())
-    ]
+                images[record.rank] += 1
+                # None becomes NaN.
+                values = np.array([record.gain, record.covered], float)
+                sums[record.rank] = sums.get(record.rank, np.zeros(2)) + values
+    return [(rank, count, *(sums[rank] / count).tolist()) for rank, count in sorted(images.items())]
 
 
 def _covered(records: Sequence[CandidateImage]) -> float:
