@@ -14,8 +14,8 @@ from haskd_ros.errors import InputError
 from haskd_training.data.cache import Cache
 from haskd_training.data.cache_rows import SweepRow
 from haskd_training.data.cuts import block_sizes, cut_in_parts
-from haskd_training.data.splits import SplitConfig, make_split
-from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.data.splits import ROLES, SplitConfig, make_split
+from haskd_training.data.sweep_ref import SweepRef, runs
 from haskd_training.recordings.labels import load_label_map
 
 SHARES = [0.7, 0.1, 0.1, 0.1]
@@ -213,3 +213,31 @@ def test_folds_leave_no_recording_to_calibrate_on() -> None:
         )
     with pytest.raises(ValueError, match="one part leaves nothing to learn from"):
         SplitConfig(folds=1)
+
+
+def test_each_of_many_drives_is_cut_alike_whatever_the_order_in_which_they_are_given() -> None:
+    # Ten labelled sweeps each: 7, 1, 1 and 1
+    drives = [cache(**{f"drive{number}": 10 * "L" + 3 * "-"}) for number in range(12)]
+
+    def roles(given: list[Cache]) -> dict[str, set[tuple[str, int]]]:
+        split = make_split(given, SplitConfig())
+        rows = {role: map(split.row, getattr(split, role)) for role in ROLES}
+        return {role: {(row.recording, row.stamp_ns) for row in rows[role]} for role in ROLES}
+
+    assert roles(drives) == roles(drives[::-1]) == roles(drives[5:] + drives[:5])
+    assert len(roles(drives)["train"]) == 84
+
+
+def test_a_split_is_told_by_runs_of_sweeps() -> None:
+    split = make_split([cache(one=10 * "L", two=10 * "L"), cache(three=10 * "L")], SplitConfig())
+    assert split.fingerprint("train", "test") == {
+        "caches": 2 * ["fingerprint"],
+        "train": [[0, 0, 7], [0, 10, 17], [1, 0, 7]],
+        "test": [[0, 9, 10], [0, 19, 20], [1, 9, 10]],
+    }
+
+
+@given(st.lists(st.builds(SweepRef, st.integers(0, 1), st.integers(0, 5))))
+def test_runs_are_the_sweeps_in_their_order(refs: list[SweepRef]) -> None:
+    found = list(runs(refs))
+    assert [SweepRef(c, i) for c, first, end in found for i in range(first, end)] == refs

@@ -310,7 +310,7 @@ def test_a_teacher_who_is_always_right_bounds_what_unlabelled_sweeps_can_bring(
     found = ablate(split, tmp_path, config, quiet)
     assert list(found)[:4] == [LABELS, LABELS_LONGER, LABELS_WHOLE, LABELS_ORACLE]
     learned = [
-        len(json.loads(path.read_text())["split"]["train"])
+        sum(end - first for _, first, end in json.loads(path.read_text())["split"]["train"])
         for path in tmp_path.glob("stages/baseline-*/config.json")
     ]
     assert sorted(learned) == [10, 10, 16, 16]

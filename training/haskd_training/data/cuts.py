@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from heapq import heapify, heapreplace
 from itertools import pairwise
 
 import numpy as np
@@ -127,12 +128,16 @@ def block_sizes(counts: Sequence[int], shares: Sequence[float]) -> list[list[int
         return []
     edges = np.cumsum(shares)
     sizes = [np.diff([round(edge * count) for edge in edges], prepend=0) for count in counts]
+    totals = np.sum(sizes, axis=0)
+    # Those that have most left come first; of equal ones, the first.
+    donors = [(-int(own[0]), number) for number, own in enumerate(sizes)]
+    heapify(donors)
     for role, share in enumerate(shares[1:], 1):
         least = max(1, math.floor(share * sum(counts))) if share else 0
-        while sum(own[role] for own in sizes) < least:
-            donor = max(sizes, key=lambda own: int(own[0]))
-            if sum(own[0] for own in sizes) <= 1:
-                break
-            donor[0] -= 1
-            donor[role] += 1
+        while totals[role] < least and totals[0] > 1:
+            left, number = donors[0]
+            heapreplace(donors, (left + 1, number))
+            for own in (sizes[number], totals):
+                own[0] -= 1
+                own[role] += 1
     return [[int(size) for size in own] for own in sizes]

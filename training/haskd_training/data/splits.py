@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from haskd_training.data.cache_rows import SweepRow
 from haskd_training.data.channel_inputs import channel_inputs
 from haskd_training.data.cuts import cut_in_parts, split_by_time
 from haskd_training.data.label_sets import LabelSets
-from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.data.sweep_ref import SweepRef, runs
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,8 @@ class Split:
     def without_part(self, number: int) -> Split:
         """What learns from all parts but one, which is there to calibrate on."""
         part = self.parts[number]
-        others = [ref for ref in self.train if ref not in set(part)]
+        left_out = set(part)
+        others = [ref for ref in self.train if ref not in left_out]
         return replace(
             self,
             train=others,
@@ -185,23 +187,31 @@ class Split:
                 row = self.row(ref)
                 moments = labelled.setdefault((ref.cache, row.recording), [])
                 moments.append((row.stamp_ns, number))
+        for moments in labelled.values():
+            moments.sort()
         found: dict[SweepRef, int] = {}
         for turn, ref in enumerate(self.unlabelled):
             row = self.row(ref)
             moments = labelled.get((ref.cache, row.recording), [])
-            nearest = min(moments, key=lambda one: abs(one[0] - row.stamp_ns), default=None)
+            after = bisect_left(moments, (row.stamp_ns, 0))
+            nearest = min(
+                moments[max(after - 1, 0) : after + 1],
+                key=lambda one: abs(one[0] - row.stamp_ns),
+                default=None,
+            )
             found[ref] = turn % len(self.parts) if nearest is None else nearest[1]
         return found
 
     def with_nothing_held_back(self) -> Split:
         """The same with the labels of calibration and validation sweeps to train on."""
         held_back = self.calibration + self.validation
+        shown = set(held_back)
         return replace(
             self,
             train=self.train + held_back,
             calibration=[],
             validation=[],
-            unlabelled=[ref for ref in self.unlabelled if ref not in set(held_back)],
+            unlabelled=[ref for ref in self.unlabelled if ref not in shown],
         )
 
     def with_oracle_labels(self) -> Split:
@@ -227,13 +237,14 @@ class Split:
         return counts
 
     def fingerprint(self, *roles: str) -> dict[str, Any]:
-        """Identity of this split in JSON values; equal for equal data and roles.
+        """Identity of this split in JSON values; equal for equal data and roles. Of sweeps that
+        follow each other the first one and the one behind the last are told.
 
         Args:
             roles: of `ROLES`, those that matter; none: all of them.
         """
         return {"caches": [cache.fingerprint for cache in self.caches]} | {
-            role: [[ref.cache, ref.sweep] for ref in getattr(self, role)] for role in roles or ROLES
+            role: [list(run) for run in runs(getattr(self, role))] for role in roles or ROLES
         }
 
 
