@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from haskd_ros import model_file
 from haskd_ros.taxonomy import Taxonomy
+from haskd_ros.text import listed
 from haskd_training.data.cache import Sweep
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.sweep_ref import SweepRef
@@ -302,7 +303,7 @@ def _provenance(findings: RunFindings) -> Section:
             if alike else "NOT the network that was trained on labels alone")],
         ["trained", f"{origin.trained} with haskd_ros {origin.haskd_ros}, torch "
          f"{origin.torch}, {origin.machine}, {findings.processes} process(es)"],
-        ["recordings", ", ".join(origin.recordings)],
+        ["recordings", listed(origin.recordings)],
         ["attribution", origin.attribution or "none given"],
     ]  # fmt: skip
     changed = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from haskd_ros.text import listed
 from haskd_training.data.cache import Cache
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split
@@ -21,35 +23,58 @@ from haskd_training.reports.contact_sheets import by_rank, contact_sheets, seen_
 from haskd_training.reports.html_page import Cell, Picture, Section, Table
 from haskd_training.reports.training_curves import draw_curves
 
+RECORDINGS_SHOWN, FINDINGS_SHOWN = 40, 100
+"""Rows of the page's tables: a thousand recordings have reports of their own."""
+
 
 def findings_section(prepared: Sequence[PrepareReport]) -> Section:
-    """What the examination of the recordings found, before anything was computed."""
-    rows: list[list[Cell]] = [
-        [", ".join(report.recordings), finding.outcome, str(finding)]
-        for report in prepared
-        for finding in report.findings
-    ]
+    """What the examination of the recordings found, before anything was computed; of more than
+    `FINDINGS_SHOWN` the gravest, those of kinds that few others are of first."""
+    found = [(report, finding) for report in prepared for finding in report.findings]
     text = (
         "What was repaired, is doubtful or was left out in the recordings."
-        if rows
+        if found
         else "Every message of the recordings was looked at, and nothing is wrong with them."
     )
+    if len(found) > FINDINGS_SHOWN:
+        kinds = Counter(finding.code for _, finding in found)
+        found.sort(key=lambda one: (not one[1].is_warning, kinds[one[1].code]))
+        text += (
+            f" {FINDINGS_SHOWN} of {len(found):,} findings are shown, warnings first and of these "
+            "the rarest kinds. All of them, by kind: "
+            + ", ".join(f"{count:,} {code}" for code, count in kinds.most_common())
+            + ". Those of each recording are in its cache's report.json."
+        )
+    rows: list[list[Cell]] = [
+        [listed(report.recordings), finding.outcome, str(finding)]
+        for report, finding in found[:FINDINGS_SHOWN]
+    ]
     tables = [Table(["recording", "outcome", "finding"], rows)] if rows else []
     return Section("Examination of the recordings", text, tables)
 
 
 def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
-    """Recordings, roles and classes."""
+    """Recordings, roles and classes; of more than `RECORDINGS_SHOWN` recordings those whose points
+    the cameras see least of."""
+    told = ""
+    shown = prepared
+    if len(prepared) > RECORDINGS_SHOWN:
+        shown = sorted(prepared, key=lambda one: one.seen_share or 0.0)[:RECORDINGS_SHOWN]
+        told = (
+            f"{RECORDINGS_SHOWN} of {len(prepared):,} recordings, those whose points the cameras "
+            f"see least of; all have {sum(one.sweeps for one in prepared):,} sweeps and "
+            f"{sum(one.images for one in prepared):,} images"
+        )
     bags: list[list[Cell]] = [
         [
-            ", ".join(report.recordings),
+            listed(report.recordings),
             report.sweeps,
             int(report.points_per_sweep["median"]),
             report.images,
             percent(report.seen_share),
             percent(report.ignored_share),
         ]
-        for report in prepared
+        for report in shown
     ]
     roles = ("train", "calibration", "validation", "test")
     counts = [split.class_counts(getattr(split, role)) for role in roles]
@@ -68,9 +93,11 @@ def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
             "Calibration and validation sweeps are among them: the temperature, and any score on "
             "these sweeps, is optimistic for a street that was never driven."
         )
-    for report in prepared:
-        for kind, skipped in (("sweeps", report.sweeps_skipped), ("images", report.images_skipped)):
-            text += [f"{count} {kind} left out: {reason}" for reason, count in skipped.items()]
+    for kind in ("sweeps", "images"):
+        skipped: Counter[str] = Counter()
+        for report in prepared:
+            skipped.update(getattr(report, f"{kind}_skipped"))
+        text += [f"{count} {kind} left out: {reason}" for reason, count in skipped.items()]
     return Section(
         "Data",
         "\n\n".join(text),
@@ -81,6 +108,7 @@ def data_section(split: Split, prepared: Sequence[PrepareReport]) -> Section:
                     "points without label in %",
                 ],
                 bags,
+                told,
             ),
             Table(["", *roles], rows, "Sweeps, and labelled points of each class"),
         ],
@@ -260,7 +288,7 @@ def fold_section(folds: Sequence[FoldModel], scores: Sequence[Evaluation]) -> Se
     ]
     rows.append(["mIoU", *(percent(mean_iou(table)) for table in counts)])
     recordings = [
-        ", ".join(sorted({fold.split.row(ref).recording for ref in fold.split.calibration}))
+        listed(sorted({fold.split.row(ref).recording for ref in fold.split.calibration}))
         for fold in folds
     ]
     parts = [f"part {number}" for number in range(1, len(folds) + 1)]
