@@ -19,8 +19,9 @@ from haskd_training.data.projection import MIN_DEPTH, Projection, project
 from haskd_training.reports.figures import drawn
 from haskd_training.reports.html_page import Cell, Picture, Report, Section, Table
 from haskd_training.suggestions.document import region_position
+from haskd_training.suggestions.open_voxels import OpenVoxels
 from haskd_training.suggestions.regions import OPEN, Region
-from haskd_training.suggestions.suggest import Suggestion, Suggestions
+from haskd_training.suggestions.suggest import PICTURED, Suggestion, Suggestions
 
 CAMERAS = 3
 """Images of a sweep at most, of the cameras that see most open voxels."""
@@ -47,7 +48,7 @@ def table(found: Suggestions, caches: Sequence[Cache]) -> rich.table.Table:
 
 
 def page(found: Suggestions, caches: Sequence[Cache], folder: Path) -> Report:
-    """A page with a section for each suggested sweep.
+    """A page with a section for each suggested sweep, at most for the `PICTURED` best ones.
 
     Args:
         caches: those that the suggestions were made for.
@@ -73,10 +74,13 @@ def page(found: Suggestions, caches: Sequence[Cache], folder: Path) -> Report:
         "(what the network can tell apart) and places in the map, each weighed by entropy. What a "
         "sweep shows is covered in all others that show the same look or place."
     )
+    if len(found.chosen) > PICTURED:
+        text += f"\n\nBelow are the {PICTURED} best ones; suggest.json has the regions of all."
     overview = Section("Sweeps to label, in this order", text, [Table(columns, rows)])
     sections = [
-        _section(rank, each, found.taxonomy, caches[each.ref.cache], folder)
+        _section(rank, each, each.voxels, found.taxonomy, caches[each.ref.cache], folder)
         for rank, each in enumerate(found.chosen, 1)
+        if each.voxels is not None
     ]
     return Report("What to label next", [overview, *sections], _summary(found))
 
@@ -94,16 +98,21 @@ def _open_classes(each: Suggestion, taxonomy: Taxonomy) -> str:
 
 
 def _section(
-    rank: int, each: Suggestion, taxonomy: Taxonomy, cache: Cache, folder: Path
+    rank: int,
+    each: Suggestion,
+    voxels: OpenVoxels,
+    taxonomy: Taxonomy,
+    cache: Cache,
+    folder: Path,
 ) -> Section:
     row = cache.sweeps[each.ref.sweep]
     stem = f"{each.ref.cache}-{each.ref.sweep}"
     above = folder / f"{stem}.png"
-    _draw_from_above(each, above)
+    _draw_from_above(voxels, each.regions, above)
     pictures = [
         Picture(above, "From above, the sensor at 0, 0, x ahead: entropy, and the regions' numbers")
     ]
-    pictures += _images(each, cache, folder / stem)
+    pictures += _images(each, voxels, cache, folder / stem)
     rows = [
         _region_row(number, region, cache, each.ref.sweep, taxonomy)
         for number, region in enumerate(each.regions, 1)
@@ -137,18 +146,18 @@ def _metres(values: np.ndarray) -> str:
     return " ".join(f"{value:.1f}" for value in values)
 
 
-def _draw_from_above(each: Suggestion, path: Path) -> None:
+def _draw_from_above(voxels: OpenVoxels, regions: Sequence[Region], path: Path) -> None:
     """Entropy of the voxels, open ones over others, and boxes of the regions."""
-    order = np.argsort(each.voxels.entropy)
-    x, y = each.voxels.centroids[order, :2].T
+    order = np.argsort(voxels.entropy)
+    x, y = voxels.centroids[order, :2].T
     with drawn(path, dpi=100, figsize=(8, 7.2)) as figure:
         axes = figure.subplots()
         # A map that ends in a bright colour would hide what is open on a white page.
         points = axes.scatter(
-            x, y, c=each.voxels.entropy[order], s=1.5, cmap="viridis_r", vmin=0, vmax=0.7
+            x, y, c=voxels.entropy[order], s=1.5, cmap="viridis_r", vmin=0, vmax=0.7
         )
         figure.colorbar(points, label="entropy as a share of log C", shrink=0.8)
-        for number, region in enumerate(each.regions, 1):
+        for number, region in enumerate(regions, 1):
             size = region.high - region.low
             corner = (region.low[0] - 0.5, region.low[1] - 0.5)
             box = Rectangle(corner, size[0] + 1, size[1] + 1, fill=False, color="red")
@@ -157,11 +166,11 @@ def _draw_from_above(each: Suggestion, path: Path) -> None:
         axes.set(xlabel="x in m", ylabel="y in m", aspect="equal")
 
 
-def _images(each: Suggestion, cache: Cache, stem: Path) -> list[Picture]:
+def _images(each: Suggestion, voxels: OpenVoxels, cache: Cache, stem: Path) -> list[Picture]:
     """The nearest images of the cameras that see most of what is open, with the open voxels and the
     regions drawn over them."""
-    is_open = each.voxels.entropy >= OPEN
-    points, entropy = each.voxels.centroids[is_open], each.voxels.entropy[is_open]
+    is_open = voxels.entropy >= OPEN
+    points, entropy = voxels.centroids[is_open], voxels.entropy[is_open]
     shown = {}
     for j in nearest_images(cache, each.ref.sweep).values():
         T_camera_lidar = cache.t_camera_lidar(j, each.ref.sweep)

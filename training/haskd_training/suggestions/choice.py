@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haskd_training.images.facility_location import greedy
-from haskd_training.suggestions.sketches import Sketch
+from haskd_training.suggestions.sketches import LookTotals, Sketch
 
 MAX_PLACES = 2**14
-"""Places that are compared, of all sweeps together; where there are more, the cubes of the map are
-doubled in size. 5,000 sweeps take 330 MB."""
+"""Places that are compared at once, of all sweeps together; where there are more, the cubes of the
+map are doubled in size."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ class Choice:
     fresh: NDArray[np.float32]
 
 
-def make_objective(sketches: Sequence[Sketch], recordings: Sequence[int]) -> Objective:
+def make_objective(
+    sketches: Sequence[Sketch], recordings: Sequence[int], totals: LookTotals | None = None
+) -> Objective:
     """Looks and places with their weights.
 
     A look weighs as much as all sweeps leave open of it, divided by the root of what they leave
@@ -104,9 +106,11 @@ def make_objective(sketches: Sequence[Sketch], recordings: Sequence[int]) -> Obj
 
     Args:
         recordings: number of each sweep's recording: each has a map of its own.
+        totals: of all sweeps, where these are some of them; None: these are all.
     """
-    by_class = np.array([each.look_mass for each in sketches], np.float32)  # [F, K, C]
-    total = by_class.sum(0)
+    if totals is None:
+        totals = LookTotals.of(sketches)
+    total = totals.by_class
     looks, own_class = len(total), total.argmax(1)
     class_mass = np.bincount(own_class, weights=total.sum(1), minlength=total.shape[1])
     look_weights = total.sum(1) / np.sqrt(np.maximum(class_mass, 1e-9))[own_class]
@@ -114,10 +118,11 @@ def make_objective(sketches: Sequence[Sketch], recordings: Sequence[int]) -> Obj
     keys = [grid.keys(number, each.places) for number, each in zip(recordings, sketches)]
     places = np.unique(np.concatenate([np.unique(own) for own in keys]))
     mass = np.zeros((len(sketches), looks + len(places)), np.float32)
-    mass[:, :looks] = by_class.sum(2)
     for row, own, each in zip(mass, keys, sketches, strict=True):
+        row[:looks] = each.look_mass.sum(1)
         np.add.at(row, looks + np.searchsorted(places, own), each.place_mass)
     most = mass.max(0, initial=0.0)
+    most[:looks] = totals.most
     weights = np.concatenate([_shares(look_weights), _shares(most[looks:])])
     mass /= np.where(most > 0, most, 1)
     return Objective(weights / (weights.sum() or 1.0), mass, looks, grid, places)
@@ -141,17 +146,28 @@ def choose(
     # max(0, q - covered) in place of q: then the gain over an empty choice is that over `covered`.
     left = quality - covered
     picks = greedy(weights, np.maximum(left, 0, out=left), max_count=max_count)
-    chosen = []
-    for sweep, gain in zip(picks.chosen, picks.gains, strict=True):
+    return as_choices(objective, sketches, picks.chosen, labelled=labelled)
+
+
+def as_choices(
+    objective: Objective, sketches: Sequence[Sketch], chosen: Sequence[int], labelled: Sequence[int]
+) -> list[Choice]:
+    """What each of some sweeps adds to the labelled ones and those before it; arguments as of
+    `choose`."""
+    weights, quality = objective.weights, objective.quality
+    covered = objective.covered_by(labelled)
+    choices = []
+    for sweep in chosen:
         added = np.maximum(quality[sweep] - covered, 0)
+        gain = float(weights @ added)
         fresh = np.divide(added, quality[sweep], out=np.zeros_like(added), where=quality[sweep] > 0)
         covered = np.maximum(covered, quality[sweep])
         look_mass = sketches[sweep].look_mass
         of_looks = weights[: objective.looks] * added[: objective.looks]
         shares = look_mass / np.maximum(look_mass.sum(1, keepdims=True), 1e-9)
         classes = _shares(of_looks @ shares)
-        chosen.append(Choice(sweep, gain, float(weights @ covered), classes, fresh))
-    return chosen
+        choices.append(Choice(sweep, gain, float(weights @ covered), classes, fresh))
+    return choices
 
 
 def _grid(sketches: Sequence[Sketch], recordings: Sequence[int]) -> Grid:

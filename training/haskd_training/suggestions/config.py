@@ -17,6 +17,12 @@ class SuggestConfig(BaseModel):
     place_size: float = Field(
         1.0, ge=0.1, le=100, description="m, of the cubes of the map that count as one place"
     )
+    compared: int = Field(
+        2000,
+        ge=2,
+        description="sweeps that are compared at once, 130 KB each; of more, each so many give "
+        "their best ones, which are compared then",
+    )
     regions: int = Field(5, ge=0, le=100, description="boxes that are told of each sweep")
     region_size: float = Field(10.0, ge=1, le=1000, description="m on the ground, of the largest")
     seed: int = Field(0, ge=0, description="of the cells of look")

@@ -6,6 +6,7 @@ them: a look is a cell of the network's features, a place a cube of the map.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,65 @@ class Sketch:
     look_mass: NDArray[np.float32]
     places: NDArray[np.int32]
     place_mass: NDArray[np.float32]
+
+
+@dataclass
+class LookTotals:
+    """What all sweeps leave open by look, added up one by one.
+
+    Attributes:
+        by_class: [K, C] float64, their sum.
+        most: [K] float32, of the sweep that leaves most open of it.
+        labelled: [K, C] float32, of the labelled sweep that leaves most open of it.
+    """
+
+    by_class: NDArray[np.float64]
+    most: NDArray[np.float32]
+    labelled: NDArray[np.float32]
+
+    @classmethod
+    def none(cls, looks: int, classes: int) -> LookTotals:
+        """Of no sweep."""
+        return cls(
+            np.zeros((looks, classes)),
+            np.zeros(looks, np.float32),
+            np.zeros((looks, classes), np.float32),
+        )
+
+    @classmethod
+    def of(cls, sketches: Sequence[Sketch]) -> LookTotals:
+        """Of some sweeps, of none of which the labels count."""
+        totals = cls.none(*sketches[0].look_mass.shape)
+        for each in sketches:
+            totals.add(each)
+        return totals
+
+    def add(self, one: Sketch, *, labelled: bool = False) -> None:
+        """Count one more sweep."""
+        self.by_class += one.look_mass
+        np.maximum(self.most, one.look_mass.sum(1), out=self.most)
+        if labelled:
+            self.labelled = _larger_rows(self.labelled, one.look_mass)
+
+
+def merged(sketches: Iterable[Sketch]) -> Sketch:
+    """What the best of some sweeps of one recording shows of each look and place."""
+    first, *others = sketches
+    look_mass = first.look_mass
+    for each in others:
+        look_mass = _larger_rows(look_mass, each.look_mass)
+    cubes = np.concatenate([first.places, *(each.places for each in others)])
+    places, index = np.unique(cubes, axis=0, return_inverse=True)
+    most = np.zeros(len(places), np.float32)
+    mass = np.concatenate([first.place_mass, *(each.place_mass for each in others)])
+    np.maximum.at(most, index.reshape(-1), mass)
+    return Sketch(look_mass, places, most)
+
+
+def _larger_rows(one: np.ndarray, other: np.ndarray) -> NDArray[np.float32]:
+    """Of each row the one with the larger sum."""
+    larger: NDArray[np.float32] = np.where((one.sum(1) >= other.sum(1))[:, None], one, other)
+    return larger
 
 
 def sketch(

@@ -21,15 +21,19 @@ from haskd_training.core.tensor_file import TensorFile, write_tensors
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef, all_sweeps
-from haskd_training.suggestions.choice import Choice, choose, make_objective
+from haskd_training.suggestions.choice import Choice
 from haskd_training.suggestions.config import SuggestConfig
 from haskd_training.suggestions.looks import find_looks, look_of
 from haskd_training.suggestions.open_voxels import Observer, OpenVoxels
 from haskd_training.suggestions.regions import Region, find_regions
-from haskd_training.suggestions.sketches import Sketch, places_of, sketch
+from haskd_training.suggestions.rounds import Pool
+from haskd_training.suggestions.sketches import LookTotals, Sketch, places_of, sketch
 
 LOOK_SWEEPS, LOOK_VOXELS = 64, 10_000
 """Sweeps, spread evenly, and open voxels of all of them together, that the looks are found from."""
+
+PICTURED = 50
+"""Suggestions, the best ones, whose voxels are kept to draw them: 4 MB each of a large sweep."""
 
 _LOOKS = "looks"
 _REMEDY = "delete it and run the command again, which makes it anew"
@@ -43,13 +47,13 @@ class Suggestion:
         ref: the sweep.
         choice: what it adds.
         regions: in it, best first.
-        voxels: what the model leaves open of it.
+        voxels: what the model leaves open of it, of the `PICTURED` best ones.
     """
 
     ref: SweepRef
     choice: Choice
     regions: list[Region]
-    voxels: OpenVoxels
+    voxels: OpenVoxels | None
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,12 @@ def suggest(
             holds something else.
     """
     refs = all_sweeps(caches)
-    labelled = [k for k, ref in enumerate(refs) if is_labelled(caches[ref.cache], ref.sweep)]
+    labelled = {k for k, ref in enumerate(refs) if is_labelled(caches[ref.cache], ref.sweep)}
     if len(labelled) == len(refs):
         raise InputError(f"all {len(refs)} sweeps have labels: there is none to suggest")
     observer = Observer(model, config.voxel_size)
     identity = {
-        "config": config.model_dump(mode="json", exclude={"regions", "region_size"}),
+        "config": config.model_dump(mode="json", exclude={"compared", "regions", "region_size"}),
         "model": file_digest(model),
         "caches": [cache.fingerprint for cache in caches],
     }
@@ -110,18 +114,23 @@ def suggest(
     taxonomy = observer.metadata.taxonomy
     looks = _looks(caches, refs, observer, out, config, progress)
     files = SweepFiles(out, caches)
+    totals = LookTotals.none(len(looks), len(taxonomy))
     for done, ref in enumerate(refs, 1):
-        if ref not in files:
+        if ref in files:
+            of_sweep = Sketch(**files.read(ref))
+        else:
             cache = caches[ref.cache]
             voxels = observer.observe(cache, ref.sweep)
             of_sweep = sketch(voxels, looks, cache.sweeps[ref.sweep], taxonomy, config.place_size)
             files.write(ref, vars(of_sweep))
+        totals.add(of_sweep, labelled=done - 1 in labelled)
         progress(done, len(refs))
-    sketches = [Sketch(**files.read(ref)) for ref in refs]
     recordings = _recordings(caches, refs)
-    objective = make_objective(sketches, recordings)
-    found = []
-    for choice in choose(objective, sketches, labelled=labelled, max_count=count):
+    pool = Pool(lambda sweep: Sketch(**files.read(refs[sweep])), recordings, labelled, totals)
+    suggested = pool.choose(count, config.compared)
+    objective = suggested.objective
+    found: list[Suggestion] = []
+    for choice in suggested.choices:
         ref, recording = refs[choice.sweep], recordings[choice.sweep]
         cache = caches[ref.cache]
         voxels = observer.observe(cache, ref.sweep)
@@ -134,12 +143,13 @@ def suggest(
         regions = find_regions(
             voxels, voxels.entropy * fresh, count=config.regions, max_size=config.region_size
         )
-        found.append(Suggestion(ref, choice, regions, voxels))
+        pictured = voxels if len(found) < PICTURED else None
+        found.append(Suggestion(ref, choice, regions, pictured))
     return Suggestions(
         taxonomy=taxonomy,
         sweeps=len(refs),
         labelled=len(labelled),
-        covered=float(objective.weights @ objective.covered_by(labelled)),
+        covered=suggested.covered,
         chosen=found,
     )
 
