@@ -1,16 +1,19 @@
-"""What longer recordings cost: `python benchmarks/scale.py BAG --labels MAP --out DIR`.
+"""What longer and more recordings cost: `python benchmarks/scale.py BAG --labels MAP --out DIR`.
 
-Three parts; any of them can be chosen by name with --parts:
+Parts, any of which can be chosen by name with --parts:
 - prepare: `haskd prepare` against reading the messages alone, in turns, on the bag as it is and on
   one of --sweeps-to-prepare as large ones;
 - memory: the most that `haskd prepare` holds on a minute, ten minutes and an hour (--minutes);
 - stages: s of each stage of `haskd run` on 10, 100 and 1,000 sweeps (--sweeps), one epoch each, and
-  a plot, `scale.png`.
+  a plot, `scale.png`;
+- recordings: ms a sweep and MiB at most of the stages on 10, 100 and 1,000 recordings
+  (--recordings), see `scale_recordings.py`; and what choosing sweeps in rounds loses. Of several
+  bags all are used.
 
-Longer bags are the given one over and over, its stamps moved on. To keep them small, those of the
-last two parts have --points of each cloud and the images of one camera at a third of their size:
-what grows with the number of sweeps shows, what grows with their size is the first part's affair.
-Prints Markdown.
+Longer bags are the given one over and over, its stamps moved on. To keep them small, those of
+`memory` and `stages` have --points of each cloud and the images of one camera at a third of their
+size: what grows with the number of sweeps shows, what grows with their size is the first part's
+affair. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from typing import Any
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+import scale_recordings
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
@@ -226,6 +230,18 @@ def stages(bag: Path, labels: str, out: Path, counts: list[int], points: int) ->
     print(flush=True)
 
 
+def recordings(bags: list[Path], labels: str, out: Path, counts: list[int]) -> None:
+    caches = [out / f"cache-{number}" for number in range(len(bags))]
+    for bag, cache in zip(bags, caches, strict=True):
+        haskd("prepare", bag, "--out", cache, "--labels", labels)
+    sets = ("--set", "loop.epochs=4", "--set", "voxel_size=0.5")
+    haskd("baseline", *caches[:2], "--out", out / "baseline", *sets)
+    model = out / "baseline" / "model.safetensors"
+    scale_recordings.loss_of_rounds(caches, out / "loss", model)
+    scale_recordings.replicate(caches, out / "recordings", max(counts))
+    scale_recordings.measure(out / "recordings", counts, model)
+
+
 def plot(found: dict[str, dict[int, float]], path: Path) -> None:
     """Seconds by stage and number of sweeps, the dearest stage on top of the legend."""
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
@@ -240,10 +256,11 @@ def plot(found: dict[str, dict[int, float]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bag", type=Path)
+    parser.add_argument("bags", type=Path, nargs="+", help="several for --parts recordings alone")
     parser.add_argument("--labels", required=True, help="label map, as of haskd prepare")
     parser.add_argument("--out", type=Path, required=True, help="folder for the longer bags")
     parser.add_argument("--parts", nargs="+", default=["prepare", "memory", "stages"])
+    parser.add_argument("--recordings", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--sweeps-to-prepare", type=int, default=300)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10, 60])
@@ -253,11 +270,13 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     print(machine())
     if "prepare" in a.parts:
-        prepare_against_reading(a.bag, a.labels, a.out, a.turns, a.sweeps_to_prepare)
+        prepare_against_reading(a.bags[0], a.labels, a.out, a.turns, a.sweeps_to_prepare)
     if "memory" in a.parts:
-        memory(a.bag, a.labels, a.out, a.minutes, a.points)
+        memory(a.bags[0], a.labels, a.out, a.minutes, a.points)
     if "stages" in a.parts:
-        stages(a.bag, a.labels, a.out, a.sweeps, a.points)
+        stages(a.bags[0], a.labels, a.out, a.sweeps, a.points)
+    if "recordings" in a.parts:
+        recordings(a.bags, a.labels, a.out, a.recordings)
 
 
 if __name__ == "__main__":
