@@ -1,4 +1,5 @@
-"""Compiles the kernels with a C++ compiler and keeps them in the user's cache."""
+"""Compiles the kernels, and the runtime that is made of them, with a C++ compiler and keeps them in
+the user's cache."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from haskd_ros.errors import InputError
@@ -21,18 +23,40 @@ from haskd_ros.text import shown
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-SOURCES = (
-    "convolution.cpp",
-    "grouping.cpp",
-    "kernel_map.cpp",
-    "layouts.cpp",
-    "norm.cpp",
-    "places.cpp",
-    "points.cpp",
-    "scores.cpp",
-    "weight_gradient.cpp",
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a library is made from.
+
+    Attributes:
+        sources: with the flags of each beside those of all.
+        headers: whatever else its content depends on.
+        link_flags: of the linker.
+    """
+
+    sources: Mapping[str, tuple[str, ...]]
+    headers: tuple[str, ...]
+    link_flags: tuple[str, ...] = ()
+
+
+KERNELS = Parts(
+    sources=dict.fromkeys(
+        (
+            "convolution.cpp",
+            "grouping.cpp",
+            "kernel_map.cpp",
+            "layouts.cpp",
+            "norm.cpp",
+            "places.cpp",
+            "points.cpp",
+            "scores.cpp",
+            "weight_gradient.cpp",
+        ),
+        (),
+    ),
+    headers=("arguments.h", "kernels.h", "lanes.h", "threads.h", "tiles.h"),
 )
-HEADERS = ("arguments.h", "lanes.h", "threads.h", "tiles.h")
 
 # Not -ffast-math: it makes the whole process treat denormal numbers as 0.
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-pthread")
@@ -41,9 +65,13 @@ FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", 
 def native_flags() -> tuple[str, ...]:
     """Compiler flags for this machine's instruction set, and for torch's own OpenMP library where
     that is there: a second one would fight with it over the cores."""
-    tuned = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
     openmp = ("-fopenmp",) if hasattr(ctypes.CDLL(None), "GOMP_parallel") else ()
-    return (*FLAGS, tuned, *openmp)
+    return (*FLAGS, tuning_flag(), *openmp)
+
+
+def tuning_flag() -> str:
+    """Compiler flag for this machine's instruction set."""
+    return "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
 
 
 def _cpu() -> str:
@@ -58,8 +86,9 @@ def _cpu() -> str:
     return "\n".join(sorted(about))
 
 
-def build(flags: tuple[str, ...], folder: Path) -> Path:
-    """The compiled library for these flags on this CPU, from `folder` or built into it.
+def build(flags: tuple[str, ...], folder: Path, parts: Parts = KERNELS) -> Path:
+    """The compiled library of these parts for these flags on this CPU, from `folder` or built into
+    it.
 
     Several processes may build at once: the others wait for the first.
 
@@ -70,7 +99,7 @@ def build(flags: tuple[str, ...], folder: Path) -> Path:
     compiler = compiler_command()
     started = time.perf_counter()
     try:
-        name = _source_digest((*compiler, *flags))
+        name = _source_digest((*compiler, *flags), parts)
         folder = own_folder(folder)
         found = kept.find(folder, name)
         if found is not None:
@@ -88,7 +117,7 @@ def build(flags: tuple[str, ...], folder: Path) -> Path:
                 shown(compiler[0]),
             )
             with tempfile.TemporaryDirectory(prefix=kept.BUILDING, dir=folder) as scratch:
-                content = compile_library(compiler, flags, Path(scratch))
+                content = compile_library(compiler, flags, Path(scratch), parts)
             target = kept.add(folder, name, content)
     except (OSError, InputError) as error:
         raise Unavailable(shown(error)) from error
@@ -96,23 +125,26 @@ def build(flags: tuple[str, ...], folder: Path) -> Path:
     return target
 
 
-def _source_digest(command: tuple[str, ...]) -> str:
+def _source_digest(command: tuple[str, ...], parts: Parts) -> str:
     """Names what a library is made from, by what, and for which machine."""
     # The compiler's file often has its version in its name, and where a home is shared between
     # systems, one's library may need a newer libc than the other has.
     system = (os.path.realpath(command[0]), *platform.libc_ver())
-    return source_digest((*command, *system, _cpu()))
+    return source_digest((*command, *system, _cpu()), parts)
 
 
-def source_digest(words: Sequence[str]) -> str:
+def source_digest(words: Sequence[str], parts: Parts = KERNELS) -> str:
     """Names what a library is made from: the sources, and how, in words."""
-    digest = hashlib.sha256("\0".join(words).encode(errors="surrogateescape"))
-    for source in (*HEADERS, *SOURCES):
+    own = (flag for flags in (*parts.sources.values(), parts.link_flags) for flag in flags)
+    digest = hashlib.sha256("\0".join((*words, *own)).encode(errors="surrogateescape"))
+    for source in (*parts.headers, *parts.sources):
         digest.update((FOLDER / source).read_bytes())
     return digest.hexdigest()[:20]
 
 
-def compile_library(compiler: Sequence[str], flags: Sequence[str], scratch: Path) -> bytes:
+def compile_library(
+    compiler: Sequence[str], flags: Sequence[str], scratch: Path, parts: Parts = KERNELS
+) -> bytes:
     """The library's content.
 
     Args:
@@ -123,13 +155,14 @@ def compile_library(compiler: Sequence[str], flags: Sequence[str], scratch: Path
         Unavailable: the compiler failed.
         OSError: it can't be started, or `scratch` can't be written.
     """
-    objects = [str(scratch / f"{source}.o") for source in SOURCES]
+    objects = [str(scratch / f"{number}.o") for number in range(len(parts.sources))]
     commands = [
-        [*compiler, *flags, "-c", str(FOLDER / source), "-o", target]
-        for source, target in zip(SOURCES, objects)
+        [*compiler, *flags, *own, "-c", str(FOLDER / source), "-o", target]
+        for (source, own), target in zip(parts.sources.items(), objects)
     ]
     run(commands, scratch)
     # Linked without -fopenmp: its functions are then those that torch has loaded.
     library = scratch / "kernels.so"
-    run([[*compiler, "-shared", "-pthread", *objects, "-o", str(library)]], scratch)
+    link = [*compiler, "-shared", "-pthread", *parts.link_flags, *objects, "-o", str(library)]
+    run([link], scratch)
     return library.read_bytes()

@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "arguments.h"
+#include "kernels.h"
 #include "lanes.h"
 #include "threads.h"
 #include "tiles.h"

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels.h"
 #include "lanes.h"
 
 namespace {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <numeric>
 
+#include "kernels.h"
 #include "lanes.h"
 #include "threads.h"
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels.h"
 #include "lanes.h"
 #include "threads.h"
 

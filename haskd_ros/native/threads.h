@@ -15,9 +15,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 class ThreadPool {
    public:
@@ -35,7 +37,8 @@ class ThreadPool {
     }
 
     // f(i) for every i below count, on `threads` threads of which the caller is one. While another
-    // caller uses the pool, a second one runs its loop alone.
+    // caller uses the pool, a second one runs its loop alone. What f throws ends the loop and goes on
+    // to the caller.
     template <typename Function>
     void run(int64_t count, int threads, const Function& f) {
         std::unique_lock<std::mutex> caller_lock(one_caller, std::defer_lock);
@@ -62,6 +65,7 @@ class ThreadPool {
         open = 0;
         // A thread that is too late to see `open` set runs nothing.
         while (running) sched_yield();
+        if (has_thrown.exchange(false)) std::rethrow_exception(std::exchange(thrown, nullptr));
     }
 
    private:
@@ -85,7 +89,12 @@ class ThreadPool {
     }
 
     void run_items() {
-        for (int64_t i; (i = next.fetch_add(1)) < end;) run_item(function, i);
+        try {
+            for (int64_t i; (i = next.fetch_add(1)) < end;) run_item(function, i);
+        } catch (...) {
+            next = end.load();
+            if (!has_thrown.exchange(true)) thrown = std::current_exception();
+        }
     }
 
     void work_loop(int number) {
@@ -121,6 +130,8 @@ class ThreadPool {
     std::atomic<int> helpers_needed{0};
     std::atomic<uint64_t> round{0}, open{0};
     std::atomic<int> running{0}, sleepers{0};
+    std::atomic<bool> has_thrown{false};
+    std::exception_ptr thrown;  // read while no worker is running
     std::mutex sleep_mutex;
     std::condition_variable wake;
 };

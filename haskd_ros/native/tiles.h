@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -60,5 +61,7 @@ template <typename Number>
 Buffer<Number> aligned_buffer(int64_t count) {
     static_assert(sizeof(Number) == 4);
     const int64_t bytes = ceil_div(std::max<int64_t>(count, 1) * 4, 64) * 64;
-    return Buffer<Number>(static_cast<Number*>(std::aligned_alloc(64, bytes)));
+    Buffer<Number> buffer(static_cast<Number*>(std::aligned_alloc(64, bytes)));
+    if (!buffer) throw std::bad_alloc();
+    return buffer;
 }

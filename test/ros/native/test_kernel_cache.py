@@ -128,7 +128,7 @@ def test_processes_that_build_at_once_build_one_library(cache, tmp_path):
         starts = list(pool.map(start_process, [environment] * 3))
     assert [(start.exit_code, start.loaded) for start in starts] == [(0, True)] * 3
     # Each source is compiled, then all are linked.
-    assert len((tmp_path / "calls").read_text()) == len(build.SOURCES) + 1
+    assert len((tmp_path / "calls").read_text()) == len(build.KERNELS.sources) + 1
     assert len(libraries(cache)) == 1
 
 

@@ -98,7 +98,7 @@ def test_what_a_build_has_made_it_does_not_make_again(calls, tmp_path):
     made = prebuilt.make(folder, X86)
     assert [path.name.rsplit("-", 2)[0] for path in made] == X86_NAMES
     # Each source is compiled, then all are linked.
-    once = len(build.SOURCES) + 1
+    once = len(build.KERNELS.sources) + 1
     assert len(calls.read_text()) == 4 * once
     made[1].write_bytes(made[1].read_bytes()[:-1])
     (folder / "kernels-x86-64-v2-of-other-sources.so").touch()

@@ -37,7 +37,7 @@ def test_nodes_that_start_together_say_that_they_compile_and_that_they_wait(
     assert "compiled kernels built in" in first.log
     assert "compiling" not in second.log
     # Each source is compiled, then all are linked.
-    assert len((tmp_path / "calls").read_text()) == len(build.SOURCES) + 1
+    assert len((tmp_path / "calls").read_text()) == len(build.KERNELS.sources) + 1
 
 
 def test_a_node_without_a_compiler_says_why_it_labels_by_plain_torch(
