@@ -104,6 +104,13 @@ setup(
             "data/*.xml",
             "native/*.cpp",
             "native/*.h",
+            "native/runtime/*.cpp",
+            "native/runtime/*.h",
+            "native/runtime/*.map",
+            "native/runtime/*.txt",
+            "native/runtime/*.xml",
+            "native/runtime/*/*.cpp",
+            "native/runtime/*/*.h",
             "py.typed",
         ],
         "haskd_training": [

@@ -110,7 +110,10 @@ def fold_scale(scale: BatchNorm | nn.Identity, reader: nn.Module) -> nn.Identity
     layer = reader.layer
     mean, variance = running_moments(scale)
     layer.weight.copy_(layer.weight * torch.rsqrt(variance + scale.eps))
-    layer.bias.copy_(layer.bias - layer.weight @ mean)
+    # Column after column: a matrix product adds up in an order of its library's, and the runtime
+    # without torch is to come to the same bits.
+    shift = sum(column * value for column, value in zip(layer.weight.unbind(1), mean.unbind()))
+    layer.bias.sub_(shift)
     return nn.Identity()
 
 

@@ -7,7 +7,15 @@ import struct
 import psutil
 import pytest
 import torch
-from forged_models import NONSENSE, resealed, with_document, with_header, with_tensor, with_text
+from forged_models import (
+    HOSTILE_TEXTS,
+    NONSENSE,
+    resealed,
+    with_document,
+    with_header,
+    with_tensor,
+    with_text,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load as load_tensors
@@ -82,20 +90,7 @@ def test_a_header_that_makes_no_sense_is_refused_in_one_line(tiny_model, tmp_pat
     assert complaint in refusal(with_document(tiny_model.read_bytes(), edit), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("{", "no JSON"),
-        ("[1, 2]", "is no JSON object"),
-        ("[" * 100_000, "nested deeper than 16 levels"),
-        ("[" * 20 + "]" * 20, "nested deeper than 16 levels"),
-        ('{"format": ' + "9" * 5000 + "}", "no JSON"),
-        ('{"temperature": NaN}', "JSON with NaN, which is no number"),
-        ('{"temperature": -Infinity}', "JSON with -Infinity, which is no number"),
-        ('{"format": 1, "format": 2}', "the key 'format' stands twice"),
-        ('{"format": 2}', "no checksum"),
-    ],
-)
+@pytest.mark.parametrize(("text", "complaint"), HOSTILE_TEXTS)
 def test_hostile_text_in_a_header_is_refused_in_one_line(tiny_model, tmp_path, text, complaint):
     assert complaint in refusal(with_text(tiny_model.read_bytes(), text), tmp_path)
 

@@ -138,3 +138,16 @@ NONSENSE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
 }  # fmt: skip
 """Changes of a small model's document, and a part of the line by which each is refused."""
+
+HOSTILE_TEXTS = [
+    ("{", "no JSON"),
+    ("[1, 2]", "is no JSON object"),
+    ("[" * 100_000, "nested deeper than 16 levels"),
+    ("[" * 20 + "]" * 20, "nested deeper than 16 levels"),
+    ('{"format": ' + "9" * 5000 + "}", "no JSON"),
+    ('{"temperature": NaN}', "JSON with NaN, which is no number"),
+    ('{"temperature": -Infinity}', "JSON with -Infinity, which is no number"),
+    ('{"format": 1, "format": 2}', "the key 'format' stands twice"),
+    ('{"format": 2}', "no checksum"),
+]
+"""What may stand in the place of the document, and a part of the line by which it is refused."""

@@ -1,0 +1,43 @@
+// The sparse U-Net between two point-wise networks (models/sparse_unet.py), to infer with.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "../model/model_header.h"
+#include "layer.h"
+
+namespace haskd {
+
+class SparseUNet {
+   public:
+    // Takes all weights of the file. Throws Error: they don't fit the header.
+    SparseUNet(const ModelHeader& header, Weights& weights, bool bf16);
+
+    // Class scores [rows, classes] of points [rows, 4 + extra inputs], rows > 0: x y z in m,
+    // intensity 0..1, values of channels. Throws Error: a point too far away.
+    Rows operator()(const float* points, int64_t rows, const Work& work) const;
+
+    // Columns of the points.
+    int64_t columns() const { return static_cast<int64_t>(2 + lowest.size()); }
+
+   private:
+    struct ResidualBlock {
+        Layer first, second;
+        Rows operator()(const Rows& x, const KernelMap& map, const Work& work) const;
+    };
+    using ResidualBlocks = std::vector<ResidualBlock>;
+
+    Rows within_limits(const float* points, int64_t rows, const Work& work) const;
+    Rows unet(Rows x, Geometry& geometry, const Work& work) const;
+
+    float voxel_size;
+    std::vector<float> lowest, highest;
+    Layer point_encoder[2];
+    Layer stem;
+    std::vector<ResidualBlocks> encoder, refine;
+    std::vector<Layer> down, up, decoder;
+    Layer voxel_head, point_head, classifier;
+};
+
+}  // namespace haskd

@@ -1,0 +1,21 @@
+"""libhaskd, compiled for this machine by what compiles the kernels."""
+
+from pathlib import Path
+
+import pytest
+from runtime_library import Runtime
+
+from haskd_ros.native.own_folder import cache_folder
+from haskd_ros.native.runtime.build import build_runtime
+
+
+@pytest.fixture(scope="session")
+def runtime_path(kernels: bool) -> Path:
+    if not kernels:
+        pytest.skip("no compiled kernels on this machine")
+    return build_runtime(cache_folder())
+
+
+@pytest.fixture(scope="session")
+def runtime(runtime_path: Path) -> Runtime:
+    return Runtime(runtime_path)
