@@ -32,7 +32,7 @@ PARTS = {
 """The most valuable first, and the most seconds that each may take."""
 
 FEWEST_S = 5.0
-GRACE_S = 3.0
+GRACE_S = 5.0
 
 Command = Callable[[str, Path], Sequence[str]]
 """(part, file for its rows) -> what runs it."""
@@ -168,9 +168,12 @@ def main() -> None:
     if not given.install:
         names = [name for name in names if name != "install"]
     limits = {name: float(limit) for name, limit in PARTS.items()}
-    run_parts(
-        names, command, given.out, limits=limits, seconds=60 * given.minutes - GRACE_S, facts=facts
-    )
+    seconds = 60 * given.minutes - GRACE_S
+    try:
+        run_parts(names, command, given.out, limits=limits, seconds=seconds, facts=facts)
+    except KeyboardInterrupt:
+        _say(f"interrupted; the parts before are in {given.out / 'gpu.json'}")
+        raise SystemExit(130) from None
     _say(f"written to {given.out / 'gpu.json'}")
 
 
