@@ -32,7 +32,7 @@ from haskd_training.data.sweep_ref import SweepRef, all_sweeps
 from haskd_training.distillation.expertise import ExpertiseConfig
 from haskd_training.distillation.snapshots import find_experts
 from haskd_training.evaluation.scoring import evaluate_sweeps
-from haskd_training.evaluation.temperature import gather_logits
+from haskd_training.evaluation.temperature import calibrate
 from haskd_training.images.candidates import SelectionConfig
 from haskd_training.images.selection import select
 from haskd_training.learning.batches import EpochSampler, training_loader
@@ -48,8 +48,8 @@ from haskd_training.suggestions.sketches import LookTotals, Sketch
 from haskd_training.suggestions.suggest import suggest
 
 COMPUTED = 500
-"""Sweeps, spread over all recordings, that are computed at most where each is computed by itself:
-what a stage holds of the recordings it holds all the same."""
+"""Sweeps, of recordings spread over all, that are computed at most where each is computed by
+itself: what a stage holds of the recordings it holds all the same."""
 
 CPU = torch.device("cpu")
 
@@ -137,8 +137,8 @@ class Stages:
         return len(self._split.calibration)
 
     def calibration(self) -> int:
-        network = make_network(self._split, self.config, None)[0].eval()
-        gather_logits(network, self.caches, self._split.calibration, 120.0)
+        network, metadata = make_network(self._split, self.config, None)
+        calibrate(metadata, [(network.eval(), self._split.calibration)], self.caches)
         return len(self._split.calibration)
 
     def evaluation(self) -> int:
@@ -173,8 +173,12 @@ class Stages:
 
     @staticmethod
     def _some(sweeps: list[SweepRef]) -> list[SweepRef]:
-        spread = np.linspace(0, len(sweeps) - 1, min(COMPUTED, len(sweeps))).astype(int)
-        return [sweeps[number] for number in spread]
+        """Of whole recordings: their sweeps share images."""
+        recordings = sorted({ref.cache for ref in sweeps})
+        wanted = max(1, round(COMPUTED * len(recordings) / len(sweeps)))
+        spread = np.linspace(0, len(recordings) - 1, min(wanted, len(recordings))).astype(int)
+        chosen = {recordings[number] for number in spread}
+        return [ref for ref in sweeps if ref.cache in chosen]
 
 
 STAGES: dict[str, Callable[[Stages], int]] = {
