@@ -17,12 +17,13 @@ from torch import nn
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_training.core.exchange import sum_over_processes
+from haskd_training.core.processes import own
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import make_split
 from haskd_training.learning.baseline import baseline
 from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import Callbacks, Loss, fit, make_fabric
-from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
     StudentConfig,
     make_network,
@@ -43,16 +44,16 @@ def main(cache: Path, out: Path, config: StudentConfig) -> None:
     whole = baseline(split, out / "whole", config, progress=lambda *step: reported.append(step))
 
     fabric = make_fabric(config.loop, out / "cut")
-    own = of_this_rank(split.validation, fabric)
+    mine = own(split.validation)
     network = model_file.load(whole.model)[0]
     found = evaluate(
         lambda points: predict(network, points, config.max_range, fabric.device),
-        (split.sweep(ref) for ref in own),
+        (split.sweep(ref) for ref in mine),
         split.taxonomy,
     )
     result = {
-        "validated": [ref.sweep for ref in own],
-        "counts": sum_over_processes(found.counts, fabric).tolist(),
+        "validated": [ref.sweep for ref in mine],
+        "counts": sum_over_processes(found.counts).tolist(),
         "validation_miou": whole.validation_miou,
         "reported": len(reported),
     }

@@ -57,7 +57,7 @@ def test_no_sweep_is_predicted_twice(split, tmp_path):
         predictor, REFS, max_range=100.0, device=CPU, progress=lambda *at: reported.append(at)
     )
     assert predicted == REFS
-    assert reported == [(1, 2), (2, 2)]
+    assert reported == [(1, 1, "")]
 
 
 def test_outputs_stay_valid_when_another_recording_is_added(split, tmp_path):

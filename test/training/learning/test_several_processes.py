@@ -13,17 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked_ranks import run_ranks
 from safetensors.torch import load_file
-from small_run import METHOD
+from small_run import METHOD, quiet
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_training.core.processes import processes_and_machines
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
 from haskd_training.data.splits import make_split
+from haskd_training.experiments.evaluate import evaluate_model
+from haskd_training.experiments.run import RunConfig, run
 from haskd_training.learning.baseline import baseline
 from haskd_training.learning.inference import predict
-from haskd_training.learning.processes import processes_and_machines
 from haskd_training.learning.student import StudentConfig
 from haskd_training.metrics.confusion import evaluate, mean_iou
 from haskd_training.reports.training_curves import scalars
@@ -80,7 +83,7 @@ def results(together):
 
 
 def test_two_processes_count_the_same_confusions_as_one_and_none_twice(together, results, cache):
-    assert [result["validated"] for result in results] == [[7, 9], [8]]
+    assert [result["validated"] for result in results] == [[7], [8, 9]]
     split = make_split([Cache.open(cache)], SETTINGS.split)
     network = model_file.load(together / "whole/model.safetensors")[0]
     alone = evaluate(
@@ -116,30 +119,65 @@ def test_a_run_of_two_that_was_cut_off_goes_on_bit_for_bit(together):
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_two_processes_make_a_model_of_a_bag_and_find_it_done_when_they_are_asked_again(
-    drive, tmp_path
-):
-    given = [f"--set={setting}" for setting in (*METHOD, "prepare.overlays=0")]
-    run = [
-        "-m", "haskd_training", "run", drive, "--labels", "simulation", "--out", tmp_path / "run",
-        *given,
-    ]  # fmt: skip
-    printed = torchrun(tmp_path / "first.txt", *run)
+def test_the_scores_of_a_model_are_the_same_of_two_processes(together, cache, tmp_path):
+    model = together / "whole/model.safetensors"
+
+    def score(rank: int) -> None:
+        found = evaluate_model(model, cache, tmp_path / "scores", device="cpu")
+        (tmp_path / f"{rank}.json").write_text(json.dumps(found.to_json()))
+
+    ended = run_ranks(tmp_path, score)
+    assert [one.code for one in ended] == [0, 0], ended
+    alone = evaluate_model(model, cache, device="cpu").to_json()
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone
+    assert alone["sweeps"] == 10
+    assert json.loads((tmp_path / "scores/evaluation.json").read_text())["sweeps"] == 10
+
+
+def test_two_processes_make_what_one_makes_of_the_same_trainings(drive, tmp_path):
+    given = (*METHOD, "prepare.overlays=0")
+    printed = torchrun(
+        tmp_path / "first.txt", "-m", "haskd_training", "run", drive, "--labels", "simulation",
+        "--out", tmp_path / "run", *(f"--set={setting}" for setting in given),
+    )  # fmt: skip
     # One process reports: a table, and what was made
     assert printed.count("IoU in % over 4 test sweeps") == 1
     # 10 sweeps, a sweep a step and process: 5 steps of 2, by baseline, teacher and student alike
     stages = tmp_path / "run/stages"
+    trainings = set()
     for stage in ("baseline", "teacher", "student"):
         # Not teacher-outputs-*
         (folder,) = stages.glob(f"{stage}-{10 * '[0-9a-f]'}")
         (steps, _) = scalars(folder / "tensorboard")["train/lovasz"]
         assert steps == [1, 2, 3, 4, 5]
+        trainings.add(folder)
+    of_trainings = {path: path.stat().st_mtime_ns for one in trainings for path in one.iterdir()}
     model = tmp_path / "run/model.safetensors"
-    made = {path: path.stat().st_mtime_ns for path in stages.rglob("*.safetensors")}
-    before = model.read_bytes()
-    torchrun(tmp_path / "second.txt", *run)
-    assert {path: path.stat().st_mtime_ns for path in stages.rglob("*.safetensors")} == made
-    assert model.read_bytes() == before
+    made = {path: path.read_bytes() for path in [model, *made_by_sweeps(stages, trainings)]}
+    assert {path.parent.name.rpartition("-")[0] for path in made} == {
+        "", "selection", "features", "teacher-outputs", "expertise", "snapshot-1-outputs",
+        "snapshot-2-outputs", "expert-outputs",
+    }  # fmt: skip
+    # One process computes anew whatever was no training.
+    for path in made:
+        path.unlink()
+    settings = load_settings(RunConfig, None, given)
+    again = run([drive], tmp_path / "run", "simulation", settings, quiet)
+    assert again is not None and again.model == model
+    assert {path: path.read_bytes() for path in [model, *made_by_sweeps(stages, trainings)]} == made
+    assert {path: path.stat().st_mtime_ns for path in of_trainings} == of_trainings
+
+
+def made_by_sweeps(stages: Path, trainings: set[Path]) -> list[Path]:
+    """Files of the stages that are no trainings, without what tells of their time."""
+    return [
+        path
+        for folder in stages.iterdir()
+        if folder not in trainings
+        for path in folder.iterdir()
+        if path.suffix == ".safetensors" or path.name == "result.json"
+    ]
 
 
 def test_a_process_whose_sweeps_have_no_points_keeps_in_step(results):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
+import traceback
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,10 +15,15 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import is_full
 from haskd_ros.text import shown
 from haskd_training.commands import deploy, inspect, prepare, submit, suggest, train
+from haskd_training.core.peers import Peers
+from haskd_training.core.processes import peers, processes_and_machines
 from haskd_training.core.progress import TextConsole, console
 
 _INTERRUPTED = 128 + signal.SIGINT
 _GOES_ON = "it goes on where it was"
+_TOGETHER = ("run", "baseline", "select", "evaluate")
+"""Commands that several processes share."""
+
 _RESUMING = {
     "run",
     "prepare",
@@ -66,6 +71,7 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _before_a_command(
+    context: typer.Context,
     _: Annotated[
         bool,
         typer.Option(
@@ -73,6 +79,11 @@ def _before_a_command(
         ),
     ] = False,
 ) -> None:
+    if processes_and_machines() != (1, 1) and context.invoked_subcommand not in _TOGETHER:
+        raise InputError(
+            f"torchrun started several processes, and {context.invoked_subcommand} works in one; "
+            f"those that share their work: {', '.join(_TOGETHER)}"
+        )
     # Not for --help, --version and completion: it takes a third of their time to import.
     from rich.logging import RichHandler
 
@@ -87,7 +98,8 @@ def _before_a_command(
 
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; a command that is stopped says how
-    it goes on, and exits with 130 after Ctrl-C, 143 after SIGTERM."""
+    it goes on, and exits with 130 after Ctrl-C, 143 after SIGTERM. Of several processes the first
+    one to go wrong tells it."""
     ended_by = signal.SIGINT
 
     def terminate(*_: object) -> NoReturn:
@@ -105,8 +117,37 @@ def main() -> None:
     except SystemExit as end:
         if end.code != _INTERRUPTED:
             raise
+        _stop(ended_by)
+    except Exception as error:
+        if (others := peers()) is None:
+            raise
+        # torchrun ends the others as soon as one has ended.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if isinstance(error, RuntimeError) and (lost := others.sudden_loss()) is not None:
+            _end_with(others, lost)
+        traceback.print_exc()
+        _fail(f"{type(error).__name__}: {shown(error)}", error)
+
+
+def _stop(ended_by: signal.Signals) -> NoReturn:
+    """End a command that was told to."""
+    others, is_first = peers(), True
+    if others is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # By torchrun, where another process has ended; Ctrl-C reaches all of them.
+        if ended_by == signal.SIGTERM and (lost := others.sudden_loss()) is not None:
+            _end_with(others, lost)
+        is_first = others.leave(interrupted=True)
+    if is_first:
         _say("interrupted" + (f"; run the same command again: {_GOES_ON}" if _resumes() else ""))
-        raise SystemExit(128 + ended_by) from None
+    raise SystemExit(128 + ended_by) from None
+
+
+def _end_with(others: Peers, lost: str) -> NoReturn:
+    """End since another process is lost."""
+    others.tell(lost)
+    others.leave(failed=True)
+    raise SystemExit(1) from None
 
 
 def _resumes() -> bool:
@@ -118,11 +159,13 @@ def _fail(message: str, error: Exception) -> NoReturn:
     if is_full(error):
         message += "; free some space and run the same command again"
         message += f": {_GOES_ON}" if _resumes() else ""
+    if (others := peers()) is not None:
+        message += f" ({others.here()})"
+        if not others.leave(failed=True):
+            raise SystemExit(2)
     _say(f"error: {message}", style="red")
     raise SystemExit(2)
 
 
 def _say(line: str, style: str = "yellow") -> None:
-    # Of several processes that train together, only the first one: as `progress.console`.
-    quiet = os.environ.get("RANK", "0") != "0" and style != "red"
-    TextConsole(stderr=True, quiet=quiet).print(shown(line), style=style, soft_wrap=True)
+    TextConsole(stderr=True).print(shown(line), style=style, soft_wrap=True)

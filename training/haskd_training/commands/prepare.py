@@ -258,6 +258,8 @@ def select(
     set_: Assignments = None,
 ) -> None:
     """Choose the images that teach about each sweep, and show why."""
+    from haskd_training.core.exchange import join
+    from haskd_training.core.processes import is_first
     from haskd_training.core.settings import load_settings
     from haskd_training.data.cache import Cache
     from haskd_training.data.sweep_ref import all_sweeps
@@ -271,8 +273,11 @@ def select(
     opened = [Cache.open(path) for path in caches]
     sweeps = all_sweeps(opened)
     with only_user(out):
+        join(out)
         with step("choosing images") as progress:
             selection = work(opened, sweeps, model, out, settings, progress)
+        if not is_first():
+            return
         console.print(table(selection))
         with step("writing the report"):
             section = selection_section(opened, selection, out / "pictures")

@@ -20,6 +20,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from haskd_ros.text import shown_lines
+from haskd_training.core.peers import working_on
 
 
 class Progress(Protocol):
@@ -45,7 +46,8 @@ def no_progress(done: int, total: int, remark: str = "", /) -> None:
 @contextmanager
 def silent(title: str) -> Iterator[Progress]:
     """A step of which nothing is shown."""
-    yield no_progress
+    with working_on(title):
+        yield no_progress
 
 
 class TextConsole(Console):
@@ -81,7 +83,7 @@ def step(title: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[remark]}", markup=False),
     )
-    with ProgressBar(*columns, console=console) as bar:
+    with working_on(title), ProgressBar(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, remark="")
 
         def advance(done: int, total: int, remark: str = "", /) -> None:

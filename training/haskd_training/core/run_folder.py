@@ -22,6 +22,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.file_lock import LOCK, locked
 from haskd_ros.files import TEMPORARY, remove_leftovers, write_atomically
 from haskd_training.core.checked_json import read_json, write_json
+from haskd_training.core.processes import is_first, wait
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -42,7 +43,7 @@ UNRECORDED = "unrecorded"
 
 class RunFolder:
     """Ties a folder to a stage's inputs and settings, so that calling the stage again resumes it
-    or returns its result.
+    or returns its result. Of several processes all call the same; the first one looks and writes.
 
     Args:
         path: new, empty, or of an earlier run with the same settings.
@@ -55,6 +56,8 @@ class RunFolder:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self._text = json.dumps(settings, indent=2, sort_keys=True)
+        if not is_first():
+            return
         config = path / CONFIG
         if config.exists():
             if config.read_text(encoding="utf-8") != self._text:
@@ -79,8 +82,11 @@ class RunFolder:
         Raises:
             InputError: it can't be written.
         """
-        if (self.path / CONFIG).exists():
-            return
+        if is_first() and not (self.path / CONFIG).exists():
+            self._write_claim()
+        wait(self.path / CONFIG)
+
+    def _write_claim(self) -> None:
         remove_leftovers(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -92,7 +98,9 @@ class RunFolder:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Mark the run as finished; `result` as plain JSON values."""
-        write_json(self.path / RESULT, result, indent=2)
+        if is_first():
+            write_json(self.path / RESULT, result, indent=2)
+        wait(self.path / RESULT)
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from haskd_ros import model_file
 from haskd_ros.models import SegmentationNetwork
+from haskd_training.core.exchange import sum_over_processes
+from haskd_training.core.processes import own
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
@@ -37,7 +39,6 @@ from haskd_training.learning.batches import Batch
 from haskd_training.learning.inference import predict
 from haskd_training.learning.loop import Callbacks, finish, finished_result, fit, make_fabric
 from haskd_training.learning.losses import resolved, soften
-from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
     StudentConfig,
     make_network,
@@ -131,13 +132,12 @@ def distil(
     """
     inputs = distil_inputs(split, student, config, teacher, snapshots, attribution)
     fabric = make_fabric(student.loop, out)
-    with fabric.rank_zero_first():
-        folder = RunFolder(out, inputs)
-        if (found := finished_result(folder)) is not None:
-            return TrainingResult(out / MODEL, **found)
-        trained_on = split if config.unlabelled else split.labelled()
-        network, metadata = make_network(trained_on, student, attribution)
-        folder.claim()
+    folder = RunFolder(out, inputs)
+    if (found := finished_result(folder)) is not None:
+        return TrainingResult(out / MODEL, **found)
+    trained_on = split if config.unlabelled else split.labelled()
+    network, metadata = make_network(trained_on, student, attribution)
+    folder.claim()
     distillation = inputs["distillation"] | {"sources": inputs["sources"]}
     provenance = replace(metadata.provenance, distillation=distillation)
     metadata = replace(metadata, provenance=provenance)
@@ -227,7 +227,7 @@ def _calibration_iou(
     """[C] on the calibration sweeps, NaN where a class does not occur there."""
     found = evaluate(
         lambda points: predict(network, points, student.max_range, fabric.device),
-        (split.sweep(ref) for ref in of_this_rank(split.calibration, fabric)),
+        (split.sweep(ref) for ref in own(split.calibration)),
         split.taxonomy,
     )
-    return torch.from_numpy(iou(sum_over_processes(found.counts, fabric))).float()
+    return torch.from_numpy(iou(sum_over_processes(found.counts))).float()

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from haskd_ros import model_file
 from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.core.exchange import of_all
+from haskd_training.core.processes import own
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Sweep
 from haskd_training.data.splits import Split
@@ -89,23 +91,27 @@ def find_experts(
     device: torch.device,
     progress: Progress = no_progress,
 ) -> ExpertiseTable:
-    """Which snapshot is adept at which class; warns where none is at any.
+    """Which snapshot is adept at which class; warns where none is at any. Several processes share
+    the sweeps, and each gets the table of all.
 
     Args:
         judged: model files as of `measure`, and the split on whose calibration sweeps they are
             judged. Out of fold several, whose k-th snapshots are taken for one.
-        progress: called with the number of sweeps done and of all.
+        progress: called with the number of sweeps done and of all, of this process's part.
     """
     scans = sum(len(split.calibration) for _, split in judged)
+    part = sum(len(own(split.calibration)) for _, split in judged)
     tables: list[tuple[np.ndarray, np.ndarray]] = []
     done = 0
 
     def count(judged_now: int) -> None:
-        progress(done + judged_now, scans)
+        progress(done + judged_now, part)
 
     for models, split in judged:
-        tables.append(measure(models, map(split.sweep, split.calibration), device, count))
-        done += len(split.calibration)
+        mine, every = own(split.calibration), len(split.calibration)
+        measured = measure(models, map(split.sweep, mine), device, count)
+        tables.append(_of_all(measured, every))
+        done += len(mine)
     counts = np.concatenate([of_snapshots for of_snapshots, _ in tables], axis=1)
     of_mean = np.concatenate([of_mean for _, of_mean in tables])
     (models, split), *_ = judged
@@ -120,6 +126,15 @@ def find_experts(
             config.scans_to_be_seen_in(scans),
         )
     return table
+
+
+def _of_all(part: tuple[np.ndarray, np.ndarray], scans: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `measure` found on all scans, by what it found on those of this process."""
+    together = np.concatenate([part[0], part[1][None]]).swapaxes(0, 1)
+    _, networks, classes, columns = together.shape
+    flat = of_all(list(together.reshape(-1, networks * classes, columns)), scans, np.int64)
+    table = np.array(flat, np.int64).reshape(-1, networks, classes, columns).swapaxes(0, 1)
+    return table[:-1], table[-1]
 
 
 @torch.no_grad()

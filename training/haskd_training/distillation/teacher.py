@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import Taxonomy
+from haskd_training.core.exchange import sum_over_processes
 from haskd_training.core.file_digests import file_digest
+from haskd_training.core.processes import own
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
@@ -41,7 +43,6 @@ from haskd_training.learning.batches import Batch, Extras
 from haskd_training.learning.inference import SweepPredictor, network_predictor, predict_with
 from haskd_training.learning.initial_weights import FRESH
 from haskd_training.learning.loop import Callbacks, finish, finished_result, fit, make_fabric
-from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.learning.student import (
     NetworkSize,
     StudentConfig,
@@ -167,14 +168,13 @@ def train_teacher(
     student = _with_overrides(student, config)
     alone, _ = model_file.load(baseline)
     fabric = make_fabric(student.loop, out)
-    with fabric.rank_zero_first():
-        folder = RunFolder(out, inputs)
-        if (found := finished_result(folder)) is not None:
-            return TeacherResult(out / TEACHER, features_of_teacher(), **found)
-        trunk, metadata = make_network(split, student, None)
-        if config.init == "baseline":
-            _start_from(trunk, alone, baseline)
-        folder.claim()
+    folder = RunFolder(out, inputs)
+    if (found := finished_result(folder)) is not None:
+        return TeacherResult(out / TEACHER, features_of_teacher(), **found)
+    trunk, metadata = make_network(split, student, None)
+    if config.init == "baseline":
+        _start_from(trunk, alone, baseline)
+    folder.claim()
     teacher = FusionTeacher(trunk, features.width, config.width)
     network: FusionTeacher | LearningTeacher = teacher
     extras = with_images(features, config.dropout)
@@ -188,11 +188,10 @@ def train_teacher(
         return supervised(logits.float(), batch.labels)
 
     def measure(predictor: SweepPredictor, refs: Sequence[SweepRef]) -> np.ndarray:
-        mine = of_this_rank(refs, fabric)
         confusions = seen_and_unseen_confusion(
-            predictor, split, mine, features, student.max_range, fabric.device
+            predictor, split, own(refs), features, student.max_range, fabric.device
         )
-        return sum_over_processes(confusions, fabric)
+        return sum_over_processes(confusions)
 
     def validate(model: FusionTeacher | LearningTeacher) -> float:
         predictor = (
@@ -222,8 +221,7 @@ def train_teacher(
         folder=out,
     )
     best, _ = load_teacher(out / TEACHER)
-    with fabric.rank_zero_first():
-        features = features_of_teacher()
+    features = features_of_teacher()
     result = history.result() | {
         "comparison": _compare(
             measure(network_predictor(alone.to(fabric.device)), split.calibration),

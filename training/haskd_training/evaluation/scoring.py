@@ -1,5 +1,6 @@
 """Scores of models on some sweeps of a split: in all, sweep by sweep for intervals, and how far
-their probabilities can be trusted."""
+their probabilities can be trusted. Several processes share the sweeps, and each gets the scores of
+all; progress counts this process's part."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ import torch
 from haskd_ros import model_file
 from haskd_ros.segmenter import Segmentation, Segmenter
 from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.core.exchange import of_all, sum_over_processes
+from haskd_training.core.processes import own
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Sweep
 from haskd_training.data.corruptions import corrupted
@@ -52,15 +55,17 @@ def sweep_confusions(
         corruption: of `corruptions.CORRUPTIONS`, the same for every predictor; None: as recorded.
     """
     classes = len(split.taxonomy)
-    counts = np.zeros((len(refs), classes, classes + 1), np.int64)
-    for number, ref in enumerate(refs):
+    counts = []
+    numbers = own(range(len(refs)))
+    for done, number in enumerate(numbers, 1):
+        ref = refs[number]
         sweep = split.sweep(ref)
         if corruption is not None:
             mean = split.caches[ref.cache].missing_intensity
             sweep = corrupted(sweep, corruption, seed=number, mean_intensity=mean)
-        counts[number] = confusion(sweep.label, predictor(ref, sweep), classes)
-        progress(number + 1, len(refs))
-    return counts
+        counts.append(confusion(sweep.label, predictor(ref, sweep), classes))
+        progress(done, len(numbers))
+    return np.array(of_all(counts, len(refs), np.int64)).reshape(-1, classes, classes + 1)
 
 
 def evaluate_sweeps(
@@ -77,17 +82,19 @@ def evaluate_sweeps(
     """
     network, metadata = model_file.load(model)
     network.to(device)
+    part = own(refs)
 
     def sweeps() -> Iterator[Sweep]:
-        for number, ref in enumerate(refs, 1):
+        for number, ref in enumerate(part, 1):
             yield split.sweep(ref)
-            progress(number, len(refs))
+            progress(number, len(part))
 
-    return evaluate(
+    of_part = evaluate(
         lambda points: predict(network, points, metadata.max_range, device),
         sweeps(),
         split.taxonomy,
     )
+    return replace(of_part, by_range=sum_over_processes(of_part.by_range), sweeps=len(refs))
 
 
 class Answers(NamedTuple):
@@ -133,12 +140,18 @@ def reliabilities(
     calibrated = Segmenter(network, metadata, str(device))
     raw = Segmenter(model_file.load(model)[0], replace(metadata, temperature=1.0), str(device))
     by_temperature: tuple[list[Reliability], list[Reliability]] = ([], [])
-    for number, ref in enumerate(refs, 1):
+    part = own(refs)
+    for number, ref in enumerate(part, 1):
         for segmenter, parts in zip((raw, calibrated), by_temperature):
             said = robot_answers(segmenter, split, ref)
             parts.append(reliability(said.probability, said.right))
-        progress(number, len(refs))
-    return pooled(by_temperature[0]), pooled(by_temperature[1])
+        progress(number, len(part))
+    return pooled(_of_all(by_temperature[0], refs)), pooled(_of_all(by_temperature[1], refs))
+
+
+def _of_all(parts: Sequence[Reliability], refs: Sequence[SweepRef]) -> list[Reliability]:
+    tables = [np.stack([part.count, part.probability, part.accuracy]) for part in parts]
+    return [Reliability(*table) for table in of_all(tables, len(refs), np.float64)]
 
 
 def pooled(parts: Sequence[Reliability]) -> Reliability:

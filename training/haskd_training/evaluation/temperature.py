@@ -20,6 +20,8 @@ from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import SegmentationNetwork
 from haskd_ros.taxonomy import UNLABELLED
+from haskd_training.core.exchange import of_all
+from haskd_training.core.processes import own
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef, within_range
 
@@ -157,7 +159,8 @@ def gather_logits(
     points_per_sweep: int = POINTS_PER_SWEEP,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A network's logits on labelled points of whole sweeps, drawn at random.
+    """A network's logits on labelled points of whole sweeps, drawn at random. Several processes
+    share the sweeps, and each gets the logits of all.
 
     Args:
         network: in eval mode, on its device.
@@ -168,8 +171,9 @@ def gather_logits(
         logits [N, C] float32 and labels [N] uint8.
     """
     device = next(network.parameters()).device
-    logits, labels = [], []
-    for ref in sweeps:
+    logits: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for ref in own(sweeps):
         sweep = caches[ref.cache].sweep(ref.sweep)
         near = within_range(sweep.points, max_range)
         points, label = sweep.points[near], sweep.label[near]
@@ -178,13 +182,17 @@ def gather_logits(
             generator = np.random.default_rng((seed, ref.cache, ref.sweep))
             chosen = generator.choice(chosen, points_per_sweep, replace=False)
         if not len(chosen):
+            logits.append(np.zeros((0, 0), np.float32))
+            labels.append(np.zeros((0, 1), np.uint8))
             continue
         scores = network(torch.from_numpy(points).to(device)).float()
         logits.append(scores[torch.from_numpy(chosen).to(device)].cpu().numpy())
-        labels.append(label[chosen])
-    if not labels:
+        labels.append(label[chosen, None])
+    logits = of_all(logits, len(sweeps), np.float32)
+    labels = of_all(labels, len(sweeps), np.uint8)
+    if not sum(map(len, labels)):
         raise InputError(f"none of {len(sweeps)} sweeps has a labelled point within {max_range} m")
-    return np.concatenate(logits), np.concatenate(labels)
+    return np.concatenate([part for part in logits if len(part)]), np.concatenate(labels)[:, 0]
 
 
 def calibrate(

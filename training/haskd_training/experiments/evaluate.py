@@ -18,6 +18,8 @@ from haskd_ros.files import write_atomically
 from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
+from haskd_training.core.exchange import join, sum_over_processes
+from haskd_training.core.processes import count, is_first, own
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Cache
 from haskd_training.data.examination.examination import Examination
@@ -63,7 +65,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Label every sweep of a cache or clouds of a recording as `haskd segment` and the node do, and
     compare with its labels. Points without coordinates don't count; all others do, those that get
-    no label as missed, and so do the clouds that are rejected.
+    no label as missed, and so do the clouds that are rejected. Several processes share the sweeps
+    of a cache.
 
     Args:
         model: model file.
@@ -87,6 +90,9 @@ def evaluate_model(
     """
     if protocol is not None:
         _check_protocol(protocol, data, max_range)
+    join(out)
+    if count() > 1 and _is_recording(data):
+        raise InputError(f"{data} is a recording, which one process reads; prepare it for several")
     segmenter = Segmenter.load(model, device=device, views=views)
     if not _is_recording(data):
         if labels is not None or topic is not None:
@@ -104,13 +110,18 @@ def evaluate_model(
         sweeps = _sweeps_of_bag(labeller, examination.recording, label_map, progress, say)
     if max_range is not None:
         sweeps = (_crop(sweep, max_range) for sweep in sweeps)
-    evaluation = evaluate_predicted(sweeps, segmenter.taxonomy)
+    part = evaluate_predicted(sweeps, segmenter.taxonomy)
+    evaluation = replace(
+        part,
+        by_range=sum_over_processes(part.by_range),
+        sweeps=int(sum_over_processes(np.array(part.sweeps))),
+    )
     if max_range is None and not evaluation.counts.any():
         raise InputError(f"{data} has no labels to compare with")
     if protocol is not None:
         score = protocol_score(protocol, evaluation.counts, Cache.open(data))
         evaluation = replace(evaluation, protocol=score)
-    if out is not None:
+    if out is not None and is_first():
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -130,6 +141,7 @@ def _sweeps_of_cache(
     _check_classes(segmenter, cache.taxonomy, model, path)
     if not any(sum(row.class_counts) for row in cache.sweeps):
         raise InputError(f"cache {path} has no labels to compare with")
+    part = own([number for number, row in enumerate(cache.sweeps) if any(row.class_counts)])
     if parameters.crop_frame and not is_unbounded(parameters.crop_min, parameters.crop_max):
         raise InputError(
             f"a cache holds no transforms to the box's frame {parameters.crop_frame}; evaluate the "
@@ -137,16 +149,14 @@ def _sweeps_of_cache(
         )
 
     def sweeps() -> Iterator[Predicted]:
-        for number, row in enumerate(cache.sweeps):
-            if not any(row.class_counts):
-                continue
+        for done, number in enumerate(part, 1):
             sweep = cache.sweep(number)
             try:
                 predicted = label_as_robot(segmenter, cache, number, parameters).class_id
             except CloudError:
                 predicted = np.full(len(sweep.points), UNLABELLED, np.uint8)
             yield Predicted(sweep.points, sweep.label, predicted)
-            progress(number + 1, len(cache))
+            progress(done, len(part))
 
     return sweeps()
 
@@ -161,9 +171,9 @@ def _sweeps_of_bag(
     path, topic = recording.path, recording.points_topic
     source = label_source(label_map, recording_name(path), partial(cloud_times, path, topic))
     with open_bag(path) as bag:
-        count = bag.count([topic])
+        clouds = bag.count([topic])
         for index, (_, cloud) in enumerate(bag.messages([topic])):
-            progress(index + 1, count)
+            progress(index + 1, clouds)
             try:
                 points, _ = read_xyz_intensity(cloud)
                 true = source.of(cloud, index, stamp_ns(cloud))

@@ -10,7 +10,6 @@ OUT/.in-use             held while a run works here, see `file_lock`
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.table import Table
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_training.core.processes import alone, is_first, wait
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
 from haskd_training.data.cache import Cache, is_cache
@@ -34,12 +34,7 @@ from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
 from haskd_training.evaluation.temperature import TemperatureCalibration, calibrate
-from haskd_training.experiments.sources import (
-    examine_all,
-    findings_of,
-    prepare_all,
-    why_no_images,
-)
+from haskd_training.experiments.sources import prepare_together, why_no_images
 from haskd_training.learning.initial_weights import AUTO
 from haskd_training.learning.loop import make_fabric
 from haskd_training.learning.student import INIT, StudentConfig
@@ -48,7 +43,7 @@ from haskd_training.pipeline.choice import StudentChoice, choose_student, shippe
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.pipeline.method import FoldModel, MethodResult, judges_of, run_method
 from haskd_training.pipeline.stage_folders import StageRunner
-from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
+from haskd_training.recordings.findings import Finding, Say, say_nothing
 from haskd_training.reports.run_report import RunFindings, write_report
 
 MODEL = "model.safetensors"
@@ -173,17 +168,13 @@ def run(
         check_labels(recordings, by_hand, config.prepare)
     fabric = make_fabric(student.loop, out)
     with only_user(out):
-        with fabric.rank_zero_first():
-            labelled, unlabelled_ones, tested = _recordings(
-                ((bags, by_hand), (unlabelled, None), (test, by_hand)),
-                out,
-                config.prepare,
-                steps,
-                say,
-                strict=strict,
-            )
-            if labels == NO_LABELS:
-                labelled, tested = labelled.without_labels(), tested.without_labels()
+        roles = ((bags, by_hand), (unlabelled, None), (test, by_hand))
+        labelled, unlabelled_ones, tested = (
+            _Recordings(*prepared)
+            for prepared in prepare_together(roles, out, config.prepare, steps, say, strict=strict)
+        )
+        if labels == NO_LABELS:
+            labelled, tested = labelled.without_labels(), tested.without_labels()
         if images_know is not None:
             image_labels = PointLabels.open(images_know).surer_than(config.images.min_confidence)
             labelled, unlabelled_ones, tested = (
@@ -200,10 +191,8 @@ def run(
             test=tested.caches,
         )
         check(split, config, why_no_images([*labelled.reports, *unlabelled_ones.reports]))
-        runner = StageRunner(out / "stages", make_fabric(student.loop, out / "stages"), steps)
+        runner = StageRunner(out / "stages", fabric, steps)
         method = run_method(runner, split, config, attribution)
-        if not runner.fabric.is_global_zero:
-            return None
         reports = [*labelled.reports, *unlabelled_ones.reports, *tested.reports]
         return _hand_out(method, labelled.caches, reports, runner, out, steps)
 
@@ -247,26 +236,6 @@ def _taught(labels: PointLabels, caches: Sequence[Cache]) -> Finding:
     return Finding("labels-from-images", f"{labels.folder}", "noted", message)
 
 
-def _recordings(
-    roles: Sequence[tuple[Sequence[Path], str | None]],
-    out: Path,
-    config: PrepareConfig,
-    steps: Steps,
-    say: Say,
-    *,
-    strict: bool,
-) -> list[_Recordings]:
-    """Examine the recordings of all roles, then prepare them.
-
-    Args:
-        roles: (bags, label map) of each.
-    """
-    examined = [examine_all(bags, labels, out, config, steps) for bags, labels in roles]
-    found = [finding for one in itertools.chain(*examined) for finding in findings_of(one)]
-    tell(found, say, strict)
-    return [_Recordings(*prepare_all(inputs, steps, say)) for inputs in examined]
-
-
 def _hand_out(
     method: MethodResult,
     caches: list[Cache],
@@ -274,9 +243,9 @@ def _hand_out(
     runner: StageRunner,
     out: Path,
     steps: Steps,
-) -> RunResult:
+) -> RunResult | None:
     """Calibrate, score and report on what the stages made. A model of this name is a finished one:
-    it is written once, calibrated."""
+    it is written once, calibrated. Of several processes the first one reports."""
     device, split = runner.device, method.split
     taught = method.distillation.student
     choice = choose_student(method.baseline, taught, len(split.validation))
@@ -285,7 +254,9 @@ def _hand_out(
         judges = judges_of(network, split, method.folds)
         metadata, calibration = calibrate(metadata, judges, split.caches, device)
     model = out / MODEL
-    model_file.save(model, network, metadata)
+    if is_first():
+        model_file.save(model, network, metadata)
+    wait(model)
     refs = split.test or split.validation
     with steps("scoring labels alone") as progress:
         baseline_scores = evaluate_sweeps(method.baseline.model, split, refs, device, progress)
@@ -298,6 +269,8 @@ def _hand_out(
         with steps(f"scoring part {number} of {len(method.folds)}") as progress:
             part = fold.split.calibration
             fold_scores.append(evaluate_sweeps(fold.model, fold.split, part, device, progress))
+    if not is_first():
+        return None
     findings = RunFindings(
         method=method,
         prepared=reports,
@@ -313,7 +286,7 @@ def _hand_out(
         device=device,
         processes=runner.fabric.world_size,
     )
-    with steps("writing the report"):
+    with steps("writing the report"), alone():
         write_report(findings, out / REPORT, out / PICTURES)
     return RunResult(
         model=model,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from haskd_ros.text import file_name
+from haskd_training.core.exchange import documents_of_all
+from haskd_training.core.processes import alone, own, wait
 from haskd_training.core.progress import Steps
-from haskd_training.data.cache import Cache, is_cache
+from haskd_training.data.cache import INDEX, Cache, is_cache
 from haskd_training.data.examination.examination import of_images
 from haskd_training.data.prepare import write_cache
 from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs, read_report
 from haskd_training.data.prepare_report import PrepareReport
-from haskd_training.recordings.findings import Finding, Say
+from haskd_training.recordings.findings import Finding, Say, tell
 
 
 def examine_all(
@@ -27,9 +30,7 @@ def examine_all(
         if is_cache(bag):
             examined.append(Cache.open(bag))
             continue
-        identity = json.dumps([str(bag.resolve()), labels, config.model_dump(mode="json")])
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
-        folder = out / "caches" / f"{file_name(bag.resolve().stem)}-{digest}"
+        folder = _folder(bag, labels, out, config)
         with steps(f"examining {bag.name}") as progress:
             examined.append(read_inputs([bag], labels, folder, config, progress))
     return examined
@@ -54,6 +55,64 @@ def prepare_all(
             reports.append(write_cache(inputs, progress, say))
         caches.append(Cache.open(inputs.out))
     return caches, reports
+
+
+def prepare_together(
+    roles: Sequence[tuple[Sequence[Path], str | None]],
+    out: Path,
+    config: PrepareConfig,
+    steps: Steps,
+    say: Say,
+    *,
+    strict: bool,
+) -> list[tuple[list[Cache], list[PrepareReport]]]:
+    """Examine recordings, tell what there is to say of all of them, then prepare each; several
+    processes share the recordings.
+
+    Args:
+        roles: (bags, label map) of each; caches among the bags are opened.
+        strict: refuse what the examination warns of.
+
+    Returns:
+        Of each role the caches, in the order in which they were given, and their reports.
+
+    Raises:
+        InputError: anything wrong with a recording.
+    """
+    given = [(bag, labels) for bags, labels in roles for bag in bags]
+    folders = [bag if is_cache(bag) else _folder(bag, labels, out, config) for bag, labels in given]
+    # A recording may be given several times.
+    jobs = list(dict(zip(folders, given, strict=True)).items())
+    part = []
+    for _, (bag, labels) in own(jobs):
+        with alone():
+            part += examine_all([bag], labels, out, config, steps)
+    examined = _of_all([findings_of(one) for one in part], len(jobs))
+    found = dict(zip((folder for folder, _ in jobs), examined, strict=True))
+    tell([finding for folder in folders for finding in found[folder]], say, strict)
+    later: list[list[Finding]] = [[] for _ in part]
+    for one, told in zip(part, later, strict=True):
+        with alone():
+            prepare_all([one], steps, told.append)
+    for finding in itertools.chain(*_of_all(later, len(jobs))):
+        say(finding)
+    wait(*(folder / INDEX for folder in folders))
+    caches = iter([Cache.open(folder) for folder in folders])
+    of_roles = [list(itertools.islice(caches, len(bags))) for bags, _ in roles]
+    return [(of_role, list(map(read_report, of_role))) for of_role in of_roles]
+
+
+def _folder(bag: Path, labels: str | None, out: Path, config: PrepareConfig) -> Path:
+    """Of the cache of a bag."""
+    identity = json.dumps([str(bag.resolve()), labels, config.model_dump(mode="json")])
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
+    return out / "caches" / f"{file_name(bag.resolve().stem)}-{digest}"
+
+
+def _of_all(part: Sequence[Sequence[Finding]], recordings: int) -> list[list[Finding]]:
+    """Findings of each recording, in all processes."""
+    plain = [[finding.to_json() for finding in findings] for findings in part]
+    return [[Finding(**one) for one in found] for found in documents_of_all(plain, recordings)]
 
 
 def why_no_images(reports: Sequence[PrepareReport]) -> str:

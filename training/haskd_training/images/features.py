@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from haskd_ros.errors import InputError
+from haskd_training.core.exchange import first_says, of_all, share_files
 from haskd_training.core.file_digests import file_digest
+from haskd_training.core.processes import is_first, own, wait
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.core.tensor_file import TensorFile, write_tensors
@@ -202,14 +204,16 @@ def image_features(
     identity = feature_inputs(split, selection, config)
     RunFolder(out, identity).claim()
     features = ImageFeatures(SweepFiles(out, split.caches), list(sweeps), identity)
-    if missing := features.missing:
-        finder = ViewFinder(split, selection)
-        if not (out / ENCODER).exists():
-            torch.manual_seed(0)
-            network = PixelFeatures(config).to(_device()).eval()
-            network.fit(_sample(network, split, finder))
+    finder = ViewFinder(split, selection)
+    if not first_says((out / ENCODER).exists()):
+        torch.manual_seed(0)
+        network = PixelFeatures(config).to(_device()).eval()
+        sample = _sample(network, split, finder)
+        if is_first():
+            network.fit(sample)
             save_network(out / ENCODER, network)
-        _write(features, missing, split, finder, progress)
+        wait(out / ENCODER)
+    _write(features, split, finder, progress)
     return features
 
 
@@ -231,9 +235,10 @@ def learned_features(
     identity = stored.identity | {"learned": file_digest(weights)}
     RunFolder(out, identity).claim()
     features = ImageFeatures(SweepFiles(out, split.caches), stored.sweeps, identity)
-    if missing := features.missing:
+    if is_first() and features.missing:
         save_network(out / ENCODER, _load_network(weights, stored.config))
-        _write(features, missing, split, stored.views, progress)
+    wait(out / ENCODER)
+    _write(features, split, stored.views, progress)
     return features
 
 
@@ -245,20 +250,24 @@ def save_network(path: Path, network: PixelFeatures) -> None:
 
 def _write(
     features: ImageFeatures,
-    missing: Sequence[SweepRef],
     split: Split,
     views_of: Callable[[SweepRef], Sequence[PointView]],
     progress: Progress,
 ) -> None:
-    """Compute and store the features of sweeps.
+    """Compute and store the features of the sweeps that have none yet.
 
     Args:
         views_of: a sweep's views in its images.
     """
-    device = _device()
-    network = features.network().to(device).eval()
-    encoded = EncodedImages(network, split.caches)
-    for number, ref in enumerate(missing, 1):
+
+    @functools.cache
+    def loaded() -> tuple[PixelFeatures, EncodedImages]:
+        network = features.network().to(_device()).eval()
+        return network, EncodedImages(network, split.caches)
+
+    def write(ref: SweepRef) -> None:
+        network, encoded = loaded()
+        device = network.reduce.weight.device
         point_views, count = views_of(ref), split.row(ref).points
         is_seen = np.zeros(count, bool)
         for view in point_views:
@@ -276,28 +285,36 @@ def _write(
             "features": of_points.half().cpu().numpy(),
         }
         features.files.write(ref, arrays | views_to_arrays(point_views))
-        progress(number, len(missing), f"sweep {ref.sweep} of cache {ref.cache}")
+
+    share_files(features.sweeps, features.files.path, write, progress)
 
 
 @torch.inference_mode()
 def _sample(network: PixelFeatures, split: Split, views_of: ViewFinder) -> Tensor:
     """[n, sum of C_s] of the encoder's own features at pixels of points, from images spread evenly
-    over the training sweeps; the same for the same sweeps."""
-    generator = np.random.default_rng(0)
+    over the training sweeps; the same for the same sweeps, in all processes."""
     encoded = EncodedImages(network, split.caches)
-    sampled = []
-    for number in _spread(len(split.train), FIT_IMAGES):
-        ref = split.train[number]
-        if not (point_views := views_of(ref)):
-            continue
-        view = point_views[number % len(point_views)]
-        chosen = generator.choice(len(view.rows), min(FIT_POINTS, len(view.rows)), replace=False)
-        image, maps = encoded(ref.cache, view.image)
-        pixels = torch.from_numpy(view.pixels[chosen]).to(image.device)
-        sampled.append(network.sample(image, maps, pixels))
-    if not sampled:
+    numbers = _spread(len(split.train), FIT_IMAGES)
+    sampled = [_sample_of(network, encoded, split, views_of, number) for number in own(numbers)]
+    found = [rows for rows in of_all(sampled, len(numbers), np.float32) if len(rows)]
+    if not found:
         raise InputError("no point of the training sweeps is visible in a chosen image")
-    return torch.cat(sampled)
+    return torch.from_numpy(np.concatenate(found)).to(network.reduce.weight.device)
+
+
+def _sample_of(
+    network: PixelFeatures, encoded: EncodedImages, split: Split, views_of: ViewFinder, number: int
+) -> np.ndarray:
+    """The same of one training sweep."""
+    ref = split.train[number]
+    if not (point_views := views_of(ref)):
+        return np.zeros((0, 0), np.float32)
+    view = point_views[number % len(point_views)]
+    generator = np.random.default_rng((0, number))
+    chosen = generator.choice(len(view.rows), min(FIT_POINTS, len(view.rows)), replace=False)
+    image, maps = encoded(ref.cache, view.image)
+    pixels = torch.from_numpy(view.pixels[chosen]).to(image.device)
+    return network.sample(image, maps, pixels).float().cpu().numpy()
 
 
 def _load_network(path: Path, config: EncoderConfig) -> PixelFeatures:

@@ -18,6 +18,7 @@ import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
+from haskd_training.core.exchange import share_files
 from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
@@ -115,26 +116,27 @@ def select(
     qualities = lru_cache(_QUALITIES)(lambda cache, j: image_quality(caches[cache].image(j)))
     reasons: Counter[str] = Counter()
     selection = Selection(files, list(sweeps), identity, reasons)
-    for number, ref in enumerate(sweeps, 1):
-        if ref not in files:
-            cache = caches[ref.cache]
-            predicted = label_as_robot(segmenter, cache, ref.sweep)
-            records = filter_images(
-                cache,
-                ref.sweep,
-                predicted=predicted,
-                taxonomy=segmenter.taxonomy,
-                config=config,
-                image_quality=partial(qualities, ref.cache),
-                generator=np.random.default_rng(
-                    [config.seed, *cache.fingerprint.encode(), ref.sweep]
-                ),
-            )
-            header = {_CANDIDATES: [asdict(record) for record in records]}
-            files.write(ref, {_CLASSES: predicted.class_id}, header)
-        of_sweep = Counter(record.reason for record in selection.records(ref))
-        reasons.update(of_sweep)
-        progress(number, len(sweeps), f"{of_sweep['chosen']} of {of_sweep.total()} images")
+
+    def choose(ref: SweepRef) -> str:
+        cache = caches[ref.cache]
+        predicted = label_as_robot(segmenter, cache, ref.sweep)
+        records = filter_images(
+            cache,
+            ref.sweep,
+            predicted=predicted,
+            taxonomy=segmenter.taxonomy,
+            config=config,
+            image_quality=partial(qualities, ref.cache),
+            generator=np.random.default_rng([config.seed, *cache.fingerprint.encode(), ref.sweep]),
+        )
+        header = {_CANDIDATES: [asdict(record) for record in records]}
+        files.write(ref, {_CLASSES: predicted.class_id}, header)
+        chosen = sum(record.reason == "chosen" for record in records)
+        return f"{chosen} of {len(records)} images"
+
+    share_files(sweeps, files.path, choose, progress)
+    for ref in sweeps:
+        reasons.update(record.reason for record in selection.records(ref))
     if not reasons["chosen"]:
         log.warning("no image was chosen for any of %d sweeps: %s", len(sweeps), dict(reasons))
     return selection

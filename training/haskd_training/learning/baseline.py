@@ -79,12 +79,11 @@ def baseline(
         InputError: a folder that belongs to another run, or a training that diverged.
     """
     fabric = make_fabric(config.loop, out)
-    with fabric.rank_zero_first():
-        folder = RunFolder(out, baseline_inputs(split, config, attribution))
-        if (result := finished_result(folder)) is not None:
-            return TrainingResult(out / MODEL, **result)
-        network, metadata = make_network(split, config, attribution)
-        folder.claim()
+    folder = RunFolder(out, baseline_inputs(split, config, attribution))
+    if (result := finished_result(folder)) is not None:
+        return TrainingResult(out / MODEL, **result)
+    network, metadata = make_network(split, config, attribution)
+    folder.claim()
     if config.loop.batch_size == 1:
         _warn_about_several_sensors(split)
     log.info(

@@ -23,16 +23,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from haskd_ros.errors import InputError
 from haskd_ros.native import load_kernels
+from haskd_training.core import processes
+from haskd_training.core.exchange import join
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.learning.batches import Batch, EpochSampler, SweepDataset, training_loader
 from haskd_training.learning.checkpoint import load_checkpoint, save_checkpoint
-from haskd_training.learning.processes import (
-    broadcast_buffers,
-    destroy_group_at_exit,
-    mean_over_processes,
-    processes_and_machines,
-)
+from haskd_training.learning.processes import broadcast_buffers, mean_over_processes
 
 if TYPE_CHECKING:  # takes two seconds
     from lightning_fabric import Fabric
@@ -122,22 +119,23 @@ class Callbacks(Generic[Network]):
 
 def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
     """A launched Fabric that writes TensorBoard curves under `folder`. Under torchrun it joins the
-    other processes, by gloo on CPUs and by nccl on GPUs. Every training begins with one: this is
-    where the process gets its compiled kernels.
+    other processes, by gloo on CPUs and by nccl on GPUs; all machines have to share the folder.
+    Every training begins with one: this is where the process gets its compiled kernels.
 
     Raises:
-        InputError: a GPU was asked for and there is none, or not one for each process.
+        InputError: a GPU was asked for and there is none, or not one for each process; or as of
+            `exchange.join`.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
-    processes, machines = processes_and_machines()
+    here, machines = processes.processes_and_machines()
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("loop.device is cuda, but torch sees no CUDA device")
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
-    if on_gpu and processes > torch.cuda.device_count():
+    if on_gpu and here > torch.cuda.device_count():
         raise InputError(
-            f"torchrun started {processes} processes on this machine, which has "
+            f"torchrun started {here} processes on this machine, which has "
             f"{torch.cuda.device_count()} CUDA devices"
         )
     precision = config.precision
@@ -145,15 +143,14 @@ def make_fabric(config: LoopConfig, folder: Path) -> Fabric:
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
-        devices=processes,
+        devices=here,
         num_nodes=machines,
-        strategy="ddp" if processes * machines > 1 else "auto",
+        strategy="ddp" if here * machines > 1 else "auto",
         precision=precision,
         loggers=TensorBoardLogger(folder, name="tensorboard", version=""),
     )
+    join(folder)
     fabric.launch()
-    if fabric.world_size > 1:
-        destroy_group_at_exit()
     load_kernels()
     return fabric
 
@@ -213,9 +210,9 @@ def fit(
         for group, rate in zip(optimizer.param_groups, schedule.get_last_lr()):
             group["lr"] = rate
         history = History(**state["history"])
-        if (processes := state.get("processes", 1)) != fabric.world_size:
+        if (others := state.get("processes", 1)) != fabric.world_size:
             raise InputError(
-                f"{folder} holds a run of {processes} processes, this one has "
+                f"{folder} holds a run of {others} processes, this one has "
                 f"{fabric.world_size}; resume with as many, or choose another folder"
             )
         log.info("resuming at step %d of %d", history.step, steps)
@@ -287,14 +284,14 @@ def fit(
         # A deep copy of `network`; torch's types only know that it is a module.
         callbacks.save_average(cast(Network, average.module))
     # From here on every process can read what the first one wrote.
-    fabric.barrier()
+    processes.wait()
     return history
 
 
 def finished_result(folder: RunFolder) -> dict[str, Any] | None:
     """What `finish` recorded, None before; where it was killed then, its checkpoint goes."""
     result = folder.result()
-    if result is not None:
+    if result is not None and processes.is_first():
         (folder.path / CHECKPOINT).unlink(missing_ok=True)
     return result
 
@@ -302,10 +299,9 @@ def finished_result(folder: RunFolder) -> dict[str, Any] | None:
 def finish(fabric: Fabric, folder: RunFolder, result: dict[str, Any]) -> None:
     """Mark the run of a fit as finished and delete its checkpoint; all processes wait for the
     first."""
+    folder.finish(result)
     if fabric.is_global_zero:
-        folder.finish(result)
         (folder.path / CHECKPOINT).unlink()
-    fabric.barrier()
 
 
 def _zero(network: nn.Module) -> Tensor:

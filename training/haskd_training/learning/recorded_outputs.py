@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from haskd_training.core.exchange import share_files
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_files import SweepFiles
@@ -68,21 +69,22 @@ class RecordedOutputs:
         device: torch.device,
         progress: Progress = no_progress,
     ) -> RecordedOutputs:
-        """Run the predictor on every sweep without a file; returns itself.
+        """Run the predictor on every sweep without a file, shared by all processes; returns itself.
 
         Args:
             max_range: m; points beyond are not predicted.
         """
+
+        def write(ref: SweepRef) -> None:
+            points = self._split.sweep(ref).points
+            near = within_range(points, max_range)
+            with torch.inference_mode():
+                outputs = predictor(ref, torch.from_numpy(points[near]).to(device), near)
+            arrays = {name: _for_all_points(x, near) for name, x in outputs.items()}
+            self._files.write(ref, arrays)
+
         self.folder.mkdir(parents=True, exist_ok=True)
-        for number, ref in enumerate(refs):
-            if ref not in self._files:
-                points = self._split.sweep(ref).points
-                near = within_range(points, max_range)
-                with torch.inference_mode():
-                    outputs = predictor(ref, torch.from_numpy(points[near]).to(device), near)
-                arrays = {name: _for_all_points(x, near) for name, x in outputs.items()}
-                self._files.write(ref, arrays)
-            progress(number + 1, len(refs))
+        share_files(refs, self._files.path, write, progress)
         return self
 
 

@@ -22,7 +22,9 @@ from haskd_ros.model_header import (
     extra_inputs,
 )
 from haskd_ros.models import SIZES, SegmentationNetwork, build, of_size, size_names
+from haskd_training.core.exchange import sum_over_processes
 from haskd_training.core.file_digests import file_digest
+from haskd_training.core.processes import own
 from haskd_training.data.sensor_statistics import input_range
 from haskd_training.data.splits import Split, SplitConfig
 from haskd_training.data.sweep_ref import SweepRef
@@ -45,7 +47,6 @@ from haskd_training.learning.losses import (
     soften,
     wrong_label_loss,
 )
-from haskd_training.learning.processes import of_this_rank, sum_over_processes
 from haskd_training.metrics.confusion import evaluate, mean_iou
 
 log = logging.getLogger(__name__)
@@ -310,10 +311,10 @@ def validator(
     def validate(network: nn.Module) -> float:
         evaluation = evaluate(
             lambda points: predict(network, points, config.max_range, fabric.device),
-            (split.sweep(ref) for ref in of_this_rank(split.validation, fabric)),
+            (split.sweep(ref) for ref in own(split.validation)),
             split.taxonomy,
         )
-        return mean_iou(sum_over_processes(evaluation.counts, fabric))
+        return mean_iou(sum_over_processes(evaluation.counts))
 
     return validate
 

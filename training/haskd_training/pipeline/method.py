@@ -1,7 +1,7 @@
 """HAS-KD, stage by stage: prepared data in, a distilled student and all that led to it out.
 
-Under torchrun all processes train together; what is no training the first one does, while the
-others wait.
+Under torchrun all processes run all stages together: they train one network, and of what is done
+sweep by sweep each does its part.
 """
 
 from __future__ import annotations

@@ -44,16 +44,14 @@ class Stage(Generic[Result]):
         title: shown while it runs.
         inputs: all that its result depends on, as JSON values.
         run: (folder, progress) -> its result; goes on where an earlier call was interrupted, and
-            returns what a finished one left.
-        together: all processes take part; otherwise the first one works, and the others find the
-            work done.
+            returns what a finished one left. Of several processes each does its part of it, and
+            all have the result.
     """
 
     name: str
     title: str
     inputs: Mapping[str, Any]
     run: Callable[[Path, Progress], Result]
-    together: bool = False
 
     @property
     def folder(self) -> str:
@@ -124,14 +122,12 @@ class StageRunner:
         return result
 
     def _run(self, stage: Stage[Result], folder: Path) -> Result:
-        turns = nullcontext() if stage.together else self.fabric.rank_zero_first()
         held: AbstractContextManager[None] = nullcontext()
         if self.fabric.is_global_zero:
             held = locked(self._root / f".{stage.folder}{LOCK}", folder)
         with (
             held,
             self._timed(folder) as save,
-            turns,
             self._steps(self._about + stage.title) as progress,
         ):
             saved = time.perf_counter()

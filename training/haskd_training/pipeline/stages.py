@@ -16,6 +16,7 @@ from torch import Tensor
 
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.file_digests import file_digest
+from haskd_training.core.processes import is_first
 from haskd_training.core.progress import Progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split
@@ -74,7 +75,6 @@ def training_on_labels(
         lambda folder, progress: baseline(
             split, folder, config, attribution=attribution, progress=progress
         ),
-        together=True,
     )
 
 
@@ -93,7 +93,8 @@ def weight_averaging(
         run_folder = RunFolder(folder, inputs)
         if run_folder.result() is None:
             run_folder.claim()
-            average_snapshots(snapshots, split, config, folder / MODEL, device)
+            if is_first():
+                average_snapshots(snapshots, split, config, folder / MODEL, device)
             run_folder.finish({})
         return folder / MODEL
 
@@ -148,7 +149,6 @@ def teacher_training(
         lambda folder, progress: train_teacher(
             split, features, model, folder, student, config, progress
         ),
-        together=True,
     )
 
 
@@ -291,7 +291,6 @@ def student_training(
         lambda folder, progress: distil(
             split, folder, student, config, teacher, snapshots, attribution, progress
         ),
-        together=True,
     )
 
 
