@@ -43,6 +43,8 @@ FILES = [
 ]
 # What reads data sets of Parquet files.
 DATASETS = ["pyarrow"]
+# What reads and writes object stores: Amazon's and its likes, Google's.
+STORES = ["gcsfs", "s3fs"]
 # ROS 2 itself for a machine that has no ROS installation.
 ROS_WHEELS = [
     "ros-diagnostic-msgs",
@@ -166,6 +168,7 @@ setup(
     extras_require={
         "datasets": DATASETS,
         "files": FILES,
+        "stores": STORES,
         "training": TRAINING,
         "view": VIEW,
         "ros-wheels": ROS_WHEELS,

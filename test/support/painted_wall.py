@@ -82,7 +82,7 @@ def wall_cache(
         images=writer.images.rows,
         fingerprint=json.dumps([sweeps, points]),
     )
-    replace(cache, statistics=sensor_statistics(cache)).write_index()
+    replace(cache, statistics=sensor_statistics(cache)).write_index(folder)
     return Cache.open(folder)
 
 

@@ -38,7 +38,8 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         writer.sweeps.add(row, {"points": points, "time": time, "label": label})
     writer.close()
     taxonomy = load_label_map("simulation").taxonomy
-    Cache(folder / "000", taxonomy, 1.0, {}, writer.sweeps.rows, [], "fingerprint").write_index()
+    cache = Cache(folder / "000", taxonomy, 1.0, {}, writer.sweeps.rows, [], "fingerprint")
+    cache.write_index(folder / "000")
     copies = [folder / f"{number:03d}" for number in range(1, MANY)]
     for copy in copies:
         shutil.copytree(folder / "000", copy, copy_function=os.link)

@@ -31,7 +31,12 @@ from haskd_training.core.progress import console, step
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model file")],
-    data: Annotated[Path, typer.Argument(help="folder made by prepare, or a labelled recording")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA", help="folder made by prepare, or its URL, or a labelled recording"
+        ),
+    ],
     labels: Annotated[str | None, LABEL_MAP] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json and the plots")
@@ -53,6 +58,7 @@ def evaluate(
     strict: Strict = False,
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
+    from haskd_training.core.storage.location import Url, location
     from haskd_training.data.cache import is_cache
     from haskd_training.experiments.evaluate import evaluate_model, protocol_table, table
     from haskd_training.metrics.protocols import protocol_of
@@ -60,14 +66,15 @@ def evaluate(
 
     parameters, examination = parse(set_ or ()), None
     rule = None if protocol is None else protocol_of(protocol)
-    if is_cache(data):
-        say_of_cache(data, strict, model)
+    where = location(data)
+    if isinstance(where, Url) or is_cache(where):
+        say_of_cache(where, strict, model)
     else:
-        examination = examine_first(data, topic, strict, model, parameters.intensity_scale)
+        examination = examine_first(where, topic, strict, model, parameters.intensity_scale)
     with step("evaluating") as progress:
         evaluation = evaluate_model(
             model,
-            data,
+            where,
             out,
             device,
             max_range,

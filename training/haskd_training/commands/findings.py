@@ -10,6 +10,7 @@ from haskd_training.core.progress import console, step
 from haskd_training.recordings.findings import Finding, tell
 
 if TYPE_CHECKING:
+    from haskd_training.core.storage.location import Location
     from haskd_training.data.examination.examination import Examination
 
 
@@ -56,7 +57,7 @@ def examine_first(
     return examination
 
 
-def say_of_cache(cache: Path, strict: bool, model: Path | None = None) -> None:
+def say_of_cache(cache: Location, strict: bool, model: Path | None = None) -> None:
     """Say what was found when a cache was made.
 
     Args:

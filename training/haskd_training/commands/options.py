@@ -18,11 +18,16 @@ Assignments = Annotated[
         help="one setting; a wrong KEY is answered with those there are",
     ),
 ]
-Caches = Annotated[list[Path], typer.Argument(help="folders made by prepare")]
+Caches = Annotated[
+    list[str], typer.Argument(metavar="CACHES...", help="folders made by prepare, or their URLs")
+]
 LABEL_MAP = typer.Option(help="label map: a YAML file, or pandaset, semantickitti, simulation")
 Whole = Annotated[
-    list[Path] | None,
-    typer.Option(help="a cache that serves this alone; nothing else is held back for it then"),
+    list[str] | None,
+    typer.Option(
+        metavar="CACHE",
+        help="a cache that serves this alone; nothing else is held back for it then",
+    ),
 ]
 CloudTopic = Annotated[str | None, typer.Option(help="topic of the clouds; default: the only one")]
 NodeParameters = Annotated[

@@ -107,7 +107,7 @@ def prepare(
     bags: Annotated[
         list[Path], typer.Argument(help="bag folders or files; with --reader one folder or bag")
     ],
-    out: Annotated[Path, typer.Option(help="folder of the cache")],
+    out: Annotated[str, typer.Option(metavar="CACHE", help="folder of the cache, or URL")],
     labels: Annotated[str | None, LABEL_MAP] = None,
     reader: Annotated[
         str | None,
@@ -137,6 +137,7 @@ def prepare(
     from haskd_ros.errors import InputError
     from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
+    from haskd_training.core.storage.location import location
     from haskd_training.data.prepare import prepare as run
     from haskd_training.data.prepare_inputs import PrepareConfig
     from haskd_training.data.prepare_report import render
@@ -149,7 +150,7 @@ def prepare(
         raise InputError("--split and --sequences are of a data set: --reader names it")
     settings = load_settings(PrepareConfig, config, set_ or ())
     with step("preparing") as progress:
-        report = run(bags, labels, out, settings, progress, say=say, strict=strict)
+        report = run(bags, labels, location(out), settings, progress, say=say, strict=strict)
     console.print(render(report))
 
 
@@ -159,7 +160,7 @@ def prepare_dataset(
     split: str | None,
     drives: tuple[str, ...] | None,
     labels: str | None,
-    out: Path,
+    out: str,
     settings: tuple[Path | None, list[str] | None],
     strict: bool,
 ) -> None:
@@ -167,6 +168,7 @@ def prepare_dataset(
     from haskd_ros.errors import InputError
     from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
+    from haskd_training.core.storage.location import location
     from haskd_training.data.prepare_dataset import DatasetPart
     from haskd_training.data.prepare_dataset import prepare_dataset as run
     from haskd_training.data.prepare_inputs import CacheConfig
@@ -184,13 +186,14 @@ def prepare_dataset(
         found = own.reader(config)
     part = DatasetPart(found, roots[0], split, drives, labels)
     with step(f"preparing {found.title}") as progress:
-        report = run(part, out, config, progress, say=say, strict=strict)
+        report = run(part, location(out), config, progress, say=say, strict=strict)
     console.print(render(report))
 
 
 def label_images(
     bags: Annotated[
-        list[Path], typer.Argument(help="bag folders or files, or caches made by prepare")
+        list[str],
+        typer.Argument(metavar="BAGS...", help="bag folders or files, or caches made by prepare"),
     ],
     out: Annotated[Path, typer.Option(help="folder of the labels")],
     image_classes: Annotated[
@@ -223,6 +226,7 @@ def label_images(
     from haskd_ros.errors import InputError
     from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
+    from haskd_training.core.storage.location import location
     from haskd_training.data.prepare_inputs import UNLABELLED_MAP
     from haskd_training.experiments.label_images import (
         LabelImagesConfig,
@@ -235,7 +239,7 @@ def label_images(
     if classes is not None and labels is not None:
         raise InputError("--labels names the label map already: leave --classes out")
     result = work(
-        bags,
+        [location(bag) for bag in bags],
         out,
         MaskSource(tuple(network or ()), masks),
         load_image_classes(image_classes),

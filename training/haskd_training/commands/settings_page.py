@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from haskd_training.core.storage.settings import PREFIX, StoreSettings
 from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.data.readers.all_readers import READERS
 from haskd_training.experiments.ablation_rows import AblationConfig
@@ -108,6 +109,7 @@ def page() -> str:
     parts += ["## `haskd suggest`\n", *_sections(SuggestConfig, "")]
     parts += ["## `haskd simulate`\n", *_sections(SimulationConfig, "")]
     parts += ["## `haskd simulate --indoor`\n", *_sections(FlatConfig, "")]
+    parts += [f"## Object stores\n\n{_environment()}"]
     return "\n".join(parts)
 
 
@@ -220,6 +222,14 @@ def _limits(bounds: list[Any]) -> Iterator[str]:
                 yield f"<= {limit}"
             case Lt(lt=limit):
                 yield f"< {limit}"
+
+
+def _environment() -> str:
+    """What is set in the environment."""
+    lines = ["| variable | default | allowed | meaning |", "| --- | --- | --- | --- |"]
+    fields = StoreSettings.model_fields.items()
+    lines += [_row(PREFIX + name.upper(), field) for name, field in fields]
+    return f"{_summary(StoreSettings)}\n\n" + "\n".join(lines) + "\n"
 
 
 def _demo() -> str:

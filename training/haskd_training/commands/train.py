@@ -61,8 +61,11 @@ def baseline(
 
 def run(
     bags: Annotated[
-        list[Path],
-        typer.Argument(help="labelled bags, camera and LiDAR, or caches made by prepare"),
+        list[str],
+        typer.Argument(
+            metavar="BAGS...",
+            help="labelled bags, camera and LiDAR, or caches made by prepare, or their URLs",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="folder of the run")],
     labels: Annotated[
@@ -80,13 +83,21 @@ def run(
         ),
     ] = None,
     unlabelled: Annotated[
-        list[Path] | None, typer.Option(help="a bag or cache without labels to learn from")
+        list[str] | None,
+        typer.Option(metavar="BAG", help="a bag or cache without labels to learn from"),
     ] = None,
     test: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
+            metavar="BAG",
             help="a labelled bag or cache to score on; nothing of the others is held back for it "
-            "then"
+            "then",
+        ),
+    ] = None,
+    copy_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="folder or URL to copy the model and the report to in the end"
         ),
     ] = None,
     attribution: Attribution = None,
@@ -97,18 +108,24 @@ def run(
     """From bags to a distilled model and a report on it; what is finished is not done again."""
     from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
-    from haskd_training.experiments.run import RunConfig, score_table
+    from haskd_training.core.storage import outgoing
+    from haskd_training.core.storage.files import names_in
+    from haskd_training.core.storage.location import location
+    from haskd_training.experiments.run import PICTURES, RunConfig, score_table
     from haskd_training.experiments.run import run as work
 
     settings = load_settings(RunConfig, config, set_ or ())
+    copies = None if copy_to is None else location(copy_to)
+    if copies is not None:
+        names_in(copies)  # a store that can't be reached is told now, not in the end
     result = work(
-        bags,
+        [location(bag) for bag in bags],
         out,
         labels,
         settings,
         step,
-        unlabelled or (),
-        test or (),
+        [location(bag) for bag in unlabelled or ()],
+        [location(bag) for bag in test or ()],
         attribution,
         images_know=images_know,
         say=say,
@@ -117,6 +134,9 @@ def run(
     if result is not None:
         console.print(score_table(result))
         console.print(f"model: {result.model}; report: {result.report}")
+        if copies is not None:
+            with step(f"copying to {copies}"):
+                outgoing.copy_to(copies, [result.model, result.report, out / PICTURES])
 
 
 def ablate(
@@ -126,7 +146,8 @@ def ablate(
     validation: Whole = None,
     test: Whole = None,
     unlabelled: Annotated[
-        list[Path] | None, typer.Option(help="a cache to learn from without its labels")
+        list[str] | None,
+        typer.Option(metavar="CACHE", help="a cache to learn from without its labels"),
     ] = None,
     results: Annotated[
         Path | None, typer.Option(help="folder for ablation.json and ablation.md")

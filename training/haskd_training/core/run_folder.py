@@ -23,6 +23,7 @@ from haskd_ros.file_lock import LOCK, locked
 from haskd_ros.files import TEMPORARY, remove_leftovers, write_atomically
 from haskd_training.core.checked_json import read_json, write_json
 from haskd_training.core.processes import is_first, wait
+from haskd_training.core.storage.location import check_is_folder
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -109,8 +110,9 @@ def only_user(path: Path) -> Iterator[None]:
     together, under torchrun, the first one does.
 
     Raises:
-        InputError: another process is within, or the folder can't be written.
+        InputError: another process is within, or the folder can't be written, or is in a store.
     """
+    check_is_folder(path)
     with ExitStack() as stack:
         if os.environ.get("RANK", "0") == "0":
             try:

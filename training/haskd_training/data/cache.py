@@ -6,7 +6,7 @@ CACHE/inputs.json                    digests of the files it was made from
 CACHE/index.json                     the tables of both; written last, marks the cache complete
 
 Every tensor has a checksum in its row, and every table one of its own: what is read is what was
-written, or an error.
+written, or an error. CACHE is a folder, or one in an object store by URL.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
 from haskd_ros.channels import ChannelName, as_inputs
 from haskd_ros.errors import InputError
@@ -30,12 +29,17 @@ from haskd_ros.model_header import ChannelInput
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_ros.text import quoted, shown
 from haskd_training.core.checked_json import from_text, write_json
-from haskd_training.core.tensor_file import DAMAGE, check
+from haskd_training.core.storage.files import (
+    is_file,
+    names_in,
+    read_file,
+)
+from haskd_training.core.storage.location import Location, Url, location
 from haskd_training.data.cache_rows import ImageRow, SweepRow, t_camera_lidar
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.packed_rows import PackedRows
 from haskd_training.data.point_labels import PointLabels, check_classes
-from haskd_training.data.shards import REMEDY, check_shard
+from haskd_training.data.shards import check_shard, read_tensors
 from haskd_training.recordings.image_codec import decode_jpeg
 
 FORMAT = "haskd-cache-3"
@@ -49,6 +53,7 @@ OVERLAYS = "overlays"
 # Of an index of any format, so that an older one is told from a damaged one.
 _FORMAT = re.compile(rb'"format": "([^"]*)"')
 _FORMAT_WITHIN = 100
+_SWEEPS = re.compile(r"sweeps-\d+\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Cache:
     taught: indices of the sweeps whose labels they are.
     """
 
-    path: Path
+    path: Location
     taxonomy: Taxonomy
     intensity_scale: float
     statistics: dict[str, Any]
@@ -106,28 +111,30 @@ class Cache:
     taught: tuple[int, ...] = ()
 
     @classmethod
-    def open(cls, path: Path | str) -> Cache:
+    def open(cls, path: Location | str) -> Cache:
         """Open a finished cache, and look whether its shards are there, each as long as it was
         written: what is wrong with one of a thousand recordings is told before hours of work. The
         content is checked when it is read.
 
         Raises:
             InputError: no index (unfinished or no cache), a damaged or a foreign one, or a shard
-                that is missing or cut off.
+                that is missing or cut off; a store that doesn't answer. A store's shards are not
+                looked at: they are when they are fetched.
         """
         cache = cls.read_index(path)
-        for shard in sorted(cache.shards):
-            check_shard(cache.path / shard)
+        if isinstance(cache.path, Path):
+            for shard in sorted(cache.shards):
+                check_shard(cache.path / shard)
         return cache
 
     @classmethod
-    def read_index(cls, path: Path | str) -> Cache:
+    def read_index(cls, path: Location | str) -> Cache:
         """A finished cache whose shards nobody has looked at; errors as of `open`, but for them."""
-        path = Path(path)
+        path = location(path)
         try:
-            text = (path / INDEX).read_bytes()
+            text = read_file(path / INDEX)
         except (FileNotFoundError, NotADirectoryError):
-            unfinished = path.is_dir() and any(path.glob("sweeps-*.safetensors"))
+            unfinished = any(map(_SWEEPS.fullmatch, names_in(path)))
             raise InputError(
                 f"{path}: the cache is unfinished; run `haskd prepare` on it again"
                 if unfinished
@@ -157,6 +164,11 @@ class Cache:
                 f"{path / INDEX} is damaged: {shown(error)}; delete it and prepare the cache "
                 "again, which keeps its shards"
             ) from error
+
+    @property
+    def name(self) -> str:
+        """What its folder is called."""
+        return (self.path.resolve() if isinstance(self.path, Path) else self.path).name
 
     def __len__(self) -> int:
         return len(self.sweeps)
@@ -309,8 +321,8 @@ class Cache:
             taught=tuple(taught),
         )
 
-    def write_index(self) -> None:
-        """Write the index, which makes the folder a cache."""
+    def write_index(self, folder: Path) -> None:
+        """Write the index, which makes the folder with the shards a cache."""
         index = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
@@ -320,7 +332,7 @@ class Cache:
             "sweeps": [vars(row) for row in self.sweeps],
             "images": [vars(row) for row in self.images],
         }
-        write_json(self.path / INDEX, index)
+        write_json(folder / INDEX, index)
 
     @cached_property
     def _images_in_time(self) -> dict[str, tuple[array[int], array[int]]]:
@@ -346,31 +358,23 @@ class Cache:
                 yield np.where(np.isfinite(inputs), inputs, mean)
 
     def _read(self, row: SweepRow | ImageRow, *names: str) -> list[np.ndarray]:
-        path = self.path / row.shard
-        try:
-            state = path.stat()
-            shard = _open_shard(path, state.st_ino, state.st_mtime_ns, state.st_size)
-            return [
-                check(shard.get_tensor(f"{row.key}/{name}"), row.checksums.get(name), name)
-                for name in names
-            ]
-        except DAMAGE as error:
-            raise InputError(
-                f"{path} is missing or damaged: {shown(error)} (row {row.key}); {REMEDY}"
-            ) from error
+        where = self.path / row.shard
+        siblings = self._shards[row.shard.partition("-")[0]] if isinstance(where, Url) else ()
+        return read_tensors(where, siblings, row, names)
+
+    @cached_property
+    def _shards(self) -> dict[str, list[str]]:
+        """Names of the shards in order, by what is in them."""
+        return {
+            "sweeps": list(dict.fromkeys(row.shard for row in self.sweeps)),
+            "images": list(dict.fromkeys(row.shard for row in self.images)),
+        }
 
 
-def is_cache(path: Path) -> bool:
-    """Whether a folder is a finished cache."""
-    return (path / INDEX).is_file()
+def is_cache(path: Location) -> bool:
+    """Whether a folder is a finished cache.
 
-
-@lru_cache(maxsize=4)
-def _open_shard(path: Path, *state: int) -> Any:
-    """A shard to read from. It is mapped into memory, which a fork may share; `state` distinguishes
-    a new file of that name from an old one.
-
-    Few stay open: a shard holds so few large clouds that the time to open it doesn't count; of
-    small clouds it holds a thousand, and opening it, 3 ms, would take longer than reading one.
+    Raises:
+        InputError: a store that doesn't answer.
     """
-    return safe_open(path, framework="numpy")
+    return is_file(path / INDEX)

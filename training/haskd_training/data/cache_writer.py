@@ -11,7 +11,11 @@ from pathlib import Path
 from haskd_ros.errors import InputError
 from haskd_ros.file_lock import LOCK
 from haskd_ros.files import TEMPORARY, remove_leftovers
-from haskd_training.data.cache import INDEX, INPUTS, OVERLAYS, REPORT
+from haskd_training.core.progress import Progress, no_progress
+from haskd_training.core.storage.files import names_in
+from haskd_training.core.storage.location import Location, Url
+from haskd_training.core.storage.outgoing import upload
+from haskd_training.data.cache import INDEX, INPUTS, OVERLAYS, REPORT, is_cache
 from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.shards import SHARD_BYTES, ShardStream
 
@@ -39,11 +43,7 @@ class CacheWriter:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{path}: the folder can't be made: {error.strerror}") from error
-        if foreign := [entry for entry in path.iterdir() if not _is_own(entry)]:
-            raise InputError(
-                f"{path} is neither empty nor an unfinished cache ({min(foreign).name} is in it); "
-                "choose another folder"
-            )
+        check_is_free(path)
         remove_leftovers(path)
         self.sweeps = ShardStream(
             path, "sweeps", row_type=SweepRow, fingerprint=fingerprint, shard_bytes=shard_bytes
@@ -86,8 +86,8 @@ class CacheWriter:
         """Remove all that was written, for inputs that can't become a cache."""
         self.sweeps.cancel()
         self.images.cancel()
-        for entry in filter(_is_own, self.path.iterdir()):
-            if entry.name == LOCK:
+        for entry in self.path.iterdir():
+            if entry.name == LOCK or not _OWN.fullmatch(entry.name):
                 continue
             if entry.is_dir():
                 shutil.rmtree(entry)
@@ -97,6 +97,28 @@ class CacheWriter:
             self.path.rmdir()
 
 
-def _is_own(entry: Path) -> bool:
-    """Whether a file of this name may lie in an unfinished cache."""
-    return _OWN.fullmatch(entry.name) is not None
+def check_is_free(path: Location) -> None:
+    """Check that nothing lies in a folder but what may lie in an unfinished cache.
+
+    Raises:
+        InputError: something else does.
+    """
+    if foreign := [name for name in names_in(path) if not _OWN.fullmatch(name)]:
+        raise InputError(
+            f"{path} is neither empty nor an unfinished cache ({min(foreign)} is in it); "
+            "choose another folder"
+        )
+
+
+def hand_over(folder: Path, out: Location, progress: Progress = no_progress) -> None:
+    """Upload a finished cache that waits in a folder to be taken to a store; nothing else.
+
+    Args:
+        folder: in which it was written.
+        out: where it is to be.
+
+    Raises:
+        InputError: the store doesn't take it; it goes on where it was at the next call.
+    """
+    if isinstance(out, Url) and is_cache(folder):
+        upload(folder, out, INDEX, kept=INPUTS, progress=progress)

@@ -11,6 +11,7 @@ from haskd_ros.taxonomy import Taxonomy
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.checked_json import write_json
 from haskd_training.core.file_digests import FileDigests
+from haskd_training.core.storage.location import Location
 from haskd_training.data.cache import OVERLAYS, REPORT, Cache
 from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.cache_writer import CacheWriter
@@ -38,6 +39,7 @@ def finish_cache(
     findings: Sequence[Finding],
     labelled: bool,
     overlays: int,
+    out: Location,
     digests: FileDigests,
 ) -> PrepareReport:
     """Compute the report, pictures and statistics, then write the index.
@@ -48,6 +50,7 @@ def finish_cache(
         findings: of the inputs, before anything was written.
         labelled: whether the inputs have labels.
         overlays: images with points drawn over them.
+        out: where the cache will be, for the report.
         digests: of the inputs' files, which must not have changed meanwhile.
 
     Raises:
@@ -69,25 +72,27 @@ def finish_cache(
         fingerprint=writer.fingerprint,
     )
     with BackgroundCalls(1) as background:
-        background.call(write_overlays, cache, cache.path / OVERLAYS, overlays)
+        background.call(write_overlays, cache, writer.path / OVERLAYS, overlays)
         cache = replace(cache, statistics=sensor_statistics(cache))
         report = make_report(
             cache,
             recordings,
             sweeps_skipped=dict(writer.sweeps.skipped),
             images_skipped=dict(rows.images_skipped),
-            findings=[*findings, *_findings(cache, rows.images_skipped, labelled)],
+            findings=[*findings, *_findings(cache, out.name, rows.images_skipped, labelled)],
         )
+        report = replace(report, cache=str(out))
     digests.check_unchanged()
     document = {"fingerprint": cache.fingerprint, **report.to_json()}
-    write_json(cache.path / REPORT, document, indent=1)
-    cache.write_index()
+    write_json(writer.path / REPORT, document, indent=1)
+    cache.write_index(writer.path)
     return report
 
 
-def _findings(cache: Cache, images_skipped: Counter[str], labelled: bool) -> Iterator[Finding]:
+def _findings(
+    cache: Cache, name: str, images_skipped: Counter[str], labelled: bool
+) -> Iterator[Finding]:
     """What only shows when the recordings are prepared."""
-    name = cache.path.name
     if not cache.images:
         reasons = f" ({_counted(images_skipped)})" if images_skipped else ""
         message = f"no images{reasons}: only a LiDAR-only baseline can be trained"

@@ -13,9 +13,11 @@ from haskd_ros.files import remove_leftovers
 from haskd_training.core.background import map_in_order
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import INDEX
+from haskd_training.core.storage.location import Location
+from haskd_training.core.storage.outgoing import written_in
+from haskd_training.data.cache import is_cache
 from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.cache_writer import CacheWriter
+from haskd_training.data.cache_writer import CacheWriter, check_is_free, hand_over
 from haskd_training.data.finish_cache import Rows, finish_cache
 from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs
 from haskd_training.data.prepare_report import PrepareReport
@@ -39,7 +41,7 @@ _Sample = tuple[SweepRow | ImageRow, Tensors]
 def prepare(
     bags: Sequence[Path],
     labels: Path | str | None,
-    out: Path,
+    out: Location,
     config: PrepareConfig | None = None,
     progress: Progress = no_progress,
     *,
@@ -55,7 +57,8 @@ def prepare(
     Args:
         bags: bag folders or files; a cache may hold several recordings.
         labels: a label map's file, the name of one that ships, or None for clouds without labels.
-        out: folder of the cache: new, empty, or an unfinished cache of the same inputs.
+        out: folder of the cache, or URL: new, empty, or an unfinished cache of the same inputs. One
+            for a store is written here and then uploaded, see `core.storage.outgoing`.
         progress: counts messages, from 0 when they are examined and when they are written.
         say: receives what the examination finds, before anything is written.
         strict: refuse what it warns of.
@@ -67,12 +70,14 @@ def prepare(
     """
     with ExitStack() as held:
         # A finished cache is only read, and may lie where nothing can be written.
-        was_finished = (out / INDEX).exists()
+        was_finished = is_cache(out)
+        folder = written_in(out)
         if not was_finished:
-            held.enter_context(only_user(out))
+            check_is_free(out)
+            held.enter_context(only_user(folder))
         inputs = read_inputs(bags, labels, out, config or PrepareConfig(), progress)
         if was_finished and inputs.finished is None:  # some shards are made again
-            held.enter_context(only_user(out))
+            held.enter_context(only_user(folder))
         tell(inputs.findings, say, strict)
         return write_cache(inputs, progress, say)
 
@@ -89,14 +94,15 @@ def write_cache(
     Raises:
         InputError: as of `prepare`.
     """
+    out, folder, config = inputs.out, inputs.folder, inputs.config
     if inputs.finished is not None:
-        remove_leftovers(inputs.out)
+        remove_leftovers(folder)
         with suppress(OSError):  # of a cache that may only be read, no more than time is lost
             inputs.digests.save()
+        hand_over(folder, out, progress)
         return inputs.finished
-    out, config = inputs.out, inputs.config
     recordings = [examination.recording for examination in inputs.examinations]
-    writer = CacheWriter(out, inputs.fingerprint, config.shard_bytes)
+    writer = CacheWriter(folder, inputs.fingerprint, config.shard_bytes)
     with writer.writing():
         inputs.digests.save()
         classes = len(inputs.label_map.taxonomy)
@@ -108,6 +114,7 @@ def write_cache(
                 done += 1
                 progress(done, total)
         report = _finish(writer, inputs, recordings)
+    hand_over(folder, out, progress)
     for finding in report.findings[len(inputs.findings) :]:
         say(finding)
     return report
@@ -206,6 +213,7 @@ def _finish(writer: CacheWriter, inputs: Inputs, recordings: list[Recording]) ->
         findings=inputs.findings,
         labelled=inputs.labelled,
         overlays=inputs.config.overlays,
+        out=inputs.out,
         digests=inputs.digests,
     )
 

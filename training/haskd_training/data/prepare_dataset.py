@@ -18,9 +18,11 @@ from haskd_training.core.background import map_in_order
 from haskd_training.core.file_digests import FileDigests
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import INDEX, INPUTS
+from haskd_training.core.storage.location import Location
+from haskd_training.core.storage.outgoing import written_in
+from haskd_training.data.cache import INPUTS, is_cache
 from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.cache_writer import CacheWriter
+from haskd_training.data.cache_writer import CacheWriter, check_is_free, hand_over
 from haskd_training.data.fingerprint import dataset_fingerprint
 from haskd_training.data.finish_cache import Rows, finish_cache
 from haskd_training.data.prepare_inputs import CacheConfig, finished_report
@@ -69,7 +71,7 @@ class DatasetPart:
 
 def prepare_dataset(
     part: DatasetPart,
-    out: Path,
+    out: Location,
     config: CacheConfig | None = None,
     progress: Progress = no_progress,
     *,
@@ -83,7 +85,7 @@ def prepare_dataset(
     points of a sweep are kept, in their order, also such as are no returns: a benchmark counts all.
 
     Args:
-        out: folder of the cache: new, empty, or an unfinished cache of the same inputs.
+        out: as of `prepare`.
         progress: counts pieces of files when they are compared, then sweeps and images.
         say: receives what there is to know of the drives, before anything is written.
         strict: refuse what it warns of.
@@ -97,25 +99,28 @@ def prepare_dataset(
     label_map = reader.load_label_map() if part.labels is None else load_label_map(part.labels)
     drives = part.open()
     with ExitStack() as held:
-        was_finished = (out / INDEX).exists()
+        was_finished = is_cache(out)
+        folder = written_in(out)
         if not was_finished:
-            held.enter_context(only_user(out))
-        digests = FileDigests(out / INPUTS)
+            check_is_free(out)
+            held.enter_context(only_user(folder))
+        digests = FileDigests(folder / INPUTS)
         settings = config.model_dump(mode="json", exclude={"overlays"})
         digest = dataset_fingerprint(reader.name, drives, label_map, settings, digests, progress)
-        finished = finished_report(out, digest) if was_finished else None
+        finished = finished_report(out, digest)
         if finished is not None:
             tell(finished.findings, say, strict)
-            remove_leftovers(out)
+            remove_leftovers(folder)
             with suppress(OSError):  # of a cache that may only be read, no more than time is lost
                 digests.save()
+            hand_over(folder, out, progress)
             return finished
         if was_finished:  # some shards are made again
-            held.enter_context(only_user(out))
+            held.enter_context(only_user(folder))
         findings = [*_findings_of_split(part, drives)]
         findings += [finding for drive in drives for finding in _findings(drive, reader)]
         tell(findings, say, strict)
-        writer = CacheWriter(out, digest, config.shard_bytes)
+        writer = CacheWriter(folder, digest, config.shard_bytes)
         with writer.writing():
             digests.save()
             total, done = sum(drive.frames + drive.images for drive in drives), 0
@@ -132,8 +137,10 @@ def prepare_dataset(
                 findings=findings,
                 labelled=any(drive.labelled for drive in drives),
                 overlays=config.overlays,
+                out=out,
                 digests=digests,
             )
+        hand_over(folder, out, progress)
     for finding in report.findings[len(findings) :]:
         say(finding)
     return report

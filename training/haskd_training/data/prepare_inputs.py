@@ -14,10 +14,14 @@ from haskd_ros.channels import CHANNELS, ChannelName
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import FullReturn
 from haskd_ros.taxonomy import LabelMap, Taxonomy
-from haskd_training.core.checked_json import read_json
+from haskd_ros.text import shown
+from haskd_training.core.checked_json import from_text
 from haskd_training.core.file_digests import FileDigests
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import INDEX, INPUTS, REPORT, Cache
+from haskd_training.core.storage.files import names_in, read_file
+from haskd_training.core.storage.location import Location
+from haskd_training.core.storage.outgoing import written_in
+from haskd_training.data.cache import INDEX, INPUTS, REPORT, Cache, is_cache
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine
 from haskd_training.data.fingerprint import fingerprint
@@ -76,7 +80,8 @@ class Inputs:
     """What a cache is made from.
 
     Attributes:
-        out: folder of the cache.
+        out: folder of the cache, or URL.
+        folder: in which it is written.
         label_map: its classes; `labelled`: whether it names the labels, too.
         sources: of labels, one a recording.
         examinations: of the recordings; empty where the cache is finished.
@@ -84,7 +89,8 @@ class Inputs:
         digests: of the recordings' and labels' files.
     """
 
-    out: Path
+    out: Location
+    folder: Path
     config: PrepareConfig
     label_map: LabelMap
     labelled: bool
@@ -105,7 +111,7 @@ class Inputs:
 def read_inputs(
     bags: Sequence[Path],
     labels: Path | str | None,
-    out: Path,
+    out: Location,
     config: PrepareConfig,
     progress: Progress = no_progress,
 ) -> Inputs:
@@ -121,12 +127,14 @@ def read_inputs(
     """
     recordings, label_map, sources = _sources(bags, labels, config)
     settings = config.model_dump(mode="json", exclude={"label_folder", "overlays"})
-    digests = FileDigests(out / INPUTS)
+    folder = written_in(out)
+    digests = FileDigests(folder / INPUTS)
     digest = fingerprint(recordings, sources, label_map, settings, digests, progress)
-    finished = finished_report(out, digest) if (out / INDEX).exists() else None
+    finished = finished_report(out, digest)
     taxonomy = None if labels is None else label_map.taxonomy
     return Inputs(
         out=out,
+        folder=folder,
         config=config,
         label_map=label_map,
         labelled=labels is not None,
@@ -195,21 +203,25 @@ def _sources(
     return recordings, label_map, sources
 
 
-def finished_report(out: Path, fingerprint: str) -> PrepareReport | None:
-    """The report of a finished cache; None where shards of it were deleted.
+def finished_report(out: Location, fingerprint: str) -> PrepareReport | None:
+    """The report of a cache that is finished already; None where it isn't, or shards of it were
+    deleted. One for a store may be finished but still here.
 
     Raises:
         InputError: it is of other inputs, or damaged.
     """
-    cache = Cache.read_index(out)
-    if cache.fingerprint != fingerprint:
-        raise InputError(
-            f"{out} holds a cache of other bags, labels or settings, or these have changed; "
-            "delete it or choose another folder"
-        )
-    if not all((out / shard).is_file() for shard in cache.shards):
-        return None
-    return replace(read_report(cache), up_to_date=True)
+    for place in dict.fromkeys((out, written_in(out))):
+        if not is_cache(place):
+            continue
+        cache = Cache.read_index(place)
+        if cache.fingerprint != fingerprint:
+            raise InputError(
+                f"{place} holds a cache of other bags, labels or settings, or these have changed; "
+                "delete it or choose another folder"
+            )
+        if cache.shards <= names_in(place):
+            return replace(read_report(cache), cache=str(out), up_to_date=True)
+    return None
 
 
 def read_report(cache: Cache) -> PrepareReport:
@@ -220,7 +232,12 @@ def read_report(cache: Cache) -> PrepareReport:
     """
     path = cache.path / REPORT
     remedy = f"delete {INDEX} beside it and prepare the cache again, which keeps its shards"
-    document = read_json(path, remedy)
+    try:
+        document = from_text(read_file(path))
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is missing or damaged: {shown(error)}; {remedy}") from error
     if document.pop("fingerprint", None) != cache.fingerprint:
         raise InputError(f"{path} is of another cache; {remedy}")
     try:
@@ -257,9 +274,10 @@ def _label_map(labels: Path | str | None, config: PrepareConfig) -> LabelMap:
     return label_map
 
 
-def recording_name(bag: Path) -> str:
+def recording_name(bag: Location) -> str:
     """What a bag is called in a cache, and its own folder of labels."""
-    return bag.stem if bag.suffix in STORAGE_SUFFIXES else bag.name
+    is_file = isinstance(bag, Path) and bag.suffix in STORAGE_SUFFIXES
+    return Path(bag.name).stem if is_file else bag.name
 
 
 def _recording_names(bags: Sequence[Path]) -> list[str]:

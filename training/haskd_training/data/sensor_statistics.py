@@ -36,7 +36,7 @@ def unlike_training(cache: Cache, metadata: ModelMetadata) -> list[Finding]:
     """Whether most sweeps differ from those that a model was trained on."""
     sampled = sampled_sweeps(cache, SAMPLED_CLOUDS)
     recorded = (cache.recorded_points(i) for i in sampled)
-    return sensor_findings(recorded, metadata, cache.path.name)
+    return sensor_findings(recorded, metadata, cache.name)
 
 
 def sensor_statistics(cache: Cache) -> dict[str, Any]:

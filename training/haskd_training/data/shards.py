@@ -6,8 +6,9 @@ import errno
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -20,9 +21,15 @@ from haskd_ros.files import written_atomically
 from haskd_ros.text import shown
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.checked_json import from_text, to_text
-from haskd_training.core.tensor_file import DAMAGE, METADATA, checksum
+from haskd_training.core.storage.files import discard_copy, local_file
+from haskd_training.core.storage.location import Location
+from haskd_training.core.tensor_file import DAMAGE, METADATA, check, checksum
 
 SHARD_BYTES = 64 * 1024 * 1024
+
+_TRIES = 3
+"""Of a store's shard: to make room another process may remove its copy just before it is opened,
+and a damaged copy is fetched again."""
 
 REMEDY = "delete it and prepare the cache again, which makes it anew"
 """Of a damaged shard."""
@@ -212,3 +219,43 @@ def read_shard_content(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is damaged or no shard of a cache: {shown(error)}; {REMEDY}"
         ) from error
+
+
+def read_tensors(
+    where: Location, siblings: Sequence[str], row: ShardRow, names: Sequence[str]
+) -> list[np.ndarray]:
+    """Tensors of a row, each compared with its checksum.
+
+    Args:
+        where: the row's shard.
+        siblings: names of the cache's shards of that kind, for what is read ahead of a store.
+
+    Raises:
+        InputError: the shard is missing or damaged, or a store doesn't give it.
+    """
+    for left in reversed(range(_TRIES)):
+        path = local_file(where, siblings)
+        try:
+            state = path.stat()
+            shard = _open_shard(path, state.st_ino, state.st_mtime_ns, state.st_size)
+            return [
+                check(shard.get_tensor(f"{row.key}/{name}"), row.checksums.get(name), name)
+                for name in names
+            ]
+        except DAMAGE as error:
+            if not (left and discard_copy(where)):
+                raise InputError(
+                    f"{where} is missing or damaged: {shown(error)} (row {row.key}); {REMEDY}"
+                ) from error
+    raise AssertionError("the last try returns or raises")
+
+
+@lru_cache(maxsize=4)
+def _open_shard(path: Path, *state: int) -> Any:
+    """A shard to read from. It is mapped into memory, which a fork may share; `state` distinguishes
+    a new file of that name from an old one.
+
+    Few stay open: a shard holds so few large clouds that the time to open it doesn't count; of
+    small clouds it holds a thousand, and opening it, 3 ms, would take longer than reading one.
+    """
+    return safe_open(path, framework="numpy")

@@ -137,7 +137,7 @@ def _data(split: Split) -> list[dict[str, Any]]:
     """Each cache with the sweeps that it gives to each role."""
     return [
         {
-            "cache": cache.path.name,
+            "cache": cache.name,
             "recordings": sorted({row.recording for row in cache.sweeps}),
             "points_per_sweep": cache.statistics["points_per_sweep"]["median"],
             "fingerprint": cache.fingerprint,

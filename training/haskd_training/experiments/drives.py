@@ -88,7 +88,7 @@ def benchmark_drives(
     Raises:
         InputError: fewer drives than folds, two of one name, or as of `ablate`.
     """
-    names = [cache.path.resolve().name for cache in caches]
+    names = [cache.name for cache in caches]
     if len(caches) < config.folds:
         raise InputError(f"{len(caches)} drives are too few for {config.folds} folds")
     if len(set(names)) < len(names):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 from rich.table import Table
@@ -21,6 +22,7 @@ from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
 from haskd_training.core.exchange import join, sum_over_processes
 from haskd_training.core.processes import count, is_first, own
 from haskd_training.core.progress import Progress, no_progress
+from haskd_training.core.storage.location import Location
 from haskd_training.data.cache import Cache
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine_clouds
@@ -49,7 +51,7 @@ from haskd_training.robot.bag_labeller import BagLabeller
 
 def evaluate_model(
     model: Path,
-    data: Path,
+    data: Location,
     out: Path | None = None,
     device: str = "auto",
     max_range: float | None = None,
@@ -135,7 +137,7 @@ def evaluate_model(
 
 
 def _sweeps_of_cache(
-    segmenter: Segmenter, model: Path, path: Path, parameters: Parameters, progress: Progress
+    segmenter: Segmenter, model: Path, path: Location, parameters: Parameters, progress: Progress
 ) -> Iterator[Predicted]:
     cache = Cache.open(path)
     _check_classes(segmenter, cache.taxonomy, model, path)
@@ -191,7 +193,7 @@ def _sweeps_of_bag(
         say(finding)
 
 
-def _check_protocol(protocol: Protocol, data: Path, max_range: float | None) -> None:
+def _check_protocol(protocol: Protocol, data: Location, max_range: float | None) -> None:
     if _is_recording(data):
         raise InputError(
             f"{data} is a recording; --protocol is for a cache that haskd prepare --reader "
@@ -202,14 +204,18 @@ def _check_protocol(protocol: Protocol, data: Path, max_range: float | None) -> 
     protocol.check_classes(Cache.open(data).taxonomy.names, data)
 
 
-def _is_recording(path: Path) -> bool:
+def _is_recording(path: Location) -> TypeGuard[Path]:
     """Whether a bag is meant, even a damaged one, and not a cache."""
+    if not isinstance(path, Path):
+        return False
     inside = {file.suffix for file in path.iterdir()} if path.is_dir() else set()
     is_bag = (path / "metadata.yaml").is_file() or bool(inside & {".mcap", ".db3"})
     return path.is_file() or is_bag or is_cloud_folder(path)
 
 
-def _check_classes(segmenter: Segmenter, taxonomy: Taxonomy, model: Path, data: Path | str) -> None:
+def _check_classes(
+    segmenter: Segmenter, taxonomy: Taxonomy, model: Path, data: Location | str
+) -> None:
     if segmenter.taxonomy.names != taxonomy.names:
         raise InputError(
             f"model {model} has the classes {', '.join(segmenter.taxonomy.names)}; "

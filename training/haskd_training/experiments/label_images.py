@@ -31,7 +31,8 @@ from haskd_training.core.checked_json import read_json, write_json
 from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import Cache, is_cache
+from haskd_training.core.storage.location import Location
+from haskd_training.data.cache import Cache
 from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.prepare_inputs import (
     UNLABELLED_MAP,
@@ -44,6 +45,7 @@ from haskd_training.experiments.sources import (
     examine_all,
     findings_of,
     prepare_all,
+    recordings_in,
     why_no_images,
 )
 from haskd_training.image_labels.class_sets import ImageClasses
@@ -132,7 +134,7 @@ class LabelImagesResult:
 
 
 def label_images(
-    bags: Sequence[Path],
+    bags: Sequence[Location],
     out: Path,
     source: MaskSource,
     classes: ImageClasses,
@@ -168,7 +170,7 @@ def label_images(
         raise InputError(
             "points.carry_labels=true carries labels by hand: --labels has to name their label map"
         )
-    if with_human_labels and (recordings := [bag for bag in bags if not is_cache(bag)]):
+    if with_human_labels and (recordings := recordings_in(bags)):
         check_labels(recordings, label_map, config.prepare)
     origin = _origin(source, classes, label_map, config)
     with only_user(out):
@@ -257,7 +259,7 @@ def quality_table(quality: LabelQuality) -> Table:
     return table
 
 
-def _check_names(bags: Sequence[Path]) -> None:
+def _check_names(bags: Sequence[Location]) -> None:
     """Labels are found by the names of recordings."""
     names = [recording_name(bag) for bag in bags]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -24,7 +24,8 @@ from haskd_ros.errors import InputError
 from haskd_training.core.processes import alone, is_first, wait
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import Cache, is_cache
+from haskd_training.core.storage.location import Location
+from haskd_training.data.cache import Cache
 from haskd_training.data.point_labels import PointLabels
 from haskd_training.data.prepare_inputs import (
     PrepareConfig,
@@ -34,7 +35,7 @@ from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
 from haskd_training.evaluation.temperature import TemperatureCalibration, calibrate
-from haskd_training.experiments.sources import prepare_together, why_no_images
+from haskd_training.experiments.sources import prepare_together, recordings_in, why_no_images
 from haskd_training.learning.initial_weights import AUTO
 from haskd_training.learning.loop import make_fabric
 from haskd_training.learning.student import INIT, StudentConfig
@@ -111,13 +112,13 @@ class RunResult:
 
 
 def run(
-    bags: Sequence[Path],
+    bags: Sequence[Location],
     out: Path,
     labels: str | None,
     config: RunConfig,
     steps: Steps,
-    unlabelled: Sequence[Path] = (),
-    test: Sequence[Path] = (),
+    unlabelled: Sequence[Location] = (),
+    test: Sequence[Location] = (),
     attribution: str | None = None,
     *,
     images_know: Path | None = None,
@@ -128,7 +129,7 @@ def run(
 
     Args:
         bags: labelled recordings with camera and LiDAR, or caches that were prepared of such, or of
-            a public data set.
+            a public data set; caches may lie in an object store.
         out: folder of the run; under torchrun one that all machines share.
         labels: label map of `bags` and `test`: a file, or the name of one that ships; or
             `NO_LABELS`. None where all of them are caches, which have theirs.
@@ -159,7 +160,7 @@ def run(
             f"--labels {NO_LABELS} leaves nothing to learn from: give --images-know a folder that "
             "label-images made"
         )
-    recordings = [path for path in (*bags, *test) if not is_cache(path)]
+    recordings = recordings_in([*bags, *test])
     if recordings and labels is None:
         raise InputError(f"{recordings[0]} is a recording: --labels names its label map")
     if not recordings and by_hand is not None:

@@ -12,6 +12,7 @@ from haskd_ros.text import file_name
 from haskd_training.core.exchange import documents_of_all
 from haskd_training.core.processes import alone, own, wait
 from haskd_training.core.progress import Steps
+from haskd_training.core.storage.location import Location, Url
 from haskd_training.data.cache import INDEX, Cache, is_cache
 from haskd_training.data.examination.examination import of_images
 from haskd_training.data.prepare import write_cache
@@ -21,19 +22,24 @@ from haskd_training.recordings.findings import Finding, Say, tell
 
 
 def examine_all(
-    bags: Sequence[Path], labels: str | None, out: Path, config: PrepareConfig, steps: Steps
+    bags: Sequence[Location], labels: str | None, out: Path, config: PrepareConfig, steps: Steps
 ) -> list[Inputs | Cache]:
     """Examine bags, each for a cache of its own; those that are prepared already are not read, and
-    caches that were given are opened."""
+    caches that were given are opened. What lies in a store is taken for a cache."""
     examined: list[Inputs | Cache] = []
     for bag in bags:
-        if is_cache(bag):
+        if isinstance(bag, Url) or is_cache(bag):
             examined.append(Cache.open(bag))
             continue
         folder = _folder(bag, labels, out, config)
         with steps(f"examining {bag.name}") as progress:
             examined.append(read_inputs([bag], labels, folder, config, progress))
     return examined
+
+
+def recordings_in(given: Sequence[Location]) -> list[Path]:
+    """Those of what a command was given that are recordings, and no caches."""
+    return [each for each in given if isinstance(each, Path) and not is_cache(each)]
 
 
 def findings_of(examined: Inputs | Cache) -> list[Finding]:
@@ -58,7 +64,7 @@ def prepare_all(
 
 
 def prepare_together(
-    roles: Sequence[tuple[Sequence[Path], str | None]],
+    roles: Sequence[tuple[Sequence[Location], str | None]],
     out: Path,
     config: PrepareConfig,
     steps: Steps,
@@ -80,7 +86,10 @@ def prepare_together(
         InputError: anything wrong with a recording.
     """
     given = [(bag, labels) for bags, labels in roles for bag in bags]
-    folders = [bag if is_cache(bag) else _folder(bag, labels, out, config) for bag, labels in given]
+    folders: list[Location] = [
+        bag if isinstance(bag, Url) or is_cache(bag) else _folder(bag, labels, out, config)
+        for bag, labels in given
+    ]
     # A recording may be given several times.
     jobs = list(dict(zip(folders, given, strict=True)).items())
     part = []
@@ -96,7 +105,7 @@ def prepare_together(
             prepare_all([one], steps, told.append)
     for finding in itertools.chain(*_of_all(later, len(jobs))):
         say(finding)
-    wait(*(folder / INDEX for folder in folders))
+    wait(*(folder / INDEX for folder in folders if isinstance(folder, Path)))
     caches = iter([Cache.open(folder) for folder in folders])
     of_roles = [list(itertools.islice(caches, len(bags))) for bags, _ in roles]
     return [(of_role, list(map(read_report, of_role))) for of_role in of_roles]

@@ -1,0 +1,1 @@
+"""Files in object stores: named by URL, read through copies on this machine."""
