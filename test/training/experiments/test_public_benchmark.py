@@ -122,15 +122,23 @@ def test_one_command_adds_a_row_goes_on_where_it_was_and_does_nothing_twice(kitt
     assert (folder / "results.md").read_text().splitlines() == table
 
 
-def test_what_is_missing_is_told_before_any_work(kitti):
+def refusal(root: Path, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+    """What is said where the script refuses to begin: it asks `public_rows.py` first of all."""
+    check = runpy.run_path(str(REPOSITORY / "benchmarks" / "public_rows.py"))["main"]
+    with pytest.raises(SystemExit) as ended:
+        check(["check", str(root), "--reader", "semantickitti", *options])
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""  # no plan, and the script goes no further
+    return said.err.splitlines()
+
+
+def test_what_is_missing_is_told_before_any_work(kitti, capsys):
     (kitti / "sequences" / "08" / "labels" / "000001.label").unlink()
     (kitti / "sequences" / "04").rename(kitti / "04")
-    refused = public(kitti, "--recipe", "tiny.yaml")
-    assert refused.returncode == 2
-    (line,) = refused.stderr.splitlines()
+    (line,) = refusal(kitti, capsys, "--method", "labels", "--recipe", "tiny.yaml")
     assert line.startswith("error: ") and "sequence 04 is missing (271 scans)" in line
     assert "08/labels lacks 1 of 2: 000001.label" in line
-    assert not (kitti.parent / "public").exists()
 
 
 @pytest.mark.parametrize(
@@ -144,12 +152,6 @@ def test_what_is_missing_is_told_before_any_work(kitti):
     ],
 )
 def test_wrong_settings_are_told_before_any_work(kitti, capsys, options, message):
-    check = runpy.run_path(str(REPOSITORY / "benchmarks" / "public_rows.py"))["main"]
     method = () if "--method" in options else ("--method", "labels")
-    given = ["check", str(kitti), "--reader", "semantickitti", *method, *options]
-    with pytest.raises(SystemExit) as ended:
-        check(given)
-    assert ended.value.code == 2
-    said = capsys.readouterr()
-    assert said.err.splitlines()[-1].startswith("error: ") and message in said.err
-    assert said.out == ""
+    line = refusal(kitti, capsys, *method, *options)[-1]
+    assert line.startswith("error: ") and message in line

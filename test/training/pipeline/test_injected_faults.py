@@ -31,7 +31,7 @@ def root(inputs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("job", "most"), [("stage", 9), ("ship", 3), ("cached", 3), ("recorded", 3)]
+    ("job", "most"), [("stage", 5), ("ship", 2), ("cached", 3), ("recorded", 3)]
 )
 def test_after_a_fault_at_any_write_the_next_call_ends_as_if_nothing_had_happened(root, job, most):
     made = inject(f"injected_jobs:{job}", root, most=most)
@@ -51,7 +51,7 @@ def test_a_finished_model_stays_whole_while_it_is_made_again(root):
         return "" if is_whole else "neither the old model nor the new one"
 
     made = inject(
-        "injected_jobs:ship", root, (KILL, TORN), most=3,
+        "injected_jobs:ship", root, (KILL, TORN), most=2,
         begin=lambda folder: shutil.copytree(finished, folder), check=wrong,
     )  # fmt: skip
     assert made.faults == []
