@@ -32,10 +32,6 @@ def _load() -> tuple[ModuleType | None, str]:
     return module, ""
 
 
-def available() -> bool:
-    return _load()[0] is not None
-
-
 def import_error() -> str:
     """Why spconv could not be imported; empty where it could."""
     return _load()[1]

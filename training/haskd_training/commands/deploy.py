@@ -58,8 +58,8 @@ def evaluate(
     strict: Strict = False,
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
-    from haskd_training.core.storage.location import Url, location
-    from haskd_training.data.cache import is_cache
+    from haskd_training.core.storage.location import location
+    from haskd_training.data.cache import is_recording
     from haskd_training.experiments.evaluate import evaluate_model, protocol_table, table
     from haskd_training.metrics.protocols import protocol_of
     from haskd_training.robot.segment_bag import parse
@@ -67,10 +67,10 @@ def evaluate(
     parameters, examination = parse(set_ or ()), None
     rule = None if protocol is None else protocol_of(protocol)
     where = location(data)
-    if isinstance(where, Url) or is_cache(where):
-        say_of_cache(where, strict, model)
-    else:
+    if is_recording(where):
         examination = examine_first(where, topic, strict, model, parameters.intensity_scale)
+    else:
+        say_of_cache(where, strict, model)
     with step("evaluating") as progress:
         evaluation = evaluate_model(
             model,

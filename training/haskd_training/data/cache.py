@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -270,7 +270,7 @@ class Cache:
     @property
     def shards(self) -> set[str]:
         """Names of its shards."""
-        return {row.shard for rows in (self.sweeps, self.images) for row in rows}
+        return {name for names in self._shards.values() for name in names}
 
     def without_labels(self, taxonomy: Taxonomy) -> Cache:
         """The same sweeps without labels, to be used with caches of the classes of `taxonomy`."""
@@ -378,3 +378,9 @@ def is_cache(path: Location) -> bool:
         InputError: a store that doesn't answer.
     """
     return is_file(path / INDEX)
+
+
+def is_recording(given: Location) -> TypeGuard[Path]:
+    """Whether what a command was given is a recording, and no cache: nothing but caches is read
+    from a store, which `Cache.open` asks."""
+    return isinstance(given, Path) and not is_cache(given)

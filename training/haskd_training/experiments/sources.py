@@ -12,8 +12,8 @@ from haskd_ros.text import file_name
 from haskd_training.core.exchange import documents_of_all
 from haskd_training.core.processes import alone, own, wait
 from haskd_training.core.progress import Steps
-from haskd_training.core.storage.location import Location, Url
-from haskd_training.data.cache import INDEX, Cache, is_cache
+from haskd_training.core.storage.location import Location
+from haskd_training.data.cache import INDEX, Cache, is_recording
 from haskd_training.data.examination.examination import of_images
 from haskd_training.data.prepare import write_cache
 from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs, read_report
@@ -28,7 +28,7 @@ def examine_all(
     caches that were given are opened. What lies in a store is taken for a cache."""
     examined: list[Inputs | Cache] = []
     for bag in bags:
-        if isinstance(bag, Url) or is_cache(bag):
+        if not is_recording(bag):
             examined.append(Cache.open(bag))
             continue
         folder = _folder(bag, labels, out, config)
@@ -39,7 +39,7 @@ def examine_all(
 
 def recordings_in(given: Sequence[Location]) -> list[Path]:
     """Those of what a command was given that are recordings, and no caches."""
-    return [each for each in given if isinstance(each, Path) and not is_cache(each)]
+    return [each for each in given if is_recording(each)]
 
 
 def findings_of(examined: Inputs | Cache) -> list[Finding]:
@@ -87,8 +87,7 @@ def prepare_together(
     """
     given = [(bag, labels) for bags, labels in roles for bag in bags]
     folders: list[Location] = [
-        bag if isinstance(bag, Url) or is_cache(bag) else _folder(bag, labels, out, config)
-        for bag, labels in given
+        _folder(bag, labels, out, config) if is_recording(bag) else bag for bag, labels in given
     ]
     # A recording may be given several times.
     jobs = list(dict(zip(folders, given, strict=True)).items())

@@ -52,7 +52,7 @@ def upload(
         def send(path: Path) -> None:
             object_store.upload(path, f"{url}/{path.relative_to(folder).as_posix()}")
             with lock, record.open("a") as lines:
-                print(_state(path), file=lines)
+                lines.write(f"{_state(path)}\n")
 
         lock, count = Lock(), len(files) - len(before) - 1
         for _ in map_in_order(send, before):
