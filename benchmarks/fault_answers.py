@@ -18,7 +18,7 @@ import numpy as np
 
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import silent
 from haskd_training.core.settings import load_settings

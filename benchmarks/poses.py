@@ -27,7 +27,8 @@ from haskd_ros.model_header import Intensity
 from haskd_ros.node.labelling import label_cloud
 from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.score_memory import HALF_LIFE_S, ScoreMemory
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag, stamp_ns
 
 

@@ -27,10 +27,12 @@ import torch
 
 from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.clouds.pointcloud import read_xyz_intensity
+from haskd_ros.native.build import build, native_flags
 from haskd_ros.native.compiler import run
 from haskd_ros.native.own_folder import cache_folder
-from haskd_ros.native.runtime.build import HEADER, build_runtime
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.native.runtime.build import HEADER, RUNTIME
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 
 WARM_UP = 5
 
@@ -126,7 +128,7 @@ def first_cloud(bag: Path) -> np.ndarray:
 def compiled_worker(scratch: Path) -> Path:
     """`runtime_worker.c` with libhaskd for this machine."""
     program, source = scratch / "worker", Path(__file__).with_name("runtime_worker.c")
-    library = str(build_runtime(cache_folder()))
+    library = str(build(native_flags(RUNTIME), cache_folder(), RUNTIME))
     run([["cc", "-O2", f"-I{HEADER.parent}", str(source), library, "-o", str(program)]], scratch)
     return program
 

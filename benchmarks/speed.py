@@ -42,10 +42,12 @@ from torch import nn
 from haskd_ros import model_file
 from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.model_header import ModelMetadata
-from haskd_ros.models import SparseUNet, build, fold_batch_norm, of_size
-from haskd_ros.models.sparse_unet import VoxelizedBatch, voxelise
+from haskd_ros.models import build, of_size
+from haskd_ros.models.blocks import fold_batch_norm
+from haskd_ros.models.sparse_unet import SparseUNet, VoxelizedBatch, voxelise
 from haskd_ros.native import dispatch, load_kernels
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter, classify_logits
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter, classify_logits
 from haskd_ros.sparse import (
     Linear,
     SubmanifoldConv,

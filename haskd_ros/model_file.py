@@ -14,20 +14,20 @@ from torch import nn
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.model_header import ModelMetadata, check_format
-from haskd_ros.models import SegmentationNetwork, build
+from haskd_ros.model_content import HEADER_KEY, naming, open_sealed, read
+from haskd_ros.model_header import ModelMetadata
+from haskd_ros.models import build
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.native import load_kernels
-from haskd_ros.sealed_tensors import MAX_BYTES, Sealed, encode
+from haskd_ros.sealed_file import Sealed
+from haskd_ros.sealed_tensors import encode, tensors_of
 from haskd_ros.text import quoted
 
-HEADER_KEY = "haskd_ros"
+_DTYPES = {"F32": torch.float32, "I64": torch.int64}
+"""Of weights, and of how many batches a norm has seen."""
 
 LARGEST_WEIGHT = 1e12
 """Magnitude; up to here, the products that folding a batch norm computes are finite."""
-
-
-class ModelFileError(InputError):
-    """A file that is no model of this package, or a damaged one."""
 
 
 def save(path: Path | str, network: SegmentationNetwork, metadata: ModelMetadata) -> None:
@@ -56,42 +56,20 @@ def load(path: Path | str) -> tuple[SegmentationNetwork, ModelMetadata]:
     return decode(read(path), path)
 
 
-def read(path: Path | str) -> bytes:
-    """The bytes of a model file.
-
-    Raises:
-        ModelFileError: no such file, or it can't be read, or is too large for a model.
-    """
-    path = Path(path)
-    try:
-        if not path.is_file():
-            raise ModelFileError(f"model {path}: no such file")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise ModelFileError(f"model {path}: {size:,} bytes, allowed are {MAX_BYTES:,}")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"model {path} can't be read: {error}") from error
-
-
 def decode(content: bytes, path: Path | str) -> tuple[SegmentationNetwork, ModelMetadata]:
     """A model from the bytes of its file; as `load`.
 
     Args:
         path: where they were read from, for messages.
     """
-    try:
-        sealed = Sealed(content, HEADER_KEY)
-        check_format(sealed.document)
-        sealed.verify()
-        metadata = ModelMetadata.from_document(sealed.document)
+    with naming(path):
+        sealed, metadata = open_sealed(content)
         with torch.device("meta"):
             network = build(
                 metadata.architecture, classes=len(metadata.taxonomy), **metadata.arguments
             )
         restore(network, sealed)
         network.limit_inputs(metadata.input_limits)
-    except InputError as error:
-        raise ModelFileError(f"model {path}: {error}") from error
     load_kernels()
     return network.eval(), metadata
 
@@ -116,11 +94,11 @@ def restore(network: nn.Module, sealed: Sealed) -> None:
                 f"weight {name} has shape {quoted(list(entry.shape))}, "
                 f"the architecture wants {list(wanted.shape)}"
             )
-        if entry.torch_dtype != wanted.dtype:
+        if _DTYPES.get(entry.dtype) != wanted.dtype:
             raise InputError(
                 f"weight {name} is of type {quoted(entry.dtype)}, wanted {wanted.dtype}"
             )
-    weights = sealed.tensors()
+    weights = tensors_of(sealed)
     for name, value in weights.items():
         _check_values(name, value)
     # Copies: what comes out of a file begins at any address.

@@ -1,70 +1,44 @@
-"""A model at work: points in, labels out. No ROS in it."""
+"""A model at work in torch: points in, labels out. No ROS in it."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from haskd_ros import model_file
 from haskd_ros.channels import ChannelName, as_inputs
-from haskd_ros.clouds.channels import wanted_fields
 from haskd_ros.clouds.ranges import squared_range
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput, ModelMetadata, channel_columns
-from haskd_ros.models import SegmentationNetwork, SparseUNet, fold_batch_norm
+from haskd_ros.models.blocks import fold_batch_norm
+from haskd_ros.models.network import SegmentationNetwork
+from haskd_ros.models.sparse_unet import SparseUNet
 from haskd_ros.models.views import Views
 from haskd_ros.native import dispatch, kernels, load_kernels, voxel_kernels
+from haskd_ros.segmentation import (
+    NO_CHANNELS,
+    Refine,
+    Segmentation,
+    check_channel,
+    check_points,
+)
 from haskd_ros.sparse import chosen_backend
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
-
-DEFAULT_MODEL = Path(__file__).parent / "data" / "street.safetensors"
-"""The model that comes with the package."""
-
-Refine = Callable[[Tensor, Tensor], Tensor]
-"""(points [N, 4] float32 as the network gets them, probabilities [N, C] of the classes, NaN where
-the network's scores are) -> probabilities [N, C] to take instead, rows of any positive sum; on the
-CPU."""
-
-NO_CHANNELS: Mapping[ChannelName, np.ndarray | None] = MappingProxyType({})
 
 MOST_VIEWS = 64
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """The labels of a cloud; row i belongs to point i of the input.
-
-    Attributes:
-        class_id: [N] uint8; 255 where a point has no label (x y z not finite, in the sensor's
-            origin, out of range, or the network's scores for it are not numbers).
-        probability: [N] float32 of the class; 0 without a label.
-        entropy: [N] float32 of the class distribution in nats; log C without a label.
-        beyond_training: points whose height or intensity was cut off to what the training saw, or
-            replaced where the intensity was no number.
-        timings: ms of each stage.
-    """
-
-    class_id: NDArray[np.uint8]
-    probability: NDArray[np.float32]
-    entropy: NDArray[np.float32]
-    beyond_training: int = 0
-    timings: dict[str, float] = field(compare=False, default_factory=dict)
-
-
 class Segmenter:
-    """Labels clouds with a loaded model.
+    """A `segmentation.PointSegmenter` of any network, on a CPU or a GPU.
 
     Args:
         network: points [N, 4] -> logits [N, C]; taken over: batch norm is folded, weights move.
@@ -78,11 +52,12 @@ class Segmenter:
 
     Attributes:
         precision: which of them it is, not `auto`.
-        engine: what computes a sparse network's convolutions, in words.
 
     Raises:
         InputError: a device or precision that is unknown or not there, or less than one view.
     """
+
+    refines = True
 
     def __init__(
         self,
@@ -133,6 +108,15 @@ class Segmenter:
     def taxonomy(self) -> Taxonomy:
         return self.metadata.taxonomy
 
+    @contextmanager
+    def on_one_thread(self) -> Iterator[None]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
     def __call__(
         self,
         points: np.ndarray,
@@ -143,22 +127,7 @@ class Segmenter:
         channels: Mapping[ChannelName, np.ndarray | None] = NO_CHANNELS,
         refine: Refine | None = None,
     ) -> Segmentation:
-        """Label every point of a cloud.
-
-        Args:
-            points: [N, 4] float32 x y z in m in the sensor frame and intensity, or [N, 3] without
-                intensity. Not finite values are allowed.
-            min_range, max_range: m from the sensor; points outside are not labelled. The model's
-                own `max_range` holds as well.
-            intensity_scale: intensity of a full return, see `clouds.intensity`; None: that of the
-                clouds that the model was trained on.
-            channels: further values of the points by name, [N, D] in the channel's own unit; where
-                one of the model's is missing or None the training's mean stands in.
-            refine: changes the probabilities of the points that are labelled.
-
-        Raises:
-            InputError: no [N, 3] or [N, 4], or no intensity or channel where the model requires it.
-        """
+        """As of `PointSegmenter`."""
         started = time.perf_counter()
         farthest = min(max_range, self.metadata.max_range)
         scale = self.metadata.intensity.scale if intensity_scale is None else intensity_scale
@@ -200,11 +169,8 @@ class Segmenter:
         [N] bool: x y z finite, within the range, and not in the sensor's own origin, where a sensor
         reports what did not come back; and how many of them are beyond what the training saw.
         Where the intensity is no number the training's mean stands in, as it did in training."""
-        if points.ndim != 2 or points.shape[1] not in (3, 4):
-            raise InputError(f"points have shape {points.shape}, wanted [N, 3] or [N, 4]")
+        check_points(points, self.metadata)
         rule = self.metadata.intensity
-        if points.shape[1] == 3 and rule.required:
-            raise InputError("this model requires intensity and the cloud has none")
         if dispatch.usable() and (points.strides[1] == points.itemsize or not len(points)):
             return voxel_kernels.valid_points(
                 points,
@@ -298,17 +264,9 @@ def _normals(metadata: ModelMetadata) -> list[int]:
 def _inputs_of(channel: ChannelInput, values: np.ndarray | None, mask: np.ndarray) -> np.ndarray:
     """[M, D] of a channel's values [N, D] where `mask` [N] is true; the means where there are no
     values. Raises as `Segmenter`."""
+    check_channel(channel, values, len(mask))
     if values is None:
-        if channel.required:
-            raise InputError(
-                f"this model requires {channel.name}, and the cloud has no fields of it: "
-                f"{wanted_fields(channel.name)}"
-            )
         return np.tile(np.array(channel.mean, np.float32), (int(mask.sum()), 1))
-    if values.shape != (len(mask), channel.width):
-        raise InputError(
-            f"{channel.name} of shape {values.shape}, wanted ({len(mask)}, {channel.width})"
-        )
     return as_inputs(values[mask], channel.scale)
 
 

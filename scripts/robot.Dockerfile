@@ -14,18 +14,14 @@ COPY package.xml src/haskd_ros/
 # hadolint ignore=DL3008
 RUN apt-get update \
     && rosdep update --rosdistro "$ROS_DISTRO" \
-    && rosdep install --from-paths src --ignore-src --default-yes --skip-keys "python3-torch rviz2" \
+    && rosdep install --from-paths src --ignore-src --default-yes --skip-keys rviz2 \
     && apt-get install --yes --no-install-recommends python3-pip \
     && rm -rf /var/lib/apt/lists/*
 
-# Another index for pip, of torch without CUDA's libraries: on x86-64 these take gigabytes.
-ARG PIP_EXTRA_INDEX_URL=
-ARG TORCH=torch==2.13.0
-# The other two in whatever version torch and the image's Python go with. Beside the distribution's
-# packages, of which pip can remove none.
+# Beside the distribution's packages, of which pip can remove none. Not torch: the node's sparse
+# U-Net does without it on a CPU.
 # hadolint ignore=DL3013
-RUN PIP_BREAK_SYSTEM_PACKAGES=1 pip install --no-cache-dir --ignore-installed \
-        "$TORCH" safetensors 'pydantic>=2'
+RUN PIP_BREAK_SYSTEM_PACKAGES=1 pip install --no-cache-dir --ignore-installed 'pydantic>=2'
 
 # With the kernels, so that no container has to compile them at its start.
 COPY . src/haskd_ros

@@ -26,7 +26,8 @@ from haskd_ros.clouds.pointcloud import read_xyz_intensity
 from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import label_cloud
 from haskd_ros.node.parameters.values import DEFAULTS
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 from small_street import street
 
 LIMIT_MS = 2.0

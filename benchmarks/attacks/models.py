@@ -36,8 +36,10 @@ from haskd_ros.clouds.legend import legend_lines
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
-from haskd_ros.models import SegmentationNetwork, build
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.models import build
+from haskd_ros.models.network import SegmentationNetwork
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 from haskd_training.distillation.fusion import FusionTeacher, load_teacher, save_teacher
 from haskd_training.robot.view import model_table
 

@@ -259,7 +259,7 @@ def reloads(scratch: Path, seconds: float) -> Outcome:
     from hostile_messages import tampered_model
     from std_srvs.srv import Trigger
 
-    from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_ros.segmentation import DEFAULT_MODEL
 
     model, good = scratch / "model.safetensors", DEFAULT_MODEL.read_bytes()
     model.write_bytes(good)

@@ -13,7 +13,8 @@ from gpu.parity import computing, why_not
 from gpu.part import NEEDS_GPU, Case, Rows
 from haskd_ros import model_file
 from haskd_ros.models import build, of_size
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 
 VOXEL_SIZE_M = 0.1
 TURNS = 60

@@ -12,7 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 from gpu.clouds import clouds
 from gpu.part import Case, Rows
 from haskd_ros.clouds.pointcloud import create_cloud
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_training.robot.replay import RecordedCloud, replay
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)

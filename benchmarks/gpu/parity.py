@@ -10,7 +10,8 @@ import torch
 from gpu.clouds import clouds
 from gpu.part import NEEDS_GPU, Case, Rows
 from haskd_ros.native import dispatch
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 from haskd_ros.sparse.backends import import_error
 
 BACKENDS = ("torch", "triton", "spconv")

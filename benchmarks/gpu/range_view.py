@@ -18,7 +18,8 @@ from gpu.part import NEEDS_GPU, Case, Rows
 from haskd_ros import model_file
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import build
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 from haskd_training.robot.onnx_export import export_onnx
 
 SECONDS = 2.0

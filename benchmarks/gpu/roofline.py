@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from gpu.clouds import clouds
 from gpu.part import Case
-from haskd_ros.models import SparseUNet, build, fold_batch_norm, of_size
+from haskd_ros.models import build, of_size
+from haskd_ros.models.blocks import fold_batch_norm
+from haskd_ros.models.sparse_unet import SparseUNet
 from haskd_ros.native import dispatch
 from haskd_ros.sparse import SparseConvolution, StridedConv, SubmanifoldConv, TorchGeometry
 from haskd_ros.sparse.neighbours import NONE, downsampling_neighbours, submanifold_neighbours

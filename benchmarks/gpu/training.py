@@ -11,7 +11,8 @@ from gpu.clouds import clouds
 from gpu.latency import VOXEL_SIZE_M, peak_mib
 from gpu.parity import BACKENDS, why_not
 from gpu.part import NEEDS_GPU, Case, Rows
-from haskd_ros.models import SegmentationNetwork, build, of_size
+from haskd_ros.models import build, of_size
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_training.learning.losses import cross_entropy, lovasz_softmax, soften
 
 CLASSES = 11

@@ -1,14 +1,15 @@
 """Segmentation networks by name: points [N, 4] in, class scores [N, C] out.
 
 What training needs of each of them beside that is in `network.SegmentationNetwork`. Installed
-packages may add others, see `packages`.
+packages may add others, see `packages`. A network's own module, and with it torch, is imported only
+when one is built: to read what a model file says of its network takes neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -20,18 +21,35 @@ from haskd_ros.models.arguments import (
     RangeViewArguments,
     SparseUNetArguments,
 )
-from haskd_ros.models.blocks import fold_batch_norm
-from haskd_ros.models.network import SegmentationNetwork
-from haskd_ros.models.point_transformer import PointTransformer
-from haskd_ros.models.range_view import RangeViewUNet
-from haskd_ros.models.sparse_unet import SparseUNet
 from haskd_ros.text import quoted
 from haskd_ros.validation import first_problem
 
+if TYPE_CHECKING:
+    from haskd_ros.models.network import SegmentationNetwork
+
+
+def _sparse_unet(**arguments: Any) -> SegmentationNetwork:
+    from haskd_ros.models.sparse_unet import SparseUNet
+
+    return SparseUNet(**arguments)
+
+
+def _point_transformer(**arguments: Any) -> SegmentationNetwork:
+    from haskd_ros.models.point_transformer import PointTransformer
+
+    return PointTransformer(**arguments)
+
+
+def _range_view(**arguments: Any) -> SegmentationNetwork:
+    from haskd_ros.models.range_view import RangeViewUNet
+
+    return RangeViewUNet(**arguments)
+
+
 ARCHITECTURES = {
-    "sparse_unet": Architecture(SparseUNet, SparseUNetArguments),
-    "point_transformer": Architecture(PointTransformer, PointTransformerArguments),
-    "range_view": Architecture(RangeViewUNet, RangeViewArguments),
+    "sparse_unet": Architecture(_sparse_unet, SparseUNetArguments),
+    "point_transformer": Architecture(_point_transformer, PointTransformerArguments),
+    "range_view": Architecture(_range_view, RangeViewArguments),
 }
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -153,14 +171,9 @@ __all__ = [
     "ARCHITECTURES",
     "SIZES",
     "Architecture",
-    "PointTransformer",
-    "RangeViewUNet",
-    "SegmentationNetwork",
-    "SparseUNet",
     "architecture_of",
     "build",
     "check_arguments",
-    "fold_batch_norm",
     "of_size",
     "size_names",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from haskd_ros.models.network import SegmentationNetwork
+if TYPE_CHECKING:
+    from haskd_ros.models.network import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class Architecture:
     """A network's class, and what its instances are made with.
 
     Attributes:
-        network: called with `classes` and the arguments, all by keyword.
+        network: a subclass of `network.SegmentationNetwork`, or what makes one of it; called with
+            `classes` and the arguments, all by keyword.
         arguments: pydantic dataclass of all but `classes`, as a model file has them: JSON values,
             or tuples of them. Where it has a field `voxel_size` (m), `elevation` (lowest and
             highest angle in degrees) or `extra_inputs` (values of a point beside place and

@@ -14,7 +14,6 @@ from pydantic.dataclasses import is_pydantic_dataclass
 
 from haskd_ros.errors import InputError
 from haskd_ros.models.architecture import Architecture
-from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.text import quoted
 
 GROUP = "haskd.networks"
@@ -81,6 +80,8 @@ def by_size(
 
 
 def _load(point: EntryPoint) -> Architecture:
+    from haskd_ros.models.network import SegmentationNetwork  # and with it torch
+
     try:
         architecture: object = point.load()
     # Of somebody else's code: whatever it raises while it is imported is told in one line.

@@ -32,12 +32,18 @@ class Parts:
     Attributes:
         sources: with the flags of each beside those of all.
         headers: whatever else its content depends on.
+        flags: of all sources.
         link_flags: of the linker.
+        exports: the linker's list of the functions that others see; None: all of them.
+        on_openmp: whether it takes OpenMP's functions from whoever loads it.
     """
 
     sources: Mapping[str, tuple[str, ...]]
     headers: tuple[str, ...]
+    flags: tuple[str, ...] = ()
     link_flags: tuple[str, ...] = ()
+    exports: str | None = None
+    on_openmp: bool = False
 
 
 KERNELS = Parts(
@@ -56,17 +62,18 @@ KERNELS = Parts(
         (),
     ),
     headers=("arguments.h", "kernels.h", "lanes.h", "threads.h", "tiles.h"),
+    on_openmp=True,
 )
 
 # Not -ffast-math: it makes the whole process treat denormal numbers as 0.
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-pthread")
 
 
-def native_flags() -> tuple[str, ...]:
+def native_flags(parts: Parts = KERNELS) -> tuple[str, ...]:
     """Compiler flags for this machine's instruction set, and for torch's own OpenMP library where
-    that is there: a second one would fight with it over the cores."""
-    openmp = ("-fopenmp",) if hasattr(ctypes.CDLL(None), "GOMP_parallel") else ()
-    return (*FLAGS, tuning_flag(), *openmp)
+    that is there and used: a second one would fight with it over the cores."""
+    has_openmp = parts.on_openmp and hasattr(ctypes.CDLL(None), "GOMP_parallel")
+    return (*FLAGS, tuning_flag(), *parts.flags, *(("-fopenmp",) if has_openmp else ()))
 
 
 def tuning_flag() -> str:
@@ -137,7 +144,7 @@ def source_digest(words: Sequence[str], parts: Parts = KERNELS) -> str:
     """Names what a library is made from: the sources, and how, in words."""
     own = (flag for flags in (*parts.sources.values(), parts.link_flags) for flag in flags)
     digest = hashlib.sha256("\0".join((*words, *own)).encode(errors="surrogateescape"))
-    for source in (*parts.headers, *parts.sources):
+    for source in (*parts.headers, *parts.sources, *((parts.exports,) if parts.exports else ())):
         digest.update((FOLDER / source).read_bytes())
     return digest.hexdigest()[:20]
 
@@ -163,6 +170,8 @@ def compile_library(
     run(commands, scratch)
     # Linked without -fopenmp: its functions are then those that torch has loaded.
     library = scratch / "kernels.so"
-    link = [*compiler, "-shared", "-pthread", *parts.link_flags, *objects, "-o", str(library)]
+    exports = [f"-Wl,--version-script={FOLDER / parts.exports}"] if parts.exports else []
+    own = [*parts.link_flags, *exports]
+    link = [*compiler, "-shared", "-pthread", *own, *objects, "-o", str(library)]
     run([link], scratch)
     return library.read_bytes()

@@ -1,6 +1,6 @@
-"""The kernels as they are compiled when the package is built: a library for each level of a
-processor family, of which a machine takes the highest that it has. An installed package then needs
-no compiler, and its first start labels at once.
+"""The kernels and libhaskd as they are compiled when the package is built: a library of each for
+every level of a processor family, of which a machine takes the highest that it has. An installed
+package then needs no compiler, and its first start labels at once.
 
 `setup.py` calls `make`, without torch. A checkout and an editable install have no such libraries:
 their sources may change, and `build` compiles these when they are needed.
@@ -14,12 +14,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from haskd_ros.native import kept
-from haskd_ros.native.build import FLAGS, compile_library, source_digest
+from haskd_ros.native.build import FLAGS, KERNELS, Parts, compile_library, source_digest
 from haskd_ros.native.compiler import Unavailable, compiler_command
+from haskd_ros.native.runtime.build import RUNTIME
 from haskd_ros.text import shown
 
 FOLDER = Path(__file__).parent / "prebuilt"
 """Where an installed package has them."""
+
+ALL = (KERNELS, RUNTIME)
+"""What a package is built with."""
 
 
 @dataclass(frozen=True)
@@ -60,36 +64,37 @@ LEVELS = {
 """Of each platform, as `sysconfig.get_platform` names it, from the highest down."""
 
 
-def flags_of(level: Level) -> tuple[str, ...]:
+def flags_of(level: Level, parts: Parts = KERNELS) -> tuple[str, ...]:
     """All flags that its library is compiled with. torch's OpenMP library is looked for when it is
     loaded: there is none here."""
-    return (*FLAGS, *level.flags, "-fopenmp")
+    openmp = ("-fopenmp",) if parts.on_openmp else ()
+    return (*FLAGS, *level.flags, *parts.flags, *openmp)
 
 
 def make(folder: Path, platform: str) -> list[Path]:
-    """Compile a library for each level of a platform into a folder, unless it is there already;
-    what else is there goes.
+    """Compile the libraries for each level of a platform into a folder, unless they are there
+    already; what else is there goes.
 
     Returns:
-        the libraries; none for a platform without levels.
+        the libraries, `ALL` of a level after another; none for a platform without levels.
 
     Raises:
         Unavailable: no compiler, or it failed.
         OSError: the folder can't be written.
     """
-    levels = LEVELS.get(platform, ())
-    there = [path for level in levels if (path := _found(folder, level)) is not None]
+    wanted = [(level, parts) for level in LEVELS.get(platform, ()) for parts in ALL]
+    there = [path for each in wanted if (path := _found(folder, *each)) is not None]
     for path in set(folder.glob("*")) - set(there):
         kept.discard(path)
-    for level in levels:
-        if _found(folder, level) is None:
-            there.append(_compiled(folder, level))
+    for each in wanted:
+        if _found(folder, *each) is None:
+            there.append(_compiled(folder, *each))
     return there
 
 
-def find() -> Path | None:
-    """The package's library of the highest level that this CPU has; None for a package that was
-    not built with any.
+def find(parts: Parts) -> Path | None:
+    """The package's library of these parts, of the highest level that this CPU has; None for a
+    package that was not built with any.
 
     It is as trusted as the package's other files, whoever they belong to.
 
@@ -102,7 +107,7 @@ def find() -> Path | None:
     level = best_level(sysconfig.get_platform(), cpu_features())
     if level is None:
         raise Unavailable(f"{shown(FOLDER)} holds none for this CPU")
-    path = _found(FOLDER, level)
+    path = _found(FOLDER, level, parts)
     if path is None:
         raise Unavailable(f"{shown(FOLDER)} holds none for {level.name}, or not as it was built")
     return path
@@ -128,25 +133,26 @@ def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     return frozenset.intersection(*cores) if cores else frozenset()
 
 
-def _compiled(folder: Path, level: Level) -> Path:
+def _compiled(folder: Path, level: Level, parts: Parts) -> Path:
+    flags = flags_of(level, parts)
     with TemporaryDirectory(prefix="haskd_ros-") as scratch:
-        content = compile_library(compiler_command(), flags_of(level), Path(scratch))
-    path = folder / kept.file_name(_name(level), content)
+        content = compile_library(compiler_command(), flags, Path(scratch), parts)
+    path = folder / kept.file_name(_name(level, parts), content)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     path.chmod(0o755)  # whatever the umask: another user may start the node
     return path
 
 
-def _found(folder: Path, level: Level) -> Path | None:
+def _found(folder: Path, level: Level, parts: Parts) -> Path | None:
     """The library of a level, if it was made from these sources and is as it was made: one that is
     cut off could end the process that loads it."""
-    name = _name(level)
+    name = _name(level, parts)
     for path in kept.named(folder, name):
         if path.is_file() and path.name == kept.file_name(name, path.read_bytes()):
             return path
     return None
 
 
-def _name(level: Level) -> str:
-    return f"{level.name}-{source_digest(flags_of(level))}"
+def _name(level: Level, parts: Parts) -> str:
+    return f"{level.name}-{source_digest(flags_of(level, parts), parts)}"

@@ -25,7 +25,7 @@ from haskd_ros.clouds.pointcloud import (
 from haskd_ros.clouds.ranges import squared_range
 from haskd_ros.clouds.thinning import one_per_voxel
 from haskd_ros.node.parameters.values import Parameters
-from haskd_ros.segmenter import NO_CHANNELS, Refine, Segmentation, Segmenter
+from haskd_ros.segmentation import NO_CHANNELS, PointSegmenter, Refine, Segmentation
 from haskd_ros.taxonomy import UNLABELLED
 
 
@@ -98,7 +98,7 @@ class LabelledCloud:
 
 def label_cloud(
     cloud: Any,
-    segmenter: Segmenter,
+    segmenter: PointSegmenter,
     parameters: Parameters,
     *,
     unit: IntensityUnit | None = None,
@@ -115,7 +115,7 @@ def label_cloud(
             all there is.
         crop_transform: gives the transform [4, 4] from the cloud's frame to that of the crop box,
             None where they are the same; called where there is a box.
-        refine: as of `Segmenter`.
+        refine: as of `PointSegmenter`.
 
     Raises:
         CloudError: a malformed cloud, or one with too few valid points.
@@ -152,7 +152,7 @@ def label_cloud(
 def label_points(
     points: np.ndarray,
     intensity_scale: float | None,
-    segmenter: Segmenter,
+    segmenter: PointSegmenter,
     parameters: Parameters,
     *,
     channels: Mapping[ChannelName, np.ndarray | None] = NO_CHANNELS,
@@ -165,9 +165,9 @@ def label_points(
         points: [N, 4] float32 x y z in m and intensity.
         intensity_scale: intensity of a full return; None: it was not measured.
         segmenter, parameters: as of `label_cloud`.
-        channels: as of `Segmenter`.
+        channels: as of `PointSegmenter`.
         inside: [N] bool, the points in the parameters' box; None: it is in the cloud's own frame.
-        refine: as of `Segmenter`.
+        refine: as of `PointSegmenter`.
 
     Returns:
         the labels as they are to be published: without a class the probability is 0.
@@ -219,7 +219,7 @@ def _inside_box(
     return inside_box(points, np.array(low), np.array(high), crop_transform())
 
 
-def _rules(segmenter: Segmenter, parameters: Parameters) -> ClassRules:
+def _rules(segmenter: PointSegmenter, parameters: Parameters) -> ClassRules:
     return ClassRules.of(
         segmenter.taxonomy,
         class_remap=parameters.class_remap,

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from haskd_ros import model_file
+from haskd_ros import model_content
 from haskd_ros.clouds.class_rules import ClassRules
 from haskd_ros.clouds.memory import give_back_freed_memory
+from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.node.parameters.values import Parameters
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.runtime_segmenter import open_runtime
+from haskd_ros.segmentation import DEFAULT_MODEL, PointSegmenter
 from haskd_ros.taxonomy import Taxonomy
+
+_BESIDE_NICE = 10
+"""Of a thread that loads a model: on busy cores it takes a tenth of what the other one gets."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class LoadedModel:
         path: of the file.
     """
 
-    segmenter: Segmenter
+    segmenter: PointSegmenter
     sha256: str
     path: Path
 
@@ -45,6 +53,10 @@ class LoadedModel:
     def taxonomy(self) -> Taxonomy:
         return self.segmenter.taxonomy
 
+    def can_follow(self, parameters: Parameters) -> bool:
+        """Whether these parameters can be followed without the file being loaded once more."""
+        return self.segmenter.refines or not parameters.remembers
+
     def warm_up(self, points: int) -> None:
         """Label a random cloud of so many points."""
         cloud = np.random.default_rng(0).normal(0, (20, 20, 1, 1), (points, 4))
@@ -60,27 +72,53 @@ def load_model(parameters: Parameters) -> LoadedModel:
 
     Raises:
         ModelFileError: no such file, or not a whole model of this package.
-        InputError: a device or precision that is not available.
+        InputError: a device or precision that is not available, or torch is needed and missing.
     """
     path = model_path(parameters)
     # Read once: the digest is that of what was loaded, even while the file is being replaced.
-    content = model_file.read(path)
-    network, metadata = model_file.decode(content, path)
-    segmenter = Segmenter(
-        network, metadata, parameters.device, parameters.precision, parameters.threads
-    )
+    content = model_content.read(path)
+    segmenter = _segmenter(content, path, parameters)
     return LoadedModel(segmenter, hashlib.sha256(content).hexdigest(), path)
 
 
+def _segmenter(content: bytes, path: Path, parameters: Parameters) -> PointSegmenter:
+    """Without torch where that is possible: it takes seconds to import and 200 MB, and a robot
+    need not have it."""
+    device, precision, threads = parameters.device, parameters.precision, parameters.threads
+    if not parameters.remembers:
+        segmenter = open_runtime(content, path, device=device, precision=precision, threads=threads)
+        if segmenter is not None:
+            return segmenter
+    try:
+        from haskd_ros import model_file
+        from haskd_ros.segmenter import Segmenter
+    except ModuleNotFoundError as missing:
+        raise InputError(
+            f"model {path}: this needs {missing.name}, which is not installed (pip install torch "
+            "safetensors); a sparse U-Net on a CPU, in fp32 or bf16 and without memory.half_life, "
+            "does without"
+        ) from missing
+    return Segmenter(*model_file.decode(content, path), device, precision, threads)
+
+
 def load_beside(parameters: Parameters) -> LoadedModel:
-    """A warm model, loaded while another one labels in another thread; raises as `load_model`."""
+    """A warm model, loaded while another one labels in another thread; raises as `load_model`. For
+    a thread that does nothing else: from now on it makes way for all others."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BESIDE_NICE)
     model = load_model(parameters)
-    # This thread's alone, as is the number of threads that `load_model` sets: as many threads as
-    # there are cores would make the clouds of the other thread wait for each of them.
-    torch.set_num_threads(1)
-    model.warm_up(parameters.warmup_points)
+    # As many threads as there are cores would make the clouds of the other thread wait for each of
+    # them.
+    with model.segmenter.on_one_thread():
+        model.warm_up(parameters.warmup_points)
     give_back_freed_memory()  # two models were at work at once
     return model
+
+
+def free_gpu_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later, if it was needed at all."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.cuda.empty_cache()
 
 
 def model_path(parameters: Parameters) -> Path:
@@ -94,13 +132,19 @@ class LabellingSetup:
     that no cloud is ever labelled with one model and the parameters or colours of another.
 
     Raises:
-        InputError: the parameters name a class that the model doesn't have.
+        InputError: the parameters name a class that the model doesn't have, or want labels with a
+            memory from a segmenter that does not take one.
     """
 
     model: LoadedModel
     parameters: Parameters
 
     def __post_init__(self) -> None:
+        if not self.model.can_follow(self.parameters):
+            raise InputError(
+                f"memory.half_life is {self.parameters.memory_half_life}: labels with a memory "
+                "need the model loaded another way"
+            )
         ClassRules.of(
             self.model.taxonomy,
             class_remap=self.parameters.class_remap,

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -20,6 +19,7 @@ from haskd_ros.node.guarded_node import GuardedNode, noted
 from haskd_ros.node.loaded_model import (
     LabellingSetup,
     LoadedModel,
+    free_gpu_memory,
     load_beside,
     load_model,
     model_path,
@@ -46,6 +46,9 @@ from haskd_ros.text import shown
 
 FINAL_REPORT_TIMEOUT = Duration(seconds=0.5)
 """How long an ending node waits for its last report to be received."""
+
+LOADED_BY = {"model": str, "memory.half_life": float}
+"""Parameters that may ask for another model, or for the same one loaded another way."""
 
 _Result = TypeVar("_Result")
 
@@ -195,7 +198,7 @@ class SegmentNode(GuardedNode):
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
             pipeline.close()
-        torch.cuda.empty_cache()
+        free_gpu_memory()
 
     def _drop(self) -> None:
         """Stop and release, whatever goes wrong."""
@@ -282,12 +285,21 @@ class SegmentNode(GuardedNode):
         """Load the model that a configured node is to go on with.
 
         Raises:
-            InputError: as `load_model`.
+            InputError: as `load_model`, or a parameter is not allowed.
         """
         self._next_model = None
-        path = changes.get("model")
-        if self._pipeline is not None and isinstance(path, str) and path != self.parameters.model:
-            self._next_model = await self._loaded(self.parameters.changed({"model": path}))
+        if self._pipeline is None:
+            return
+        # What is of another type is refused when it is set.
+        relevant: dict[str, Any] = {
+            name: changes[name]
+            for name, kind in LOADED_BY.items()
+            if isinstance(changes.get(name), kind)
+        }
+        parameters, current = self.parameters.changed(relevant), self._pipeline.setup.model
+        is_other = parameters.model != self.parameters.model
+        if is_other or not current.can_follow(parameters):
+            self._next_model = await self._loaded(parameters)
 
     async def _loaded(self, parameters: Parameters) -> LoadedModel:
         """A warm model, loaded beside the one that labels."""

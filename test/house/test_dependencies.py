@@ -15,13 +15,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 KEYS = {
     "numpy": "python3-numpy",
     "tf2_ros": "tf2_ros_py",
-    "torch": "python3-torch",
     "yaml": "python3-yaml",
 }
 """The rosdep key of a module that has another name than its key."""
 
-WITHOUT_KEY = {"pydantic", "safetensors", "spconv", "triton"}
-"""Modules that no rosdep key installs: docs/installation.md says how to get them."""
+WITHOUT_KEY = {"pydantic", "safetensors", "spconv", "torch", "triton"}
+"""Modules that no rosdep key installs, or not in a version that is known to work:
+docs/installation.md says how to get them, and who needs them."""
 
 STARTED = {
     '["ros2", "bag", "play"': ("launch/segment.launch.py", "ros2bag"),

@@ -23,7 +23,7 @@ from haskd_ros.node.dds import profiles, writer
 from haskd_ros.node.dds.profiles import LARGE, PROFILE, SMALL, profile_environment
 from haskd_ros.node.parameters import table
 from haskd_ros.node.parameters.values import DEFAULTS, PARAMETERS
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.segmentation import DEFAULT_MODEL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -23,10 +23,11 @@ from safetensors.torch import save_file
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import ModelFileError
+from haskd_ros.model_content import ModelFileError
 from haskd_ros.model_header import Intensity, ModelMetadata, Provenance
-from haskd_ros.models import SIZES, build, fold_batch_norm, of_size
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.models import SIZES, build, of_size
+from haskd_ros.models.blocks import fold_batch_norm
+from haskd_ros.segmentation import DEFAULT_MODEL
 
 
 def test_a_saved_model_comes_back_with_all_that_inference_needs(tmp_path, tiny_metadata):

@@ -82,8 +82,9 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def quick_compiler(folder: Path, library: Path) -> Path:
-    """A compiler that always makes this library: its objects are empty."""
+def quick_compiler(folder: Path, library: Path, runtime: Path | None = None) -> Path:
+    """A compiler that always makes this library, or, where it is to make libhaskd and that is
+    given, this one: its objects are empty."""
     return script(
         folder / "quick-g++",
         f"""for word; do
@@ -92,6 +93,7 @@ def quick_compiler(folder: Path, library: Path) -> Path:
 done
 case " $* " in
 *" -c "*) : >"$target";;
+*" -Wl,--version-script="*) cp {runtime or library} "$target";;
 *) cp {library} "$target";;
 esac""",
     )

@@ -20,7 +20,7 @@ from robot import DOMAIN, WAIT_S, NodeProcess, Robot
 from std_srvs.srv import Trigger
 from stress import Traffic, recorded
 
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.segmentation import DEFAULT_MODEL
 
 OTHERS = ("that nobody watched", "replaced by a newer one", "left out by max_rate", "rejected")
 """With those labelled, what became of the clouds received."""

@@ -1,11 +1,11 @@
-"""Compiles libhaskd for this machine, as `native.build` compiles the kernels."""
+"""What libhaskd is compiled from, as `native.build` compiles the kernels."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from haskd_ros import __version__
-from haskd_ros.native.build import FLAGS, FOLDER, Parts, build, tuning_flag
+from haskd_ros.native.build import FOLDER, Parts
 
 HERE = Path(__file__).parent
 
@@ -34,23 +34,10 @@ RUNTIME = Parts(
         *("arguments.h", "kernels.h", "lanes.h", "threads.h", "tiles.h"),
         *_within("*.h"),
         *(name for name in _within("*.cpp") if name != "runtime/all.cpp"),
-        *_within("exports.map"),
     ),
+    flags=("-fvisibility=hidden",),
     # Its pool of threads lives as long as the process, and so has its code to.
-    link_flags=(f"-Wl,--version-script={HERE / 'exports.map'}", "-Wl,-z,nodelete"),
+    link_flags=("-Wl,-z,nodelete",),
+    exports="runtime/exports.map",
 )
-
-
-def build_runtime(folder: Path) -> Path:
-    """The shared library for this CPU, from `folder` or compiled into it.
-
-    Raises:
-        Unsuitable, Unavailable: as of `native.build.build`.
-    """
-    return build(build_flags(), folder, RUNTIME)
-
-
-def build_flags() -> tuple[str, ...]:
-    """Compiler flags of all its sources, for this CPU. OpenMP is not among them: a program without
-    torch need not have it."""
-    return (*FLAGS, tuning_flag(), "-fvisibility=hidden")
+"""OpenMP is not among it: a program without torch need not have it."""

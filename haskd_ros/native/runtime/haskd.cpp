@@ -2,9 +2,9 @@
 
 #include <cstdio>
 #include <exception>
-#include <memory>
 #include <new>
 #include <string>
+#include <string_view>
 
 #include "labeller.h"
 #include "model/sealed_file.h"
@@ -40,11 +40,15 @@ haskd_status guarded(char* error, size_t error_size, const Function& f) noexcept
     }
 }
 
-std::unique_ptr<haskd_model> opened(const std::string& path, haskd_precision precision) {
+haskd_model* opened(std::string_view content, haskd_precision precision) {
+    if (precision < HASKD_AUTO || precision > HASKD_BF16)
+        throw haskd::Error("an unknown precision");
+    return new haskd_model{haskd::Labeller(content, precision)};
+}
+
+haskd_model* opened_file(const std::string& path, haskd_precision precision) {
     try {
-        const std::string content = haskd::SealedFile::read(path);
-        return std::unique_ptr<haskd_model>(
-            new haskd_model{haskd::Labeller(content, precision)});
+        return opened(haskd::SealedFile::read(path), precision);
     } catch (const haskd::Error& problem) {
         throw haskd::Error("model " + haskd::quoted(path) + ": " + problem.what());
     }
@@ -61,9 +65,18 @@ haskd_model* haskd_open(const char* path, haskd_precision precision, haskd_statu
     haskd_model* model = nullptr;
     const haskd_status result = guarded(error, error_size, [&] {
         if (!path) throw haskd::Error("no path of a model");
-        if (precision < HASKD_AUTO || precision > HASKD_BF16)
-            throw haskd::Error("an unknown precision");
-        model = opened(path, precision).release();
+        model = opened_file(path, precision);
+    });
+    if (status) *status = result;
+    return model;
+}
+
+haskd_model* haskd_open_content(const void* content, size_t bytes, haskd_precision precision,
+                                haskd_status* status, char* error, size_t error_size) {
+    haskd_model* model = nullptr;
+    const haskd_status result = guarded(error, error_size, [&] {
+        if (!content) throw haskd::Error("no content of a model");
+        model = opened({static_cast<const char*>(content), bytes}, precision);
     });
     if (status) *status = result;
     return model;

@@ -51,6 +51,11 @@ HASKD_API const char* haskd_version(void);
 HASKD_API haskd_model* haskd_open(const char* path, haskd_precision precision,
                                   haskd_status* status, char* error, size_t error_size);
 
+/* The same of a file's content, which is not needed any longer then. No error names a file. */
+HASKD_API haskd_model* haskd_open_content(const void* content, size_t bytes,
+                                          haskd_precision precision, haskd_status* status,
+                                          char* error, size_t error_size);
+
 /* Frees it; null is allowed. */
 HASKD_API void haskd_close(haskd_model* model);
 

@@ -50,7 +50,7 @@ class Parameters:
     )
     threads: int = parameter(
         0,
-        "CPU threads of the network. 0: as torch chooses, mostly one a core.",
+        "CPU threads of the network. 0: as OMP_NUM_THREADS says, else one a core.",
         minimum=0,
         maximum=1024,
         read_only=True,
@@ -317,7 +317,12 @@ class Parameters:
     @property
     def needs_poses(self) -> bool:
         """Whether it has to be known where the sensor is."""
-        return self.motion_compensation or self.memory_half_life > 0
+        return self.motion_compensation or self.remembers
+
+    @property
+    def remembers(self) -> bool:
+        """Whether labels take part of what earlier clouds said."""
+        return self.memory_half_life > 0
 
     @property
     def other_lidars(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from haskd_ros.node.poses.odometry import NoPosesError
 from haskd_ros.node.poses.sensor import SensorPoses, source_told, stamp_of
 from haskd_ros.node.reports.outcomes import Outcomes
 from haskd_ros.node.reports.statuses import OK, WARN, Status
-from haskd_ros.score_memory import ScoreMemory
-from haskd_ros.segmenter import Refine
+from haskd_ros.segmentation import Refine
+
+if TYPE_CHECKING:
+    from haskd_ros.score_memory import ScoreMemory
 
 
 class Remembering:
@@ -45,7 +47,7 @@ class Remembering:
         Args:
             until_s: of `time.monotonic`; no longer than that it waits for a pose.
         """
-        if not parameters.memory_half_life:
+        if not parameters.remembers:
             self.forget()
             return None
         try:
@@ -61,6 +63,8 @@ class Remembering:
         # Scores of another model, or places in another frame, mean something else.
         of = model, parameters.memory_half_life, source_told(parameters)
         if self._memory is None or of != self._of:
+            from haskd_ros.score_memory import ScoreMemory  # and with it torch
+
             self._memory = ScoreMemory(model.taxonomy, parameters.memory_half_life)
             self._of = of
         return partial(self._memory.refine, pose=poses.matrix(0.0), time_s=1e-9 * stamp_ns)
@@ -68,7 +72,7 @@ class Remembering:
     def status(self, parameters: Parameters) -> Status:
         """Whether the clouds since the last report were labelled with it."""
         counts, recent, _, message = self._outcomes.ask()
-        if not parameters.memory_half_life:
+        if not parameters.remembers:
             return Status("memory", OK, "off: each cloud is labelled by itself")
         memory = self._memory
         values = {

@@ -19,7 +19,7 @@ from haskd_ros.node.reports.statuses import (
 )
 from haskd_ros.node.reports.window import Window
 from haskd_ros.node.worker import FrameCounts
-from haskd_ros.segmenter import Segmentation
+from haskd_ros.segmentation import Segmentation
 from haskd_ros.taxonomy import UNLABELLED
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from haskd_ros.errors import InputError
 from haskd_ros.text import shown
@@ -120,7 +119,10 @@ def in_one_line(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether there was too little memory, of the machine or of the GPU."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")  # without it nothing of it was raised
+    if torch is not None and isinstance(error, torch.cuda.OutOfMemoryError):
         return True
     # torch has no type of its own for the machine's memory.
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

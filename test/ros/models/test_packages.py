@@ -17,7 +17,8 @@ MODULE = """
 import sys
 from pydantic.dataclasses import dataclass
 from torch import nn
-from haskd_ros.models import Architecture, SegmentationNetwork
+from haskd_ros.models import Architecture
+from haskd_ros.models.network import SegmentationNetwork
 
 @dataclass
 class Arguments:

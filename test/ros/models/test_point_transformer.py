@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
-from haskd_ros.models import build, fold_batch_norm, of_size
+from haskd_ros.models import build, of_size
+from haskd_ros.models.blocks import fold_batch_norm
 from haskd_ros.models.input_limits import InputLimits
 from haskd_ros.models.point_transformer import PointTransformer
 from haskd_ros.models.serialization import CURVES, hilbert, morton, serialize

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
-from haskd_ros.models import build, fold_batch_norm, of_size
+from haskd_ros.models import build, of_size
+from haskd_ros.models.blocks import fold_batch_norm
 from haskd_ros.models.panorama import Panorama, project, relative_depth
 from haskd_ros.models.range_view import RangeViewUNet
 from haskd_ros.segmenter import Segmenter

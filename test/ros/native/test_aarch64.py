@@ -42,7 +42,7 @@ def every_kernel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("aarch64")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXX", COMPILER)
-        (library,) = prebuilt.make(folder / "prebuilt", "linux-aarch64")
+        library, _ = prebuilt.make(folder / "prebuilt", "linux-aarch64")
     program = folder / "every_kernel"
     # -fopenmp: the library takes OpenMP's functions from whoever loads it, as from torch.
     flags = ("-std=c++17", "-Wall", "-fopenmp", f"-I{build.FOLDER}")

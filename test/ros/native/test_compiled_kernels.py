@@ -18,8 +18,8 @@ from kernel_checks import (
 )
 from torch.nn import functional as F
 
-from haskd_ros.models import SparseUNet, fold_batch_norm
-from haskd_ros.models.blocks import BatchNorm
+from haskd_ros.models.blocks import BatchNorm, fold_batch_norm
+from haskd_ros.models.sparse_unet import SparseUNet
 from haskd_ros.native import dispatch, kernels, library
 from haskd_ros.sparse import (
     InverseConv,

@@ -15,6 +15,7 @@ from kernel_checks import needs_kernels
 from haskd_ros.native import build, library, load_kernels, prebuilt
 from haskd_ros.native.compiler import Unavailable
 from haskd_ros.native.own_folder import cache_folder
+from haskd_ros.native.runtime.build import RUNTIME
 from haskd_ros.segmenter import Segmenter
 
 pytestmark = needs_kernels
@@ -35,14 +36,20 @@ V3 = (
 
 @pytest.fixture(scope="module")
 def native_library() -> Path:
-    """The file of the library for this CPU."""
+    """The file of the kernels for this CPU."""
     return build.build(build.native_flags(), cache_folder())
 
 
+@pytest.fixture(scope="module")
+def native_runtime() -> Path:
+    """The file of libhaskd for this CPU."""
+    return build.build(build.native_flags(RUNTIME), cache_folder(), RUNTIME)
+
+
 @pytest.fixture
-def calls(native_library, tmp_path, monkeypatch) -> Path:
-    """The compiler always makes this CPU's library; the file with a line for each call of it."""
-    quick = quick_compiler(tmp_path, native_library)
+def calls(native_library, native_runtime, tmp_path, monkeypatch) -> Path:
+    """The compiler always makes this CPU's libraries; the file with a line for each call of it."""
+    quick = quick_compiler(tmp_path, native_library, native_runtime)
     counting = script(tmp_path / "counting-g++", f'echo >> {tmp_path}/calls\nexec {quick} "$@"')
     monkeypatch.setenv("CXX", str(counting))
     (tmp_path / "calls").touch()
@@ -96,14 +103,15 @@ def test_arm_has_one_level_and_other_platforms_have_none(tmp_path):
 def test_what_a_build_has_made_it_does_not_make_again(calls, tmp_path):
     folder = tmp_path / "prebuilt"
     made = prebuilt.make(folder, X86)
-    assert [path.name.rsplit("-", 2)[0] for path in made] == X86_NAMES
+    levels = [path.name.rsplit("-", 2)[0] for path in made]
+    assert (levels[::2], levels[1::2]) == (X86_NAMES, X86_NAMES)
     # Each source is compiled, then all are linked.
-    once = len(build.KERNELS.sources) + 1
-    assert len(calls.read_text()) == 4 * once
+    kernels, runtime = (len(parts.sources) + 1 for parts in (build.KERNELS, RUNTIME))
+    assert len(calls.read_text()) == 4 * (kernels + runtime)
     made[1].write_bytes(made[1].read_bytes()[:-1])
     (folder / "kernels-x86-64-v2-of-other-sources.so").touch()
     assert sorted(prebuilt.make(folder, X86)) == sorted(made) == sorted(folder.iterdir())
-    assert len(calls.read_text()) == 5 * once
+    assert len(calls.read_text()) == 4 * kernels + 5 * runtime
 
 
 def test_a_package_that_is_built_loads_its_own(packaged, calls, caplog, tmp_path):
@@ -188,10 +196,17 @@ import logging, sys
 import numpy as np
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 import haskd_ros
+from haskd_ros import model_content
+from haskd_ros.native.runtime.library import load_runtime
+from haskd_ros.runtime_segmenter import open_runtime
+model, points, labels, again = sys.argv[1:]
+segmenter = open_runtime(model_content.read(model), model, device="cpu", precision="fp32")
+np.save(labels, segmenter(np.load(points)).class_id)
+print("by", segmenter.engine, "of", load_runtime()._name)
 from haskd_ros.native import library
 from haskd_ros.segmenter import Segmenter
-segmenter = Segmenter.load(sys.argv[1], device="cpu", precision="fp32")
-np.save(sys.argv[3], segmenter(np.load(sys.argv[2])).class_id)
+segmenter = Segmenter.load(model, device="cpu", precision="fp32")
+np.save(again, segmenter(np.load(points)).class_id)
 print("by", segmenter.engine, "of", library.library()._name)
 """
 
@@ -212,22 +227,25 @@ def test_an_installed_package_labels_at_its_first_start_without_a_compiler(
     robot = tmp_path / "robot"
     python(tmp_path, *pip, "install", *alone, "--no-compile", "--target", str(robot), str(wheel))
     installed = robot / "haskd_ros"
-    assert len(list((installed / "native" / "prebuilt").iterdir())) == 4
+    assert len(list((installed / "native" / "prebuilt").iterdir())) == 8
 
     built = calls.read_text()
     points = np.random.default_rng(1).uniform(-20, 20, (500, 4)).astype(np.float32)
     np.save(tmp_path / "points.npy", points)
-    files = (str(tiny_model), str(tmp_path / "points.npy"), str(tmp_path / "labels.npy"))
+    labels = [tmp_path / "labels.npy", tmp_path / "again.npy"]
+    files = map(str, (tiny_model, tmp_path / "points.npy", *labels))
     said = python(
         tmp_path, "-c", LABELS, *files,
         PYTHONPATH=str(robot), PATH="", XDG_CACHE_HOME=str(tmp_path / "cache"),
     )  # fmt: skip
+    assert f"by libhaskd of {installed}" in said
     assert f"by compiled kernels of {installed}" in said
     assert "compiling" not in said
     assert calls.read_text() == built
     assert not (tmp_path / "cache").exists()
     segmenter = Segmenter.load(tiny_model, device="cpu", precision="fp32")
-    assert np.array_equal(np.load(tmp_path / "labels.npy"), segmenter(points).class_id)
+    for path in labels:
+        assert np.array_equal(np.load(path), segmenter(points).class_id)
 
 
 def test_where_no_compiler_is_a_package_is_built_without_kernels_and_says_so(checkout, tmp_path):

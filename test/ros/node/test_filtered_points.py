@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from haskd_ros.node.labelling import LabelledCloud
 from haskd_ros.node.parameters.values import DEFAULTS, Parameters
-from haskd_ros.segmenter import Segmentation
+from haskd_ros.segmentation import Segmentation
 
 # (x in m, class, probability); y and z are 0. Class 0 is left out, class 1 kept.
 POINTS = [

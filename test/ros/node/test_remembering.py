@@ -106,6 +106,14 @@ def remembering(node, robot):
     assert robot.set_parameter("memory.half_life", 0.0) == (True, "")
 
 
+def test_for_a_memory_the_model_is_loaded_in_torch(node, robot):
+    robot.subscribe("/diagnostics", DiagnosticArray, 50)
+    robot.told("model", "", lambda told: told["engine"] == "libhaskd")
+    assert robot.set_parameter("memory.half_life", HALF_LIFE_S) == (True, "")
+    robot.told("model", "", lambda told: told["engine"] == "compiled kernels")
+    assert robot.set_parameter("memory.half_life", 0.0) == (True, "")
+
+
 def test_a_place_is_labelled_with_what_was_said_of_it(remembering):
     points = some_points()
     first = remembering.label(points, 60.0, 0.0)

@@ -8,7 +8,7 @@ from scattered import scattered_voxels
 from torch.nn import functional as F
 
 from haskd_ros.errors import InputError
-from haskd_ros.models import SparseUNet
+from haskd_ros.models.sparse_unet import SparseUNet
 from haskd_ros.native import dispatch
 from haskd_ros.sparse import (
     InverseConv,

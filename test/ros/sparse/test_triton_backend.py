@@ -10,7 +10,7 @@ import pytest
 import torch
 from scattered import scattered_voxels
 
-from haskd_ros.models import SparseUNet
+from haskd_ros.models.sparse_unet import SparseUNet
 from haskd_ros.native import dispatch
 from haskd_ros.sparse import InverseConv, StridedConv, SubmanifoldConv, make_geometry
 from haskd_ros.sparse.backends import fault

@@ -9,7 +9,7 @@ import pytest
 import yard
 
 from haskd_ros import model_file
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.segmentation import DEFAULT_MODEL
 
 
 def by_another_clock(folder):

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from haskd_ros.models import SparseUNet, fold_batch_norm
+from haskd_ros.models.blocks import fold_batch_norm
+from haskd_ros.models.sparse_unet import SparseUNet
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MARKED = REPOSITORY / "docs" / "results" / "gpu.md"

@@ -12,7 +12,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.clouds.pointcloud import read_points
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_training.data.prepare import PrepareConfig, prepare
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.recordings.labels import load_label_map

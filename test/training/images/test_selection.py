@@ -22,7 +22,8 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
 from haskd_ros.models import build
-from haskd_ros.segmenter import Segmentation, Segmenter
+from haskd_ros.segmentation import Segmentation
+from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.data.cache import Cache, Sweep
 from haskd_training.data.prepare import prepare

@@ -11,8 +11,8 @@ import torch
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.model_file import ModelFileError
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.model_content import ModelFileError
+from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache

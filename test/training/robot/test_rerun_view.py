@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 from haskd_training.commands.app import app
 from haskd_training.data.cache import Cache
 from haskd_training.data.prepare import prepare

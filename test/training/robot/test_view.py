@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_training.commands.app import app
 from haskd_training.recordings.readers.bag import POINT_CLOUD, bag_writer, open_bag
 from haskd_training.robot.segment_bag import SEGMENTATION, segment_bag

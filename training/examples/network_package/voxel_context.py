@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from haskd_ros.models import Architecture, SegmentationNetwork
-from haskd_ros.models.network import Fuse
+from haskd_ros.models import Architecture
+from haskd_ros.models.network import Fuse, SegmentationNetwork
 from haskd_ros.sparse import group_by_key, pool, unpool, voxel_keys
 
 

@@ -202,7 +202,7 @@ def view(
     strict: Strict = False,
 ) -> None:
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
-    from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_ros.segmentation import DEFAULT_MODEL
     from haskd_training.commands import cloud_files, over_time
     from haskd_training.data.cache import is_cache
     from haskd_training.recordings.findings import refuse
@@ -268,7 +268,7 @@ def benchmark(
     strict: Strict = False,
 ) -> None:
     """How long the live node takes, message in to message out; candidates side by side."""
-    from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_ros.segmentation import DEFAULT_MODEL
     from haskd_training.robot.benchmark import benchmark as work
     from haskd_training.robot.benchmark import tables
 

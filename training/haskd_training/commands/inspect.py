@@ -24,7 +24,7 @@ def inspect(
     strict: Strict = False,
 ) -> None:
     """Look at recordings before anything is computed: what is there, and what is wrong with it."""
-    from haskd_ros.segmenter import DEFAULT_MODEL
+    from haskd_ros.segmentation import DEFAULT_MODEL
     from haskd_training.commands.findings import say
     from haskd_training.core.progress import silent
     from haskd_training.core.settings import load_settings

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from haskd_ros import model_file
-from haskd_ros.models import SegmentationNetwork
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_training.core.exchange import sum_over_processes
 from haskd_training.core.processes import own
 from haskd_training.core.progress import Progress, no_progress

@@ -10,13 +10,14 @@ from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from haskd_ros import model_file
+from haskd_ros import model_content, model_file
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import build
 from haskd_ros.models.network import SegmentationNetwork, ToRows
-from haskd_ros.sealed_tensors import Sealed, encode
+from haskd_ros.sealed_file import Sealed
+from haskd_ros.sealed_tensors import encode
 from haskd_ros.validation import STRICT, first_problem
 
 _WIDEST = 1 << 16
@@ -160,7 +161,7 @@ def load_teacher(path: Path) -> tuple[FusionTeacher, ModelMetadata]:
         InputError: no such file, or not a whole teacher.
     """
     try:
-        sealed = Sealed(model_file.read(path), _HEADER)
+        sealed = Sealed(model_content.read(path), _HEADER)
         sealed.verify()
         header = _TeacherHeader(**sealed.document)
         metadata = ModelMetadata.from_document(header.trunk)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from haskd_ros import model_file
-from haskd_ros.segmenter import Segmentation, Segmenter
+from haskd_ros.segmentation import Segmentation
+from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.exchange import of_all, sum_over_processes
 from haskd_training.core.processes import own

@@ -18,7 +18,7 @@ from torch import nn
 
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
-from haskd_ros.models import SegmentationNetwork
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.exchange import of_all
 from haskd_training.core.processes import own

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from haskd_ros.segmenter import Segmentation
+from haskd_ros.segmentation import Segmentation
 from haskd_ros.sparse import group_by_key, pack, pool
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.data.cache import Cache, Sweep

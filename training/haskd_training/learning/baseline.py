@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from haskd_ros import model_file
-from haskd_ros.models import SegmentationNetwork
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.data.splits import Split

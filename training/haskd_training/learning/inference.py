@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from haskd_ros import model_file
 from haskd_ros.node.labelling import label_points
 from haskd_ros.node.parameters.values import DEFAULTS, Parameters
-from haskd_ros.segmenter import Refine, Segmentation, Segmenter
+from haskd_ros.segmentation import Refine, Segmentation
+from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef, within_range

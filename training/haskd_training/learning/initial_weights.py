@@ -12,8 +12,9 @@ import torch
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput, ModelMetadata
-from haskd_ros.models import SegmentationNetwork, check_arguments
-from haskd_ros.segmenter import DEFAULT_MODEL
+from haskd_ros.models import check_arguments
+from haskd_ros.models.network import SegmentationNetwork
+from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import listed, quoted
 from haskd_training.core.file_digests import file_digest

@@ -21,7 +21,8 @@ from haskd_ros.model_header import (
     SensorStatistics,
     extra_inputs,
 )
-from haskd_ros.models import SIZES, SegmentationNetwork, build, of_size, size_names
+from haskd_ros.models import SIZES, build, of_size, size_names
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_training.core.exchange import sum_over_processes
 from haskd_training.core.file_digests import file_digest
 from haskd_training.core.processes import own

@@ -9,7 +9,7 @@ from typing import Any
 
 from haskd_ros import model_file
 from haskd_ros.model_header import ModelMetadata, ShippedStudent
-from haskd_ros.models import SegmentationNetwork
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_training.learning.baseline import TrainingResult
 
 DISTILLED = "distilled"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haskd_ros import model_file
-from haskd_ros.models import SegmentationNetwork
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.expertise import ExpertiseTable

@@ -9,7 +9,7 @@ from typing import Any
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.score_memory import ScoreMemory
-from haskd_ros.segmenter import Refine
+from haskd_ros.segmentation import Refine
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree

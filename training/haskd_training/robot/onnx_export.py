@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
-from haskd_ros.model_file import HEADER_KEY
-from haskd_ros.models import fold_batch_norm
+from haskd_ros.model_content import HEADER_KEY
+from haskd_ros.models.blocks import fold_batch_norm
 from haskd_ros.models.panorama import Panorama, project, relative_depth
 from haskd_ros.models.range_view import RangeViewUNet
 

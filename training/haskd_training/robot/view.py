@@ -18,7 +18,8 @@ from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_r
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata, ShippedStudent
 from haskd_ros.node.parameters.values import DEFAULTS
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import shown
 from haskd_training.core.progress import Progress, no_progress

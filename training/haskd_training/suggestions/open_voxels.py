@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from haskd_ros import model_file
 from haskd_ros.model_header import ModelMetadata
-from haskd_ros.models import SegmentationNetwork
+from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.sparse import group_by_key, pack, pool
 from haskd_training.data.cache import Cache
 from haskd_training.data.sweep_ref import within_range

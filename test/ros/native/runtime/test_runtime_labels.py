@@ -20,7 +20,8 @@ from haskd_ros.clouds.point_layout import point_dtype
 from haskd_ros.clouds.pointcloud import read_xyz_intensity
 from haskd_ros.model_header import Intensity
 from haskd_ros.models import build
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 
 POINTS = 4000
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from haskd_ros import __version__
-from haskd_ros.native.runtime.build import HEADER, HERE, RUNTIME, build_flags
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.native.build import native_flags
+from haskd_ros.native.runtime.build import HEADER, HERE, RUNTIME
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 SOURCE = REPOSITORY / "examples" / "label_file" / "label_file.c"
@@ -88,7 +90,7 @@ def test_cmake_compiles_the_same_sources_with_the_same_flags(tmp_path):
     wanted = {(HERE.parent / source).resolve(): own for source, own in RUNTIME.sources.items()}
     assert found.keys() == wanted.keys()
     for path, own in wanted.items():
-        assert effective(found[path].split()) == effective([*build_flags(), *own])
+        assert effective(found[path].split()) == effective([*native_flags(RUNTIME), *own])
     version = 'HASKD_VERSION="' + __version__ + '"'
     assert version in found[(HERE / "all.cpp").resolve()]
 

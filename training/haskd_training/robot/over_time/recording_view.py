@@ -9,7 +9,8 @@ from itertools import count
 from pathlib import Path
 
 from haskd_ros.errors import InputError
-from haskd_ros.segmenter import DEFAULT_MODEL, Segmenter
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RESULT
