@@ -219,20 +219,23 @@ class Robot:
     ) -> tuple[bytes, str, dict[str, str]]:
         """Level, message and values of what /diagnostics, which has been subscribed to, says of one
         of the node's tasks, with this text in its message; the newest of those collected."""
-        found: list[tuple[bytes, str, dict[str, str]]] = []
+        self.wait(lambda: self.has_told(task, text, is_meant))
+        return self._reports_of(task, text, is_meant)[-1]
 
-        def is_told() -> bool:
-            statuses = (
-                (each.level, each.message, {value.key: value.value for value in each.values})
-                for report in self.received["/diagnostics"]
-                for each in report.status
-                if each.name == f"/segment: {task}" and text in each.message
-            )
-            found[:] = [each for each in statuses if is_meant(each[2])]
-            return bool(found)
+    def has_told(self, task: str, text: str, is_meant: Callable[[Mapping[str, str]], bool]) -> bool:
+        """Whether what `told` waits for is among the reports collected."""
+        return bool(self._reports_of(task, text, is_meant))
 
-        self.wait(is_told)
-        return found[-1]
+    def _reports_of(
+        self, task: str, text: str, is_meant: Callable[[Mapping[str, str]], bool]
+    ) -> list[tuple[bytes, str, dict[str, str]]]:
+        statuses = (
+            (each.level, each.message, {value.key: value.value for value in each.values})
+            for report in self.received["/diagnostics"]
+            for each in report.status
+            if each.name == f"/segment: {task}" and text in each.message
+        )
+        return [each for each in statuses if is_meant(each[2])]
 
     def final_counts(self, node: str = NODE) -> Mapping[str, int]:
         """What became of the clouds, as a node reports when it ends."""
