@@ -3,7 +3,7 @@
 #   make demo BAG=path LABELS=path   the same with a recorded bag
 #   make demo INDOOR=1            in simulated flats, with an RGB-D camera
 #   make demo SET="student.loop.epochs=2 ..."   with other settings
-# `make aarch64` runs that test which `make test` skips where there is no emulator: the kernels of an
+# `make aarch64` runs that test which `make test` skips where there is no emulator: the libraries of an
 # aarch64 package, under qemu.
 # `make three` makes anew the part of three.js that report.html draws with; it needs npm.
 

@@ -1,4 +1,5 @@
-"""The kernels of an aarch64 package, under an emulator, compute what those of this machine do."""
+"""The kernels and libhaskd of an aarch64 package, under an emulator, compute what those of this
+machine do."""
 
 from __future__ import annotations
 
@@ -20,10 +21,15 @@ from haskd_ros.native import (
     prebuilt,
     voxel_kernels,
 )
+from haskd_ros.native.runtime.build import HEADER
+from haskd_ros.segmentation import DEFAULT_MODEL
+from haskd_ros.segmenter import Segmenter
 from haskd_ros.sparse.keys import FIELD_BITS, X_STEP, Y_STEP
 
 SOURCE = Path(__file__).resolve().parents[2] / "support" / "every_kernel.cpp"
-COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
+LABEL_FILE = Path(__file__).resolve().parents[3] / "examples" / "label_file" / "label_file.c"
+COMPILER, C_COMPILER = "aarch64-linux-gnu-g++", "aarch64-linux-gnu-gcc"
+EMULATOR = "qemu-aarch64"
 INPUTS, OUTPUTS, CLASSES = 13, 38, 11  # none a multiple of NEON's 4 lanes
 COLUMNS = [(0, 1), (1, -1), (1, 0), (1, 1)]  # (dx, dy) of those after a voxel's, in their order
 
@@ -34,20 +40,33 @@ def test_every_kernel_is_called():
 
 
 @pytest.fixture(scope="module")
-def every_kernel(tmp_path_factory) -> Path:
-    """The program that calls the kernels, with the library of an aarch64 package."""
-    for tool in (COMPILER, EMULATOR):
+def libraries(tmp_path_factory) -> tuple[Path, Path]:
+    """The kernels and libhaskd of an aarch64 package."""
+    for tool in (COMPILER, C_COMPILER, EMULATOR):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} on this machine")
-    folder = tmp_path_factory.mktemp("aarch64")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXX", COMPILER)
-        library, _ = prebuilt.make(folder / "prebuilt", "linux-aarch64")
-    program = folder / "every_kernel"
+        folder = tmp_path_factory.mktemp("aarch64")
+        kernels_library, runtime = prebuilt.make(folder / "prebuilt", "linux-aarch64")
+    return kernels_library, runtime
+
+
+@pytest.fixture(scope="module")
+def every_kernel(libraries) -> Path:
+    """The program that calls the kernels."""
+    program = libraries[0].parents[1] / "every_kernel"
     # -fopenmp: the library takes OpenMP's functions from whoever loads it, as from torch.
     flags = ("-std=c++17", "-Wall", "-fopenmp", f"-I{build.FOLDER}")
-    subprocess.run([COMPILER, *flags, SOURCE, library, "-o", program], check=True)
+    subprocess.run([COMPILER, *flags, SOURCE, libraries[0], "-o", program], check=True)
     return program
+
+
+def emulated(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [EMULATOR, "-L", "/usr/aarch64-linux-gnu", *map(str, words)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
 
 
 def computed_here(given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -132,9 +151,7 @@ def test_every_kernel_computes_on_aarch64_what_it_computes_here(threads, every_k
     here = computed_here(given)
     for name, values in given.items():
         values.numpy().tofile(tmp_path / name)
-    subprocess.run(
-        [EMULATOR, "-L", "/usr/aarch64-linux-gnu", every_kernel, tmp_path, str(threads)], check=True
-    )
+    emulated(every_kernel, tmp_path, threads)
     for name, expected in here.items():
         kind = expected.numpy().dtype
         there = torch.from_numpy(np.fromfile(tmp_path / f"{name}.out", kind)).view(expected.shape)
@@ -144,3 +161,22 @@ def test_every_kernel_computes_on_aarch64_what_it_computes_here(threads, every_k
             assert torch.equal(there, expected), name
     assert (tmp_path / "layouts.out").read_text() == arguments.layouts()
     assert np.fromfile(tmp_path / "bf16_is_faster.out", np.int32) == [0]
+
+
+@needs_kernels
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_runtime_labels_on_aarch64_as_here(threads, libraries, tmp_path):
+    program = libraries[1].parents[1] / "label_file"
+    include = f"-I{HEADER.parent}"
+    subprocess.run(
+        [C_COMPILER, "-std=c99", include, LABEL_FILE, libraries[1], "-o", program], check=True
+    )
+    points = np.random.default_rng(0).normal(0, (20, 20, 1, 0.4), (2000, 4)).astype(np.float32)
+    points.tofile(tmp_path / "cloud.bin")
+    emulated(program, DEFAULT_MODEL, threads, tmp_path / "cloud.bin", tmp_path / "labels")
+    here = Segmenter.load(DEFAULT_MODEL, device="cpu", precision="fp32")
+    expected = here(points, intensity_scale=1.0).class_id
+    labels = np.fromfile(tmp_path / "labels", np.uint8)
+    # Other instructions round otherwise: where two classes are equally likely either may come.
+    assert len(np.unique(expected)) > 3
+    assert (labels != expected).sum() <= 2
