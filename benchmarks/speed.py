@@ -11,7 +11,7 @@ alike. All compute points -> scores of every point, batch norm folded:
 On a CPU then also where the time goes: the stages of S with compiled kernels, from the points of a
 message to labels. On a GPU in half precision, by CUDA's own events.
 
-`--sizes S M L R`: those networks beside each other alone, with what a node computes them by.
+`--sizes S M L R`: those networks beside each other alone, as `Segmenter` runs them.
 
 Prints Markdown: median and quartiles in ms, and of the ratios to the first candidate in each turn.
 Timings, not a test.
@@ -201,7 +201,7 @@ def candidates(
 
 
 def beside_each_other(sizes: list[str], voxel_size: float, points: torch.Tensor) -> dict[str, Run]:
-    """Networks of several sizes, each as the node runs it."""
+    """Networks of several sizes, each as `Segmenter` runs it."""
     _, metadata = model_file.load(DEFAULT_MODEL)
     device = points.device.type
     runs = {}
