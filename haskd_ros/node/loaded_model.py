@@ -14,7 +14,6 @@ import numpy as np
 
 from haskd_ros import model_content
 from haskd_ros.clouds.class_rules import ClassRules
-from haskd_ros.clouds.memory import give_back_freed_memory
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.node.parameters.values import Parameters
@@ -111,7 +110,6 @@ def load_beside(parameters: Parameters) -> LoadedModel:
     # them.
     with model.segmenter.on_one_thread():
         model.warm_up(parameters.warmup_points)
-    give_back_freed_memory()  # two models were at work at once
     return model
 
 

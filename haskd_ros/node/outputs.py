@@ -102,10 +102,10 @@ class OutputPublishers:
         )
 
     def close(self) -> None:
-        """Destroy the publishers."""
+        """Destroy the publishers, and hold no model."""
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
-        self._publishers = {}
+        self._publishers, self._recorded = {}, None
 
     def subscribed_topics(self) -> set[str]:
         """The topics with a message per cloud that have a subscriber."""

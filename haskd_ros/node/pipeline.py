@@ -17,6 +17,7 @@ from sensor_msgs.msg import PointCloud2
 from haskd_ros.clouds.channels import missing_channel
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.intensity import IntensityUnit
+from haskd_ros.clouds.memory import give_back_freed_memory
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
@@ -40,7 +41,14 @@ from haskd_ros.node.reports.faults import (
     in_one_line,
     is_out_of_memory,
 )
-from haskd_ros.node.worker import FrameCounts, NewestFirstWorker, RateLimit, RunInThread, submit
+from haskd_ros.node.worker import (
+    FrameCounts,
+    NewestFirstWorker,
+    RateLimit,
+    RunInThread,
+    in_new_thread,
+    submit,
+)
 from haskd_ros.text import shown
 
 SENSOR_CHECK_PERIOD_S = 60.0
@@ -71,7 +79,6 @@ class LabellingPipeline:
         run_in_thread: runs the worker's loop in the thread that is to compute.
 
     Attributes:
-        setup: read once per cloud, so that a new one holds from the next cloud on.
         sensor: frame of the newest cloud; empty before the first.
     """
 
@@ -86,7 +93,8 @@ class LabellingPipeline:
         transforms: Transforms,
         run_in_thread: RunInThread,
     ) -> None:
-        self.setup, self.sensor = setup, ""
+        self._setup: LabellingSetup | None = setup
+        self.sensor = ""
         self._node, self._counts, self._monitor = node, counts, monitor
         self._faults = faults
         self._transforms, self._run_in_thread = transforms, run_in_thread
@@ -103,6 +111,17 @@ class LabellingPipeline:
         self._last_size = 0, 0
         self._last_comparison: tuple[LoadedModel, float] | None = None
         self._forget_intensity(setup.parameters.intensity_scale)
+
+    @property
+    def setup(self) -> LabellingSetup:
+        """Read once per cloud, so that a new one holds from the next cloud on.
+
+        Raises:
+            RuntimeError: it has been closed.
+        """
+        if self._setup is None:
+            raise RuntimeError("the pipeline is closed")
+        return self._setup
 
     # Life cycle, in the executor's thread
 
@@ -168,9 +187,12 @@ class LabellingPipeline:
                 self._counts.reject("waiting when the node was deactivated")
 
     def close(self) -> None:
-        """Destroy the publishers, and leave nothing behind that holds the model."""
+        """Destroy the publishers, and leave nothing behind that holds the model: rclpy itself goes
+        on to hold what it has called, and a model holds the memory of its largest cloud."""
         self._monitor.let_go()
+        self._remembering.forget()
         self._outputs.close()
+        self._setup = self._last_comparison = None
 
     def call(self, function: Callable[[], _Result]) -> Future[_Result]:
         """Have a function called where the network runs, between two clouds: a second thread that
@@ -193,8 +215,14 @@ class LabellingPipeline:
         if self._running is not None:
             self._poses.follow(setup.parameters)
             self._merging.follow(setup.parameters)
-        self.setup = setup
-        return self.call(self._describe_classes)
+        is_other = setup.model is not self.setup.model
+        self._setup = setup
+        replaced = self.call(self._describe_classes)
+        if is_other:
+            self._last_comparison = None
+            # Two models were at work at once, and one has just gone.
+            replaced.add_done_callback(lambda _: in_new_thread(give_back_freed_memory))
+        return replaced
 
     def _describe_classes(self) -> None:
         if self._running is not None:

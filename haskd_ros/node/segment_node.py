@@ -15,6 +15,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future as RclpyFuture
 from std_srvs.srv import Trigger
 
+from haskd_ros.clouds.memory import give_back_freed_memory
 from haskd_ros.node.guarded_node import GuardedNode, noted
 from haskd_ros.node.loaded_model import (
     LabellingSetup,
@@ -196,8 +197,10 @@ class SegmentNode(GuardedNode):
 
     def _release(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.close()
+        if pipeline is None:
+            return
+        pipeline.close()
+        give_back_freed_memory()
         free_gpu_memory()
 
     def _drop(self) -> None:
@@ -359,10 +362,12 @@ class SegmentNode(GuardedNode):
 
     async def _done(self, future: Future[_Result]) -> Future[_Result]:
         """The same future once it is done; other callbacks run meanwhile."""
-        finished: RclpyFuture[Future[_Result]] = RclpyFuture()
+        finished: RclpyFuture[None] = RclpyFuture()
 
-        def finish(done: Future[_Result]) -> None:
-            finished.set_result(done)
+        def finish(_: Future[_Result]) -> None:
+            # Not the future itself, which holds this function: what it has loaded, a model say,
+            # would stay until Python looks for cycles.
+            finished.set_result(None)
             # It looks at what waits only when it wakes.
             if self.executor is not None:
                 self.executor.wake()

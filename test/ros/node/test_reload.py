@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 from diagnostic_msgs.msg import DiagnosticArray
 from forged_models import with_document
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import Robot, cloud_of, some_points
+from robot import Robot, cloud_of, some_points, wait_until
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
@@ -376,3 +377,26 @@ def test_a_node_that_can_not_be_configured_can_be_with_another_file(
     assert labelled["class_id"].tolist() == old.class_id.tolist()
     assert node.end() == 0
     assert "Traceback" not in node.log
+
+
+def own_mib(node) -> float:
+    """Memory that a node's process shares with nobody."""
+    memory = psutil.Process(node.process.pid).memory_info()
+    return (memory.rss - memory.shared) / 2**20
+
+
+def test_memory_goes_with_the_model_that_it_was_for(start, second_robot):
+    # Of the package: a cloud of so many points takes it 100 MiB and more.
+    node = start("device:=cpu", "warmup_points:=100000")
+    node.wait_for_log("active after")
+    with_model = own_mib(node)
+    for _ in range(3):
+        assert second_robot.call(Trigger, "reload", Trigger.Request()).success
+    wait_until(lambda: own_mib(node) < with_model + 50)
+    for _ in range(2):
+        for transition in ("deactivate", "cleanup"):
+            assert second_robot.change(transition)
+        wait_until(lambda: own_mib(node) < with_model - 50)
+        for transition in ("configure", "activate"):
+            assert second_robot.change(transition)
+    assert own_mib(node) < with_model + 50
