@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
 from haskd_ros import model_file
 from haskd_ros.channels import ChannelName
@@ -36,26 +35,23 @@ class StudentCost:
     latency_ms: tuple[float, float, float]
 
 
-def tensors(model: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Number format and shape of a model file's tensors by name.
+def same_network(first: Path, second: Path) -> bool:
+    """Whether two model files hold the same architecture with tensors of the same shapes, and so
+    ask for the same operations.
 
     Raises:
         ModelFileError: not a model.
     """
-    model_file.load(model)
-    with safe_open(model, framework="numpy") as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
-
-
-def same_network(first: Path, second: Path) -> bool:
-    """Whether two model files hold the same architecture with tensors of the same shapes, and so
-    ask for the same operations."""
-    kinds = [
-        (metadata.architecture, metadata.arguments, metadata.max_range)
-        for _, metadata in map(model_file.load, (first, second))
-    ]
-    return kinds[0] == kinds[1] and tensors(first) == tensors(second)
+    one, other = (
+        (
+            metadata.architecture,
+            metadata.arguments,
+            metadata.max_range,
+            {name: (value.dtype, value.shape) for name, value in network.state_dict().items()},
+        )
+        for network, metadata in map(model_file.load, (first, second))
+    )
+    return one == other
 
 
 def compare_costs(

@@ -35,13 +35,19 @@ def drawn(path: Path, dpi: int, **layout: Any) -> Iterator[Figure]:
     """
     # Here, because every command would load it, and few draw.
     from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    kind = path.suffix[1:] or "png"
     with rc_context({"text.parse_math": False}):
-        figure = Figure(**({"layout": "constrained"} | layout))
+        figure = Figure(dpi=dpi, **({"layout": "constrained"} | layout))
         yield figure
         picture = io.BytesIO()
-        figure.savefig(picture, format=path.suffix[1:] or "png", dpi=dpi)
+        if kind == "png":
+            # `savefig` draws everything once more before, to know the size of a cropped picture.
+            FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
+        else:
+            figure.savefig(picture, format=kind)
     try:
         write_atomically(path, picture.getvalue())
     except OSError as error:
