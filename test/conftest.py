@@ -153,6 +153,16 @@ def haskd(
     return call
 
 
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Called as `python`, it finds torch imported, see there."""
+    from warm_python import WarmPython
+
+    warm = WarmPython(tmp_path_factory.mktemp("warm_python"))
+    yield str(warm.executable)
+    warm.close()
+
+
 # The node; only for files that have asked for rclpy.
 
 

@@ -284,9 +284,9 @@ def test_a_bag_that_was_cut_off_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess:
+def run_python(python: str, code: str, *arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        [python, "-c", textwrap.dedent(code), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -314,7 +314,9 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.glob("*.safetensors")}
 
 
-def test_a_killed_run_goes_on_and_ends_byte_for_byte_the_same(tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_and_ends_byte_for_byte_the_same(
+    tmp_path: Path, warm_python: str
+) -> None:
     # One sweep in three is empty, so that what was skipped before the kill must not be lost.
     bag = write_bag(
         tmp_path, Scene(clouds=30, images=30, points=lambda i: SCENE[:0] if i % 3 == 1 else SCENE)
@@ -323,7 +325,7 @@ def test_a_killed_run_goes_on_and_ends_byte_for_byte_the_same(tmp_path: Path) ->
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected = prepare([bag], "pandaset", whole, config)
     for after in (25, 40):
-        run = run_python(KILLED, bag, cut, after)
+        run = run_python(warm_python, KILLED, bag, cut, after)
         assert run.returncode == -signal.SIGKILL, run.stderr
         with pytest.raises(InputError, match="unfinished"):
             Cache.open(cut)
@@ -357,9 +359,11 @@ FULL_DISK = """
 """
 
 
-def test_a_disk_that_is_full_says_so_and_can_be_gone_on_from(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_says_so_and_can_be_gone_on_from(
+    tmp_path: Path, warm_python: str
+) -> None:
     bag, cut = write_bag(tmp_path, Scene(clouds=20, images=20)), tmp_path / "cache"
-    run = run_python(FULL_DISK, bag, cut)
+    run = run_python(warm_python, FULL_DISK, bag, cut)
     assert re.search(r"refused: .*safetensors: .* needed, .* free; what is finished", run.stderr)
     assert not list(cut.glob("*.partial"))
     assert not (cut / "index.json").exists()

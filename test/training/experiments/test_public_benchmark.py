@@ -7,7 +7,6 @@ import os
 import runpy
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -39,22 +38,19 @@ def command(root: Path, *options: str) -> list[str]:
     return [script, str(root), "--reader", "semantickitti", *options]
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHON": sys.executable}
+def test_one_command_adds_a_row_goes_on_where_it_was_and_does_nothing_twice(kitti, warm_python):
+    environment = os.environ | {"PYTHON": warm_python}
 
+    def public(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(root, *options),
+            cwd=root.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
 
-def public(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(root, *options),
-        cwd=root.parent,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-
-
-def test_one_command_adds_a_row_goes_on_where_it_was_and_does_nothing_twice(kitti):
     folder = kitti.parent / "public"
     options = ("--recipe", "tiny.yaml")
     # The check looks at names and sizes; that a label is of no class shows when it is read.
@@ -70,7 +66,7 @@ def test_one_command_adds_a_row_goes_on_where_it_was_and_does_nothing_twice(kitt
     os.utime(label, ns=(time_ns, time_ns))  # a file that changed would be another data set
 
     with subprocess.Popen(
-        command(kitti, *options), cwd=kitti.parent, env=environment(), stderr=subprocess.PIPE
+        command(kitti, *options), cwd=kitti.parent, env=environment, stderr=subprocess.PIPE
     ) as interrupted:
         deadline = time.monotonic() + PATIENCE_S
         while " train: begins" not in (folder / "public.log").read_text():
