@@ -88,6 +88,15 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def another_drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bag of half a second through another town: 5 sweeps."""
+    pytest.importorskip("open3d", reason="simulates a drive (pip install '.[training]')")
+    from small_run import small_drive
+
+    return small_drive(tmp_path_factory.mktemp("another"), seed=2, duration_s=0.5)
+
+
+@pytest.fixture(scope="session")
 def drive_cache(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It prepared."""
     from haskd_training.data.prepare import prepare

@@ -277,7 +277,7 @@ def test_any_sweep_comes_back_in_seconds(unit, length_s, start_s, absolute, ends
     found = times_of(values, stamp_ns=stamp_ns)
     assert (found.unit, found.origin) == (unit, "epoch" if absolute else "stamp")
     assert found.problem is None
-    assert found.seconds == pytest.approx(offsets, abs=2e-6)
+    np.testing.assert_allclose(found.seconds, offsets, rtol=0, atol=2e-6)
 
 
 @given(

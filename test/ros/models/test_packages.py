@@ -126,7 +126,7 @@ def test_a_tensor_that_no_file_holds_is_told(installed, tiny_metadata, tmp_path)
         model_file.load(tmp_path / "m")
 
 
-def test_only_the_package_that_is_asked_for_is_imported(tmp_path):
+def test_only_the_package_that_is_asked_for_is_imported(tmp_path, warm_python):
     """The names of a model file lead to entry points alone, and only to that of the same name."""
     wanted = fake_package(tmp_path / "a", "wanted", "net = wanted:ARCHITECTURE", MODULE)
     other = fake_package(tmp_path / "b", "other", "another = other:ARCHITECTURE", MODULE)
@@ -146,7 +146,7 @@ build("net", classes=3, width=4)
 print(before, {"wanted", "other", "lurking"} & set(sys.modules))
 """
     told = subprocess.run(
-        [sys.executable, "-c", code],
+        [warm_python, "-c", code],
         env=environment(wanted, other, tmp_path / "c"),
         capture_output=True,
         text=True,

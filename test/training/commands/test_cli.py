@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import onnxruntime
 import pytest
-from small_run import METHOD, small_drive
+from small_run import METHOD
 
 from haskd_ros import model_file
 from haskd_training.data.prepare import prepare
@@ -58,15 +58,10 @@ def test_run_and_select_from_the_command_line(haskd, drive, drive_cache, tmp_pat
     assert "near-duplicate" in page and page.count("data:image/jpeg") == 6
 
 
-def test_ablate_from_the_command_line(haskd, drive_cache, tmp_path):
+def test_ablate_from_the_command_line(haskd, drive_cache, another_drive, tmp_path):
     row = "rows={taught by nobody: {distillation: {teacher: none, snapshots: none}}}"
     other = tmp_path / "other"
-    prepare(
-        [small_drive(tmp_path, seed=2, duration_s=0.5)],
-        "simulation",
-        other,
-        PrepareConfig(overlays=0),
-    )
+    prepare([another_drive], "simulation", other, PrepareConfig(overlays=0))
     command = (
         "ablate", drive_cache, "--test", other, "--out", tmp_path / "out",
         *options(*(f"method.{setting}" for setting in METHOD), row, "bounds=false"),

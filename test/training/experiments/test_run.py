@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_run import METHOD, quiet, small_drive
+from small_run import METHOD, quiet
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
@@ -22,7 +22,10 @@ from haskd_training.data.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.evaluation.student_cost import same_network
 from haskd_training.experiments.run import RunConfig, held_back, run, score_table
+from haskd_training.learning.loop import make_fabric
 from haskd_training.metrics.confusion import mean_iou
+from haskd_training.pipeline.method import run_method
+from haskd_training.pipeline.stage_folders import StageRunner
 from haskd_training.robot.view import model_table
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
@@ -40,6 +43,13 @@ def stages(out: Path) -> set[str]:
 
 def kinds(names: set[str]) -> list[str]:
     return sorted(name.rpartition("-")[0] for name in names)
+
+
+def run_stages(out: Path, caches: list[Cache], config: RunConfig, unlabelled=()) -> None:
+    """The stages of a run alone, without what it makes of them."""
+    split = make_split(caches, config.student.split, unlabelled=unlabelled)
+    runner = StageRunner(out / "stages", make_fabric(config.student.loop, out), quiet)
+    run_method(runner, split, config, "Nobody, CC0")
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +76,10 @@ def test_a_bag_becomes_a_calibrated_model(result):
 
 def test_a_cache_is_as_good_as_the_bag_it_was_made_of(result, drive_cache, tmp_path):
     # The cache of the first run and one that `haskd prepare` made are of one bag, the same numbers
-    again = run([drive_cache], tmp_path / "run", None, settings(), quiet)
+    alone = settings("distillation.teacher=none", "distillation.snapshots=none")
+    again = run([drive_cache], tmp_path / "run", None, alone, quiet)
     assert again.caches[0].path == drive_cache and not (tmp_path / "run/caches").exists()
-    assert (again.distilled.counts == result.distilled.counts).all()
+    assert (again.baseline.counts == result.baseline.counts).all()
 
 
 def test_labels_are_of_recordings_and_caches_have_their_own(drive, drive_cache, tmp_path):
@@ -184,34 +195,35 @@ def test_a_second_call_does_nothing_again(result, out, drive):
     np.testing.assert_array_equal(again.distilled.counts, result.distilled.counts)
 
 
-def test_a_changed_setting_redoes_what_depends_on_it(result, out, drive):
+def test_a_changed_setting_redoes_what_depends_on_it(result, out):
     before = stages(out)
+    run_stages(out, result.caches, settings())
+    assert stages(out) == before
     # On how loudly the teacher speaks nothing depends but the student
-    changed = settings("distillation.teacher_weight=0.25")
-    run([drive], out, "simulation", changed, quiet, attribution="Nobody, CC0")
+    run_stages(out, result.caches, settings("distillation.teacher_weight=0.25"))
     louder = stages(out) - before
     assert kinds(louder) == ["student"]
     # On the images what is made of them; the baseline and its snapshots stay
-    fewer = settings("selection.images=1", "selection.window_s=0.2")
-    run([drive], out, "simulation", fewer, quiet, attribution="Nobody, CC0")
+    run_stages(out, result.caches, settings("selection.images=1", "selection.window_s=0.2"))
     redone = stages(out) - before - louder
     assert kinds(redone) == ["features", "selection", "student", "teacher", "teacher-outputs"]
     # On whom else the teachers explain nothing that they learn themselves
-    more = settings("student.split.distil_held_out=true")
-    run([drive], out, "simulation", more, quiet, attribution="Nobody, CC0")
+    run_stages(out, result.caches, settings("student.split.distil_held_out=true"))
     assert kinds(stages(out) - before - louder - redone) == ["student"]
 
 
-def test_of_a_recording_that_joins_only_its_own_sweeps_are_looked_at(result, out, drive, tmp_path):
+def test_of_a_recording_that_joins_only_its_own_sweeps_are_looked_at(
+    result, out, drive, another_drive
+):
     def looked_at() -> dict[Path, int]:
         files = (out / "stages").rglob("*-*.safetensors")
         return {p: p.stat().st_mtime_ns for p in files if "student" not in p.parts[-2]}
 
     before, stages_before = looked_at(), stages(out)
-    more = small_drive(tmp_path, seed=2, duration_s=0.5)
     with_more = run(
-        [drive], out, "simulation", settings(), quiet, unlabelled=[more], attribution="Nobody, CC0"
-    )
+        [drive], out, "simulation", settings(), quiet, unlabelled=[another_drive],
+        attribution="Nobody, CC0",
+    )  # fmt: skip
     assert len(with_more.split.unlabelled) == len(result.split.unlabelled) + 5
     assert kinds(stages(out) - stages_before) == ["student"]
     after = looked_at()
@@ -225,11 +237,10 @@ def test_of_a_recording_that_joins_only_its_own_sweeps_are_looked_at(result, out
     assert new == sorted(5 * folders)
 
 
-def test_a_bag_without_labels_is_learned_from_too(drive, tmp_path):
-    # Half a second: 5 sweeps; it has labels, which nobody is to see
-    more = small_drive(tmp_path, seed=2, duration_s=0.5)
+def test_a_bag_without_labels_is_learned_from_too(drive, another_drive, tmp_path):
+    # It has labels, which nobody is to see.
     config = settings("distillation.teacher=none")
-    result = run([drive], tmp_path / "run", "simulation", config, quiet, unlabelled=[more])
+    result = run([drive], tmp_path / "run", "simulation", config, quiet, unlabelled=[another_drive])
     assert len(result.split.unlabelled) == 5
     assert result.split.train_and_unlabelled[10:] == result.split.unlabelled
     for place in result.split.unlabelled:

@@ -23,7 +23,7 @@ from haskd_training.recordings.readers.bag import open_bag
 from haskd_training.robot.segment_bag import SEGMENTATION
 
 QUICK = (
-    "loop.epochs=25", "voxel_size=0.5", "split.test=0", "split.validation=0",
+    "loop.epochs=12", "voxel_size=0.5", "split.test=0", "split.validation=0",
     "split.calibration=0", "snapshots=1", "loop.learning_rate=0.01",
 )  # fmt: skip
 
