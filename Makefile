@@ -24,6 +24,10 @@ THREE := three@0.187.0
 ESBUILD := esbuild@0.28.2
 THREE_FOLDER := training/haskd_training/reports/three
 
+# What is imported is compiled once. Images of containers often forbid that: then each process of the
+# tests compiles torch and all else anew, 7 s of the 13 that a command's imports take.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Tests load torch before the package can say this, see haskd_ros/__init__.py.
 export GOMP_SPINCOUNT ?= 1000
 
