@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
-import onnxruntime
 import pytest
 from small_run import METHOD
 
-from haskd_ros import model_file
 from haskd_training.data.prepare import prepare
 from haskd_training.data.prepare_inputs import PrepareConfig
 from recorded_bags import Scene, write_bag
@@ -79,17 +76,6 @@ def test_ablate_from_the_command_line(haskd, drive_cache, another_drive, tmp_pat
     assert [part["test"] for part in sweeps] == [0, 5] and sweeps[0]["train"] == 14
     assert document["rows"]["taught by nobody"]["gain"]["by_seed"] == [0, 0]
     assert "| labels alone |" in (tmp_path / "results/ablation.md").read_text()
-
-
-def test_export_from_the_command_line(haskd, tmp_path, tiny_metadata):
-    arguments = {"channels": [4, 8], "rows": 8, "columns": 32}
-    network = model_file.build("range_view", classes=3, **arguments)
-    metadata = replace(tiny_metadata, architecture="range_view", arguments=arguments)
-    model_file.save(tmp_path / "model.safetensors", network, metadata)
-    made = haskd("export", tmp_path / "model.safetensors", "--onnx", tmp_path / "model.onnx")
-    assert made.returncode == 0, made.stderr
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    assert [value.name for value in session.get_outputs()] == ["logits"]
 
 
 COMMANDS = (
