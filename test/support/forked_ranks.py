@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,12 +30,13 @@ class Ended:
 
 def run_ranks(
     folder: Path,
-    job: Callable[[int], None],
+    job: Callable[[int], None] | Sequence[object],
     count: int = 2,
     timeout_s: float = 60,
     **environment: str,
 ) -> list[Ended]:
-    """What became of `count` processes that ran a job of their rank as `haskd` runs a command."""
+    """What became of `count` processes of a command of `haskd`, by its arguments, or of a job of
+    their rank that is run as such a command is."""
     store = torch.distributed.TCPStore(
         "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=30)
     )
@@ -60,7 +61,12 @@ def run_ranks(
     return [Ended(one.exitcode, file.read_text()) for one, file in zip(started, files, strict=True)]
 
 
-def _run(job: Callable[[int], None], rank: int, printed: Path, environment: dict[str, str]) -> None:
+def _run(
+    job: Callable[[int], None] | Sequence[object],
+    rank: int,
+    printed: Path,
+    environment: dict[str, str],
+) -> None:
     # What the tests' process is to do at its end is not this one's: other tests loaded much.
     atexit._clear()
     os.environ.update(environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
@@ -69,10 +75,13 @@ def _run(job: Callable[[int], None], rank: int, printed: Path, environment: dict
     os.dup2(descriptor, 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     torch.set_num_threads(1)  # a fork has none of its parent's threads, and would wait for them
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(lambda: job(rank))
-    command_line.app = app
     sys.argv = ["haskd"]
+    if callable(job):
+        app = typer.Typer(pretty_exceptions_enable=False)
+        app.command()(lambda: job(rank))
+        command_line.app = app
+    else:
+        sys.argv += map(str, job)
     code = 0
     try:
         command_line.main()

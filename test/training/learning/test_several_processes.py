@@ -1,4 +1,4 @@
-"""Two processes train one network: started by torchrun, talking by gloo."""
+"""Two processes train one network: started by torchrun, or as it starts them; talking by gloo."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,22 +44,21 @@ SETTINGS = load_settings(
 )  # fmt: skip
 
 
-def torchrun(log: Path, *command: object) -> str:
-    """Two processes of a command; what they print together."""
+def torchrun(python: str, log: Path, *command: object) -> None:
+    """Two processes of a command."""
     # Standalone: torchrun finds a free port.
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     # A process that aborts says where it was.
     environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
     with log.open("w+") as file:
         done = subprocess.run(
-            [sys.executable, *start, *command],
+            [python, *start, *command],
             env=environment, stdout=file, stderr=file, timeout=300,
         )  # fmt: skip
         file.seek(0)
         printed = file.read()
     if done.returncode:
         pytest.fail("\n".join(printed.splitlines()[-80:]), pytrace=False)
-    return printed
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +67,12 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def together(cache, tmp_path_factory):
+def together(cache, tmp_path_factory, warm_python):
     """Folder that two processes left."""
     out = tmp_path_factory.mktemp("together")
     script = Path(__file__).resolve().parents[2] / "support" / "two_processes.py"
-    torchrun(out / "log.txt", script, cache, out, SETTINGS.model_dump_json())
+    # That which starts the two: they are true processes, to their end.
+    torchrun(warm_python, out / "log.txt", script, cache, out, SETTINGS.model_dump_json())
     return out
 
 
@@ -136,12 +135,17 @@ def test_the_scores_of_a_model_are_the_same_of_two_processes(together, cache, tm
 
 
 def test_two_processes_make_what_one_makes_of_the_same_trainings(drive, tmp_path):
+    import lightning_fabric.loggers.tensorboard  # noqa: F401  once, before the fork
+
     given = (*METHOD, "prepare.overlays=0")
-    printed = torchrun(
-        tmp_path / "first.txt", "-m", "haskd_training", "run", drive, "--labels", "simulation",
-        "--out", tmp_path / "run", *(f"--set={setting}" for setting in given),
+    command = (
+        "run", drive, "--labels", "simulation", "--out", tmp_path / "run",
+        *(f"--set={setting}" for setting in given),
     )  # fmt: skip
+    ended = run_ranks(tmp_path, command, timeout_s=300)
+    assert [one.code for one in ended] == [0, 0], ended
     # One process reports: a table, and what was made
+    printed = "".join(one.printed for one in ended)
     assert printed.count("IoU in % over 4 test sweeps") == 1
     # 10 sweeps, a sweep a step and process: 5 steps of 2, by baseline, teacher and student alike
     stages = tmp_path / "run/stages"
