@@ -53,7 +53,7 @@ def test_candidates_take_turns_and_their_figures_are_kept(drive, tiny_model, tmp
     logs = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.log")}
     assert set(logs) == {f"node-tiny{b}-20-Hz-{n}.log" for b in ("", "-torch") for n in (1, 2)}
     assert "on cpu by plain torch" in logs["node-tiny-torch-20-Hz-1.log"]
-    assert "on cpu by compiled kernels" in logs["node-tiny-20-Hz-1.log"]
+    assert "on cpu by libhaskd" in logs["node-tiny-20-Hz-1.log"]
 
 
 def round_of(latencies, seconds, busy, memory, replaced=0):
