@@ -34,7 +34,8 @@ class Parts:
         headers: whatever else its content depends on.
         flags: of all sources.
         link_flags: of the linker.
-        exports: the linker's list of the functions that others see; None: all of them.
+        exports: the linker's list of the functions that others see, one of the headers; None: all
+            of them.
         on_openmp: whether it takes OpenMP's functions from whoever loads it.
     """
 
@@ -144,7 +145,7 @@ def source_digest(words: Sequence[str], parts: Parts = KERNELS) -> str:
     """Names what a library is made from: the sources, and how, in words."""
     own = (flag for flags in (*parts.sources.values(), parts.link_flags) for flag in flags)
     digest = hashlib.sha256("\0".join((*words, *own)).encode(errors="surrogateescape"))
-    for source in (*parts.headers, *parts.sources, *((parts.exports,) if parts.exports else ())):
+    for source in (*parts.headers, *parts.sources):
         digest.update((FOLDER / source).read_bytes())
     return digest.hexdigest()[:20]
 

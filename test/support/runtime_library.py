@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, byref, c_char_p, c_double, c_int, c_uint8, c_uint32, c_void_p
+from ctypes import (
+    POINTER,
+    Structure,
+    byref,
+    c_char_p,
+    c_double,
+    c_int,
+    c_size_t,
+    c_uint8,
+    c_uint32,
+    c_void_p,
+)
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +65,9 @@ class Runtime:
 
     def __init__(self, path: Path) -> None:
         self.library = library = open_runtime(path)
+        library.haskd_version.restype = c_char_p
+        library.haskd_open.restype = c_void_p
+        library.haskd_open.argtypes = [c_char_p, c_int, POINTER(c_int), c_char_p, c_size_t]
         library.haskd_class.argtypes = [c_void_p, c_uint32, POINTER(_ClassInfo)]
         library.haskd_channel.argtypes = [c_void_p, c_uint32, POINTER(_ChannelInfo)]
 

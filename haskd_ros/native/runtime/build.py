@@ -16,6 +16,8 @@ HEADER = HERE / "haskd.h"
 # batch norms.
 _OWN = ("-O2", "-ffp-contract=off", f'-DHASKD_VERSION="{__version__}"')
 
+_EXPORTS = "runtime/exports.map"
+
 
 def _within(pattern: str) -> tuple[str, ...]:
     return tuple(sorted(str(path.relative_to(FOLDER)) for path in HERE.rglob(pattern)))
@@ -34,10 +36,11 @@ RUNTIME = Parts(
         *("arguments.h", "kernels.h", "lanes.h", "threads.h", "tiles.h"),
         *_within("*.h"),
         *(name for name in _within("*.cpp") if name != "runtime/all.cpp"),
+        _EXPORTS,
     ),
     flags=("-fvisibility=hidden",),
     # Its pool of threads lives as long as the process, and so has its code to.
     link_flags=("-Wl,-z,nodelete",),
-    exports="runtime/exports.map",
+    exports=_EXPORTS,
 )
 """OpenMP is not among it: a program without torch need not have it."""

@@ -98,11 +98,11 @@ class Counts(Structure):
     _fields_ = [("labelled", c_size_t), ("beyond_training", c_size_t)]
 
 
-_OPENED = [POINTER(c_int), c_char_p, c_size_t]
 SIGNATURES: dict[str, tuple[Sequence[Any], Any]] = {
-    "haskd_version": ([], c_char_p),
-    "haskd_open": ([c_char_p, c_int, *_OPENED], c_void_p),
-    "haskd_open_content": ([c_void_p, c_size_t, c_int, *_OPENED], c_void_p),
+    "haskd_open_content": (
+        [c_void_p, c_size_t, c_int, POINTER(c_int), c_char_p, c_size_t],
+        c_void_p,
+    ),
     "haskd_close": ([c_void_p], None),
     "haskd_describe": ([c_void_p, POINTER(Info)], None),
     "haskd_label": (
