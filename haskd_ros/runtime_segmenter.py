@@ -18,6 +18,7 @@ from haskd_ros.channels import ChannelName
 from haskd_ros.model_content import naming, open_sealed
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.native.compiler import Unavailable
+from haskd_ros.native.opening import is_allowed
 from haskd_ros.native.runtime.library import (
     PRECISIONS,
     Model,
@@ -156,7 +157,7 @@ def open_runtime(
     Raises:
         ModelFileError: not a whole model of this package.
     """
-    if precision not in PRECISIONS or not _is_cpu(device) or os.environ.get("HASKD_NATIVE") == "0":
+    if precision not in PRECISIONS or not is_allowed() or not _is_cpu(device):
         return None
     with naming(path):
         _, metadata = open_sealed(content)

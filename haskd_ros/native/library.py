@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import threading
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch  # noqa: F401
 from haskd_ros.native.arguments import SIGNATURES, layouts
 from haskd_ros.native.build import KERNELS
 from haskd_ros.native.compiler import Unavailable
-from haskd_ros.native.opening import declared, opened
+from haskd_ros.native.opening import declared, is_allowed, opened
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ def load_kernels() -> bool:
 
 
 def _open_own() -> ctypes.CDLL | None:
-    if os.environ.get("HASKD_NATIVE") == "0":
+    if not is_allowed():
         log.info("HASKD_NATIVE=0: the sparse engine runs on plain torch")
         return None
     try:

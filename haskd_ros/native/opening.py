@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,11 @@ log = logging.getLogger(__name__)
 
 Open = Callable[[Path], ctypes.CDLL]
 """A library at a path with its functions declared; raises `Unavailable`."""
+
+
+def is_allowed() -> bool:
+    """Whether compiled code may be used: the user has not set HASKD_NATIVE=0."""
+    return os.environ.get("HASKD_NATIVE") != "0"
 
 
 def opened(parts: Parts, open_at: Open) -> ctypes.CDLL:
