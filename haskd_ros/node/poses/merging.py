@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
 from haskd_ros.clouds.crop import frame_name, matrix_of
-from haskd_ros.clouds.merging import (
-    MergedIntensity,
-    OtherCloud,
-    check_layout,
-    merged_cloud,
-    points_in_frame,
-)
+from haskd_ros.clouds.merging import MergedIntensity, OtherCloud, check_layout, merged_cloud
 from haskd_ros.clouds.motion import Poses, knot_times
-from haskd_ros.clouds.point_layout import fields_of
-from haskd_ros.clouds.point_times import ONE_TIME, PointTimes, point_times
-from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
+from haskd_ros.clouds.placing import MainCloud, main_cloud, placed_cloud
+from haskd_ros.clouds.point_layout import CloudError
+from haskd_ros.clouds.point_times import ONE_TIME, PointTimes
 from haskd_ros.model_header import Intensity
-from haskd_ros.node.clock import SECOND_NS
 from haskd_ros.node.inputs import wrong_type_advice
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.node.poses.odometry import NoPosesError
@@ -33,15 +26,6 @@ from haskd_ros.node.reports.outcomes import Outcomes
 from haskd_ros.node.reports.statuses import OK, WARN, Status
 
 _SOME_MISSING = "without some"
-
-
-class _Input(NamedTuple):
-    """The cloud that the others go into; `times` of its points as they were measured."""
-
-    frame: str
-    stamp_ns: int
-    times: PointTimes
-    intensity: MergedIntensity
 
 
 class CloudMerging:
@@ -122,11 +106,10 @@ class CloudMerging:
             intensity = self._intensity  # a change of topics replaces it
             intensity.look_at(moved)
             stamp_ns = stamp_of(measured)
-            _, times = _times_of(measured, stamp_ns, parameters)
+            into = main_cloud(measured, stamp_ns, intensity, *_time_field(parameters))
         except (CloudError, NoPosesError) as error:
             self._note_cloud({"the input's cloud": error})
             return moved
-        into = _Input(frame_name(measured.header.frame_id), stamp_ns, times, intensity)
         others: list[OtherCloud] = []
         left_out: dict[str, LeftOutError | CloudError | NoPosesError] = {}
         found = self._lidars.nearest(stamp_ns, parameters.merge_max_gap, until_s)
@@ -144,7 +127,7 @@ class CloudMerging:
         self,
         topic: str,
         cloud: Any,
-        into: _Input,
+        into: MainCloud,
         rule: Intensity,
         parameters: Parameters,
         until_s: float,
@@ -161,19 +144,14 @@ class CloudMerging:
             except NoTransformError as error:
                 raise LeftOutError("no transform", str(error)) from error
             mount = matrix_of(found)
-        has_returns, times = _times_of(cloud, own_ns, parameters)
-        # From the input's stamp on.
-        gap_s = (own_ns - into.stamp_ns) / SECOND_NS
-        seconds = times.seconds + np.float32(gap_s)
         poses = None
-        if parameters.motion_compensation and has_returns:
-            first_s, last_s = times.span_s
-            since = replace(times, seconds=seconds, span_s=(first_s + gap_s, last_s + gap_s))
-            poses = self._poses_of(topic, frame, into.stamp_ns, since, parameters, until_s)
-        xyz = points_in_frame(cloud, mount, seconds=seconds, poses=poses)
-        values = into.intensity.of(topic, cloud, rule)
-        values |= _as_times(into, times, seconds, at_stamp=poses is not None)
-        return OtherCloud(cloud, xyz, values)
+        if parameters.motion_compensation:
+            poses = partial(
+                self._poses_of, topic, frame, into.stamp_ns, parameters=parameters, until_s=until_s
+            )
+        return placed_cloud(
+            topic, cloud, own_ns, into, mount, rule, *_time_field(parameters), poses
+        )
 
     def _poses_of(
         self,
@@ -241,42 +219,5 @@ class CloudMerging:
         return faults
 
 
-def _times_of(cloud: Any, stamp_ns: int, parameters: Parameters) -> tuple[bool, PointTimes]:
-    """Whether a cloud has returns, and when its points were measured; with a problem all of them
-    at the stamp, unless it is that they have one time.
-
-    Raises:
-        CloudError: the cloud is malformed.
-    """
-    points, _ = read_xyz_intensity(cloud)
-    valid = valid_returns(points)
-    # Of the input's clouds; another make of LiDAR has other fields.
-    field, unit = parameters.motion_time_field, parameters.motion_time_unit
-    if field not in {each.name for each in fields_of(cloud)}:
-        field, unit = "", "auto"
-    times = point_times(cloud, stamp_ns, valid, field=field, unit=unit)
-    if times.problem is not None and times.problem.reason != ONE_TIME:
-        times = replace(times, seconds=np.zeros_like(times.seconds), span_s=(0.0, 0.0))
-    return bool(valid.any()), times
-
-
-def _as_times(
-    into: _Input, times: PointTimes, seconds: np.ndarray, *, at_stamp: bool
-) -> dict[str, Any]:
-    """What the input's time fields hold for the points of another cloud; NaN where nobody knows.
-
-    Args:
-        seconds: [N] since the input's stamp; counts where they are not `at_stamp`.
-    """
-    fields = into.times.columns
-    problem = into.times.problem
-    if not fields:
-        return {}
-    unknown = dict.fromkeys(fields, np.nan)
-    if problem is not None and problem.reason != ONE_TIME:
-        return unknown
-    if at_stamp:
-        return into.times.at(into.stamp_ns)
-    if not into.times.unit or times.problem is not None:
-        return unknown
-    return into.times.at(into.stamp_ns, seconds)
+def _time_field(parameters: Parameters) -> tuple[str, str]:
+    return parameters.motion_time_field, parameters.motion_time_unit
