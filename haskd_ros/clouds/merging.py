@@ -174,6 +174,14 @@ class MergedIntensity:
         if self._field is not None:
             self._is_float = point_dtype(cloud, [self._field])[self._field].kind == "f"
 
+    def see(self, lidar: str, cloud: Any) -> None:
+        """See a cloud of another LiDAR, to know its unit when `of` is asked.
+
+        Raises:
+            CloudError: it is malformed.
+        """
+        self._unit_of(lidar).add(read_intensity(cloud))
+
     def of(self, lidar: str, cloud: Any, rule: Intensity) -> dict[str, Any]:
         """The intensities of another LiDAR's cloud in the unit of the cloud that was looked at: [N]
         or one for all points, by the name of its field; nothing where it has no such field.
@@ -190,7 +198,7 @@ class MergedIntensity:
             CloudError: the cloud is malformed, or without the intensity that is required.
         """
         values = read_intensity(cloud)
-        unit = self._units.setdefault(lidar, IntensityUnit(self.fixed))
+        unit = self._unit_of(lidar)
         measured = unit.add(values)
         if self._field is None or not cloud.width * cloud.height:
             return {}
@@ -209,6 +217,9 @@ class MergedIntensity:
         if scaled.dtype.kind == "f" and not self._is_float:
             scaled = np.where(np.isnan(scaled), missing, scaled)
         return {self._field: scaled}
+
+    def _unit_of(self, lidar: str) -> IntensityUnit:
+        return self._units.setdefault(lidar, IntensityUnit(self.fixed))
 
 
 _Fields = Mapping[str, tuple[np.dtype, int]]

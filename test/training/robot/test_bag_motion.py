@@ -52,7 +52,7 @@ def test_segment_moves_the_points_as_the_node_does(tmp_path, tiny_model):
     told = {each.code: each.message for each in found.findings}
     assert told["motion-compensated"] == "the points of 4 clouds are moved to their stamps"
     assert told["motion-not-compensated"].startswith(
-        "1 clouds are labelled as they were measured: no transform odom -> base_link at that time"
+        "1 clouds stay as they were measured: no transform odom -> base_link at that time"
     )
 
 
@@ -66,7 +66,7 @@ def test_without_times_or_the_frame_it_says_why_points_stay(tmp_path, tiny_model
         out = tmp_path / f"out {len(list(tmp_path.iterdir()))}"
         found = segment_bag(tiny_model, bag, out, device="cpu", parameters=parse(settings))
         (message,) = [e.message for e in found.findings if e.code == "motion-not-compensated"]
-        assert message.startswith("5 clouds are labelled as they were measured") and said in message
+        assert message.startswith("5 clouds stay as they were measured") and said in message
         assert labelled(out)[0]["x"] == pytest.approx(40 - 5 * TIMES_S)
 
 

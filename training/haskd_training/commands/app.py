@@ -47,6 +47,7 @@ for command in (
     inspect.inspect,
     train.run,
     deploy.view,
+    deploy.assemble,
     deploy.segment,
     deploy.evaluate,
     submit.submit,

@@ -168,6 +168,26 @@ def segment(
     console.print(f"bag: {out}")
 
 
+def assemble(
+    bag: Annotated[Path, typer.Argument(help="recording whose clouds are to be assembled")],
+    out: Annotated[Path, typer.Option(help="bag to write")],
+    topic: CloudTopic = None,
+    set_: NodeParameters = None,
+    strict: Strict = False,
+) -> None:
+    """Copy a bag with its clouds as the node's network gets them: with the points of the other
+    LiDARs (merge.topics) in one frame, motion-compensated (motion.compensation)."""
+    from haskd_ros.clouds.memory import keep_freed_memory
+    from haskd_training.robot.assemble_bag import PARAMETERS, assemble_bag
+    from haskd_training.robot.segment_bag import parse
+
+    keep_freed_memory()
+    parameters = parse(set_ or (), PARAMETERS)
+    with step(f"assembling {bag.name}") as progress:
+        found = assemble_bag(bag, out, parameters, topic, progress, say=say, strict=strict)
+    console.print(f"{found.clouds} clouds on {found.topic}; bag: {out}")
+
+
 def view(
     path: Annotated[
         Path | None,

@@ -12,11 +12,9 @@ import numpy as np
 from haskd_ros.clouds.crop import frame_name, is_unbounded
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
-from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmenter import Segmenter
-from haskd_ros.text import listed
 from haskd_training.data.examination.examination import Examination
 from haskd_training.recordings.cloud_sample import sensor_findings
 from haskd_training.recordings.findings import Finding
@@ -24,7 +22,7 @@ from haskd_training.recordings.readers.bag import frame_of, open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording, RecordingConfig, transforms
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 from haskd_training.robot.bag_memory import BagMemory
-from haskd_training.robot.bag_motion import BagMotion
+from haskd_training.robot.bag_motion import BagMotion, check_poses
 from haskd_training.robot.missing_channels import MissingChannels
 
 
@@ -59,7 +57,7 @@ class BagLabeller:
         tree = recording.tree
         if parameters.needs_poses:
             tree = whole_tree()
-            _check_poses(tree, recording.lidar_frame, parameters)
+            check_poses(tree, recording.lidar_frame, parameters)
         self._motion = BagMotion(tree, parameters)
         self._memory = BagMemory(tree, segmenter.taxonomy, parameters)
         self._missing_channels = MissingChannels()
@@ -115,22 +113,6 @@ def _crop_transform(
             raise CloudError("no transform to crop.frame", str(error)) from error
 
     return matrix
-
-
-def _check_poses(tree: TransformTree, sensor: str, parameters: Parameters) -> None:
-    """
-    Raises:
-        InputError: the recording's TF doesn't tell where the sensor is in the fixed frame, or that
-            frame moves with it.
-    """
-    if parameters.poses_source == "odometry":
-        raise InputError("poses.source=odometry: recordings have their poses by TF, take tf")
-    fixed = frame_name(parameters.poses_fixed_frame)
-    known = f"frames of the recording's TF: {listed(sorted(tree.frames))}"
-    if not tree.connects(fixed, sensor):
-        raise InputError(f"poses.fixed_frame={fixed}: TF does not connect {sensor} to it; {known}")
-    if not tree.moves(fixed, sensor) and tree.moves(tree.root(sensor), sensor):
-        raise InputError(f"poses.fixed_frame={fixed}: it moves with {sensor}; {known}")
 
 
 def _whole_tree(recording: Recording) -> TransformTree:

@@ -11,7 +11,9 @@ from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.motion import Poses, compensated_cloud, knot_times
 from haskd_ros.clouds.point_times import NO_RETURNS, point_times
 from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_returns
+from haskd_ros.errors import InputError
 from haskd_ros.node.parameters.values import Parameters
+from haskd_ros.text import listed
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 from haskd_training.robot.bag_outcomes import BagOutcomes
@@ -35,7 +37,7 @@ class BagMotion:
             "motion-compensated",
             "the points of {count} clouds are moved to their stamps",
             "motion-not-compensated",
-            "{count} clouds are labelled as they were measured",
+            "{count} clouds stay as they were measured",
         )
         self.findings = self._outcomes.findings
 
@@ -62,11 +64,42 @@ class BagMotion:
                 return cloud
             raise CloudError(*times.problem)
         knots = knot_times(times)
-        stamps = [stamp + round(1e9 * seconds) for seconds in knots]
         fixed = frame_name(self._parameters.poses_fixed_frame)
-        transforms, reasons = self._tree.lookups(fixed, frame_of(cloud), stamps)
-        if missing := next(filter(None, reasons), None):
-            raise NoTransform(f"{missing}, from the first point to the stamp or the last one")
-        rotation = Rotation.from_matrix(transforms[:, :3, :3]).as_quat()
-        poses = Poses(knots, transforms[:, :3, 3].copy(), np.asarray(rotation))
+        poses = sensor_poses(self._tree, fixed, frame_of(cloud), stamp, knots)
         return compensated_cloud(cloud, stamp, times, valid, poses)
+
+
+def sensor_poses(
+    tree: TransformTree, fixed: str, frame: str, stamp: int, seconds: np.ndarray
+) -> Poses:
+    """Where a sensor was in a fixed frame.
+
+    Args:
+        frame: the sensor's.
+        seconds: [K] from the stamp, in ns, on.
+
+    Raises:
+        NoTransform: the recording doesn't tell it at one of the times.
+    """
+    stamps = [stamp + round(1e9 * each) for each in seconds]
+    transforms, reasons = tree.lookups(fixed, frame, stamps)
+    if missing := next(filter(None, reasons), None):
+        raise NoTransform(f"{missing}, from the first point to the stamp or the last one")
+    rotation = Rotation.from_matrix(transforms[:, :3, :3]).as_quat()
+    return Poses(seconds, transforms[:, :3, 3].copy(), np.asarray(rotation))
+
+
+def check_poses(tree: TransformTree, sensor: str, parameters: Parameters) -> None:
+    """
+    Raises:
+        InputError: the recording's TF doesn't tell where the sensor is in the fixed frame, or that
+            frame moves with it.
+    """
+    if parameters.poses_source == "odometry":
+        raise InputError("poses.source=odometry: recordings have their poses by TF, take tf")
+    fixed = frame_name(parameters.poses_fixed_frame)
+    known = f"frames of the recording's TF: {listed(sorted(tree.frames))}"
+    if not tree.connects(fixed, sensor):
+        raise InputError(f"poses.fixed_frame={fixed}: TF does not connect {sensor} to it; {known}")
+    if not tree.moves(fixed, sensor) and tree.moves(tree.root(sensor), sensor):
+        raise InputError(f"poses.fixed_frame={fixed}: it moves with {sensor}; {known}")

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
-from rosbags.rosbag2 import Writer
-from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.clouds.output_clouds import (
     packed_color_table,
@@ -29,6 +24,7 @@ from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine_clouds
+from haskd_training.recordings.bag_copies import TYPES, add_copies, check_is_ros2
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
@@ -44,8 +40,7 @@ _OUTPUT = "/segment/output"
 SEGMENTATION, VISUALIZATION = f"{_OUTPUT}/segmentation", f"{_OUTPUT}/visualization"
 """The node's own topics: the shipped RViz configuration shows them in a replay."""
 
-_TYPES = get_typestore(Stores.ROS2_HUMBLE)
-_CLOUD = _TYPES.types[POINT_CLOUD]
+_CLOUD = TYPES.types[POINT_CLOUD]
 _OF_LABELS = (
     "min_probability", "range.min", "range.max", "min_points", "intensity.scale", "crop.frame",
     "crop.min", "crop.max", "class_remap", "poses.source", "poses.fixed_frame",
@@ -55,8 +50,7 @@ _OF_LABELS = (
 # Messages that wait to be written.
 _CALLS_BEHIND = 16
 
-_NO_HASH = "RIHS01_" + 64 * "0"
-_FIELD = _TYPES.types["sensor_msgs/msg/PointField"]
+_FIELD = TYPES.types["sensor_msgs/msg/PointField"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +110,7 @@ def segment_bag(
     rejected: Counter[str] = Counter()
     labelled = beyond_range = copied = 0
     with open_bag(bag) as recording, new_bag(out) as folder:
+        check_is_ros2(recording)
         _check(recording)
         if examination is None:
             examination = examine_clouds(bag, topic, intensity_scale=parameters.intensity_scale)
@@ -124,9 +119,9 @@ def segment_bag(
         label = BagLabeller(examination, segmenter, parameters)
         # Compressing what is written takes as long as labelling it.
         with bag_writer(folder) as writer, BackgroundCalls(_CALLS_BEHIND) as writes:
-            copies = _add_copies(writer, recording.connections)
+            copies = add_copies(writer, recording.connections)
             added = [
-                writer.add_connection(name, POINT_CLOUD, typestore=_TYPES)
+                writer.add_connection(name, POINT_CLOUD, typestore=TYPES)
                 for name in (SEGMENTATION, VISUALIZATION)
             ]
             classes = ClassTopics(writer, _OUTPUT, segmenter.taxonomy)
@@ -155,7 +150,7 @@ def segment_bag(
                     for connection_out, rows in zip(added, clouds_out):
                         organised = rows.reshape(cloud.height, cloud.width)
                         message = create_cloud(cloud.header, organised, _CLOUD, _FIELD)
-                        cdr = _TYPES.serialize_cdr(message, POINT_CLOUD)
+                        cdr = TYPES.serialize_cdr(message, POINT_CLOUD)
                         writes.call(writer.write, connection_out, time_ns, cdr)
                 progress(labelled + beyond_range + rejected.total(), clouds)
     found = [*examination.findings, *label.findings, *label.later_findings]
@@ -169,14 +164,16 @@ def segment_bag(
     )
 
 
-def parse(assignments: Sequence[str]) -> Parameters:
+def parse(assignments: Sequence[str], names: Collection[str] = _OF_LABELS) -> Parameters:
     """Parameters of the node from `name=value`, the value as in YAML.
 
+    Args:
+        names: of those that may be given, by default all that have an effect on labels.
+
     Raises:
-        InputError: no such parameter, one that has no effect on labels, or a value that is of
-            another type or not allowed.
+        InputError: no such parameter, or a value that is of another type or not allowed.
     """
-    allowed = {info.name: info for info in PARAMETERS if info.name in _OF_LABELS}
+    allowed = {info.name: info for info in PARAMETERS if info.name in names}
     values: dict[str, ParameterValue] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -204,11 +201,6 @@ def _value(info: ParameterInfo, text: str) -> ParameterValue:
 
 
 def _check(recording: Bag) -> None:
-    if recording.is_ros1:
-        raise InputError(
-            f"{recording.path} is a ROS 1 bag; `rosbags-convert --src {recording.path} --dst "
-            f"{recording.path.stem}` makes a ROS 2 bag of it"
-        )
     topics = {connection.topic for connection in recording.connections}
     outputs = (SEGMENTATION, VISUALIZATION, f"{_OUTPUT}/{LEGEND}", f"{_OUTPUT}/{LABEL_INFO}")
     if known := [output for output in outputs if output in topics]:
@@ -216,37 +208,3 @@ def _check(recording: Bag) -> None:
             f"{recording.path} has labelled clouds already, on {known[0]}; take the recording that "
             "it was made from, or write labels as files: --export labels"
         )
-
-
-def _add_copies(writer: Writer, connections: Sequence[Connection]) -> dict[int, Connection]:
-    """The topics of a recording in another bag, by their id in the recording; publishers of one
-    topic that differ in nothing become one."""
-    added: dict[str, Connection] = {}
-    copies = {}
-    for connection in connections:
-        key = repr((connection.topic, connection.msgtype, connection.ext))
-        if key not in added:
-            added[key] = writer.add_connection(**_description(connection))
-        copies[connection.id] = added[key]
-    return copies
-
-
-def _description(connection: Connection) -> dict[str, Any]:
-    """How a topic is added to another bag: as it was, with the definition that the bag has of its
-    type, or with that of Humble where it has none."""
-    extension = connection.ext
-    if not isinstance(extension, ConnectionExtRosbag2):
-        raise TypeError(f"{connection.topic} is a topic of a ROS 1 bag")
-    described = {
-        "topic": connection.topic,
-        "msgtype": connection.msgtype,
-        "serialization_format": extension.serialization_format,
-        "offered_qos_profiles": extension.offered_qos_profiles,
-    }
-    if connection.msgdef.format == MessageDefinitionFormat.NONE:
-        if connection.msgtype in _TYPES.types:
-            return described | {"typestore": _TYPES}
-        return described | {"msgdef": "", "rihs01": _NO_HASH}
-    return described | {
-        "msgdef": connection.msgdef.data, "rihs01": connection.digest or _NO_HASH,
-    }  # fmt: skip

@@ -326,9 +326,12 @@ def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> st
         raise InputError(text)
     inputs = input_clouds(candidates, bag.cloud_fields) if kind == POINT_CLOUD else candidates
     if len(inputs) > 1:
-        raise InputError(
+        text = (
             f"{bag.path}: several {short} topics: {', '.join(inputs)}; name one of them as {option}"
         )
+        if kind == POINT_CLOUD:
+            text += "; `haskd assemble` makes one cloud of those of several LiDARs"
+        raise InputError(text)
     return inputs[0]
 
 
