@@ -18,8 +18,9 @@ from haskd_training.data.projection import project
 from haskd_training.experiments.run import RunConfig, run
 from haskd_training.images.visibility import VisibilityConfig, image_qualities, views
 from haskd_training.metrics.confusion import mean_iou
+from haskd_training.recordings.bag_writing import bag_writer
 from haskd_training.recordings.image_codec import NotAPicture, example_of
-from haskd_training.recordings.readers.bag import POINT_CLOUD, bag_writer, open_bag
+from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag
 
 Wrong = Callable[[Prepared], str]
 """What is wrong with a cache; empty where nothing is."""

@@ -39,11 +39,11 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
 from haskd_training.core.machine import machine
+from haskd_training.recordings.bag_writing import bag_writer
 from haskd_training.recordings.readers.bag import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     POINT_CLOUD,
-    bag_writer,
     open_bag,
 )
 from haskd_training.robot.benchmark import draw_points

@@ -184,7 +184,7 @@ def _compress_chunks(bag: Path) -> None:
     """Write the messages again as ROS 2's recorder does: MCAP with chunks in Zstandard."""
     from rosbags.rosbag2 import Reader
 
-    from haskd_training.recordings.readers.bag import bag_writer
+    from haskd_training.recordings.bag_writing import bag_writer
 
     whole = bag.with_name("whole")
     bag.rename(whole)

@@ -9,8 +9,8 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 from small_run import small_drive
 
+from haskd_training.recordings.bag_writing import bag_writer
 from haskd_training.recordings.labels import LABEL_MAPS
-from haskd_training.recordings.readers.bag import bag_writer
 
 ORDERS = "[red]a$b$_[/]<b>|`x`</script>"
 """Markup of rich, mathematics, HTML, cells of Markdown: in every class's name."""

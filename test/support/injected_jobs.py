@@ -27,7 +27,7 @@ from haskd_training.evaluation.temperature import calibrate
 from haskd_training.experiments.run import MODEL
 from haskd_training.pipeline.choice import DISTILLED, StudentChoice, shipped_student
 from haskd_training.pipeline.stage_folders import Stage, StageRunner
-from haskd_training.recordings.readers.bag import bag_writer, new_bag
+from haskd_training.recordings.bag_writing import bag_writer, new_bag
 from haskd_training.reports.figures import drawn
 from haskd_training.reports.html_page import Picture, Report, Section, write
 from recorded_bags import Scene, write_bag

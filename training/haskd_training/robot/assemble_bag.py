@@ -17,17 +17,15 @@ from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.text import listed
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.recordings.bag_copies import TYPES, add_copies, check_is_ros2
-from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
-from haskd_training.recordings.readers.bag import (
-    POINT_CLOUD,
-    Bag,
+from haskd_training.recordings.bag_writing import (
+    TYPES,
+    add_copies,
     bag_writer,
-    choose_topic,
-    frame_of,
+    check_is_ros2,
     new_bag,
-    open_bag,
 )
+from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
+from haskd_training.recordings.readers.bag import POINT_CLOUD, Bag, choose_topic, frame_of, open_bag
 from haskd_training.recordings.recording import RecordingConfig, transforms
 from haskd_training.robot.bag_merging import BagMerging
 from haskd_training.robot.bag_motion import BagMotion, check_poses

@@ -15,7 +15,8 @@ from rosbags.typesys.store import Typestore
 from haskd_ros.clouds.legend import NAMESPACE, TEXT_M, LegendLine, legend_lines
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.recordings.readers.bag import LATCHED, Bag
+from haskd_training.recordings.bag_writing import LATCHED
+from haskd_training.recordings.readers.bag import Bag
 
 LEGEND, LABEL_INFO = "legend", "label_info"
 """Topics beside that of the labelled clouds."""

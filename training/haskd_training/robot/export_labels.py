@@ -25,12 +25,13 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine_clouds
 from haskd_training.data.prepare_inputs import recording_name
+from haskd_training.recordings.bag_writing import new_bag
 from haskd_training.recordings.cloud_files.folder import CloudFolder, places_in
 from haskd_training.recordings.cloud_files.formats import read_clouds
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
 from haskd_training.recordings.findings import refuse
 from haskd_training.recordings.labels import cloud_times, load_label_map
-from haskd_training.recordings.readers.bag import Bag, new_bag, open_bag
+from haskd_training.recordings.readers.bag import Bag, open_bag
 from haskd_training.robot.bag_labeller import BagLabeller
 from haskd_training.robot.file_labeller import FileLabeller, is_clouds
 from haskd_training.robot.segment_files import SegmentedFiles

@@ -24,15 +24,15 @@ from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine_clouds
-from haskd_training.recordings.bag_copies import TYPES, add_copies, check_is_ros2
-from haskd_training.recordings.findings import Finding
-from haskd_training.recordings.readers.bag import (
-    POINT_CLOUD,
-    Bag,
+from haskd_training.recordings.bag_writing import (
+    TYPES,
+    add_copies,
     bag_writer,
+    check_is_ros2,
     new_bag,
-    open_bag,
 )
+from haskd_training.recordings.findings import Finding
+from haskd_training.recordings.readers.bag import POINT_CLOUD, Bag, open_bag
 from haskd_training.robot.bag_labeller import BagLabeller
 from haskd_training.robot.class_topics import LABEL_INFO, LEGEND, ClassTopics
 

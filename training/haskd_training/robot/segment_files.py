@@ -14,6 +14,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import Progress, no_progress
+from haskd_training.recordings.bag_writing import new_bag
 from haskd_training.recordings.cloud_files.cloud import PointLabels
 from haskd_training.recordings.cloud_files.formats import (
     format_of,
@@ -23,7 +24,6 @@ from haskd_training.recordings.cloud_files.formats import (
 )
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
 from haskd_training.recordings.findings import Finding, refuse
-from haskd_training.recordings.readers.bag import new_bag
 from haskd_training.robot.file_labeller import FileLabeller, files_of
 
 

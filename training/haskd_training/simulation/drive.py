@@ -9,7 +9,7 @@ import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.recordings.readers.bag import new_bag
+from haskd_training.recordings.bag_writing import new_bag
 from haskd_training.simulation.bag_writer import BagWriter
 from haskd_training.simulation.camera import SimulatedCamera, make_cameras, render, sun_direction
 from haskd_training.simulation.config import SimulationConfig

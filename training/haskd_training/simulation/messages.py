@@ -14,7 +14,7 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
-from haskd_training.recordings.readers.bag import LATCHED, bag_writer
+from haskd_training.recordings.bag_writing import LATCHED, bag_writer
 
 START_NS = 1_700_000_000_000_000_000
 """Stamp of a recording's first moment: fixed, so that the same seed gives the same bytes."""

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
-from haskd_ros.files import remove_leftover, written_atomically
 from haskd_ros.text import QUOTED_CHARACTERS, shown
 from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
@@ -49,15 +37,6 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 TF_MESSAGES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
-
-_FOREVER = QosTime(2147483647, 4294967295)
-LATCHED = Qos(
-    QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
-    _FOREVER, _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False,
-)  # fmt: skip
-"""Offered by the publisher of a topic whose last message every late subscriber gets."""
-
-_BAG_VERSION: Literal[9] = 9
 
 
 class Unusable(Exception):
@@ -243,55 +222,6 @@ def open_bag(path: Path | str) -> Iterator[Bag]:
             yield Bag(path, reader, container.findings)
         finally:
             reader.close()
-
-
-@contextmanager
-def new_bag(out: Path) -> Iterator[Path]:
-    """A place beside `out` that becomes it on success and goes on failure, see `files`.
-
-    Yields:
-        The folder to make; it has the name of `out`, because the names of files in a bag have it.
-
-    Raises:
-        InputError: `out` exists, its parent doesn't, another process writes it, or writing failed
-            (disk full, no permission).
-    """
-    remove_leftover(out)
-    _check_new(out)
-    try:
-        with written_atomically(out) as folder:
-            try:
-                yield folder
-            except sqlite3.Error as error:
-                raise _as_os_error(error) from error
-            _check_new(out)
-    except OSError as error:
-        raise InputError(f"{out} can't be written: {error.strerror or error}") from error
-
-
-def _check_new(out: Path) -> None:
-    if out.exists():
-        raise InputError(f"{out} exists already; nothing is overwritten")
-    if not out.parent.is_dir():
-        raise InputError(f"{out} can't be written: there is no folder {out.parent}")
-
-
-def _as_os_error(error: sqlite3.Error) -> OSError:
-    full = "disk is full" in str(error)
-    return OSError(errno.ENOSPC if full else errno.EIO, str(error))
-
-
-def bag_writer(folder: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Writer:
-    """A rosbag2 to be opened and written.
-
-    Args:
-        folder: must not exist.
-    """
-    writer = Writer(folder, version=_BAG_VERSION, storage_plugin=storage)
-    if storage == StoragePlugin.MCAP:
-        # MCAP compresses in its own chunks, which every reader decompresses by default.
-        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-    return writer
 
 
 def choose_topic(bag: Bag, kind: str, configured: str | None, option: str) -> str:

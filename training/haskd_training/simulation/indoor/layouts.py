@@ -10,7 +10,7 @@ import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.recordings.readers.bag import new_bag
+from haskd_training.recordings.bag_writing import new_bag
 from haskd_training.simulation.indoor.config import FlatConfig
 from haskd_training.simulation.indoor.fusion import FusedCloud, Fusion
 from haskd_training.simulation.indoor.recording import (

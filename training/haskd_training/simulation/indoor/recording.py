@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.recordings.readers.bag import new_bag
+from haskd_training.recordings.bag_writing import new_bag
 from haskd_training.simulation.indoor.config import FlatConfig
 from haskd_training.simulation.indoor.flat import Flat, build_flat
 from haskd_training.simulation.indoor.rgbd_bag import RgbdBagWriter
