@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
 
 from haskd_ros.clouds.pointcloud import create_cloud
 
@@ -145,15 +146,18 @@ def motion(n: int = 4, parent: str = "odom") -> Iterator[Timed]:
 
 
 def write(
-    path: Path, messages: Iterable[Timed], storage: StoragePlugin = StoragePlugin.MCAP
+    path: Path,
+    messages: Iterable[Timed],
+    storage: StoragePlugin = StoragePlugin.MCAP,
+    store: Typestore = STORE,
 ) -> Path:
-    """A bag of these messages, in the order of their times."""
+    """A bag of these messages, in the order of their times, whose types a store knows."""
     writer = Writer(path, version=9, storage_plugin=storage)
     connections: dict[str, Any] = {}
     with writer:
         for ns, topic, message in sorted(messages, key=lambda timed: timed[0]):
             kind = message.__msgtype__
             if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
-            writer.write(connections[topic], ns, STORE.serialize_cdr(message, kind))
+                connections[topic] = writer.add_connection(topic, kind, typestore=store)
+            writer.write(connections[topic], ns, store.serialize_cdr(message, kind))
     return path

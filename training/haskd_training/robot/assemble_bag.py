@@ -116,7 +116,11 @@ def assemble_bag(
         # Compressing what is written takes as long as assembling it.
         with bag_writer(folder) as writer, BackgroundCalls(_CALLS_BEHIND) as writes:
             kept = [each for each in recording.connections if each.topic not in others]
-            copies = add_copies(writer, kept)
+            copies = add_copies(writer, [each for each in kept if not _is_packed(each, main)])
+            packed = [each.id for each in kept if _is_packed(each, main)]
+            if packed:
+                as_clouds = writer.add_connection(main, POINT_CLOUD, typestore=TYPES)
+                copies |= dict.fromkeys(packed, as_clouds)
             for ready in waiting.take(recording):
                 content: bytes | memoryview = ready.raw
                 if ready.cloud is not None:
@@ -128,6 +132,11 @@ def assemble_bag(
         found = motion.findings(main) + merging.findings
         tell(found, say, strict)
     return AssembledBag(main, done - total // 2, found)
+
+
+def _is_packed(connection: Connection, main: str) -> bool:
+    """Whether it has main clouds that a transport packed; what is written is not packed."""
+    return connection.topic == main and connection.msgtype != POINT_CLOUD
 
 
 def _main_topic(recording: Bag, topic: str | None, others: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,12 @@ from haskd_training.recordings.readers.container import (
 )
 from haskd_training.recordings.readers.mcap import FOREIGN_SCHEMAS, Reader2
 from haskd_training.recordings.readers.node_outputs import input_clouds
+from haskd_training.recordings.readers.packed_cloud import (
+    PACKED_CLOUD,
+    add_packed_cloud,
+    is_twin,
+    unpacked,
+)
 from haskd_training.recordings.reading import TooLarge, reading
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
@@ -49,7 +55,8 @@ _Reader = Reader1 | Reader2 | CloudFolderReader
 class Bag:
     """An open recording; made by `open_bag`.
 
-    topics: type by topic, only topics that hold messages.
+    topics: type by topic, only topics that hold messages; clouds that a transport packed are read
+        as PointCloud2.
     expected: messages by topic, as metadata.yaml counts them; empty without one.
     findings: what there is to know of its files.
     """
@@ -57,16 +64,13 @@ class Bag:
     def __init__(self, path: Path, reader: _Reader, findings: Sequence[Finding] = ()) -> None:
         self.path = path
         self._reader = reader
-        # The definitions of the few messages read here are the same in every ROS 2 release (and
-        # in every ROS 1 release). A Humble sqlite3 bag carries none, and another type's definition
-        # may be one that can't be parsed. So those of the bag are never needed.
         if isinstance(reader, Reader1):
             self._deserialize = ros1_types().deserialize_ros1
         else:
-            self._deserialize = get_typestore(Stores.ROS2_HUMBLE).deserialize_cdr
+            self._deserialize = ros2_types().deserialize_cdr
         self.is_ros1 = isinstance(reader, Reader1)
         self._counts = _counts(reader)
-        self.topics = {c.topic: c.msgtype for c in reader.connections if self._counts[c.topic]}
+        self.topics = _types_by_topic(reader, self._counts)
         self.expected: Counter[str] = Counter()
         if not self.is_ros1 and path.is_dir():
             for connection in reader.connections:
@@ -116,6 +120,8 @@ class Bag:
         for connection, _, raw in self._read([topic]):
             message = self._decode(connection, raw)
             cdr = store.ros1_to_cdr(raw, connection.msgtype) if self.is_ros1 else raw
+            if connection.msgtype == PACKED_CLOUD:
+                cdr = store.serialize_cdr(message, POINT_CLOUD)
             yield message, bytes(cdr)
 
     def cloud_fields(self, topic: str) -> set[str]:
@@ -184,7 +190,10 @@ class Bag:
 
     def _decode(self, connection: Connection, raw: bytes) -> Any:
         with _reading(self.path):
-            return self._deserialize(raw, connection.msgtype)
+            message = self._deserialize(raw, connection.msgtype)
+            if connection.msgtype == PACKED_CLOUD:
+                return unpacked(message, connection.topic, ros2_types().types[POINT_CLOUD])
+            return message
 
 
 def spread_numbers(total: int, count: int) -> set[int]:
@@ -192,6 +201,25 @@ def spread_numbers(total: int, count: int) -> set[int]:
     if total <= count:
         return set(range(total))
     return {round(k * (total - 1) / max(1, count - 1)) for k in range(count)}
+
+
+def _types_by_topic(reader: _Reader, counts: Counter[str]) -> dict[str, str]:
+    """Types of the topics that hold messages; packed clouds are clouds, unless the same clouds were
+    recorded as they are too."""
+    types = {each.topic: each.msgtype for each in reader.connections if counts[each.topic]}
+    plain = {topic for topic, kind in types.items() if kind == POINT_CLOUD}
+    packed = {topic for topic, kind in types.items() if kind == PACKED_CLOUD}
+    return types | {topic: POINT_CLOUD for topic in packed if not is_twin(topic, plain)}
+
+
+@cache
+def ros2_types() -> Typestore:
+    """The message types that are read of ROS 2. Their definitions are the same in every release (as
+    are those of ROS 1). A Humble sqlite3 bag carries none, and another type's definition may be one
+    that can't be parsed: so those of a bag are never needed."""
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    add_packed_cloud(store)
+    return store
 
 
 def ros1_types() -> Typestore:

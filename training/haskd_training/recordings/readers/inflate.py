@@ -6,6 +6,7 @@ import bz2
 import heapq
 import shutil
 import sys
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ LARGEST_CHUNK = 1 << 30
 
 LARGEST_TOGETHER = 4 << 30
 """Bytes of the chunks of an MCAP that lie over one moment: they are held at once."""
+
+DAMAGE = (TooLarge, EOFError, zstd.ZstdError, zlib.error)
+"""What is raised of bytes that can't be decompressed."""
 
 _PIECE = 1 << 20
 _SPARED = 1 << 30
@@ -61,6 +65,11 @@ def inflate_lz4(data: bytes, size: int = LARGEST_CHUNK) -> bytes:
 def inflate_bz2(data: bytes, size: int = LARGEST_CHUNK) -> bytes:
     """The same of bzip2."""
     return _inflate(bz2.BZ2Decompressor(), data, size)
+
+
+def inflate_zlib(data: bytes, size: int = LARGEST_CHUNK) -> bytes:
+    """The same of zlib's stream, with its own header or gzip's."""
+    return _inflate(zlib.decompressobj(zlib.MAX_WBITS | 32), data, size)
 
 
 def _inflate(one: Any, data: bytes, size: int) -> bytes:
