@@ -1,5 +1,5 @@
-"""Motion compensation of a recorded cloud, merging it with another LiDAR's, and remembering what
-was said of it, beside labelling it on the CPU.
+"""Motion compensation of a recorded cloud, merging it with another LiDAR's, remembering what was
+said of it, and taking the clouds before as input too, beside labelling it on the CPU.
 
 python benchmarks/poses.py BAG [--repeats 30]
 
@@ -10,26 +10,37 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from haskd_ros import model_file
+from haskd_ros.channels import SWEEP_AGE
 from haskd_ros.clouds.memory import keep_freed_memory
 from haskd_ros.clouds.merging import MergedIntensity, OtherCloud, merged_cloud, points_in_frame
 from haskd_ros.clouds.motion import Poses, compensated_cloud
 from haskd_ros.clouds.point_times import point_times
 from haskd_ros.clouds.pointcloud import read_xyz_intensity, valid_returns
-from haskd_ros.model_header import Intensity
+from haskd_ros.clouds.sweeps import Moment, PlacedSweep, SweepHistory
+from haskd_ros.model_header import ChannelInput, Extent, Intensity
+from haskd_ros.models import build
 from haskd_ros.node.labelling import label_cloud
 from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.score_memory import HALF_LIFE_S, ScoreMemory
 from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_ros.segmenter import Segmenter
-from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag, stamp_ns
+from haskd_training.learning.initial_weights import Start, start_from
+from haskd_training.recordings.readers.bag import POINT_CLOUD, frame_of, open_bag, stamp_ns
+from haskd_training.recordings.recording import RecordingConfig, transforms
+from haskd_training.recordings.transform_tree import TransformTree
+
+MOST_SWEEPS = 4
 
 
 def moved(cloud: Any) -> Any:
@@ -70,6 +81,43 @@ class Remembering:
         label_cloud(cloud, self._segmenter, DEFAULTS, refine=refine)
 
 
+def of_sweeps(count: int) -> Segmenter:
+    """The package's model as trainings start from it that take so many sweeps."""
+    network, metadata = model_file.load(DEFAULT_MODEL)
+    age = ChannelInput(SWEEP_AGE, 1.0, (0.0,), (Extent(0.0, 0.1 * count),), required=True)
+    arguments = metadata.arguments | {"extra_inputs": 1}
+    wider = build(metadata.architecture, classes=len(metadata.taxonomy), **arguments)
+    start_from(Start(DEFAULT_MODEL, network, metadata), wider, metadata.taxonomy)
+    several = replace(metadata, arguments=arguments, channels=(age,), sweeps=count)
+    return Segmenter(wider.eval(), several, "cpu")
+
+
+class Stacking:
+    """Labels the last cloud of a drive with those before it.
+
+    Args:
+        moment: of the cloud, and what was before.
+    """
+
+    def __init__(self, moment: Moment, sweeps: int) -> None:
+        self._segmenter = of_sweeps(sweeps)
+        self._moment = replace(moment, earlier=moment.earlier[: sweeps - 1])
+
+    def __call__(self, cloud: Any) -> None:
+        label_cloud(cloud, self._segmenter, DEFAULTS, moment=self._moment)
+
+
+def last_moment(clouds: Sequence[Any], tree: TransformTree) -> Moment:
+    """When and where the last of some clouds was measured, and those before it."""
+    history = SweepHistory(len(clouds))
+    for cloud in clouds:
+        stamp, (points, _) = stamp_ns(cloud), read_xyz_intensity(cloud)
+        pose = tree.lookup("map", frame_of(cloud), stamp)
+        moment = Moment(stamp, pose, history.before(stamp)[0])
+        history.keep(PlacedSweep(stamp, pose, points[valid_returns(points)], 255.0))
+    return moment
+
+
 def milliseconds(function: Callable[[], object]) -> float:
     begun = time.perf_counter()
     function()
@@ -86,7 +134,11 @@ def main() -> None:
     # Before the kernels have threads of their own.
     torch.set_num_threads(arguments.threads)
     with open_bag(arguments.bag) as bag:
-        cloud = next(iter(bag.messages(bag.topics_of(POINT_CLOUD))))[1]
+        messages = bag.messages(bag.topics_of(POINT_CLOUD))
+        clouds = [cloud for _, cloud in islice(messages, MOST_SWEEPS)]
+        moment = last_moment(clouds, transforms(bag, RecordingConfig()))
+    cloud = clouds[-1]
+    two, four = Stacking(moment, 2), Stacking(moment, 4)
     segmenter = Segmenter.load(DEFAULT_MODEL, device="cpu")
     remembering = Remembering(segmenter)
     ways = {
@@ -95,6 +147,8 @@ def main() -> None:
         "compensated, then labelled": lambda: label_cloud(moved(cloud), segmenter, DEFAULTS),
         "labelled, remembering": lambda: remembering(cloud),
         "merged, then labelled": lambda: label_cloud(merged(cloud), segmenter, DEFAULTS),
+        "two sweeps": lambda: two(cloud),
+        "four sweeps": lambda: four(cloud),
         "merging alone": lambda: merged(cloud),
     }
     times = np.array(
@@ -104,7 +158,8 @@ def main() -> None:
     for name, column in zip(ways, times.T):
         low, middle, high = np.percentile(column, [25, 50, 75])
         print(f"| {name} | {middle:.1f} ({low:.1f}-{high:.1f}) |")
-    for name, column in zip(("compensated", "remembering", "merged"), times.T[2:5], strict=True):
+    beside = ("compensated", "remembering", "merged", "two sweeps", "four sweeps")
+    for name, column in zip(beside, times.T[2:7], strict=True):
         low, middle, high = np.percentile(column / times[:, 1], [25, 50, 75])
         print(f"| {name} / as measured | {middle:.2f} ({low:.2f}-{high:.2f}) |")
 

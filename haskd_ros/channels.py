@@ -4,11 +4,17 @@ network's input. In which fields of a cloud they are is in `clouds.channels`."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
-ChannelName = Literal["rgb", "normal", "reflectivity", "echo"]
+RecordedChannel = Literal["rgb", "normal", "reflectivity", "echo"]
+"""One that clouds have."""
+
+SWEEP_AGE: Final = "sweep_age"
+
+ChannelName = Literal[RecordedChannel, "sweep_age"]
+"""The last one is made where sweeps are stacked, see `clouds.sweeps`: s before the newest cloud."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ CHANNELS: dict[ChannelName, Channel] = {
     "normal": Channel(3, 1.0, "f4"),
     "reflectivity": Channel(1, 255.0, "f4"),
     "echo": Channel(1, 1.0, "u1"),
+    SWEEP_AGE: Channel(1, 1.0, "f4"),
 }
 
 

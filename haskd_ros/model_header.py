@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from haskd_ros import json_text
-from haskd_ros.channels import CHANNELS, ChannelName
+from haskd_ros.channels import CHANNELS, SWEEP_AGE, ChannelName
 from haskd_ros.errors import InputError
 from haskd_ros.models import check_arguments
 from haskd_ros.models.input_limits import InputLimits
@@ -25,6 +25,8 @@ MAX_RANGE_M = 1000.0
 
 Bound = Annotated[float, Field(ge=-1e9, le=1e9)]
 """Of a measured quantity: what any sensor gives, and float32 holds with a margin added."""
+
+MOST_SWEEPS = 16
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -211,6 +213,9 @@ class ModelMetadata:
         taxonomy: class names and colours; a class's index is its column of the scores.
         intensity: input normalisation.
         channels: what else the network reads of each point, in the order of its inputs.
+        sweeps: clouds that it takes at once: the newest one, whose points it labels, and those
+            before, see `clouds.sweeps`. Of more than one it reads the age, which it requires: a
+            caller that stacks no sweeps is refused.
         max_range: m; points further from the sensor were not trained on and get no label.
         input_range: what the training's inputs were; inputs far beyond are no inputs to a network.
         temperature: divides the logits before the softmax.
@@ -228,6 +233,7 @@ class ModelMetadata:
     max_range: Annotated[float, Field(gt=0, le=MAX_RANGE_M)]
     input_range: InputRange
     channels: tuple[ChannelInput, ...] = ()
+    sweeps: Annotated[int, Field(ge=1, le=MOST_SWEEPS)] = 1
     temperature: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     sensor: SensorStatistics = SensorStatistics()
     provenance: Provenance = Provenance()
@@ -240,6 +246,11 @@ class ModelMetadata:
         inputs = extra_inputs(self.channels)
         if inputs != (taken := arguments.get("extra_inputs", 0)):
             raise InputError(f"channels give {inputs} inputs, the network takes {taken}")
+        age = next((channel for channel in self.channels if channel.name == SWEEP_AGE), None)
+        if (self.sweeps > 1) != (age is not None and age.required):
+            raise InputError(
+                f"sweeps is {self.sweeps}; a channel {SWEEP_AGE}, required, belongs to 2 or more"
+            )
 
     @property
     def input_limits(self) -> InputLimits:
@@ -268,6 +279,8 @@ class ModelMetadata:
     def to_document(self) -> dict[str, Any]:
         """As JSON values."""
         document: dict[str, Any] = _METADATA.dump_python(self, mode="json")
+        if self.sweeps == 1:  # what takes one cloud needs no reader that knows of several
+            del document["sweeps"]
         return document | {"format": FORMAT}
 
     @classmethod

@@ -64,7 +64,7 @@ _FIELDS: Mapping[ChannelName, tuple[_Fields, ...]] = {
     "reflectivity": (_Fields(("reflectivity",), _side_by_side),),
     "echo": (_Fields(("echo",), _side_by_side), _Fields(("return_number",), _side_by_side)),
 }
-"""By channel, in order of preference."""
+"""By channel, in order of preference; those that no cloud has are not among them."""
 
 
 def channel_fields(name: ChannelName, present: Collection[str]) -> tuple[str, ...]:
@@ -75,6 +75,8 @@ def channel_fields(name: ChannelName, present: Collection[str]) -> tuple[str, ..
 
 def wanted_fields(name: ChannelName) -> str:
     """The fields that a channel may be read from, in words."""
+    if name not in _FIELDS:
+        return "none has them: they are made where sweeps are stacked"
     return listed([" ".join(fields.names) for fields in _FIELDS[name]])
 
 
@@ -111,4 +113,4 @@ def _read(cloud: Any, name: ChannelName) -> np.ndarray | None:
 
 
 def _found(name: ChannelName, present: Collection[str]) -> _Fields | None:
-    return next((each for each in _FIELDS[name] if set(each.names) <= set(present)), None)
+    return next((each for each in _FIELDS.get(name, ()) if set(each.names) <= set(present)), None)

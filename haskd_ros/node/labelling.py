@@ -6,11 +6,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from haskd_ros.channels import ChannelName
+from haskd_ros.channels import SWEEP_AGE, ChannelName
 from haskd_ros.clouds.channels import read_channels
 from haskd_ros.clouds.class_rules import ClassRules
 from haskd_ros.clouds.crop import inside_box, is_unbounded
@@ -23,10 +23,15 @@ from haskd_ros.clouds.pointcloud import (
     valid_returns,
 )
 from haskd_ros.clouds.ranges import squared_range
+from haskd_ros.clouds.sweeps import Moment, PlacedSweep, SweepHistory, stack
 from haskd_ros.clouds.thinning import one_per_voxel
+from haskd_ros.model_header import ModelMetadata, channel_columns
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmentation import NO_CHANNELS, PointSegmenter, Refine, Segmentation
 from haskd_ros.taxonomy import UNLABELLED
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,8 @@ def label_cloud(
     unit: IntensityUnit | None = None,
     crop_transform: Callable[[], np.ndarray | None] = lambda: None,
     refine: Refine | None = None,
+    moment: Moment | None = None,
+    history: SweepHistory | None = None,
 ) -> LabelledCloud:
     """Label the points of a cloud.
 
@@ -116,6 +123,8 @@ def label_cloud(
         crop_transform: gives the transform [4, 4] from the cloud's frame to that of the crop box,
             None where they are the same; called where there is a box.
         refine: as of `PointSegmenter`.
+        moment: of the cloud, where the model takes several; None: it is labelled by itself.
+        history: gets the cloud once it is labelled, where it has a moment.
 
     Raises:
         CloudError: a malformed cloud, or one with too few valid points.
@@ -131,14 +140,26 @@ def label_cloud(
     inside = _inside_box(points, parameters, crop_transform)
     cropped = time.perf_counter()
     result = label_points(
-        points, scale, segmenter, parameters, channels=channels, inside=inside, refine=refine
+        points,
+        scale,
+        segmenter,
+        parameters,
+        channels=channels,
+        inside=inside,
+        refine=refine,
+        moment=moment,
     )
+    if moment is not None and history is not None:
+        sweep = PlacedSweep(moment.stamp_ns, moment.pose, points, scale, channels)
+        history.keep(without_own_body(sweep, parameters, inside))
     max_range = min(parameters.range_max, segmenter.metadata.max_range)
     return LabelledCloud(
         points=points,
         coordinates=read_coordinates(cloud, points),
         intensity_scale=scale,
-        missing_channels=tuple(name for name, values in channels.items() if values is None),
+        missing_channels=tuple(
+            name for name, values in channels.items() if values is None and name != SWEEP_AGE
+        ),
         max_range=max_range,
         is_beyond_range=_is_beyond_range(points, result, max_range),
         result=result,
@@ -158,6 +179,7 @@ def label_points(
     channels: Mapping[ChannelName, np.ndarray | None] = NO_CHANNELS,
     inside: np.ndarray | None = None,
     refine: Refine | None = None,
+    moment: Moment | None = None,
 ) -> Segmentation:
     """Label points that were read already, as `label_cloud` does.
 
@@ -168,9 +190,11 @@ def label_points(
         channels: as of `PointSegmenter`.
         inside: [N] bool, the points in the parameters' box; None: it is in the cloud's own frame.
         refine: as of `PointSegmenter`.
+        moment: as of `label_cloud`.
 
     Returns:
-        the labels as they are to be published: without a class the probability is 0.
+        the labels as they are to be published: without a class the probability is 0. What is
+        beyond the training counts in the sweeps before too.
 
     Raises:
         CloudError, InputError: as `label_cloud`, but for a malformed cloud.
@@ -190,6 +214,9 @@ def label_points(
     if not len(points):
         empty = np.empty(0, np.float32)
         return Segmentation(np.empty(0, np.uint8), empty, empty)
+    if segmenter.metadata.sweeps > 1:
+        visible, channels = stack(visible, intensity_scale, channels, moment)
+        refine = None if refine is None else _of_newest(refine, segmenter.metadata)
     prepared = time.perf_counter()
     result = segmenter(
         visible,
@@ -199,12 +226,56 @@ def label_points(
         channels=channels,
         refine=refine,
     )
+    if len(visible) > len(points):
+        newest = slice(len(points))
+        result = replace(
+            result,
+            class_id=result.class_id[newest],
+            probability=result.probability[newest],
+            entropy=result.entropy[newest],
+        )
     class_id = rules.published[result.class_id]
     class_id[result.probability < parameters.min_probability] = UNLABELLED
     probability = np.where(class_id == UNLABELLED, np.float32(0), result.probability)
     timings = dict(result.timings)
     timings["preprocess"] += 1e3 * (prepared - started)
     return replace(result, class_id=class_id, probability=probability, timings=timings)
+
+
+def without_own_body(
+    sweep: PlacedSweep, parameters: Parameters, inside: np.ndarray | None = None
+) -> PlacedSweep:
+    """A sweep as later ones are put on top of it: what the parameters leave out by its place, the
+    robot's own body say, is left out by its place in its own frame.
+
+    Args:
+        inside: as of `label_points`.
+    """
+    points = sweep.points
+    kept = valid_returns(points)
+    if inside is None:
+        inside = _inside_box(points, parameters, lambda: None)
+    if inside is not None:
+        kept &= inside
+    if parameters.range_min > 0:
+        kept &= squared_range(points) >= parameters.range_min**2
+    channels = {
+        name: None if values is None else values[kept] for name, values in sweep.channels.items()
+    }
+    return replace(sweep, points=points[kept], channels=channels)
+
+
+def _of_newest(refine: Refine, metadata: ModelMetadata) -> Refine:
+    """The same for the newest of several sweeps alone: the others had their turn."""
+    age = next(own for each, own in channel_columns(metadata.channels) if each.name == SWEEP_AGE)
+
+    def newest_refined(points: Tensor, probabilities: Tensor) -> Tensor:
+        newest = (points[:, age] == 0)[:, 0]
+        refined = probabilities.clone()
+        refined[newest] = refine(points[newest], probabilities[newest])
+        return refined
+
+    return newest_refined
 
 
 def _inside_box(

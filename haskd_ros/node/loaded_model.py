@@ -57,7 +57,8 @@ class LoadedModel:
         return self.segmenter.refines or not parameters.remembers
 
     def warm_up(self, points: int) -> None:
-        """Label a random cloud of so many points."""
+        """Label a random cloud of so many points a sweep."""
+        points *= self.metadata.sweeps
         cloud = np.random.default_rng(0).normal(0, (20, 20, 1, 1), (points, 4))
         channels = {
             each.name: np.tile(each.mean, (points, 1)) * each.scale
@@ -136,6 +137,11 @@ class LabellingSetup:
 
     model: LoadedModel
     parameters: Parameters
+
+    @property
+    def needs_poses(self) -> bool:
+        """Whether it has to be known where the sensor is."""
+        return self.parameters.needs_poses or self.model.metadata.sweeps > 1
 
     def __post_init__(self) -> None:
         if not self.model.can_follow(self.parameters):

@@ -32,6 +32,7 @@ from haskd_ros.node.poses.merging import CloudMerging
 from haskd_ros.node.poses.motion import MotionCompensation
 from haskd_ros.node.poses.remembering import Remembering
 from haskd_ros.node.poses.sensor import SensorPoses
+from haskd_ros.node.poses.stacking import SweepStacking
 from haskd_ros.node.poses.transforms import Transforms
 from haskd_ros.node.reports.diagnostics import DiagnosticsMonitor
 from haskd_ros.node.reports.faults import (
@@ -105,6 +106,7 @@ class LabellingPipeline:
             node, self._poses, transforms, self._warn_seldom, self._warn_of_qos
         )
         self._remembering = Remembering(self._poses, self._warn_seldom)
+        self._stacking = SweepStacking(self._poses, self._warn_seldom)
         self._running: _Running | None = None
         self._rate_limit = RateLimit()
         self._log_periods = LogPeriods()
@@ -151,12 +153,14 @@ class LabellingPipeline:
             "motion": lambda: self._motion.status(self.setup.parameters),
             "merging": lambda: self._merging.status(self.setup.parameters),
             "memory": lambda: self._remembering.status(self.setup.parameters),
+            "sweeps": lambda: self._stacking.status(self.setup.model, self.setup.parameters),
         }
         self._remembering.forget()
+        self._stacking.forget()
         self._last_comparison = None
         self._forget_intensity(parameters.intensity_scale)
         try:
-            self._poses.follow(parameters)
+            self._poses.follow(parameters, needed=self.setup.needs_poses)
             self._merging.follow(parameters)
             subscription = InputSubscription(
                 self._node,
@@ -191,6 +195,7 @@ class LabellingPipeline:
         on to hold what it has called, and a model holds the memory of its largest cloud."""
         self._monitor.let_go()
         self._remembering.forget()
+        self._stacking.forget()
         self._outputs.close()
         self._setup = self._last_comparison = None
 
@@ -213,7 +218,7 @@ class LabellingPipeline:
             done once no cloud is in work that is labelled as before.
         """
         if self._running is not None:
-            self._poses.follow(setup.parameters)
+            self._poses.follow(setup.parameters, needed=setup.needs_poses)
             self._merging.follow(setup.parameters)
         is_other = setup.model is not self.setup.model
         self._setup = setup
@@ -296,6 +301,7 @@ class LabellingPipeline:
             received.cloud, moved, model.metadata.intensity, parameters, merge_until_s
         )
         refine = self._remembering.refine_for(cloud, model, parameters, until_s)
+        moment = self._stacking.moment_of(cloud, model, parameters, until_s)
         poses_ms = 1e3 * (time.perf_counter() - started)
         if self._unit.fixed != parameters.intensity_scale:
             self._forget_intensity(parameters.intensity_scale)
@@ -306,6 +312,8 @@ class LabellingPipeline:
             unit=self._unit,
             crop_transform=partial(self._crop_transform, cloud, parameters),
             refine=refine,
+            moment=moment,
+            history=self._stacking.history,
         )
         self._tell_intensity(labelled)
         if labelled.is_beyond_range:

@@ -98,8 +98,8 @@ class SegmentNode(GuardedNode):
         try:
             model = self._compute(lambda: load_model(parameters)).result()
             setup = LabellingSetup(model, parameters)
-            self._transforms.check(parameters)
-            check_poses(parameters)
+            self._transforms.check(parameters, poses=setup.needs_poses)
+            check_poses(parameters, needed=setup.needs_poses)
             topics_to_merge(self, parameters)
             self._pipeline = LabellingPipeline(
                 self,
@@ -239,9 +239,10 @@ class SegmentNode(GuardedNode):
 
     def _check_parameters(self, parameters: Parameters) -> None:
         """Refuse parameters that don't fit the model or the installation."""
-        self._setup(parameters)
-        self._transforms.check(parameters)
-        check_poses(parameters)
+        setup = self._setup(parameters)
+        needed = parameters.needs_poses if setup is None else setup.needs_poses
+        self._transforms.check(parameters, poses=needed)
+        check_poses(parameters, needed=needed)
         topics_to_merge(self, parameters)
 
     def _on_parameters(self, parameters: Parameters) -> None:
@@ -274,7 +275,10 @@ class SegmentNode(GuardedNode):
                 response.message = "deactivated meanwhile; the old model is kept"
                 return response
             # Parameters are changed in this thread too, so nothing can come between.
-            replaced = pipeline.replace(LabellingSetup(model, self.parameters))
+            setup = LabellingSetup(model, self.parameters)
+            self._transforms.check(self.parameters, poses=setup.needs_poses)
+            check_poses(self.parameters, needed=setup.needs_poses)
+            replaced = pipeline.replace(setup)
         except BaseException as error:
             response.message = f"the old model goes on: {in_one_line(error)}"
             self.get_logger().error(f"can't reload: {in_one_line(error)}")

@@ -47,7 +47,7 @@ def main(cache: Path, out: Path, config: StudentConfig) -> None:
     mine = own(split.validation)
     network = model_file.load(whole.model)[0]
     found = evaluate(
-        lambda points: predict(network, points, config.max_range, fabric.device),
+        lambda sweep: predict(network, sweep, config.max_range, fabric.device),
         (split.sweep(ref) for ref in mine),
         split.taxonomy,
     )

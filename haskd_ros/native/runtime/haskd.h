@@ -84,9 +84,9 @@ HASKD_API haskd_status haskd_class(const haskd_model* model, uint32_t class_id,
                                    haskd_class_info* info);
 
 typedef struct haskd_channel_info {
-    const char* name; /* rgb, normal, reflectivity or echo */
+    const char* name; /* rgb, normal, reflectivity, echo or sweep_age */
     uint32_t values;  /* of a point: 3 of rgb and normal */
-    double scale;     /* the raw value that stands for 1: 255 of rgb */
+    double scale;     /* the raw value that stands for 1: 255 of rgb, 1 s of sweep_age */
     int required;     /* else the training's mean stands in where a cloud has none */
 } haskd_channel_info;
 

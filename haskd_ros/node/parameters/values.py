@@ -125,8 +125,8 @@ class Parameters:
     )
     poses_source: str = parameter(
         "tf",
-        "How motion compensation and the memory know where the sensor is: tf (needs tf2_ros) or "
-        "odometry (needs nav_msgs).",
+        "How motion compensation, the memory and models of several sweeps know where the sensor "
+        "is: tf (needs tf2_ros) or odometry (needs nav_msgs).",
         name="poses.source",
         choices=("tf", "odometry"),
     )

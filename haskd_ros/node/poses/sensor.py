@@ -26,12 +26,15 @@ from haskd_ros.node.poses.transforms import NoTransformError, Transforms
 _POLL_S = 0.002
 
 
-def check_poses(parameters: Parameters) -> None:
+def check_poses(parameters: Parameters, *, needed: bool) -> None:
     """
+    Args:
+        needed: whether it has to be known where the sensor is.
+
     Raises:
         InputError: what Odometry needs is not installed, or its topic can't be one.
     """
-    if parameters.needs_poses and parameters.poses_source == "odometry":
+    if needed and parameters.poses_source == "odometry":
         check_topic("poses.odometry_topic", parameters.poses_odometry_topic)
         odometry_type()
 
@@ -60,13 +63,13 @@ class SensorPoses:
         self._transforms = transforms
         self._odometry = OdometrySubscription(node)
 
-    def follow(self, parameters: Parameters) -> None:
-        """Receive what the parameters need from now on.
+    def follow(self, parameters: Parameters, *, needed: bool) -> None:
+        """Receive what poses by these parameters need from now on; nothing where none is needed.
 
         Raises:
             InputError: as `check_poses`.
         """
-        by_odometry = parameters.needs_poses and parameters.poses_source == "odometry"
+        by_odometry = needed and parameters.poses_source == "odometry"
         self._odometry.follow(parameters.poses_odometry_topic if by_odometry else "")
 
     def close(self) -> None:

@@ -40,17 +40,20 @@ class Transforms:
         self._listener: Any = None
         self._jumps: Any = None
 
-    def check(self, parameters: Parameters) -> None:
+    def check(self, parameters: Parameters, *, poses: bool) -> None:
         """Subscribe to TF where the parameters need it: a box in a frame of its own, or poses of
         the sensor; for those by odometry, and for clouds of other LiDARs, which may be in the
         input's frame, only where tf2_ros is installed.
+
+        Args:
+            poses: whether it has to be known where the sensor is.
 
         Raises:
             InputError: tf2_ros is not installed.
         """
         unbounded = is_unbounded(parameters.crop_min, parameters.crop_max)
         has_frame = bool(parameters.crop_frame) and not unbounded
-        needed = has_frame or parameters.needs_poses or bool(parameters.other_lidars)
+        needed = has_frame or poses or bool(parameters.other_lidars)
         if not needed or self._buffer is not None:
             return
         try:
@@ -62,7 +65,7 @@ class Transforms:
                     "tf2_ros: install it, or leave crop.frame empty for the cloud's own frame "
                     f"({error})"
                 ) from error
-            if parameters.needs_poses and parameters.poses_source == "tf":
+            if poses and parameters.poses_source == "tf":
                 raise InputError(
                     "parameter poses.source is 'tf', which needs tf2_ros: install it, or take "
                     f"odometry ({error})"

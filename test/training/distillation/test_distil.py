@@ -129,7 +129,7 @@ def test_a_vanilla_teacher_is_followed_even_where_it_is_wrong(split, tmp_path):
     )  # fmt: skip
     network, _ = model_file.load(taught.model)
     found = evaluate(
-        lambda points: predict(network, points, STUDENT.max_range, CPU),
+        lambda sweep: predict(network, sweep, STUDENT.max_range, CPU),
         map(split.sweep, split.validation),
         split.taxonomy,
     )

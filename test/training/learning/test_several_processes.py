@@ -86,7 +86,7 @@ def test_two_processes_count_the_same_confusions_as_one_and_none_twice(together,
     split = make_split([Cache.open(cache)], SETTINGS.split)
     network = model_file.load(together / "whole/model.safetensors")[0]
     alone = evaluate(
-        lambda points: predict(network, points, SETTINGS.max_range, torch.device("cpu")),
+        lambda sweep: predict(network, sweep, SETTINGS.max_range, torch.device("cpu")),
         (split.sweep(ref) for ref in split.validation),
         split.taxonomy,
     )

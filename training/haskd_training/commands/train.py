@@ -34,6 +34,7 @@ def baseline(
     from haskd_training.core.settings import load_settings
     from haskd_training.data.cache import Cache
     from haskd_training.data.splits import make_split
+    from haskd_training.data.stacked_sweeps import stacked
     from haskd_training.learning.baseline import baseline as run
     from haskd_training.learning.student import StudentConfig
 
@@ -45,7 +46,8 @@ def baseline(
         settings.split,
         channels=settings.channels,
         channels_required=settings.channels_required,
-    ).labelled()
+    )
+    split = stacked(split.labelled(), settings.sweeps)
     with only_user(out), step("training") as progress:
         result = run(split, out, settings, attribution=attribution, progress=progress)
     score = (

@@ -15,7 +15,7 @@ import hashlib
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from haskd_ros.channels import ChannelName, as_inputs
+from haskd_ros.channels import ChannelName
+from haskd_ros.clouds.sweeps import Moment, PlacedSweep, before, stack
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
@@ -35,9 +36,10 @@ from haskd_training.core.storage.files import (
     read_file,
 )
 from haskd_training.core.storage.location import Location, Url, location
-from haskd_training.data.cache_rows import ImageRow, SweepRow, t_camera_lidar
+from haskd_training.data.cache_rows import ImageRow, SweepRow, rows_in_time, t_camera_lidar
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.packed_rows import PackedRows
+from haskd_training.data.point_inputs import point_inputs
 from haskd_training.data.point_labels import PointLabels, check_classes
 from haskd_training.data.shards import check_shard, read_tensors
 from haskd_training.recordings.image_codec import decode_jpeg
@@ -66,6 +68,8 @@ class Sweep:
     label: [N] uint8, class id, 255 ignored; of a point whose class is open, the likeliest one.
     open_label: [N] uint8, ids of the cache's `label_sets`: the class, or a set of those it may be;
         None where no label is open.
+    older: [M, 4 + E] float32, the points of the sweeps before, in this one's frame, for a network
+        that takes several; what it says of them counts for nothing.
     """
 
     points: np.ndarray
@@ -74,6 +78,12 @@ class Sweep:
     stamp_ns: int
     recording: str
     open_label: np.ndarray | None = None
+    older: np.ndarray | None = None
+
+    @property
+    def stacked(self) -> np.ndarray:
+        """[N + M, 4 + E]: its points, then those of the sweeps before."""
+        return self.points if self.older is None else np.concatenate([self.points, self.older])
 
     @property
     def label_id(self) -> np.ndarray:
@@ -89,6 +99,8 @@ class Cache:
         model that learns from this cache; each sweep has its own.
     stand_in: 0..1, for intensity that was not measured; None: the mean of this cache.
     channels: what the points have beside place and intensity, as a network's inputs.
+    together: sweeps that a network takes at once; with more than one, a sweep comes with those of
+        its recording before it, whatever their role in a split is.
     statistics: the sensor's, see `sensor_statistics`.
     fingerprint: of the bags, labels and settings it was made from.
     labelled: False hides the labels, where there are any.
@@ -107,6 +119,7 @@ class Cache:
     labelled: bool = True
     stand_in: float | None = None
     channels: tuple[ChannelInput, ...] = ()
+    together: int = 1
     point_labels: PointLabels | None = None
     taught: tuple[int, ...] = ()
 
@@ -189,20 +202,52 @@ class Cache:
         """
         row = self.sweeps[i]
         points, time, label = self._read(row, "points", "time", "label")
-        if row.intensity_scale is None:
-            points[:, 3] = self.missing_intensity
+        names = [each.name for each in self.channels]
+        channels = self.recorded_channels(i, names) if names else {}
+        older = None
+        if self.together > 1:
+            moment = self.moment(i, self.together, names)
+            stacked, channels = stack(points, row.intensity_scale, channels, moment)
+            points, older = np.split(self._inputs(stacked, row, channels), [len(points)])
         else:
-            points[:, 3] /= row.intensity_scale
-            points[~np.isfinite(points[:, 3]), 3] = self.missing_intensity
-        if self.channels:
-            points = np.concatenate([points, *self._channels(i)], axis=1)
+            points = self._inputs(points, row, channels)
         if not self.labelled:
             label = np.full_like(label, UNLABELLED)
         open_label = None
         if self.point_labels is not None and i in self.taught:
             open_label = self.point_labels.of(row.recording, row.stamp_ns, len(points))
             label = self.label_sets.likeliest(open_label)
-        return Sweep(points, time, label, row.stamp_ns, row.recording, open_label)
+        return Sweep(points, time, label, row.stamp_ns, row.recording, open_label, older)
+
+    def moment(self, i: int, together: int, names: Sequence[ChannelName]) -> Moment | None:
+        """When and where sweep `i` was measured, and the sweeps to stack below it, as the robot
+        gets them; those without a pose are passed over. None: it has no pose itself.
+
+        Args:
+            together: sweeps that a network takes at once.
+            names: channels that it reads.
+
+        Raises:
+            InputError: a shard is missing or damaged.
+        """
+        row, earlier = self.sweeps[i], []
+        if row.T_world_lidar is None:
+            return None
+        for j in self.earlier_indices(i, together):
+            other, (points, scale) = self.sweeps[j], self.recorded_points(j)
+            channels = self.recorded_channels(j, names)
+            pose = np.array(other.T_world_lidar)
+            earlier.append(PlacedSweep(other.stamp_ns, pose, points, scale, channels))
+        return Moment(row.stamp_ns, np.array(row.T_world_lidar), earlier)
+
+    def earlier_indices(self, i: int, together: int) -> list[int]:
+        """Of the sweeps that `moment` gives; nothing is read."""
+        row = self.sweeps[i]
+        if together == 1 or row.T_world_lidar is None:
+            return []
+        stamps, indices = self._placed_in_time[row.recording]
+        places = reversed(range(bisect_left(stamps, row.stamp_ns)))
+        return before(row.stamp_ns, ((stamps[k], indices[k]) for k in places), together - 1)
 
     def recorded_points(self, i: int) -> tuple[np.ndarray, float | None]:
         """The points of sweep `i` as the robot gets them.
@@ -337,25 +382,24 @@ class Cache:
     @cached_property
     def _images_in_time(self) -> dict[str, tuple[array[int], array[int]]]:
         """By recording: the images' stamps in order, and their indices in `images`."""
-        by_recording: dict[str, list[tuple[int, int]]] = {}
-        for j, row in enumerate(self.images):
-            by_recording.setdefault(row.recording, []).append((row.stamp_ns, j))
-        table = {}
-        for recording, images in by_recording.items():
-            stamps, indices = zip(*sorted(images), strict=True)
-            table[recording] = array("q", stamps), array("q", indices)
-        return table
+        return rows_in_time((row.recording, row.stamp_ns, j) for j, row in enumerate(self.images))
 
-    def _channels(self, i: int) -> Iterator[np.ndarray]:
-        """[N, D] float32 inputs of each of `channels`; its mean stands in where there is none."""
-        recorded = self.recorded_channels(i, [each.name for each in self.channels])
-        for each in self.channels:
-            values, mean = recorded[each.name], np.array(each.mean, np.float32)
-            if values is None:
-                yield np.tile(mean, (self.sweeps[i].points, 1))
-            else:
-                inputs = as_inputs(values, each.scale)
-                yield np.where(np.isfinite(inputs), inputs, mean)
+    @cached_property
+    def _placed_in_time(self) -> dict[str, tuple[array[int], array[int]]]:
+        """By recording: the stamps in order of the sweeps that have a pose, and their indices in
+        `sweeps`."""
+        return rows_in_time(
+            (row.recording, row.stamp_ns, i)
+            for i, row in enumerate(self.sweeps)
+            if row.T_world_lidar is not None
+        )
+
+    def _inputs(
+        self, points: np.ndarray, row: SweepRow, recorded: Mapping[ChannelName, np.ndarray | None]
+    ) -> np.ndarray:
+        """[N, 4 + E] of recorded points in the unit of a sweep, and their channels."""
+        with_channels = [(each, recorded[each.name]) for each in self.channels]
+        return point_inputs(points, row.intensity_scale, self.missing_intensity, with_channels)
 
     def _read(self, row: SweepRow | ImageRow, *names: str) -> list[np.ndarray]:
         where = self.path / row.shard

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,3 +94,18 @@ def t_camera_lidar(image: ImageRow, sweep: SweepRow) -> np.ndarray:
     T_camera_world = invert(np.array(image.T_world_camera))
     T_camera_lidar: np.ndarray = T_camera_world @ np.array(sweep.T_world_lidar)
     return T_camera_lidar
+
+
+def rows_in_time(
+    rows: Iterable[tuple[str, int, int]],
+) -> dict[str, tuple[array[int], array[int]]]:
+    """By recording its stamps in order, and the indices that go with them, of (recording, stamp,
+    index)."""
+    by_recording: dict[str, list[tuple[int, int]]] = {}
+    for recording, stamp_ns, index in rows:
+        by_recording.setdefault(recording, []).append((stamp_ns, index))
+    table = {}
+    for recording, found in by_recording.items():
+        stamps, indices = zip(*sorted(found), strict=True)
+        table[recording] = array("q", stamps), array("q", indices)
+    return table

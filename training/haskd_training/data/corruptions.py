@@ -222,8 +222,13 @@ def corrupted(sweep: Sweep, name: str, seed: int = 0, mean_intensity: float = 0.
         mean_intensity: stands in for what was not measured, 0..1.
 
     Raises:
-        InputError: no such corruption.
+        InputError: no such corruption, or a sweep that comes with others before it.
     """
+    if sweep.older is not None:
+        raise InputError(
+            f"{name}: a model of several sweeps is not scored on corrupted clouds: how the sensor "
+            "saw the sweeps before, in its own frame, is not known any more"
+        )
     if name not in CORRUPTIONS:
         raise InputError(f"unknown corruption {name!r}; there are {', '.join(CORRUPTIONS)}")
     generator = np.random.default_rng((seed, zlib.crc32(name.encode()), sweep.stamp_ns))

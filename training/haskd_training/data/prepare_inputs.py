@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from haskd_ros.channels import CHANNELS, ChannelName
+from haskd_ros.channels import RecordedChannel
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import FullReturn
 from haskd_ros.taxonomy import LabelMap, Taxonomy
@@ -52,8 +52,8 @@ class CacheConfig(BaseModel):
     overlays: int = Field(
         6, ge=0, description="images with points drawn over them, to check the camera calibration"
     )
-    channels: tuple[ChannelName, ...] = Field(
-        tuple(CHANNELS),
+    channels: tuple[RecordedChannel, ...] = Field(
+        get_args(RecordedChannel),
         description="what is kept of the points beside place and intensity, where they have it",
     )
     shard_bytes: int = Field(SHARD_BYTES, gt=0, description="size at which a shard is written")

@@ -157,12 +157,14 @@ def distil(
     distilled_share: dict[str, Tensor] = {}
 
     def loss(model: nn.Module, batch: Batch, done: float) -> dict[str, Tensor]:
-        targets, labels = batch_targets(batch.extras, config), batch.labels
+        learned = batch.only_newest()
+        targets, labels = batch_targets(learned.extras, config), learned.labels
         if config.pseudo_labels and (by_images or trained_on.unlabelled):
             labels = pseudo_labels(
-                labels, batch.supervised, targets, config, taught_by_images=by_images
+                labels, learned.supervised, targets, config, taught_by_images=by_images
             )
-        features, logits = (x.float() for x in model(batch.points, batch.cloud))
+        said = model(batch.points, batch.cloud)
+        features, logits = (batch.of_newest(x).float() for x in said)
         terms = supervised(logits, labels)
         ramp_weight = ramp(done, 1.0, config.ramp)
         log_student = soften(logits, config.temperature)
@@ -226,7 +228,7 @@ def _calibration_iou(
 ) -> Tensor:
     """[C] on the calibration sweeps, NaN where a class does not occur there."""
     found = evaluate(
-        lambda points: predict(network, points, student.max_range, fabric.device),
+        lambda sweep: predict(network, sweep, student.max_range, fabric.device),
         (split.sweep(ref) for ref in own(split.calibration)),
         split.taxonomy,
     )

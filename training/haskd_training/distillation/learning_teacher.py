@@ -15,7 +15,7 @@ from haskd_training.distillation.fusion import FusionTeacher
 from haskd_training.images.features import NO_DROPOUT, ImageDropout, ImageFeatures, mean_over_views
 from haskd_training.images.pixel_features import PixelFeatures
 from haskd_training.learning.batches import Extras
-from haskd_training.learning.inference import SweepPredictor
+from haskd_training.learning.inference import SweepPredictor, of_sweep
 
 
 class LearningTeacher(nn.Module):
@@ -99,10 +99,13 @@ def learning_predictor(network: LearningTeacher, stored: ImageFeatures) -> Sweep
 
     @torch.inference_mode()
     def predictor(ref: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
+        of_points = pixels_of(ref, np.random.default_rng(0))
+        of_near = {name: torch.from_numpy(values[near]) for name, values in of_points.items()}
+        more = len(points) - int(near.sum())  # no image is looked at for those
         extras = {
-            name: torch.from_numpy(values[near]).to(points.device)
-            for name, values in pixels_of(ref, np.random.default_rng(0)).items()
+            name: torch.cat([values, values.new_zeros(more)]).to(points.device)
+            for name, values in of_near.items()
         }
-        return {"logits": network(points, None, **extras)}
+        return {"logits": of_sweep(network(points, None, **extras), near)}
 
     return predictor

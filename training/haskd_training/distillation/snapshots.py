@@ -22,9 +22,9 @@ from haskd_training.core.processes import own
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.cache import Sweep
 from haskd_training.data.splits import Split
-from haskd_training.data.sweep_ref import within_range
 from haskd_training.distillation.expertise import ExpertiseConfig, ExpertiseTable, expertise
 from haskd_training.distillation.losses import confidence
+from haskd_training.learning.inference import network_input
 from haskd_training.learning.losses import soften
 from haskd_training.metrics.confusion import confusion
 
@@ -73,8 +73,9 @@ def measure(
     classes = len(metadata.taxonomy)
     counts = []
     for done, sweep in enumerate(sweeps, 1):
-        near = within_range(sweep.points, metadata.max_range)
-        logits = snapshot_logits(networks, torch.from_numpy(sweep.points[near]).to(device))
+        points, near = network_input(sweep, metadata.max_range)
+        logits = snapshot_logits(networks, torch.from_numpy(points).to(device))
+        logits = logits[:, : int(near.sum())]
         all_logits = torch.cat([logits, mean_logits(logits)[None]])
         predicted = np.full((len(all_logits), len(near)), UNLABELLED, np.uint8)
         predicted[:, near] = all_logits.argmax(2).cpu().numpy()

@@ -40,7 +40,12 @@ from haskd_training.images.features import (
     save_network,
 )
 from haskd_training.learning.batches import Batch, Extras
-from haskd_training.learning.inference import SweepPredictor, network_predictor, predict_with
+from haskd_training.learning.inference import (
+    SweepPredictor,
+    network_predictor,
+    of_sweep,
+    predict_with,
+)
 from haskd_training.learning.initial_weights import FRESH
 from haskd_training.learning.loop import Callbacks, finish, finished_result, fit, make_fabric
 from haskd_training.learning.student import (
@@ -184,8 +189,8 @@ def train_teacher(
     supervised = supervised_loss(split, student)
 
     def loss(model: nn.Module, batch: Batch, _: float) -> dict[str, Tensor]:
-        logits = model(batch.points, batch.cloud, **batch.extras)
-        return supervised(logits.float(), batch.labels)
+        logits = batch.of_newest(model(batch.points, batch.cloud, **batch.extras))
+        return supervised(logits.float(), batch.of_newest(batch.labels))
 
     def measure(predictor: SweepPredictor, refs: Sequence[SweepRef]) -> np.ndarray:
         confusions = seen_and_unseen_confusion(
@@ -257,7 +262,9 @@ def teacher_predictor(network: FusionTeacher, features: ImageFeatures) -> SweepP
         image_features, seen = (
             torch.from_numpy(x[near]).to(points.device) for x in features.of(ref)
         )
-        hidden = network.features(points, None, image_features, seen)
+        # No image is looked at for what the sweeps before measured.
+        of_all = torch.cat([seen, seen.new_zeros(len(points) - len(seen))])
+        hidden = of_sweep(network.features(points, None, image_features, of_all), near)
         return {"logits": network.trunk.classifier(hidden), "features": hidden, "seen": seen}
 
     return predictor
@@ -276,7 +283,7 @@ def seen_and_unseen_confusion(
     counts = np.zeros((2, classes, classes + 1), np.int64)
     for ref in refs:
         sweep, seen = split.sweep(ref), features.seen(ref)
-        predicted = predict_with(partial(predictor, ref), sweep.points, max_range, device)
+        predicted = predict_with(partial(predictor, ref), sweep, max_range, device)
         for row, among in enumerate((~seen, seen)):
             counts[row] += confusion(sweep.label[among], predicted[among], classes)
     return counts

@@ -39,7 +39,7 @@ def class_predictor(model: Path, device: torch.device) -> ClassPredictor:
     """
     network, metadata = model_file.load(model)
     network.to(device)
-    return lambda _, sweep: predict(network, sweep.points, metadata.max_range, device)
+    return lambda _, sweep: predict(network, sweep, metadata.max_range, device)
 
 
 def sweep_confusions(
@@ -91,7 +91,7 @@ def evaluate_sweeps(
             progress(number, len(part))
 
     of_part = evaluate(
-        lambda points: predict(network, points, metadata.max_range, device),
+        lambda sweep: predict(network, sweep, metadata.max_range, device),
         sweeps(),
         split.taxonomy,
     )

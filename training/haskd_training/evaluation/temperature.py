@@ -23,7 +23,8 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.exchange import of_all
 from haskd_training.core.processes import own
 from haskd_training.data.cache import Cache
-from haskd_training.data.sweep_ref import SweepRef, within_range
+from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.learning.inference import network_input
 
 RANGE = (0.05, 20.0)
 """Temperatures that are searched: a model without errors has its optimum at 0."""
@@ -175,8 +176,8 @@ def gather_logits(
     labels: list[np.ndarray] = []
     for ref in own(sweeps):
         sweep = caches[ref.cache].sweep(ref.sweep)
-        near = within_range(sweep.points, max_range)
-        points, label = sweep.points[near], sweep.label[near]
+        points, near = network_input(sweep, max_range)
+        label = sweep.label[near]
         chosen = np.flatnonzero(label != UNLABELLED)
         if len(chosen) > points_per_sweep:
             generator = np.random.default_rng((seed, ref.cache, ref.sweep))

@@ -20,7 +20,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from haskd_training.core.run_folder import code_of
 from haskd_training.core.tensor_file import TensorFile, write_tensors
 from haskd_training.data.corruptions import CORRUPTIONS
 from haskd_training.data.splits import Split
+from haskd_training.data.stacked_sweeps import stacked
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import load_teacher
 from haskd_training.distillation.snapshots import mean_logits, snapshot_logits
@@ -57,7 +58,7 @@ from haskd_training.experiments.ablation_rows import (
     teacher_with,
 )
 from haskd_training.learning.baseline import AVERAGE, TrainingResult
-from haskd_training.learning.inference import SweepPredictor, predict_with
+from haskd_training.learning.inference import SweepPredictor, of_sweep, predict_with
 from haskd_training.learning.initial_weights import initial_digest
 from haskd_training.learning.loop import make_fabric
 from haskd_training.pipeline.config import MethodConfig, check
@@ -205,8 +206,13 @@ def _runs(split: Split, out: Path, config: AblationConfig, steps: Steps) -> dict
         split: Split = split,
     ) -> None:
         method = row_settings(config.method, name, overrides, seed)
-        folds = method.student.split.folds
-        split = split.out_of_fold(folds) if folds else split
+        folds, sweeps = method.student.split.folds, method.student.sweeps
+        if sweeps > 1 and name in config.corrupted:
+            raise InputError(
+                f"corrupted names {name!r}, which takes {sweeps} sweeps: corruptions are of single "
+                "clouds"
+            )
+        split = stacked(split.out_of_fold(folds) if folds else split, sweeps)
         titled = partial(_titled, steps, f"{name}, seed {seed}")
         runner = StageRunner(
             out / "stages", make_fabric(method.student.loop, out / "stages"), titled
@@ -309,8 +315,8 @@ def _averaged(run: RowRun) -> ClassPredictor:
 def _ensemble(run: RowRun) -> ClassPredictor:
     networks = [model_file.load(path)[0].to(run.device) for path in _snapshots(run)]
 
-    def predictor(_: SweepRef, points: Tensor, __: np.ndarray) -> dict[str, Tensor]:
-        return {"logits": mean_logits(snapshot_logits(networks, points))}
+    def predictor(_: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
+        return {"logits": of_sweep(mean_logits(snapshot_logits(networks, points)), near)}
 
     return _within_range(run, predictor)
 
@@ -328,7 +334,7 @@ def _teacher(run: RowRun) -> ClassPredictor:
 def _within_range(run: RowRun, predictor: SweepPredictor) -> ClassPredictor:
     """Classes of the points within the student's range."""
     reach = run.config.student.max_range
-    return lambda ref, sweep: predict_with(partial(predictor, ref), sweep.points, reach, run.device)
+    return lambda ref, sweep: predict_with(partial(predictor, ref), sweep, reach, run.device)
 
 
 def _scored(
@@ -342,7 +348,8 @@ def _scored(
         if not path.exists():
             predictor = run.predictor(run)
             started = time.perf_counter()
-            tables = _counts(f"{name}, seed {run.seed}", predictor, conditions, split, steps)
+            read = replace(split, caches=run.split.caches)
+            tables = _counts(f"{name}, seed {run.seed}", predictor, conditions, read, steps)
             spent = {"stages": run.runner.costs, "scoring_s": time.perf_counter() - started}
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, tables, {_COSTS: spent})
@@ -355,9 +362,9 @@ def _scored(
         code |= {
             code_of(out / "stages" / cost.folder) for cost in costs[-1] if cost.stage in _TRAININGS
         }
-    stacked = {condition: np.stack(tables) for condition, tables in counts.items()}
+    by_condition = {condition: np.stack(tables) for condition, tables in counts.items()}
     return Scores(
-        stacked,
+        by_condition,
         costs,
         scoring_s,
         frozenset(code),

@@ -14,6 +14,7 @@ import torch
 from haskd_ros.files import write_atomically
 from haskd_training.core.machine import machine
 from haskd_training.data.splits import Split
+from haskd_training.data.stacked_sweeps import stacked
 from haskd_training.evaluation.student_cost import compare_costs, same_network
 from haskd_training.experiments.ablation import RECORDED, Scores
 from haskd_training.experiments.ablation_rows import (
@@ -89,7 +90,7 @@ def summarise(scores: Mapping[str, Scores], split: Split, config: AblationConfig
         "corrupted": conditions,
         "computing_s": _computing(scores.values()),
         "code": sorted({state for row in scores.values() for state in row.code}),
-        "student": _student(scores, split),
+        "student": _student(scores, stacked(split, config.method.student.sweeps)),
         "config": config.model_dump(mode="json"),
     }
 
@@ -166,7 +167,7 @@ def _student(scores: Mapping[str, Scores], split: Split) -> dict[str, Any] | Non
         name: path for name in (first, method) if (path := scores[name].models[0]()) is not None
     }
     spread = np.linspace(0, len(split.test) - 1, min(TIMED, len(split.test))).round().astype(int)
-    clouds = [split.sweep(split.test[number]).points for number in spread]
+    clouds = [split.sweep(split.test[number]).stacked for number in spread]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = compare_costs(models, clouds, device)
     return {

@@ -41,7 +41,7 @@ from haskd_training.metrics.confusion import (
 )
 from haskd_training.metrics.protocols import Protocol, ProtocolScore, protocol_score
 from haskd_training.recordings.cloud_files.formats import is_cloud_folder
-from haskd_training.recordings.findings import Say, say_nothing
+from haskd_training.recordings.findings import Finding, Say, say_nothing
 from haskd_training.recordings.labels import cloud_times, label_source, load_label_map
 from haskd_training.recordings.readers.bag import Unusable, open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording
@@ -84,7 +84,7 @@ def evaluate_model(
         examination: of a recording's clouds, as of `examine_clouds`; None: they are examined here.
         protocol: of a benchmark, for a cache of its data set: its score too.
         views: as of `Segmenter`.
-        say: receives what only shows when a recording's clouds are labelled.
+        say: receives what only shows when clouds are labelled.
 
     Raises:
         InputError: model, cache or recording can't be read, their classes differ, or there are no
@@ -99,7 +99,7 @@ def evaluate_model(
     if not _is_recording(data):
         if labels is not None or topic is not None:
             raise InputError(f"{data} is no recording; --labels and --topic are for one")
-        sweeps = _sweeps_of_cache(segmenter, model, data, parameters, progress)
+        sweeps = _sweeps_of_cache(segmenter, model, data, parameters, progress, say)
     else:
         if labels is None:
             raise InputError(f"{data} is a recording; --labels names its label map")
@@ -137,13 +137,24 @@ def evaluate_model(
 
 
 def _sweeps_of_cache(
-    segmenter: Segmenter, model: Path, path: Location, parameters: Parameters, progress: Progress
+    segmenter: Segmenter,
+    model: Path,
+    path: Location,
+    parameters: Parameters,
+    progress: Progress,
+    say: Say,
 ) -> Iterator[Predicted]:
     cache = Cache.open(path)
     _check_classes(segmenter, cache.taxonomy, model, path)
     if not any(sum(row.class_counts) for row in cache.sweeps):
         raise InputError(f"cache {path} has no labels to compare with")
-    part = own([number for number, row in enumerate(cache.sweeps) if any(row.class_counts)])
+    labelled = [number for number, row in enumerate(cache.sweeps) if any(row.class_counts)]
+    part, together = own(labelled), segmenter.metadata.sweeps
+    fewer = sum(len(cache.earlier_indices(i, together)) < together - 1 for i in labelled)
+    if fewer and is_first():
+        told = f"{fewer} of {len(labelled)} sweeps are labelled by fewer than {together} sweeps: "
+        told += "there are no others before them, or no poses"
+        say(Finding("labelled-by-fewer-sweeps", cache.name, "doubtful", told))
     if parameters.crop_frame and not is_unbounded(parameters.crop_min, parameters.crop_max):
         raise InputError(
             f"a cache holds no transforms to the box's frame {parameters.crop_frame}; evaluate the "
@@ -182,6 +193,7 @@ def _sweeps_of_bag(
             except (CloudError, Unusable):
                 continue  # without points there is nothing to compare
             if (true == UNLABELLED).all():
+                label.pass_by(cloud)
                 continue
             try:
                 predicted = label(cloud).result.class_id

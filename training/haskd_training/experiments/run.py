@@ -33,6 +33,7 @@ from haskd_training.data.prepare_inputs import (
 )
 from haskd_training.data.prepare_report import PrepareReport
 from haskd_training.data.splits import Split, SplitConfig, make_split
+from haskd_training.data.stacked_sweeps import stacked
 from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities
 from haskd_training.evaluation.temperature import TemperatureCalibration, calibrate
 from haskd_training.experiments.sources import prepare_together, recordings_in, why_no_images
@@ -191,6 +192,7 @@ def run(
             unlabelled=[cache for cache in unlabelled_ones.caches if cache.point_labels is None],
             test=tested.caches,
         )
+        split = stacked(split, student.sweeps)
         check(split, config, why_no_images([*labelled.reports, *unlabelled_ones.reports]))
         runner = StageRunner(out / "stages", fabric, steps)
         method = run_method(runner, split, config, attribution)

@@ -68,6 +68,11 @@ def submit(
         raise InputError(f"{out} exists already; choose another folder")
     segmenter = Segmenter.load(model, device=device, views=views)
     protocol.check_classes(segmenter.taxonomy.names, f"model {model}")
+    if (sweeps := segmenter.metadata.sweeps) > 1:
+        raise InputError(
+            f"model {model} takes {sweeps} sweeps: only models of one sweep are submitted, since "
+            "poses of a test part are not read"
+        )
     reader = protocol.reader
     submission = protocol.submission
     ids = np.full(UNLABELLED + 1, submission.unlabelled, submission.kind or np.int64)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from haskd_ros.channels import SWEEP_AGE
 from haskd_ros.model_header import ChannelInput, channel_columns
 from haskd_training.data.corruptions import elevation_deg
 from haskd_training.learning.mixing import MixingConfig, in_sector
@@ -139,7 +140,8 @@ def _augment_channels(
             result[:, columns] = np.clip(values * (each * all_of_them).astype(np.float32), 0, 1)
         else:
             result[:, columns] = values
-        if generator.random() < config.no_channels:
+        # Without their ages the points of several sweeps would be one smeared cloud.
+        if channel.name != SWEEP_AGE and generator.random() < config.no_channels:
             result[_some_sector(result, generator), columns] = channel.mean
 
 

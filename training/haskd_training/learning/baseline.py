@@ -95,7 +95,8 @@ def baseline(
     supervised = supervised_loss(split, config)
 
     def loss(model: nn.Module, batch: Batch, _: float) -> dict[str, Tensor]:
-        return supervised(model(batch.points, batch.cloud).float(), batch.labels)
+        logits = batch.of_newest(model(batch.points, batch.cloud))
+        return supervised(logits.float(), batch.of_newest(batch.labels))
 
     def save_snapshot(model: SegmentationNetwork, step: int, steps: int) -> None:
         # In a run of few steps several snapshots may be due at once.

@@ -26,12 +26,14 @@ order. The generator is a function of (seed, epoch, index)."""
 class Cloud:
     """A sweep, or a mixture of two, as training input: points [n, 4 + E] float32, labels [n] uint8,
     ids of the split's `label_sets`, whether a point's sweep has any labels, `supervised` [n] bool,
-    and `extras`, arrays of n rows each."""
+    `extras`, arrays of n rows each, and which points are input alone, those of the sweeps before,
+    `older` [n] bool; None where there are none."""
 
     points: np.ndarray
     labels: np.ndarray
     supervised: np.ndarray
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    older: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Batch:
         supervised: [N] bool, points of sweeps that have labels, those without one included.
         cloud: [N] int64, ascending number of a point's cloud within the batch.
         extras: more data per point by name, N rows each.
+        newest: [M] int64, ascending rows of the points that are learned from; None: all of them.
+            The others are of the sweeps before, and input alone.
     """
 
     points: Tensor
@@ -51,19 +55,33 @@ class Batch:
     supervised: Tensor
     cloud: Tensor
     extras: dict[str, Tensor]
+    newest: Tensor | None = None
+
+    def of_newest(self, values: Tensor) -> Tensor:
+        """Rows of the points to learn from, of values [N, ...] of all points."""
+        return values if self.newest is None else values.index_select(0, self.newest)
+
+    def only_newest(self) -> Batch:
+        """The points to learn from."""
+        return self if self.newest is None else replace(self._each(self.of_newest), newest=None)
 
     def to(self, device: torch.device) -> Batch:
-        return self._each(lambda x: x.to(device))
+        return self._everywhere(lambda x: x.to(device))
 
     def pin_memory(self) -> Batch:
-        return self._each(Tensor.pin_memory)
+        return self._everywhere(Tensor.pin_memory)
+
+    def _everywhere(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        newest = None if self.newest is None else change(self.newest)
+        return replace(self._each(change), newest=newest)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """With what there is of each point changed."""
         extras = {name: change(value) for name, value in self.extras.items()}
         points, labels, supervised, cloud = map(
             change, (self.points, self.labels, self.supervised, self.cloud)
         )
-        return Batch(points, labels, supervised, cloud, extras)
+        return Batch(points, labels, supervised, cloud, extras, self.newest)
 
 
 def collate(clouds: Sequence[Cloud]) -> Batch:
@@ -73,12 +91,18 @@ def collate(clouds: Sequence[Cloud]) -> Batch:
         return torch.from_numpy(np.concatenate(values))
 
     sizes = torch.tensor([len(cloud.points) for cloud in clouds])
+    older = [cloud.older for cloud in clouds if cloud.older is not None]
+    newest = None
+    if older:
+        assert len(older) == len(clouds)  # all sweeps of a split are stacked, or none
+        newest = torch.nonzero(~concatenated(older))[:, 0]
     return Batch(
         concatenated([cloud.points for cloud in clouds]),
         concatenated([cloud.labels for cloud in clouds]).long(),
         concatenated([cloud.supervised for cloud in clouds]),
         torch.repeat_interleave(sizes),
         {name: concatenated([cloud.extras[name] for cloud in clouds]) for name in clouds[0].extras},
+        newest,
     )
 
 
@@ -90,7 +114,7 @@ class SweepDataset(Dataset[Cloud]):
         sweeps: of the caches, in the order of the index.
         max_range: m; points further away are left out.
         augmentation: None for clouds as recorded.
-        extras: more data per point; None for none.
+        extras: more data per point; None for none. Of points of the sweeps before it is 0.
         unlabelled: those of the sweeps whose labels are not read.
         open_labels: whether a label that leaves several classes open stays so, as an id of the
             caches' `label_sets`; otherwise it is the likeliest of them.
@@ -151,7 +175,9 @@ class SweepDataset(Dataset[Cloud]):
             labels = np.full_like(labels, UNLABELLED)
         supervised = np.full(len(labels), (labels != UNLABELLED).any())
         cloud = Cloud(sweep.points, labels, supervised, extras)
-        return _chosen(cloud, within_range(sweep.points, self.max_range))
+        if sweep.older is not None:
+            cloud = _with_older(cloud, sweep.older)
+        return _chosen(cloud, within_range(cloud.points, self.max_range))
 
     def _mixed(self, first: Cloud, second: Cloud, generator: np.random.Generator) -> Cloud:
         assert self.augmentation is not None
@@ -169,21 +195,43 @@ class SweepDataset(Dataset[Cloud]):
         )
 
 
+def _with_older(cloud: Cloud, older: np.ndarray) -> Cloud:
+    """A sweep, and behind it the points [M, 4 + E] of those before, which have no labels."""
+    more = len(older)
+    return Cloud(
+        np.concatenate([cloud.points, older]),
+        np.concatenate([cloud.labels, np.full(more, UNLABELLED, cloud.labels.dtype)]),
+        np.concatenate([cloud.supervised, np.zeros(more, bool)]),
+        {
+            name: np.concatenate([values, np.zeros((more, *values.shape[1:]), values.dtype)])
+            for name, values in cloud.extras.items()
+        },
+        np.arange(len(cloud.points) + more) >= len(cloud.points),
+    )
+
+
 def _chosen(cloud: Cloud, points: np.ndarray) -> Cloud:
     """Some points of a cloud, [N] bool."""
     extras = {name: values[points] for name, values in cloud.extras.items()}
-    return Cloud(cloud.points[points], cloud.labels[points], cloud.supervised[points], extras)
+    older = None if cloud.older is None else cloud.older[points]
+    return Cloud(
+        cloud.points[points], cloud.labels[points], cloud.supervised[points], extras, older
+    )
 
 
 def _one_after_another(first: Cloud, second: Cloud) -> Cloud:
     extras = {
         name: np.concatenate([values, second.extras[name]]) for name, values in first.extras.items()
     }
+    older = None
+    if first.older is not None and second.older is not None:
+        older = np.concatenate([first.older, second.older])
     return Cloud(
         np.concatenate([first.points, second.points]),
         np.concatenate([first.labels, second.labels]),
         np.concatenate([first.supervised, second.supervised]),
         extras,
+        older,
     )
 
 

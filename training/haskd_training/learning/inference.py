@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,37 +11,56 @@ import torch
 from torch import Tensor, nn
 
 from haskd_ros import model_file
-from haskd_ros.node.labelling import label_points
+from haskd_ros.node.labelling import label_points, without_own_body
 from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.segmentation import Refine, Segmentation
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache
+from haskd_training.data.cache import Cache, Sweep
 from haskd_training.data.sweep_ref import SweepRef, within_range
 
 SweepPredictor = Callable[[SweepRef, Tensor, np.ndarray], dict[str, Tensor]]
-"""(sweep, its points within range [n, 4], which they are [N] bool) -> outputs of n rows by name."""
+"""(sweep, its n points within range and then those of the sweeps before, if the network takes any
+[n + m, 4 + E], which of its points the n are [N] bool) -> outputs of n rows by name."""
 
 
-def predict(
-    network: nn.Module, points: np.ndarray, max_range: float, device: torch.device
-) -> np.ndarray:
-    """Class ids [N] uint8 of points [N, 4] (intensity 0..1), 255 beyond `max_range`."""
-    return predict_with(lambda near, _: {"logits": network(near)}, points, max_range, device)
+def network_input(sweep: Sweep, max_range: float) -> tuple[np.ndarray, np.ndarray]:
+    """What a network reads of a sweep.
+
+    Args:
+        max_range: m; points beyond are left out.
+
+    Returns:
+        points [n + m, 4 + E], the n of the sweep itself first; which of its points they are [N].
+    """
+    near = within_range(sweep.stacked, max_range)
+    return sweep.stacked[near], near[: len(sweep.points)]
+
+
+def of_sweep(values: Tensor, near: np.ndarray) -> Tensor:
+    """[n, ...] of values [n + m, ...] of such points."""
+    return values[: int(np.count_nonzero(near))]
+
+
+def predict(network: nn.Module, sweep: Sweep, max_range: float, device: torch.device) -> np.ndarray:
+    """Class ids [N] uint8 of a sweep's points, 255 beyond `max_range`."""
+    return predict_with(
+        lambda points, near: {"logits": of_sweep(network(points), near)}, sweep, max_range, device
+    )
 
 
 @torch.inference_mode()
 def predict_with(
     predictor: Callable[[Tensor, np.ndarray], dict[str, Tensor]],
-    points: np.ndarray,
+    sweep: Sweep,
     max_range: float,
     device: torch.device,
 ) -> np.ndarray:
-    """As `predict`, with a `SweepPredictor` bound to its sweep: (the n points within range, which
-    they are [N] bool) -> `logits` [n, C]."""
-    near = within_range(points, max_range)
-    labels = np.full(len(points), UNLABELLED, np.uint8)
-    logits = predictor(torch.from_numpy(points[near]).to(device), near)["logits"]
+    """As `predict`, with a `SweepPredictor` bound to its sweep: (the points that a network reads,
+    which of the sweep's own are among them [N] bool) -> `logits` [n, C]."""
+    points, near = network_input(sweep, max_range)
+    labels = np.full(len(near), UNLABELLED, np.uint8)
+    logits = predictor(torch.from_numpy(points).to(device), near)["logits"]
     labels[near] = logits.argmax(1).to(torch.uint8).cpu().numpy()
     return labels
 
@@ -63,9 +83,18 @@ def label_as_robot(
     Raises:
         InputError: as of `label_points`.
     """
+    names = [each.name for each in segmenter.metadata.channels]
     points, scale = cache.recorded_points(sweep)
-    channels = cache.recorded_channels(sweep, [each.name for each in segmenter.metadata.channels])
-    return label_points(points, scale, segmenter, parameters, channels=channels, refine=refine)
+    moment = None
+    if (together := segmenter.metadata.sweeps) > 1:
+        moment = cache.moment(sweep, together, names)
+    if moment is not None:
+        earlier = [without_own_body(each, parameters) for each in moment.earlier]
+        moment = replace(moment, earlier=earlier)
+    channels = cache.recorded_channels(sweep, names)
+    return label_points(
+        points, scale, segmenter, parameters, channels=channels, refine=refine, moment=moment
+    )
 
 
 def model_predictor(model: Path, device: torch.device) -> SweepPredictor:
@@ -78,5 +107,5 @@ def model_predictor(model: Path, device: torch.device) -> SweepPredictor:
 
 
 def network_predictor(network: nn.Module) -> SweepPredictor:
-    """Predictor of a network that takes only the cloud: `logits` [n, C]."""
-    return lambda _, points, __: {"logits": network(points).float()}
+    """Predictor of a network that takes only clouds: `logits` [n, C]."""
+    return lambda _, points, near: {"logits": of_sweep(network(points), near).float()}

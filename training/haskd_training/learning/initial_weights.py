@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from haskd_ros import model_file
+from haskd_ros.channels import SWEEP_AGE
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput, ModelMetadata
 from haskd_ros.models import check_arguments
@@ -76,7 +77,8 @@ def fitting_model(
 @torch.no_grad()
 def start_from(start: Start, network: SegmentationNetwork, taxonomy: Taxonomy) -> None:
     """Give a network the weights of a model that fits. Classes are matched by name; those that the
-    model hasn't keep their fresh weights.
+    model hasn't keep their fresh weights. The age of points, the last input, which a model of one
+    sweep does not read, at first counts for nothing.
 
     Args:
         network: with fresh weights.
@@ -91,7 +93,18 @@ def start_from(start: Start, network: SegmentationNetwork, taxonomy: Taxonomy) -
         rows = own[name].clone()
         rows[ours] = weights[name][theirs]
         weights[name] = rows
+    for name, value in own.items():
+        if value.shape != (old := weights[name]).shape:
+            weights[name] = _with_age(old, value)
     network.load_state_dict(weights)
+
+
+def _with_age(old: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
+    """Weights [R, K] or statistics [K] of K inputs, for one input more."""
+    # Statistics of an input that is not known yet are the fresh ones.
+    more = torch.zeros_like(fresh) if fresh.ndim == 2 else fresh.clone()
+    more[..., : old.shape[-1]] = old
+    return more
 
 
 def known_recordings(metadata: ModelMetadata) -> set[str]:
@@ -132,7 +145,7 @@ def _misfit(
             f"{arguments['voxel_size']}; set voxel_size={found.arguments['voxel_size']}"
         )
     theirs, ours = ([each.name for each in inputs] for inputs in (found.channels, channels))
-    if theirs != ours:
+    if theirs != ours and [*theirs, SWEEP_AGE] != ours:
         return f"reads the channels {listed(theirs)}, the network to train {listed(ours)}"
     if not set(taxonomy.names) & set(found.taxonomy.names):
         return (

@@ -20,8 +20,8 @@ from haskd_training.core.exchange import share_files
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_files import SweepFiles
-from haskd_training.data.sweep_ref import SweepRef, within_range
-from haskd_training.learning.inference import SweepPredictor
+from haskd_training.data.sweep_ref import SweepRef
+from haskd_training.learning.inference import SweepPredictor, network_input
 
 
 class Outputs(Protocol):
@@ -76,10 +76,9 @@ class RecordedOutputs:
         """
 
         def write(ref: SweepRef) -> None:
-            points = self._split.sweep(ref).points
-            near = within_range(points, max_range)
+            points, near = network_input(self._split.sweep(ref), max_range)
             with torch.inference_mode():
-                outputs = predictor(ref, torch.from_numpy(points[near]).to(device), near)
+                outputs = predictor(ref, torch.from_numpy(points).to(device), near)
             arrays = {name: _for_all_points(x, near) for name, x in outputs.items()}
             self._files.write(ref, arrays)
 

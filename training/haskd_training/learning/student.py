@@ -13,8 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from torch import Tensor, nn
 
 import haskd_ros
-from haskd_ros.channels import ChannelName
+from haskd_ros.channels import RecordedChannel
 from haskd_ros.model_header import (
+    MOST_SWEEPS,
     Intensity,
     ModelMetadata,
     Provenance,
@@ -89,13 +90,20 @@ class StudentConfig(BaseModel):
     intensity_required: bool = Field(
         False, description="reject clouds without intensity instead of filling in the mean"
     )
-    channels: tuple[ChannelName, ...] = Field(
+    channels: tuple[RecordedChannel, ...] = Field(
         (),
         description="what the network reads of each point beside place and intensity: rgb, normal, "
         "reflectivity, echo; the training's mean stands in where a cloud has none",
     )
     channels_required: bool = Field(
         False, description="reject clouds without these channels instead"
+    )
+    sweeps: int = Field(
+        1,
+        ge=1,
+        le=MOST_SWEEPS,
+        description="clouds that the network takes at once: the newest, which it labels, and those "
+        "before it, moved into its frame by the recording's poses; needs poses on the robot too",
     )
     lovasz: float = Field(
         1.0, ge=0, le=100, description="weight of the Lovasz loss beside cross-entropy"
@@ -133,6 +141,23 @@ class StudentConfig(BaseModel):
         return self.model_dump(mode="json", exclude={"split"})
 
     @model_validator(mode="after")
+    def _stacks_can_be_augmented(self) -> StudentConfig:
+        if self.sweeps == 1:
+            return self
+        if self.augmentation.beams:
+            raise ValueError(
+                f"sweeps={self.sweeps}: augmentation.beams must be 0: fewer beams are told by "
+                "elevation, and those of sweeps before were measured from elsewhere"
+            )
+        mixing = self.augmentation.mixing
+        if mixing.share and "things" in mixing.ways:
+            raise ValueError(
+                f"sweeps={self.sweeps}: augmentation.mixing.ways can't have things: the sweeps "
+                "before have no labels to find movable things by; sectors, bands and union work"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_snapshot_per_cycle(self) -> StudentConfig:
         if self.loop.schedule == "cyclic":
             self.check_cycles()
@@ -162,6 +187,8 @@ def make_network(
     the header of its model file."""
     # The model is for the sensor of the first cache: it has its scale and statistics.
     sensor = split.caches[0]
+    if sensor.together != config.sweeps:
+        raise ValueError(f"sweeps is {config.sweeps}, the split has {sensor.together} together")
     architecture, arguments = of_size(
         config.size, config.voxel_size, elevation_span(split), extra_inputs(sensor.channels)
     )
@@ -191,6 +218,7 @@ def make_network(
             required=config.intensity_required,
         ),
         channels=sensor.channels,
+        sweeps=sensor.together,
         max_range=config.max_range,
         input_range=input_range(trained_on, config.max_range),
         sensor=SensorStatistics(**sensor.statistics),
@@ -311,7 +339,7 @@ def validator(
 
     def validate(network: nn.Module) -> float:
         evaluation = evaluate(
-            lambda points: predict(network, points, config.max_range, fabric.device),
+            lambda sweep: predict(network, sweep, config.max_range, fabric.device),
             (split.sweep(ref) for ref in own(split.validation)),
             split.taxonomy,
         )

@@ -115,15 +115,15 @@ def _scores(counts: np.ndarray, taxonomy: Taxonomy) -> dict[str, Any]:
 
 
 def evaluate(
-    predict: Callable[[np.ndarray], np.ndarray], sweeps: Iterable[Sweep], taxonomy: Taxonomy
+    predict: Callable[[Sweep], np.ndarray], sweeps: Iterable[Sweep], taxonomy: Taxonomy
 ) -> Evaluation:
     """Confusion counts of a model on labelled sweeps.
 
     Args:
-        predict: points [N, 4] (intensity 0..1) -> class ids [N] uint8, 255 for none.
+        predict: sweep of N points -> class ids [N] uint8, 255 for none.
         sweeps: labelled.
     """
-    answers = (Predicted(sweep.points, sweep.label, predict(sweep.points)) for sweep in sweeps)
+    answers = (Predicted(sweep.points, sweep.label, predict(sweep)) for sweep in sweeps)
     return evaluate_predicted(answers, taxonomy)
 
 

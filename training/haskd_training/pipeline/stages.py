@@ -248,12 +248,12 @@ def expert_outputs(
     """
     unlabelled = set(split.unlabelled)
 
-    def predictor(ref: SweepRef, points: Tensor, near: np.ndarray) -> dict[str, Tensor]:
+    def predictor(ref: SweepRef, _: Tensor, near: np.ndarray) -> dict[str, Tensor]:
         logits = _logits(outputs, ref, near)
         if config.routing == "channel":
             probability = channel_probabilities(table, numbers, logits, config.temperature)
             return {"probability": probability}
-        labels = torch.full((len(points),), UNLABELLED)
+        labels = torch.full((logits.shape[1],), UNLABELLED)
         if ref not in unlabelled:
             labels = torch.from_numpy(split.sweep(ref).label[near]).long()
         routed, classes = route(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from haskd_training.recordings.recording import Recording, RecordingConfig, tran
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 from haskd_training.robot.bag_memory import BagMemory
 from haskd_training.robot.bag_motion import BagMotion, check_poses
+from haskd_training.robot.bag_sweeps import BagSweeps
 from haskd_training.robot.missing_channels import MissingChannels
 
 
@@ -55,11 +57,12 @@ class BagLabeller:
         whole_tree = cache(partial(_whole_tree, recording))
         self._crop_transform = _crop_transform(whole_tree, parameters)
         tree = recording.tree
-        if parameters.needs_poses:
+        if parameters.needs_poses or segmenter.metadata.sweeps > 1:
             tree = whole_tree()
             check_poses(tree, recording.lidar_frame, parameters)
         self._motion = BagMotion(tree, parameters)
         self._memory = BagMemory(tree, segmenter.taxonomy, parameters)
+        self._sweeps = BagSweeps(tree, segmenter.metadata.sweeps, parameters)
         self._missing_channels = MissingChannels()
         self._beyond_range: Counter[str] = Counter()
 
@@ -76,17 +79,27 @@ class BagLabeller:
             unit=self._unit,
             crop_transform=partial(self._crop_transform, cloud),
             refine=self._memory.refine_for(cloud),
+            moment=self._sweeps.moment_of(cloud),
+            history=self._sweeps.history,
         )
         self._missing_channels.note(labelled)
         if labelled.is_beyond_range:
             self._beyond_range[labelled.beyond_range_message] += 1
         return labelled
 
+    def pass_by(self, cloud: Any) -> None:
+        """Go on to the next cloud; this one is not to be labelled, but may be one of the sweeps
+        before it."""
+        if self._segmenter.metadata.sweeps > 1:
+            with suppress(CloudError):
+                self(cloud)
+
     @property
     def later_findings(self) -> list[Finding]:
         """What has shown only when the clouds were labelled."""
         topic = self._topic
         found = self._motion.findings(topic) + self._memory.findings(topic)
+        found += self._sweeps.findings(topic)
         return found + self._missing_channels.findings(topic) + [
             Finding("all-beyond-range", topic, "doubtful", f"{count} clouds without a label",
                     message)

@@ -102,6 +102,9 @@ class FileLabeller:
         self.findings = intensity_findings(unit, name)
         measured = measured_points(sample, unit.full_scale)
         self.findings += sensor_findings(measured, self.segmenter.metadata, name)
+        if (sweeps := self.segmenter.metadata.sweeps) > 1:
+            told = f"the model takes {sweeps} sweeps; files know no poses: each is labelled alone"
+            self.findings.append(Finding("labelled-by-fewer-sweeps", name, "doubtful", told))
         self._unit = IntensityUnit(unit.full_scale)
         self._missing_channels = MissingChannels()
         self._beyond_range = ""

@@ -20,6 +20,7 @@ import psutil
 
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
+from haskd_ros.model_content import naming, open_sealed, read
 from haskd_ros.node.clock import nanoseconds
 from haskd_ros.node.dds.profiles import profile_environment
 from haskd_training.robot.node_client import OUTPUT, NodeClient, deserialise
@@ -121,8 +122,16 @@ def replay(
         parameters: of the node, beside its model.
 
     Raises:
-        InputError: ROS is not installed, or the node does not start.
+        InputError: ROS is not installed, the node does not start, or a model of several sweeps: the
+            clouds come without poses.
     """
+    with naming(model):
+        _, metadata = open_sealed(read(model))
+        if metadata.sweeps > 1:
+            raise InputError(
+                f"it takes {metadata.sweeps} sweeps, which needs poses of the sensor; clouds are "
+                "played without them"
+            )
     parameters = {"model": str(model), **parameters}
     with (
         _ros_environment() as ours,

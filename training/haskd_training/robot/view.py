@@ -288,6 +288,8 @@ def _facts(metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
             + ("required" if rule.required else f"where there is none, {rule.mean:.3f} of that")
         ),
     )
+    if metadata.sweeps > 1:
+        yield "sweeps", f"{metadata.sweeps}: the newest cloud, which is labelled, and those before"
     for channel in metadata.channels:
         mean = ", ".join(f"{value:.3f}" for value in channel.mean)
         yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.sparse import group_by_key, pack, pool
 from haskd_training.data.cache import Cache
-from haskd_training.data.sweep_ref import within_range
+from haskd_training.data.stacked_sweeps import as_model_reads
+from haskd_training.learning.inference import network_input, of_sweep
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,11 @@ class Observer:
             InputError: the cache is damaged.
         """
         # The model's own mean stands in for intensity that was not measured, as on a robot.
-        as_model = replace(
-            cache, stand_in=self.metadata.intensity.mean, channels=self.metadata.channels
-        )
-        recorded = as_model.sweep(sweep).points
-        near = torch.from_numpy(recorded[within_range(recorded, self.metadata.max_range)])
-        features = self._network.features(near.to(self._device)).float()
+        recorded = as_model_reads(cache, self.metadata).sweep(sweep)
+        points, within = network_input(recorded, self.metadata.max_range)
+        every = torch.from_numpy(points)
+        near = of_sweep(every, within)
+        features = of_sweep(self._network.features(every.to(self._device)), within).float()
         logits = self._network.classifier(features)
         log_p = torch.log_softmax(logits / self.metadata.temperature, 1).cpu()
         probability = log_p.exp()

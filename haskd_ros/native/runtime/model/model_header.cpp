@@ -23,7 +23,9 @@ struct Kind {
     const char* name;
     size_t width;
 };
-constexpr Kind CHANNELS[] = {{"rgb", 3}, {"normal", 3}, {"reflectivity", 1}, {"echo", 1}};
+constexpr Kind CHANNELS[] = {
+    {"rgb", 3}, {"normal", 3}, {"reflectivity", 1}, {"echo", 1}, {"sweep_age", 1}};
+constexpr int64_t MOST_SWEEPS = 16;
 
 struct Extent {
     double min, max;
@@ -102,7 +104,7 @@ Channel read_channel(const Value& value, ModelHeader& header) {
                                    [&](const Kind& one) { return result.name == one.name; });
     if (kind == std::end(CHANNELS))
         value.refuse("unknown channel " + quoted(result.name) +
-                     "; there are rgb, normal, reflectivity, echo");
+                     "; there are rgb, normal, reflectivity, echo, sweep_age");
     result.scale = value.member("scale").number(FULL_RETURN[0], FULL_RETURN[1]);
     for (const Value& one : value.member("mean").list(kind->width, kind->width))
         result.mean.push_back(static_cast<float>(one.number(-BOUND, BOUND)));
@@ -146,6 +148,19 @@ void read_inputs(const Value& value, ModelHeader& header) {
     if (inputs != header.network.extra_inputs)
         value.refuse("channels give " + std::to_string(inputs) + " inputs, the network takes " +
                      std::to_string(header.network.extra_inputs));
+}
+
+// What takes several clouds requires the ages of their points: a cloud by itself is refused.
+void check_sweeps(const Value& value, const ModelHeader& header) {
+    const auto found = value.optional_member("sweeps");
+    const int64_t sweeps = found ? found->whole(1, MOST_SWEEPS) : 1;
+    const bool has_age =
+        std::any_of(header.channels.begin(), header.channels.end(), [](const Channel& one) {
+            return one.name == "sweep_age" && one.required;
+        });
+    if ((sweeps > 1) != has_age)
+        value.refuse("sweeps is " + std::to_string(sweeps) +
+                     "; a channel sweep_age, required, belongs to 2 or more");
 }
 
 // ---- what a reader of the file may want to know, and inference does not need
@@ -196,7 +211,7 @@ ModelHeader read_header(const Json& document) {
     const Value value(document, "");
     value.expect_names({"format", "architecture", "arguments", "taxonomy", "intensity", "max_range",
                         "input_range"},
-                       {"channels", "temperature", "sensor", "provenance"});
+                       {"channels", "sweeps", "temperature", "sensor", "provenance"});
     const std::string& architecture = value.member("architecture").text();
     if (architecture != "sparse_unet")
         throw Error("its architecture is " + quoted(architecture) +
@@ -205,6 +220,7 @@ ModelHeader read_header(const Json& document) {
     header.network = read_arguments(value.member("arguments"));
     header.classes = read_classes(value.member("taxonomy"));
     read_inputs(value, header);
+    check_sweeps(value, header);
     header.max_range = value.member("max_range").number(0, MAX_RANGE_M);
     if (header.max_range == 0) value.refuse("max_range is 0, must be above");
     const auto temperature = value.optional_member("temperature");
