@@ -1,14 +1,20 @@
 """What several test files share."""
+# ruff: noqa: E402
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+# What the tests import stays. Looking through its millions of objects for garbage, again and again,
+# takes half as long as the imports do: not before `pytest_collection_finish`.
+gc.disable()
 
 import pytest
 import torch
@@ -45,6 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Stable, so that else all is in its order: what begins last should be short, or one worker
     # ends minutes after the other.
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
