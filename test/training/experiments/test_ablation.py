@@ -165,7 +165,9 @@ def test_the_rows_of_the_table_are_all_trained_and_all_different(drive_cache, tm
         "method.selection.images=2", "corrupted=[]",
         rows=DEFAULT_ROWS,
     )  # fmt: skip
+    # 22 trainings: they differ after 4 of the 10 sweeps too
     split = make_split([Cache.open(drive_cache)], config.method.student.split)
+    split = replace(split, train=split.train[::3])
     found = ablate(split, tmp_path, config, quiet)
     assert list(found) == [LABELS, LABELS_LONGER, LABELS_WHOLE, *DEFAULT_ROWS]
     trained = {name: load_file(row.models[0]()) for name, row in found.items()}
