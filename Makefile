@@ -1,5 +1,5 @@
-# Two commands: `make demo` and `make test`. Both set up all they need, once. `make lint` is the part
-# of `make test` that takes seconds.
+# Two commands: `make demo` and `make test`. Both set up all they need, once. `make lint` is a part
+# of `make test`.
 #   make demo BAG=path LABELS=path   the same with a recorded bag
 #   make demo INDOOR=1            in simulated flats, with an RGB-D camera
 #   make demo SET="student.loop.epochs=2 ..."   with other settings
@@ -13,6 +13,8 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 # The version that the figures in docs/results were measured with.
 TORCH := torch==2.13.0
+# Half of all that is installed, by setup.py's extras; pip unpacks on one core, so it comes beside torch.
+LARGE := open3d pyarrow rerun-sdk
 # The compiler of the sparse engine's kernels, and what Open3D and OpenCV load from the system.
 LIBRARIES := g++ libgl1 libgomp1 libusb-1.0-0
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
@@ -31,18 +33,25 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests load torch before the package can say this, see haskd_ros/__init__.py.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: demo test aarch64 lint three clean
+.PHONY: demo test not-live live aarch64 lint three clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
 	$(BIN)/haskd demo --out demo $(if $(INDOOR),--indoor) $(if $(BAG),--bag "$(BAG)") $(if $(LABELS),--labels "$(LABELS)") $(addprefix --set ,$(SET))
 
-# Two processes have a core each: more threads only wait for each other. Files marked `long` begin first.
-# A live node is timed by the clouds that it is sent: what starts one has the machine to itself.
-test: $(READY) lint
+# mypy computes while tests wait for processes that they start.
+test: $(READY)
 	-$(if $(BROWSER),,$(APT) update && $(APT) install -y --no-install-recommends chromium)
+	$(MAKE) --jobs=2 lint not-live
+	$(MAKE) live
+
+# Two processes have a core each: more threads only wait for each other. Files marked `long` begin first.
+not-live: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest test -m "not live" --numprocesses 2 --dist loadfile \
 		--no-loadscope-reorder
+
+# A live node is timed by the clouds that it is sent: what starts one has the machine to itself.
+live: $(READY)
 	$(BIN)/python -m pytest test -m live
 
 aarch64: $(READY)
@@ -66,7 +75,8 @@ three:
 $(READY): setup.py haskd_ros/__init__.py Makefile
 	$(if $(MISSING),$(APT) update && $(APT) install -y --no-install-recommends $(LIBRARIES))
 	$(PYTHON) -m venv $(VENV) || ($(APT) install -y --no-install-recommends python3-venv && $(PYTHON) -m venv --clear $(VENV))
-	$(BIN)/python -m pip install --quiet --no-compile $(TORCH) setuptools
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps $(LARGE) & \
+		$(BIN)/python -m pip install --quiet --no-compile $(TORCH) setuptools && wait $$!
 	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation -e '.[training,ros-wheels,test]'
 	touch $@
 

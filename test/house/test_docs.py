@@ -78,6 +78,8 @@ TRIED = {
     ),
     "make test": "these tests",
     "make lint": "make test",
+    "make not-live": "make test",
+    "make live": "make test",
     ".venv/bin/python -m pytest": "these tests",
 }
 """How a command is tried: the longest of these that it begins with."""
