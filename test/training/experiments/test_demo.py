@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from several_sweeps import several_sweep_model
 from small_run import DRIVE, METHOD, quiet
 
 from haskd_ros.errors import InputError
@@ -95,3 +96,11 @@ def test_a_node_whose_process_ends_is_an_error_with_its_last_line(tmp_path):
             tmp_path / "none.safetensors", [RecordedCloud(0, b"")], 10.0, tmp_path / "node.log",
             parameters={"precision": "fp8"},
         )  # fmt: skip
+
+
+def test_a_model_of_several_sweeps_is_refused_since_clouds_come_without_poses(
+    tmp_path, tiny_metadata
+):
+    model = several_sweep_model(tmp_path / "two.safetensors", tiny_metadata)
+    with pytest.raises(InputError, match="takes 2 sweeps, which needs the sensor's poses"):
+        replay(model, [RecordedCloud(0, b"")], 10.0, tmp_path / "node.log")

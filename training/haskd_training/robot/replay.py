@@ -20,7 +20,7 @@ import psutil
 
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
-from haskd_ros.model_content import naming, open_sealed, read
+from haskd_ros.model_content import open_sealed, read
 from haskd_ros.node.clock import nanoseconds
 from haskd_ros.node.dds.profiles import profile_environment
 from haskd_training.robot.node_client import OUTPUT, NodeClient, deserialise
@@ -125,13 +125,7 @@ def replay(
         InputError: ROS is not installed, the node does not start, or a model of several sweeps: the
             clouds come without poses.
     """
-    with naming(model):
-        _, metadata = open_sealed(read(model))
-        if metadata.sweeps > 1:
-            raise InputError(
-                f"it takes {metadata.sweeps} sweeps, which needs poses of the sensor; clouds are "
-                "played without them"
-            )
+    _check_sweeps(model)
     parameters = {"model": str(model), **parameters}
     with (
         _ros_environment() as ours,
@@ -172,6 +166,22 @@ class Usage:
         self.seconds = time.perf_counter() - started
         self.busy_cores = (self._cpu_s() - cpu_s) / self.seconds
         self.memory_mib = self._process.memory_info().rss / 2**20
+
+
+def _check_sweeps(model: Path) -> None:
+    """
+    Raises:
+        InputError: the model takes several sweeps.
+    """
+    try:
+        _, metadata = open_sealed(read(model))
+    except InputError:  # the node says what is wrong with the file
+        return
+    if metadata.sweeps > 1:
+        raise InputError(
+            f"model {model} takes {metadata.sweeps} sweeps, which needs the sensor's poses; clouds "
+            "are played without them"
+        )
 
 
 @contextmanager
