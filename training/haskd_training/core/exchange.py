@@ -182,3 +182,5 @@ def _check_shared(folder: Path) -> None:
                 file.unlink()
                 if made:
                     folder.rmdir()
+    # A folder that goes while another process makes it is an error there.
+    wait()
