@@ -6,12 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from haskd_ros.node.loaded_model import LoadedModel
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.node.poses.odometry import NoPosesError
-from haskd_ros.node.poses.sensor import SensorPoses, source_told, stamp_of
+from haskd_ros.node.poses.sensor import SensorPoses, source_told
 from haskd_ros.node.reports.outcomes import Outcomes
 from haskd_ros.node.reports.statuses import OK, WARN, Status
 from haskd_ros.segmentation import Refine
@@ -51,10 +49,7 @@ class Remembering:
             self.forget()
             return None
         try:
-            stamp_ns = stamp_of(cloud)
-            poses = self._poses.over(
-                cloud.header.frame_id, stamp_ns, np.zeros(1), parameters, until_s
-            )
+            stamp_ns, pose = self._poses.at_stamp(cloud, parameters, until_s)
         except NoPosesError as error:
             self._outcomes.note(error.reason, str(error))
             self._warn_seldom(f"memory: {error.reason}", f"labelled without memory: {error}")
@@ -67,7 +62,7 @@ class Remembering:
 
             self._memory = ScoreMemory(model.taxonomy, parameters.memory_half_life)
             self._of = of
-        return partial(self._memory.refine, pose=poses.matrix(0.0), time_s=1e-9 * stamp_ns)
+        return partial(self._memory.refine, pose=pose, time_s=1e-9 * stamp_ns)
 
     def status(self, parameters: Parameters) -> Status:
         """Whether the clouds since the last report were labelled with it."""

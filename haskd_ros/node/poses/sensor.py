@@ -98,6 +98,20 @@ class SensorPoses:
         except NoTransformError as error:
             raise NoPosesError("no transform", str(error)) from error
 
+    def at_stamp(
+        self, cloud: Any, parameters: Parameters, until_s: float
+    ) -> tuple[int, np.ndarray]:
+        """The stamp of a PointCloud2 in ns, and T_fixed_sensor [4, 4] at that time; waits as
+        `over`.
+
+        Raises:
+            NoPosesError: the stamp is none, or the pose is not known.
+        """
+        stamp_ns = stamp_of(cloud)
+        frame = cloud.header.frame_id
+        poses = self.over(frame, stamp_ns, np.zeros(1), parameters, until_s)
+        return stamp_ns, poses.matrix(0.0)
+
     def _by_tf(
         self, fixed: str, sensor: str, stamp_ns: int, times: np.ndarray, until_s: float
     ) -> Poses:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from haskd_ros.clouds.sweeps import Moment, SweepHistory
 from haskd_ros.node.loaded_model import LoadedModel
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.node.poses.odometry import NoPosesError
-from haskd_ros.node.poses.sensor import SensorPoses, source_told, stamp_of
+from haskd_ros.node.poses.sensor import SensorPoses, source_told
 from haskd_ros.node.reports.outcomes import Outcomes
 from haskd_ros.node.reports.statuses import OK, WARN, Status
 
@@ -56,10 +54,7 @@ class SweepStacking:
         if of != self._of:
             self.history, self._of = SweepHistory(sweeps), of
         try:
-            stamp_ns = stamp_of(cloud)
-            poses = self._poses.over(
-                cloud.header.frame_id, stamp_ns, np.zeros(1), parameters, until_s
-            )
+            stamp_ns, pose = self._poses.at_stamp(cloud, parameters, until_s)
         except NoPosesError as error:
             self._outcomes.note(error.reason, str(error))
             self._warn_seldom(f"sweeps: {error.reason}", f"labelled by one sweep: {error}")
@@ -67,7 +62,7 @@ class SweepStacking:
         earlier, reason = self.history.before(stamp_ns)
         told = f"{reason}: labelled by {1 + len(earlier)} of {sweeps} sweeps" if reason else ""
         self._outcomes.note(reason, told)
-        return Moment(stamp_ns, poses.matrix(0.0), earlier)
+        return Moment(stamp_ns, pose, earlier)
 
     def status(self, model: LoadedModel, parameters: Parameters) -> Status:
         """Whether the clouds since the last report were labelled with all sweeps."""

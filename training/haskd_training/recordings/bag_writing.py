@@ -37,6 +37,9 @@ LATCHED = Qos(
 )  # fmt: skip
 """Offered by the publisher of a topic whose last message every late subscriber gets."""
 
+MESSAGES_BEHIND = 16
+"""That may wait to be written: compressing them takes as long as what makes them."""
+
 _BAG_VERSION: Literal[9] = 9
 
 _NO_HASH = "RIHS01_" + 64 * "0"

@@ -18,6 +18,7 @@ from haskd_ros.text import listed
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.recordings.bag_writing import (
+    MESSAGES_BEHIND,
     TYPES,
     add_copies,
     bag_writer,
@@ -36,9 +37,6 @@ PARAMETERS = (
     "motion.time_unit", "poses.source", "poses.fixed_frame", "intensity.scale",
 )  # fmt: skip
 """Of the node, those that say what its network gets."""
-
-_CALLS_BEHIND = 16
-"""Messages that wait to be written."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,7 @@ def assemble_bag(
         motion = BagMotion(tree, parameters)
         merging = BagMerging(tree, intensity, parameters)
         waiting = _Waiting(main, others, Pairs(times, main, parameters.merge_max_gap))
-        # Compressing what is written takes as long as assembling it.
-        with bag_writer(folder) as writer, BackgroundCalls(_CALLS_BEHIND) as writes:
+        with bag_writer(folder) as writer, BackgroundCalls(MESSAGES_BEHIND) as writes:
             kept = [each for each in recording.connections if each.topic not in others]
             copies = add_copies(writer, [each for each in kept if not _is_packed(each, main)])
             packed = [each.id for each in kept if _is_packed(each, main)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,8 +34,8 @@ class Times:
     """When a topic's clouds were measured and recorded, in ns."""
 
     def __init__(self) -> None:
-        self._stamps: list[int] = []
-        self._recorded: list[int] = []
+        # Views of them cost nothing: a long recording asks for the nearest as often as it is long.
+        self._stamps, self._recorded = array("q"), array("q")
 
     def add(self, stamp: int, recorded: int) -> None:
         self._stamps.append(stamp)
@@ -45,7 +46,7 @@ class Times:
 
     def nearest(self, stamp: int, recorded: int, max_gap_s: float) -> int | Gap:
         """The number of the cloud whose stamp is nearest to one that was recorded at a time."""
-        stamps, at = np.array(self._stamps, np.int64), np.array(self._recorded, np.int64)
+        stamps, at = np.asarray(self._stamps), np.asarray(self._recorded)
         near = np.flatnonzero(np.abs(at - recorded) <= _RECORDED_WITHIN_NS)
         if not len(near):
             return Gap(None)

@@ -25,6 +25,7 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine_clouds
 from haskd_training.recordings.bag_writing import (
+    MESSAGES_BEHIND,
     TYPES,
     add_copies,
     bag_writer,
@@ -46,9 +47,6 @@ _OF_LABELS = (
     "crop.min", "crop.max", "class_remap", "poses.source", "poses.fixed_frame",
     "motion.compensation", "motion.time_field", "motion.time_unit", "memory.half_life",
 )  # fmt: skip
-
-# Messages that wait to be written.
-_CALLS_BEHIND = 16
 
 _FIELD = TYPES.types["sensor_msgs/msg/PointField"]
 
@@ -117,8 +115,7 @@ def segment_bag(
         topic = examination.recording.points_topic
         clouds = recording.count([topic])
         label = BagLabeller(examination, segmenter, parameters)
-        # Compressing what is written takes as long as labelling it.
-        with bag_writer(folder) as writer, BackgroundCalls(_CALLS_BEHIND) as writes:
+        with bag_writer(folder) as writer, BackgroundCalls(MESSAGES_BEHIND) as writes:
             copies = add_copies(writer, recording.connections)
             added = [
                 writer.add_connection(name, POINT_CLOUD, typestore=TYPES)
