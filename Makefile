@@ -20,6 +20,8 @@ LIBRARIES := g++ libgl1 libgomp1 libusb-1.0-0
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 MISSING := $(shell dpkg-query -W -f='$${Status} $${Package}\n' $(LIBRARIES) 2>/dev/null | grep -c "ok installed" | grep -vx $(words $(LIBRARIES)))
 
+# A test that hangs fails and says where; the longest takes a minute.
+PYTEST := $(BIN)/python -m pytest --timeout=300 test
 # For the test that looks at report.html; where there is no such package, the test is skipped.
 BROWSER := $(firstword $(shell command -v chromium chromium-browser google-chrome))
 THREE := three@0.187.0
@@ -47,12 +49,12 @@ test: $(READY)
 
 # Two processes have a core each: more threads only wait for each other. Files marked `long` begin first.
 not-live: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest test -m "not live" --numprocesses 2 --dist loadfile \
+	OMP_NUM_THREADS=1 $(PYTEST) -m "not live" --numprocesses 2 --dist loadfile \
 		--no-loadscope-reorder
 
 # A live node is timed by the clouds that it is sent: what starts one has the machine to itself.
 live: $(READY)
-	$(BIN)/python -m pytest test -m live
+	$(PYTEST) -m live
 
 aarch64: $(READY)
 	$(APT) update && $(APT) install -y --no-install-recommends g++-aarch64-linux-gnu qemu-user

@@ -184,6 +184,7 @@ setup(
             "pre-commit",
             "pypcd4",  # the other side of PCD files
             "pytest",
+            "pytest-timeout",
             "pytest-xdist",
             "ruff==0.17.6",
             "types-psutil",
