@@ -52,7 +52,7 @@ not-live: $(READY)
 	OMP_NUM_THREADS=1 $(PYTEST) -m "not live" --numprocesses 2 --dist loadfile \
 		--no-loadscope-reorder
 
-# A live node is timed by the clouds that it is sent: what starts one has the machine to itself.
+# A live node is timed by the clouds that it is sent: these tests have the machine to themselves.
 live: $(READY)
 	$(PYTEST) -m live
 

@@ -22,7 +22,6 @@ from haskd_training.robot.node_client import STAGES
 from haskd_training.robot.replay import Replay, Reply
 
 
-@pytest.mark.live
 def test_candidates_take_turns_and_their_figures_are_kept(drive, tiny_model, tmp_path):
     pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
     titles = []
