@@ -71,6 +71,8 @@ def test_labels_come_back_under_the_clouds_own_header(robot, diagnostics, stamp,
 def test_a_time_on_the_clock_that_is_none_is_left_out_and_said(segment, robot, diagnostics):
     assert robot.set_parameter("use_sim_time", True) == (True, "")
     publisher = robot.node.create_publisher(Clock, "/clock", 10)
+    # A rate is told without a clock too: the first time has to have come before the second does.
+    robot.wait(lambda: publisher.get_subscription_count() > 0)
 
     def tick(sec: int, said: str) -> None:
         message = Clock()
