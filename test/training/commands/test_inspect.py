@@ -76,6 +76,15 @@ def test_inspect_fits_a_screen_of_80_columns(haskd, tmp_path, monkeypatch):
         assert told in done.stdout
 
 
+def test_inspect_without_labels_names_both_ways_to_a_run(haskd, tmp_path):
+    done = haskd("inspect", yard.record(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert " ".join(done.stdout.split()).endswith(
+        "haskd run: needs --labels, a label map; or --labels none and --images-know, labels that "
+        "label-images made"
+    )
+
+
 def test_inspect_says_why_a_run_would_stop(haskd, tmp_path):
     bag = by_another_clock(tmp_path)
     done = haskd("inspect", bag, "--labels", tmp_path / "labels.yaml", "--json")

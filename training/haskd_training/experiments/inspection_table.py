@@ -109,7 +109,11 @@ def _labels(one: Examination) -> Table:
 
 def _plan(plan: RunPlan | None) -> RenderableType:
     if plan is None:
-        return Text("haskd run: needs --labels, a label map", style="dim")
+        return Text(
+            "haskd run: needs --labels, a label map; or --labels none and --images-know, labels "
+            "that label-images made",
+            style="dim",
+        )
     parts = [f"{count} {role}" for role, count in plan.sweeps.items()]
     text = Text(f"haskd run: sweeps: {', '.join(parts)}" if parts else "haskd run:")
     if plan.stops is not None:

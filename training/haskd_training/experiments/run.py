@@ -163,7 +163,10 @@ def run(
         )
     recordings = recordings_in([*bags, *test])
     if recordings and labels is None:
-        raise InputError(f"{recordings[0]} is a recording: --labels names its label map")
+        raise InputError(
+            f"{recordings[0]} is a recording: --labels names its label map, or is {NO_LABELS} with "
+            "--images-know"
+        )
     if not recordings and by_hand is not None:
         raise InputError("a prepared cache has its own labels: leave --labels out")
     if recordings:
