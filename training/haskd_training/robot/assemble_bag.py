@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,11 @@ def assemble_bag(
         intensity = MergedIntensity(parameters.intensity_scale)
         frames: Counter[str] = Counter()
         for key, cloud in clouds:
-            try:
-                if key.topic == main:
-                    intensity.look_at(cloud)
-                else:
+            with suppress(CloudError):  # it is told of where the cloud is used
+                if key.topic != main:
                     intensity.see(key.topic, cloud)
-            except CloudError:
-                pass  # it is told of where the cloud is used
+                elif others:
+                    intensity.look_at(cloud)
             if key.topic == main:
                 frames[frame_of(cloud)] += 1
                 done += 1

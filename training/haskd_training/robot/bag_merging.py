@@ -52,6 +52,8 @@ class BagMerging:
             moved: the same after motion compensation.
             others: clouds of the other LiDARs, by topic, or why there is none.
         """
+        if not others:
+            return moved
         field, unit = self._parameters.motion_time_field, self._parameters.motion_time_unit
         try:
             check_layout(moved)
