@@ -34,6 +34,8 @@ TIME_NAMES = (
 )  # fmt: skip
 """What drivers call it, in order of preference, without case, underscores and unit."""
 
+SECOND_NS = 10**9
+
 UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 _UNIT_NAMES = {
@@ -109,7 +111,7 @@ class PointTimes:
         if self.origin == "epoch":
             ns = ns + stamp_ns
         if len(self.columns) > 1:
-            return dict(zip(self.columns, np.divmod(ns, 1_000_000_000)))
+            return dict(zip(self.columns, np.divmod(ns, SECOND_NS)))
         per_unit = round(UNITS_S.get(self.unit, 1.0) * 1e9)
         return {self.field: ns / per_unit if self.datatype.startswith("float") else ns // per_unit}
 
@@ -208,7 +210,7 @@ def _read(
     rows = read_points(cloud, columns.names)
     values: np.ndarray = rows[columns.names[0]]
     if len(columns.names) > 1:
-        values = values.astype(np.int64) * 1_000_000_000 + rows[columns.names[1]].astype(np.int64)
+        values = values.astype(np.int64) * SECOND_NS + rows[columns.names[1]].astype(np.int64)
     name, datatype = " + ".join(columns.names), values.dtype.name
     judged = values[valid]
     verdict = _judge(judged, stamp_ns, unit or columns.unit)

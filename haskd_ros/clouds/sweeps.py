@@ -13,14 +13,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from haskd_ros.channels import SWEEP_AGE, ChannelName
+from haskd_ros.clouds.point_times import SECOND_NS
 
 MAX_GAP_S = 1.0
 """Between a sweep and the next one before it; what lies behind a longer gap is not stacked."""
 
 OUT_OF_ORDER_S = 0.5
 """By which a stamp may lie before an earlier cloud's; more is time that has gone back."""
-
-SECOND_NS = 1_000_000_000
 
 _POSE_DIGITS = 9
 """Of a motion between two sweeps, in m and as a part of 1. TF, Odometry and a recording's poses

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-SECOND_NS = 10**9
+from haskd_ros.clouds.point_times import SECOND_NS
 
 JUMP_S = 10.0
 """A longer step of /clock is no passing of time: `ros2 bag play` gives the time 40 times a second,

@@ -141,7 +141,12 @@ class LabellingSetup:
     @property
     def needs_poses(self) -> bool:
         """Whether it has to be known where the sensor is."""
-        return self.parameters.needs_poses or self.model.metadata.sweeps > 1
+        return self.parameters.needs_poses or self.needs_moments
+
+    @property
+    def needs_moments(self) -> bool:
+        """Whether it has to be known when and where each cloud was measured as a whole."""
+        return self.parameters.remembers or self.model.metadata.sweeps > 1
 
     def __post_init__(self) -> None:
         if not self.model.can_follow(self.parameters):

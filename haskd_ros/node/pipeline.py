@@ -28,11 +28,7 @@ from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
 from haskd_ros.node.outputs import OutputPublishers
 from haskd_ros.node.parameters.values import Parameters
-from haskd_ros.node.poses.merging import CloudMerging
-from haskd_ros.node.poses.motion import MotionCompensation
-from haskd_ros.node.poses.remembering import Remembering
-from haskd_ros.node.poses.sensor import SensorPoses
-from haskd_ros.node.poses.stacking import SweepStacking
+from haskd_ros.node.poses.assembly import CloudAssembly
 from haskd_ros.node.poses.transforms import Transforms
 from haskd_ros.node.reports.diagnostics import DiagnosticsMonitor
 from haskd_ros.node.reports.faults import (
@@ -100,13 +96,7 @@ class LabellingPipeline:
         self._faults = faults
         self._transforms, self._run_in_thread = transforms, run_in_thread
         self._outputs = OutputPublishers(node, self._warn_of_qos)
-        self._poses = SensorPoses(node, transforms)
-        self._motion = MotionCompensation(node, self._poses, self._warn_seldom)
-        self._merging = CloudMerging(
-            node, self._poses, transforms, self._warn_seldom, self._warn_of_qos
-        )
-        self._remembering = Remembering(self._poses, self._warn_seldom)
-        self._stacking = SweepStacking(self._poses, self._warn_seldom)
+        self._assembly = CloudAssembly(node, transforms, self._warn_seldom, self._warn_of_qos)
         self._running: _Running | None = None
         self._rate_limit = RateLimit()
         self._log_periods = LogPeriods()
@@ -149,19 +139,12 @@ class LabellingPipeline:
         self._outputs.describe(self.setup.model)
         self._monitor.restart()
         self._monitor.input_fault = self._input_fault
-        self._monitor.further = {
-            "motion": lambda: self._motion.status(self.setup.parameters),
-            "merging": lambda: self._merging.status(self.setup.parameters),
-            "memory": lambda: self._remembering.status(self.setup.parameters),
-            "sweeps": lambda: self._stacking.status(self.setup.model, self.setup.parameters),
-        }
-        self._remembering.forget()
-        self._stacking.forget()
+        self._monitor.further = self._assembly.statuses(lambda: self.setup)
+        self._assembly.forget()
         self._last_comparison = None
         self._forget_intensity(parameters.intensity_scale)
         try:
-            self._poses.follow(parameters, needed=self.setup.needs_poses)
-            self._merging.follow(parameters)
+            self._assembly.follow(self.setup)
             subscription = InputSubscription(
                 self._node,
                 partial(self._receive, worker),
@@ -170,8 +153,7 @@ class LabellingPipeline:
                 warn_of_qos=self._warn_of_qos,
             )
         except BaseException:
-            self._merging.close()
-            self._poses.close()
+            self._assembly.close()
             worker.stop()  # the thread that it runs in is the only one that computes
             raise
         self._running = _Running(worker, subscription)
@@ -183,8 +165,7 @@ class LabellingPipeline:
         running, self._running = self._running, None
         try:
             running.subscription.close()
-            self._merging.close()
-            self._poses.close()
+            self._assembly.close()
         finally:
             # Whatever went wrong: the thread that it runs in is the only one that computes.
             if running.worker.stop() is not None:
@@ -194,8 +175,7 @@ class LabellingPipeline:
         """Destroy the publishers, and leave nothing behind that holds the model: rclpy itself goes
         on to hold what it has called, and a model holds the memory of its largest cloud."""
         self._monitor.let_go()
-        self._remembering.forget()
-        self._stacking.forget()
+        self._assembly.forget()
         self._outputs.close()
         self._setup = self._last_comparison = None
 
@@ -218,8 +198,7 @@ class LabellingPipeline:
             done once no cloud is in work that is labelled as before.
         """
         if self._running is not None:
-            self._poses.follow(setup.parameters, needed=setup.needs_poses)
-            self._merging.follow(setup.parameters)
+            self._assembly.follow(setup)
         is_other = setup.model is not self.setup.model
         self._setup = setup
         replaced = self.call(self._describe_classes)
@@ -294,15 +273,8 @@ class LabellingPipeline:
 
     def _label(self, received: ReceivedCloud, setup: LabellingSetup, topics: set[str]) -> None:
         started, model, parameters = time.perf_counter(), setup.model, setup.parameters
-        now_s = time.monotonic()
-        until_s, merge_until_s = now_s + parameters.poses_timeout, now_s + parameters.merge_timeout
-        moved = self._motion(received.cloud, parameters, until_s)
-        cloud = self._merging(
-            received.cloud, moved, model.metadata.intensity, parameters, merge_until_s
-        )
-        refine = self._remembering.refine_for(cloud, model, parameters, until_s)
-        moment = self._stacking.moment_of(cloud, model, parameters, until_s)
-        poses_ms = 1e3 * (time.perf_counter() - started)
+        cloud, refine, moment, history = self._assembly(received.cloud, setup)
+        assembly_ms = 1e3 * (time.perf_counter() - started)
         if self._unit.fixed != parameters.intensity_scale:
             self._forget_intensity(parameters.intensity_scale)
         labelled = label_cloud(
@@ -313,7 +285,7 @@ class LabellingPipeline:
             crop_transform=partial(self._crop_transform, cloud, parameters),
             refine=refine,
             moment=moment,
-            history=self._stacking.history,
+            history=history,
         )
         self._tell_intensity(labelled)
         if labelled.is_beyond_range:
@@ -333,7 +305,7 @@ class LabellingPipeline:
         age_ns = self._node.get_clock().now().nanoseconds - nanoseconds(stamp)
         self._outputs.publish_times(
             {
-                "preprocess": poses_ms + labelled.decoding_ms + timings.get("preprocess", 0.0),
+                "preprocess": assembly_ms + labelled.decoding_ms + timings.get("preprocess", 0.0),
                 "inference": timings.get("inference", 0.0),
                 "postprocess": timings.get("postprocess", 0.0) + 1e3 * (published - segmented),
                 "total": total_ms,

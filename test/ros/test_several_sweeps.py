@@ -10,6 +10,7 @@ import torch
 from several_sweeps import AGE, several_sweep_model
 
 from haskd_ros import model_file
+from haskd_ros.clouds.point_times import SECOND_NS
 from haskd_ros.clouds.sweeps import Moment, PlacedSweep
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
@@ -19,7 +20,6 @@ from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import Segmenter
 
 COUNT = 2000
-SECOND_NS = 10**9
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.motion import Poses
+from haskd_ros.clouds.point_times import SECOND_NS
 from haskd_ros.errors import InputError
-from haskd_ros.node.clock import SECOND_NS, nanoseconds, stamp_fault
+from haskd_ros.node.clock import nanoseconds, stamp_fault
 from haskd_ros.text import QUOTED_CHARACTERS, quoted, shown
 
 KEPT_NS = 5 * SECOND_NS

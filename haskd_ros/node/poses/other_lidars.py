@@ -16,8 +16,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import SubscriptionEventCallbacks
 from sensor_msgs.msg import PointCloud2
 
+from haskd_ros.clouds.point_times import SECOND_NS
 from haskd_ros.errors import InputError
-from haskd_ros.node.clock import SECOND_NS, nanoseconds, stamp_fault
+from haskd_ros.node.clock import nanoseconds, stamp_fault
 from haskd_ros.node.inputs import INPUT_TOPIC
 from haskd_ros.node.parameters.qos import OVERRIDABLE
 from haskd_ros.node.parameters.values import Parameters

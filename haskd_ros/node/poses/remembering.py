@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from haskd_ros.clouds.sweeps import Moment
 from haskd_ros.node.loaded_model import LoadedModel
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.node.poses.odometry import NoPosesError
-from haskd_ros.node.poses.sensor import SensorPoses, source_told
+from haskd_ros.node.poses.sensor import source_told
 from haskd_ros.node.reports.outcomes import Outcomes
 from haskd_ros.node.reports.statuses import OK, WARN, Status
 from haskd_ros.segmentation import Refine
@@ -22,12 +23,11 @@ class Remembering:
     """Gives each cloud the memory of those before it. In the worker's thread, but for the status.
 
     Args:
-        poses: of the sensor.
         warn_seldom: logs a warning, but not each one of a kind.
     """
 
-    def __init__(self, poses: SensorPoses, warn_seldom: Callable[[str, str], None]) -> None:
-        self._poses, self._warn_seldom = poses, warn_seldom
+    def __init__(self, warn_seldom: Callable[[str, str], None]) -> None:
+        self._warn_seldom = warn_seldom
         self._outcomes = Outcomes()
         self._memory: ScoreMemory | None = None
         self._of: tuple[Any, ...] = ()
@@ -37,22 +37,20 @@ class Remembering:
         self._memory, self._of = None, ()
 
     def refine_for(
-        self, cloud: Any, model: LoadedModel, parameters: Parameters, until_s: float
+        self, moment: Moment | NoPosesError, model: LoadedModel, parameters: Parameters
     ) -> Refine | None:
-        """What adds the memory to the labels of a PointCloud2, and them to the memory; None where
-        it is labelled by itself.
+        """What adds the memory to the labels of a cloud, and them to the memory; None where it is
+        labelled by itself.
 
         Args:
-            until_s: of `time.monotonic`; no longer than that it waits for a pose.
+            moment: when and where the cloud was measured, or why that is not known.
         """
         if not parameters.remembers:
             self.forget()
             return None
-        try:
-            stamp_ns, pose = self._poses.at_stamp(cloud, parameters, until_s)
-        except NoPosesError as error:
-            self._outcomes.note(error.reason, str(error))
-            self._warn_seldom(f"memory: {error.reason}", f"labelled without memory: {error}")
+        if isinstance(moment, NoPosesError):
+            self._outcomes.note(moment.reason, str(moment))
+            self._warn_seldom(f"memory: {moment.reason}", f"labelled without memory: {moment}")
             return None
         self._outcomes.note()
         # Scores of another model, or places in another frame, mean something else.
@@ -62,7 +60,7 @@ class Remembering:
 
             self._memory = ScoreMemory(model.taxonomy, parameters.memory_half_life)
             self._of = of
-        return partial(self._memory.refine, pose=pose, time_s=1e-9 * stamp_ns)
+        return partial(self._memory.refine, pose=moment.pose, time_s=1e-9 * moment.stamp_ns)
 
     def status(self, parameters: Parameters) -> Status:
         """Whether the clouds since the last report were labelled with it."""

@@ -13,7 +13,9 @@ from rclpy.node import Node
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.clouds.motion import Poses
-from haskd_ros.node.clock import SECOND_NS, nanoseconds, stamp_fault
+from haskd_ros.clouds.point_times import SECOND_NS
+from haskd_ros.clouds.sweeps import Moment
+from haskd_ros.node.clock import nanoseconds, stamp_fault
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.node.poses.odometry import (
     NoPosesError,
@@ -98,19 +100,17 @@ class SensorPoses:
         except NoTransformError as error:
             raise NoPosesError("no transform", str(error)) from error
 
-    def at_stamp(
+    def moment_of(
         self, cloud: Any, parameters: Parameters, until_s: float
-    ) -> tuple[int, np.ndarray]:
-        """The stamp of a PointCloud2 in ns, and T_fixed_sensor [4, 4] at that time; waits as
-        `over`.
-
-        Raises:
-            NoPosesError: the stamp is none, or the pose is not known.
-        """
-        stamp_ns = stamp_of(cloud)
+    ) -> Moment | NoPosesError:
+        """When and where a PointCloud2 was measured, or why that is not known; waits as `over`."""
         frame = cloud.header.frame_id
-        poses = self.over(frame, stamp_ns, np.zeros(1), parameters, until_s)
-        return stamp_ns, poses.matrix(0.0)
+        try:
+            stamp_ns = stamp_of(cloud)
+            poses = self.over(frame, stamp_ns, np.zeros(1), parameters, until_s)
+        except NoPosesError as error:
+            return error
+        return Moment(stamp_ns, poses.matrix(0.0))
 
     def _by_tf(
         self, fixed: str, sensor: str, stamp_ns: int, times: np.ndarray, until_s: float

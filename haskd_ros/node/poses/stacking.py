@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from haskd_ros.clouds.sweeps import Moment, SweepHistory
 from haskd_ros.node.loaded_model import LoadedModel
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.node.poses.odometry import NoPosesError
-from haskd_ros.node.poses.sensor import SensorPoses, source_told
+from haskd_ros.node.poses.sensor import source_told
 from haskd_ros.node.reports.outcomes import Outcomes
 from haskd_ros.node.reports.statuses import OK, WARN, Status
 
@@ -18,15 +19,14 @@ class SweepStacking:
     """Gives each cloud the sweeps before it. In the worker's thread, but for the status.
 
     Args:
-        poses: of the sensor.
         warn_seldom: logs a warning, but not each one of a kind.
 
     Attributes:
         history: gets the clouds that are labelled.
     """
 
-    def __init__(self, poses: SensorPoses, warn_seldom: Callable[[str, str], None]) -> None:
-        self._poses, self._warn_seldom = poses, warn_seldom
+    def __init__(self, warn_seldom: Callable[[str, str], None]) -> None:
+        self._warn_seldom = warn_seldom
         self._outcomes = Outcomes()
         self.forget()
 
@@ -35,14 +35,13 @@ class SweepStacking:
         self.history = SweepHistory(1)
         self._of: tuple[Any, ...] = ()
 
-    def moment_of(
-        self, cloud: Any, model: LoadedModel, parameters: Parameters, until_s: float
+    def moment_for(
+        self, moment: Moment | NoPosesError, model: LoadedModel, parameters: Parameters
     ) -> Moment | None:
-        """When and where a PointCloud2 was measured, and the sweeps before it; None where it is
-        labelled by itself.
+        """The moment of a cloud with the sweeps before it; None where it is labelled by itself.
 
         Args:
-            until_s: of `time.monotonic`; no longer than that it waits for a pose.
+            moment: when and where the cloud was measured, or why that is not known.
         """
         sweeps = model.metadata.sweeps
         if sweeps == 1:
@@ -53,16 +52,14 @@ class SweepStacking:
         of = model, source_told(parameters)
         if of != self._of:
             self.history, self._of = SweepHistory(sweeps), of
-        try:
-            stamp_ns, pose = self._poses.at_stamp(cloud, parameters, until_s)
-        except NoPosesError as error:
-            self._outcomes.note(error.reason, str(error))
-            self._warn_seldom(f"sweeps: {error.reason}", f"labelled by one sweep: {error}")
+        if isinstance(moment, NoPosesError):
+            self._outcomes.note(moment.reason, str(moment))
+            self._warn_seldom(f"sweeps: {moment.reason}", f"labelled by one sweep: {moment}")
             return None
-        earlier, reason = self.history.before(stamp_ns)
+        earlier, reason = self.history.before(moment.stamp_ns)
         told = f"{reason}: labelled by {1 + len(earlier)} of {sweeps} sweeps" if reason else ""
         self._outcomes.note(reason, told)
-        return Moment(stamp_ns, pose, earlier)
+        return replace(moment, earlier=earlier)
 
     def status(self, model: LoadedModel, parameters: Parameters) -> Status:
         """Whether the clouds since the last report were labelled with all sweeps."""

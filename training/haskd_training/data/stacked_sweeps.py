@@ -6,7 +6,8 @@ import logging
 from dataclasses import replace
 
 from haskd_ros.channels import CHANNELS, SWEEP_AGE
-from haskd_ros.clouds.sweeps import MAX_GAP_S, SECOND_NS
+from haskd_ros.clouds.point_times import SECOND_NS
+from haskd_ros.clouds.sweeps import MAX_GAP_S
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput, Extent, ModelMetadata
 from haskd_training.data.cache import Cache

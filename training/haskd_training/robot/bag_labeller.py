@@ -13,6 +13,7 @@ import numpy as np
 from haskd_ros.clouds.crop import frame_name, is_unbounded
 from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.pointcloud import CloudError
+from haskd_ros.clouds.sweeps import Moment
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmenter import Segmenter
@@ -56,13 +57,15 @@ class BagLabeller:
         # At most once: a recording with a restart of the clock is read anew for it.
         whole_tree = cache(partial(_whole_tree, recording))
         self._crop_transform = _crop_transform(whole_tree, parameters)
-        tree = recording.tree
-        if parameters.needs_poses or segmenter.metadata.sweeps > 1:
-            tree = whole_tree()
-            check_poses(tree, recording.lidar_frame, parameters)
-        self._motion = BagMotion(tree, parameters)
-        self._memory = BagMemory(tree, segmenter.taxonomy, parameters)
-        self._sweeps = BagSweeps(tree, segmenter.metadata.sweeps, parameters)
+        self._tree = recording.tree
+        sweeps = segmenter.metadata.sweeps
+        self._needs_moments = parameters.remembers or sweeps > 1
+        if parameters.needs_poses or self._needs_moments:
+            self._tree = whole_tree()
+            check_poses(self._tree, recording.lidar_frame, parameters)
+        self._motion = BagMotion(self._tree, parameters)
+        self._memory = BagMemory(segmenter.taxonomy, parameters.memory_half_life)
+        self._sweeps = BagSweeps(sweeps)
         self._missing_channels = MissingChannels()
         self._beyond_range: Counter[str] = Counter()
 
@@ -72,20 +75,33 @@ class BagLabeller:
         Raises:
             CloudError, InputError: as of `label_cloud`.
         """
+        refine = moment = None
+        if self._needs_moments:
+            measured = self._moment_of(cloud)
+            refine = self._memory.refine_for(measured)
+            moment = self._sweeps.moment_for(measured)
         labelled = label_cloud(
             self._motion(cloud),
             self._segmenter,
             self._parameters,
             unit=self._unit,
             crop_transform=partial(self._crop_transform, cloud),
-            refine=self._memory.refine_for(cloud),
-            moment=self._sweeps.moment_of(cloud),
+            refine=refine,
+            moment=moment,
             history=self._sweeps.history,
         )
         self._missing_channels.note(labelled)
         if labelled.is_beyond_range:
             self._beyond_range[labelled.beyond_range_message] += 1
         return labelled
+
+    def _moment_of(self, cloud: Any) -> Moment | NoTransform:
+        """When and where a cloud was measured, or why that is not known."""
+        stamp, fixed = stamp_ns(cloud), frame_name(self._parameters.poses_fixed_frame)
+        try:
+            return Moment(stamp, self._tree.lookup(fixed, frame_of(cloud), stamp))
+        except NoTransform as error:
+            return error
 
     def pass_by(self, cloud: Any) -> None:
         """Go on to the next cloud; this one is not to be labelled, but may be one of the sweeps
