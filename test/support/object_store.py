@@ -1,8 +1,10 @@
 """An object store on a socket: the part of S3 that s3fs needs to read and write objects, which to
-plain HTTP is a server that takes GET, HEAD and POST. It can be told to fail."""
+plain HTTP is a server that takes GET, HEAD and POST; or that of Google's that gcsfs needs. It can
+be told to fail."""
 
 from __future__ import annotations
 
+import json
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
-Fault = Literal["503", "half", "short", "drop", "hang"]
-"""503: busy. half: the connection ends in the middle of the content. short: half of the content, as
-if it were all. drop: the connection ends without an answer. hang: nothing comes for 3 s."""
+Fault = Literal["403", "503", "half", "short", "drop", "hang"]
+"""403: not allowed. 503: busy. half: the connection ends in the middle of the content. short: half
+of the content, as if it were all. drop: the connection ends without an answer. hang: nothing comes
+for 3 s."""
 
 MODIFIED = "Mon, 30 Nov 2026 12:00:00 GMT"
 
@@ -55,10 +58,11 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store() -> Iterator[ObjectStore]:
+def object_store(*, of_google: bool = False) -> Iterator[ObjectStore]:
     """A store with nothing in it, on a port of its own."""
     store = ObjectStore()
-    handler = type("Handler", (_Handler,), {"store": store})
+    kind = _GoogleHandler if of_google else _Handler
+    handler = type("Handler", (kind,), {"store": store})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         store.address = f"http://127.0.0.1:{server.server_port}"
@@ -151,13 +155,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _failed(self, fault: Fault | None) -> bool:
         """Whether there is no other answer than the fault."""
-        if fault == "503":
+        if fault == "403":
+            self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+        elif fault == "503":
             self._answer(503, b"<Error><Code>ServiceUnavailable</Code></Error>")
         elif fault in ("drop", "hang"):
             if fault == "hang":
                 self.store.stopped.wait(3)
             self.close_connection = True
-        return fault in ("503", "drop", "hang")
+        return fault in ("403", "503", "drop", "hang")
 
     def _listing(self, bucket: str, query: dict[str, str]) -> bytes:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
@@ -197,3 +203,57 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2] if half else content)
         if half:
             self.close_connection = True
+
+
+class _GoogleHandler(_Handler):
+    """Objects by JSON: `storage/v1/b/BUCKET/o/KEY` describes one, and before that `download` reads
+    and `upload` writes it."""
+
+    def _read(self) -> None:
+        way, query = self._asked()
+        bucket, _, key = way.partition("/b/")[2].partition("/o")
+        path = bucket + key
+        fault = self.store.fault_of("GET" if way.startswith("download") else "HEAD", path)
+        if self._failed(fault):
+            return
+        content = self.store.objects.get(path)
+        if not key:
+            self._answer_json(self._entries(bucket, query["prefix"]))
+        elif content is None:
+            self._answer(404, b"")
+        elif way.startswith("download"):
+            self._answer(200, content, half=fault == "half")
+        else:
+            self._answer_json(_described(path, content))
+
+    def _write(self) -> None:
+        way, _ = self._asked()
+        # Parts of multipart/related: a description, and the content, which may hold anything.
+        edge = b"\n--" + self.headers.get_param("boundary").encode()
+        _, described, content = (b"\n" + self._body()).split(edge, 2)
+        key = json.loads(described.partition(b"\n\n")[2])["name"]
+        path = f"{way.partition('/b/')[2].removesuffix('/o')}/{key}"
+        if self._failed(self.store.fault_of("POST", path)):
+            return
+        content = content.partition(b"\n\n")[2].removesuffix(edge + b"--")
+        self.store.objects[path] = content
+        self._answer_json(_described(path, content))
+
+    def _entries(self, bucket: str, prefix: str) -> dict[str, Any]:
+        """What lies in a folder, without that of folders in it."""
+        start = f"{bucket}/{prefix}"
+        found = [path for path in sorted(self.store.objects) if path.startswith(start)]
+        items = [path for path in found if "/" not in path[len(start) :]]
+        folders = {path[len(start) :].partition("/")[0] for path in found if path not in items}
+        return {
+            "items": [_described(path, self.store.objects[path]) for path in items],
+            "prefixes": [f"{prefix}{name}/" for name in sorted(folders)],
+        }
+
+    def _answer_json(self, answer: dict[str, Any]) -> None:
+        self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+
+def _described(path: str, content: bytes) -> dict[str, Any]:
+    bucket, _, key = path.partition("/")
+    return {"bucket": bucket, "name": key, "size": str(len(content))}

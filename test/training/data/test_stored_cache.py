@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -138,6 +139,23 @@ def test_an_upload_goes_on_where_it_was(
     assert {path for path, times in written.items() if times > 1} == {"bucket/drive/report.json"}
 
 
+def test_a_cache_in_google_s_store(bag: Path, here: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gcsfs", reason="an optional package: pip install '.[stores]'")
+    url = "gs://bucket/drive"
+    with object_store(of_google=True) as store:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", store.address)
+        store.faults.append(("POST", "report.json", "403"))
+        with pytest.raises(InputError, match=r"drive/report.json can't be written: .*Forbidden"):
+            prepare([bag], "pandaset", location(url), CONFIG)
+        # Not asked again: another try is not allowed either.
+        assert store.requests.count(("POST", "bucket/drive/report.json")) == 1
+        prepare([bag], "pandaset", location(url), CONFIG)
+        assert_same(Cache.open(url), here)
+        assert store.fetched(FIRST) == 1
+        with pytest.raises(InputError, match=r"/nothing is not a cache: no index.json"):
+            Cache.open(url.replace("/drive", "/nothing"))
+
+
 def test_a_store_that_fails_for_a_moment_is_asked_again(
     url: str, store: ObjectStore, here: Cache
 ) -> None:
@@ -168,6 +186,28 @@ def test_a_store_that_is_gone_is_one_line_and_later_it_goes_on(
     assert np.array_equal(cache.sweep(0).points, here.sweep(0).points)
     store.gone = False
     assert np.array_equal(cache.sweep(2).points, here.sweep(2).points)
+
+
+@pytest.mark.parametrize("url", ["http"], indirect=True)
+def test_those_who_wait_for_one_that_asks_a_store_in_vain_ask_once_more(
+    url: str, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache.open(url)
+    store.gone = True
+    monkeypatch.setenv("HASKD_STORE_RETRY_S", "0.7")
+
+    def tries(_: int) -> int:
+        with pytest.raises(InputError) as told:
+            cache.sweep(0)
+        found = re.search(r"\((\d+) tr", str(told.value))
+        assert found is not None
+        return int(found[1])
+
+    with ThreadPoolExecutor(12) as threads:
+        total = sum(threads.map(tries, range(12)))
+    # One after the other: a try each, and those again for which there is time within 0.7 s, with
+    # pauses of at least 0.25 / 2 s. Each by itself would have tried twice at least.
+    assert total <= 12 + 6
 
 
 def test_what_is_missing_is_not_asked_for_twice(url: str, store: ObjectStore) -> None:

@@ -95,6 +95,8 @@ def _before_a_command(
     )
     # A line for each file of curves that it reads to the end.
     logging.getLogger("tensorboard").setLevel(logging.WARNING)
+    # A traceback for each request that fails, which is repeated, and told of in the end.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def local_file(where: Location, siblings: Sequence[str] = ()) -> Path:
         folder, _, name = where.text.rpartition("/")
         _ahead.reach(copies, folder, name, siblings)
     try:
-        return copies.get(where.text)
+        return copies.get(where.text, object_store.deadline())
     except FileNotFoundError as error:
         raise InputError(f"{where} is not there: {shown(error)}") from error
 

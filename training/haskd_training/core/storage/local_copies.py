@@ -13,7 +13,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,8 +23,6 @@ from haskd_training.core.storage import object_store
 
 _FETCHING = ".fetching"
 _TRIMMING = ".trimming"
-
-Fetch = Callable[[str, Path], None]
 
 
 def folder_name(url: str) -> str:
@@ -52,22 +50,23 @@ class LocalCopies:
     def has(self, url: str) -> bool:
         return self.path(url).exists()
 
-    def get(self, url: str, fetch: Fetch = object_store.fetch) -> Path:
-        """The copy of an object, made where there is none. Of several processes that ask for one,
-        one fetches it.
+    def get(self, url: str, until_s: float) -> Path:
+        """The copy of an object, made where there is none. Of several processes and threads that
+        ask for one, one fetches it.
 
         Args:
-            fetch: writes an object to a file.
+            until_s: of `object_store.fetch`. It may pass while another one tries: then this one
+                tries once.
 
         Raises:
-            whatever `fetch` raises.
+            as of `object_store.fetch`.
         """
         path = self.path(url)
         if not _used_now(path):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with _own(path.with_name(path.name + _FETCHING)) as part:
                 if not _used_now(path):  # another process has fetched it meanwhile
-                    fetch(url, part)
+                    object_store.fetch(url, part, until_s)
                     os.replace(part, path)
                     self._trim(path)
         return path

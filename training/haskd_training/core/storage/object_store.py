@@ -7,17 +7,21 @@ with exponential back-off, jittered so that many processes don't come back all a
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from haskd_ros.errors import InputError
 from haskd_ros.files import is_full
 from haskd_ros.text import shown
 from haskd_training.core.storage.settings import store_settings
+
+if TYPE_CHECKING:
+    from aiohttp import ClientTimeout
 
 Answer = TypeVar("Answer")
 
@@ -39,10 +43,18 @@ _FINAL = (PermissionError, IsADirectoryError, NotImplementedError, ValueError)
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 """Of the answers that find fault with a request, those that another try may mend."""
 
+_FORBIDDEN = "Forbidden: "
+"""With which gcsfs begins what it says of an answer of 403, whose number it leaves out."""
+
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 16.0
 _SHOWN = 300
 
 log = logging.getLogger(__name__)
+
+
+def deadline() -> float:
+    """Of `time.monotonic`: until when a store that fails from now on is asked again."""
+    return time.monotonic() + store_settings().retry_s
 
 
 def read(url: str) -> bytes:
@@ -62,11 +74,11 @@ def read(url: str) -> bytes:
     return _asked("read", url, whole)
 
 
-def fetch(url: str, path: Path, retry_s: float | None = None) -> None:
+def fetch(url: str, path: Path, until_s: float) -> None:
     """Copy an object to a file.
 
     Args:
-        retry_s: for which a store that fails is asked again; None: as the settings have it.
+        until_s: of `time.monotonic`: after that a store that fails is not asked again.
 
     Raises:
         as of `read`; OSError: the file can't be written.
@@ -77,7 +89,7 @@ def fetch(url: str, path: Path, retry_s: float | None = None) -> None:
         store.get_file(source, str(path))
         _check_size(path.stat().st_size, size)
 
-    _asked("read", url, copy, retry_s)
+    _asked("read", url, copy, until_s)
 
 
 def upload(path: Path, url: str) -> None:
@@ -131,15 +143,16 @@ def _asked(
     done: str,
     url: str,
     question: Callable[[Any, str], Answer],
-    retry_s: float | None = None,
+    until_s: float | None = None,
 ) -> Answer:
     """What a question to a store is answered.
 
     Args:
         done: what should have been done, for the message.
         question: gets the file system and the path in it.
+        until_s: as of `fetch`; None: the deadline of a question that is put now.
     """
-    retry_s = store_settings().retry_s if retry_s is None else retry_s
+    until_s = deadline() if until_s is None else until_s
     started, wait, tries = time.monotonic(), _FIRST_WAIT_S, 0
     while True:
         tries += 1
@@ -152,13 +165,12 @@ def _asked(
                 raise
             if reason := _final_reason(error, url):
                 raise InputError(f"{url} can't be {done}: {reason}") from error
-            passed = time.monotonic() - started
-            pause = wait * random.uniform(0.5, 1.0)
-            if passed + pause > retry_s:
+            now, pause = time.monotonic(), wait * random.uniform(0.5, 1.0)
+            if now + pause > until_s:
+                asked = f"{tries} {'try' if tries == 1 else 'tries'} in {now - started:.0f} s"
                 raise InputError(
-                    f"{url} can't be {done}: {_said(error)} ({tries} "
-                    f"{'try' if tries == 1 else 'tries'} in {passed:.0f} s); run the same command "
-                    "again when the store answers"
+                    f"{url} can't be {done}: {_said(error)} ({asked}); run the same command again "
+                    "when the store answers"
                 ) from error
             log.debug("%s, try %d: %s", url, tries, _said(error))
         time.sleep(pause)
@@ -193,13 +205,20 @@ def _options(protocol: str) -> dict[str, Any]:
         # Its own retries inside ours would make minutes of seconds.
         return {"config_kwargs": {"retries": {"max_attempts": 0}, "read_timeout": _SILENCE_S}}
     if protocol == "gs":
-        return {"requests_timeout": 2 * _SILENCE_S}
+        # Else it asks by gRPC before each request which kind of bucket this is, which nothing here
+        # needs and which few may, and a process with gRPC at work is none to fork.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        return {"requests_timeout": _silence()}
     if protocol in ("http", "https"):
-        from aiohttp import ClientTimeout
-
-        timeout = ClientTimeout(total=None, sock_connect=_SILENCE_S, sock_read=_SILENCE_S)
-        return {"client_kwargs": {"timeout": timeout}}
+        return {"client_kwargs": {"timeout": _silence()}}
     return {}
+
+
+def _silence() -> ClientTimeout:
+    """aiohttp's limits of a request: none for all of it, since a shard may take its time."""
+    from aiohttp import ClientTimeout
+
+    return ClientTimeout(total=None, sock_connect=_SILENCE_S, sock_read=_SILENCE_S)
 
 
 def _check_size(found: int | None, expected: int | None) -> None:
@@ -232,6 +251,8 @@ def _status(error: BaseException) -> int | None:
         response = getattr(told, "response", None)
         if isinstance(response, dict):
             return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
+    if isinstance(error, OSError) and str(error).startswith(_FORBIDDEN):
+        return int(HTTPStatus.FORBIDDEN)
     status = getattr(error, "status", None) or getattr(error, "code", None)
     return int(str(status)) if str(status).isdigit() else None
 

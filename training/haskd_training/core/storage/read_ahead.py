@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from haskd_training.core.storage import object_store
 from haskd_training.core.storage.local_copies import LocalCopies
 from haskd_training.core.storage.settings import store_settings
 
@@ -54,6 +53,6 @@ class ReadAhead:
                     return
                 copies, url = self._wanted.popleft()
             try:
-                copies.get(url, lambda url, path: object_store.fetch(url, path, retry_s=0))
+                copies.get(url, until_s=0)  # one try
             except Exception:
                 continue
