@@ -14,18 +14,15 @@ from rclpy.qos import qos_policy_name_from_kind
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import PointCloud2
 
-from haskd_ros.clouds.channels import missing_channel
 from haskd_ros.clouds.crop import frame_name
-from haskd_ros.clouds.intensity import IntensityUnit
 from haskd_ros.clouds.memory import give_back_freed_memory
 from haskd_ros.clouds.pointcloud import CloudError
-from haskd_ros.clouds.sensor_match import mismatches
 from haskd_ros.errors import InputError
 from haskd_ros.node.clock import nanoseconds, stamp_fault
 from haskd_ros.node.dds.profiles import lost_clouds_advice
 from haskd_ros.node.inputs import InputSubscription, wrong_type_advice
-from haskd_ros.node.labelling import LabelledCloud, label_cloud
-from haskd_ros.node.loaded_model import LabellingSetup, LoadedModel
+from haskd_ros.node.labelling import label_cloud
+from haskd_ros.node.loaded_model import LabellingSetup
 from haskd_ros.node.outputs import OutputPublishers
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.node.poses.assembly import CloudAssembly
@@ -38,6 +35,7 @@ from haskd_ros.node.reports.faults import (
     in_one_line,
     is_out_of_memory,
 )
+from haskd_ros.node.sensor_watch import SensorWatch
 from haskd_ros.node.worker import (
     FrameCounts,
     NewestFirstWorker,
@@ -47,9 +45,6 @@ from haskd_ros.node.worker import (
     submit,
 )
 from haskd_ros.text import shown
-
-SENSOR_CHECK_PERIOD_S = 60.0
-"""How often a cloud is compared with those of the training."""
 
 _Result = TypeVar("_Result")
 
@@ -101,8 +96,9 @@ class LabellingPipeline:
         self._rate_limit = RateLimit()
         self._log_periods = LogPeriods()
         self._last_size = 0, 0
-        self._last_comparison: tuple[LoadedModel, float] | None = None
-        self._forget_intensity(setup.parameters.intensity_scale)
+        self._sensor_watch = SensorWatch(
+            node, monitor, self._warn, self._warn_seldom, setup.parameters.intensity_scale
+        )
 
     @property
     def setup(self) -> LabellingSetup:
@@ -141,8 +137,7 @@ class LabellingPipeline:
         self._monitor.input_fault = self._input_fault
         self._monitor.further = self._assembly.statuses(lambda: self.setup)
         self._assembly.forget()
-        self._last_comparison = None
-        self._forget_intensity(parameters.intensity_scale)
+        self._sensor_watch.restart(parameters.intensity_scale)
         try:
             self._assembly.follow(self.setup)
             subscription = InputSubscription(
@@ -177,7 +172,8 @@ class LabellingPipeline:
         self._monitor.let_go()
         self._assembly.forget()
         self._outputs.close()
-        self._setup = self._last_comparison = None
+        self._sensor_watch.forget_model()
+        self._setup = None
 
     def call(self, function: Callable[[], _Result]) -> Future[_Result]:
         """Have a function called where the network runs, between two clouds: a second thread that
@@ -203,7 +199,7 @@ class LabellingPipeline:
         self._setup = setup
         replaced = self.call(self._describe_classes)
         if is_other:
-            self._last_comparison = None
+            self._sensor_watch.forget_model()
             # Two models were at work at once, and one has just gone.
             replaced.add_done_callback(lambda _: in_new_thread(give_back_freed_memory))
         return replaced
@@ -275,19 +271,17 @@ class LabellingPipeline:
         started, model, parameters = time.perf_counter(), setup.model, setup.parameters
         cloud, refine, moment, history = self._assembly(received.cloud, setup)
         assembly_ms = 1e3 * (time.perf_counter() - started)
-        if self._unit.fixed != parameters.intensity_scale:
-            self._forget_intensity(parameters.intensity_scale)
         labelled = label_cloud(
             cloud,
             model.segmenter,
             parameters,
-            unit=self._unit,
+            unit=self._sensor_watch.unit(parameters.intensity_scale),
             crop_transform=partial(self._crop_transform, cloud, parameters),
             refine=refine,
             moment=moment,
             history=history,
         )
-        self._tell_intensity(labelled)
+        self._sensor_watch.tell_intensity(labelled)
         if labelled.is_beyond_range:
             self._counts.add(beyond_range=1)
             self._warn_seldom("beyond range", f"no label: {labelled.beyond_range_message}")
@@ -319,7 +313,7 @@ class LabellingPipeline:
             labelled.result,
             fault=labelled.beyond_range_message if labelled.is_beyond_range else None,
         )
-        self._compare_sensor(labelled, model, published)
+        self._sensor_watch.compare(labelled, model, published)
 
     def _crop_transform(self, cloud: PointCloud2, parameters: Parameters) -> np.ndarray | None:
         """[4, 4] from the frame of a cloud to that of the crop box; None: the same frame."""
@@ -327,50 +321,6 @@ class LabellingPipeline:
         if not frame or frame_name(frame) == frame_name(cloud.header.frame_id):
             return None
         return self._transforms.matrix(frame, cloud.header.frame_id, cloud.header.stamp)
-
-    def _compare_sensor(self, labelled: LabelledCloud, model: LoadedModel, now: float) -> None:
-        """Warn where clouds are unlike those of the model's training; not for every cloud."""
-        if self._last_comparison is not None:
-            compared, when = self._last_comparison
-            if compared is model and now - when < SENSOR_CHECK_PERIOD_S:
-                return
-        self._last_comparison = model, now
-        messages = [
-            mismatch.message
-            for mismatch in mismatches(labelled.points, labelled.intensity_scale, model.metadata)
-        ]
-        messages += [note.message for note in self._unit.notes() if note.is_warning]
-        messages += [missing_channel(name) for name in labelled.missing_channels]
-        self._monitor.sensor_mismatches = messages
-        if messages:
-            self._warn(
-                "labels may be wrong, the clouds are not like those the model was trained on: "
-                + "; ".join(messages)
-            )
-
-    def _forget_intensity(self, fixed_scale: float) -> None:
-        self._unit = IntensityUnit(fixed_scale)
-        self._told_scale: float | None = None
-
-    def _tell_intensity(self, labelled: LabelledCloud) -> None:
-        """Say in which unit intensities are taken, and where there are none."""
-        log, unit = self._node.get_logger(), self._unit
-        if not labelled.has_intensity:
-            log.info(
-                "clouds have no intensity, or NaN or 0 for all of it; the mean of the training "
-                "clouds is used",
-                once=True,
-            )
-        elif unit.is_known and unit.full_scale != self._told_scale:
-            told, self._told_scale = self._told_scale, unit.full_scale
-            if told is None:
-                log.info(f"an intensity of {unit.full_scale:g} is taken for a full return")
-            else:
-                self._warn_seldom(
-                    "intensity unit",
-                    f"an intensity of {unit.full_scale:g} is taken for a full return from now on, "
-                    f"before it was {told:g}; parameter intensity.scale fixes it",
-                )
 
     # Warnings
 
