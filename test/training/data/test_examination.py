@@ -9,7 +9,8 @@ import pytest
 import yard
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import INDEX, Cache
+from haskd_training.data.cache import Cache
+from haskd_training.data.cache_index import INDEX
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine, examine_clouds
 from haskd_training.data.prepare import prepare

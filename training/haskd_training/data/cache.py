@@ -12,14 +12,13 @@ written, or an error. CACHE is a folder, or one in an object store by URL.
 from __future__ import annotations
 
 import hashlib
-import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
@@ -28,14 +27,8 @@ from haskd_ros.clouds.sweeps import Moment, PlacedSweep, before, stack
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
-from haskd_ros.text import quoted, shown
-from haskd_training.core.checked_json import from_text, write_json
-from haskd_training.core.storage.files import (
-    is_file,
-    names_in,
-    read_file,
-)
 from haskd_training.core.storage.location import Location, Url, location
+from haskd_training.data.cache_index import CacheIndex, read_index, write_index
 from haskd_training.data.cache_rows import ImageRow, SweepRow, rows_in_time, t_camera_lidar
 from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.packed_rows import PackedRows
@@ -43,19 +36,6 @@ from haskd_training.data.point_inputs import point_inputs
 from haskd_training.data.point_labels import PointLabels, check_classes
 from haskd_training.data.shards import check_shard, read_tensors
 from haskd_training.recordings.image_codec import decode_jpeg
-
-FORMAT = "haskd-cache-3"
-
-INDEX = "index.json"
-INPUTS = "inputs.json"
-
-REPORT = "report.json"
-OVERLAYS = "overlays"
-
-# Of an index of any format, so that an older one is told from a damaged one.
-_FORMAT = re.compile(rb'"format": "([^"]*)"')
-_FORMAT_WITHIN = 100
-_SWEEPS = re.compile(r"sweeps-\d+\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -144,39 +124,7 @@ class Cache:
     def read_index(cls, path: Location | str) -> Cache:
         """A finished cache whose shards nobody has looked at; errors as of `open`, but for them."""
         path = location(path)
-        try:
-            text = read_file(path / INDEX)
-        except (FileNotFoundError, NotADirectoryError):
-            unfinished = any(map(_SWEEPS.fullmatch, names_in(path)))
-            raise InputError(
-                f"{path}: the cache is unfinished; run `haskd prepare` on it again"
-                if unfinished
-                else f"{path} is not a cache: no {INDEX} in it"
-            ) from None
-        except OSError as error:
-            raise InputError(f"{path / INDEX} can't be read: {error.strerror}") from error
-        found = _FORMAT.search(text[:_FORMAT_WITHIN])
-        if found is not None and found[1] != FORMAT.encode():
-            raise InputError(
-                f"{path / INDEX}: format {quoted(found[1].decode(errors='replace'))}, must be "
-                f"{FORMAT!r}; delete the folder and prepare it again"
-            )
-        try:
-            index = from_text(text)
-            return cls(
-                path=path,
-                taxonomy=Taxonomy.from_json(index["classes"]),
-                intensity_scale=float(index["intensity_scale"]),
-                statistics=index["statistics"],
-                sweeps=PackedRows(SweepRow, (SweepRow(**row) for row in index["sweeps"])),
-                images=PackedRows(ImageRow, (ImageRow(**row) for row in index["images"])),
-                fingerprint=index["fingerprint"],
-            )
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path / INDEX} is damaged: {shown(error)}; delete it and prepare the cache "
-                "again, which keeps its shards"
-            ) from error
+        return cls(path, **read_index(path)._asdict())
 
     @property
     def name(self) -> str:
@@ -368,16 +316,8 @@ class Cache:
 
     def write_index(self, folder: Path) -> None:
         """Write the index, which makes the folder with the shards a cache."""
-        index = {
-            "format": FORMAT,
-            "fingerprint": self.fingerprint,
-            "classes": self.taxonomy.to_json(),
-            "intensity_scale": self.intensity_scale,
-            "statistics": self.statistics,
-            "sweeps": [vars(row) for row in self.sweeps],
-            "images": [vars(row) for row in self.images],
-        }
-        write_json(folder / INDEX, index)
+        fields = (getattr(self, name) for name in CacheIndex._fields)
+        write_index(folder, CacheIndex(*fields))
 
     @cached_property
     def _images_in_time(self) -> dict[str, tuple[array[int], array[int]]]:
@@ -413,18 +353,3 @@ class Cache:
             "sweeps": list(dict.fromkeys(row.shard for row in self.sweeps)),
             "images": list(dict.fromkeys(row.shard for row in self.images)),
         }
-
-
-def is_cache(path: Location) -> bool:
-    """Whether a folder is a finished cache.
-
-    Raises:
-        InputError: a store that doesn't answer.
-    """
-    return is_file(path / INDEX)
-
-
-def is_recording(given: Location) -> TypeGuard[Path]:
-    """Whether what a command was given is a recording, and no cache: nothing but caches is read
-    from a store, which `Cache.open` asks."""
-    return isinstance(given, Path) and not is_cache(given)

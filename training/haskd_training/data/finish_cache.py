@@ -12,7 +12,8 @@ from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.checked_json import write_json
 from haskd_training.core.file_digests import FileDigests
 from haskd_training.core.storage.location import Location
-from haskd_training.data.cache import OVERLAYS, REPORT, Cache
+from haskd_training.data.cache import Cache
+from haskd_training.data.cache_index import OVERLAYS, REPORT
 from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.cache_writer import CacheWriter
 from haskd_training.data.overlay import write_overlays

@@ -15,7 +15,7 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import only_user
 from haskd_training.core.storage.location import Location
 from haskd_training.core.storage.outgoing import written_in
-from haskd_training.data.cache import is_cache
+from haskd_training.data.cache_index import is_cache
 from haskd_training.data.cache_rows import ImageRow, SweepRow
 from haskd_training.data.cache_writer import CacheWriter, check_is_free, hand_over
 from haskd_training.data.finish_cache import Rows, finish_cache

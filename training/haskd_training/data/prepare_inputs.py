@@ -21,7 +21,8 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.storage.files import names_in, read_file
 from haskd_training.core.storage.location import Location
 from haskd_training.core.storage.outgoing import written_in
-from haskd_training.data.cache import INDEX, INPUTS, REPORT, Cache, is_cache
+from haskd_training.data.cache import Cache
+from haskd_training.data.cache_index import INDEX, INPUTS, REPORT, is_cache
 from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine
 from haskd_training.data.fingerprint import fingerprint

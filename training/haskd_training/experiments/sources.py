@@ -13,7 +13,8 @@ from haskd_training.core.exchange import documents_of_all
 from haskd_training.core.processes import alone, own, wait
 from haskd_training.core.progress import Steps
 from haskd_training.core.storage.location import Location
-from haskd_training.data.cache import INDEX, Cache, is_recording
+from haskd_training.data.cache import Cache
+from haskd_training.data.cache_index import INDEX, is_recording
 from haskd_training.data.examination.examination import of_images
 from haskd_training.data.prepare import write_cache
 from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs, read_report
