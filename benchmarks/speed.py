@@ -39,9 +39,9 @@ import onnxruntime
 import torch
 from torch import nn
 
+from gpu.range_view import save_untrained
 from haskd_ros import model_file
 from haskd_ros.clouds.memory import keep_freed_memory
-from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models import build, of_size
 from haskd_ros.models.blocks import fold_batch_norm
 from haskd_ros.models.sparse_unet import SparseUNet, VoxelizedBatch, voxelise
@@ -225,20 +225,8 @@ def in_precision(segmenter: Segmenter, points: torch.Tensor) -> Run:
 def range_view_on_onnx(points: torch.Tensor) -> Run:
     folder = Path("speed-onnx")
     folder.mkdir(exist_ok=True)
-    network = network_of("R", 0.1)
-    metadata = model_file.load(DEFAULT_MODEL)[1]
-    arguments = {"channels": list(network.channels)}
-    metadata = ModelMetadata(
-        "range_view",
-        arguments,
-        metadata.taxonomy,
-        metadata.intensity,
-        metadata.max_range,
-        metadata.input_range,
-    )
     model, out = folder / "R.safetensors", folder / "R.onnx"
-    torch.manual_seed(0)
-    model_file.save(model, build("range_view", classes=11, **arguments), metadata)
+    save_untrained(model)
     export_onnx(model, out)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

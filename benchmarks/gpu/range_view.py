@@ -35,7 +35,7 @@ def run(case: Case, rows: Rows) -> None:
     points = 2_000 if case.small else 106_000
     with tempfile.TemporaryDirectory() as folder:
         model, exported = Path(folder, "R.safetensors"), Path(folder, "R.onnx")
-        _save(model, small=case.small)
+        save_untrained(model, small=case.small)
         reference = Segmenter.load(model, "cpu", "fp32")
         cloud = clouds(case, points, 1)[0]
         cloud[:, 3] /= 255
@@ -55,8 +55,8 @@ def run(case: Case, rows: Rows) -> None:
             _add(rows, case, exported, ["CPUExecutionProvider"], cloud, wanted)
 
 
-def _save(path: Path, *, small: bool) -> None:
-    """R with random weights; small: of fewer pixels and channels."""
+def save_untrained(path: Path, *, small: bool = False) -> None:
+    """A model file of R with random weights; small: of fewer pixels and channels."""
     metadata = model_file.load(DEFAULT_MODEL)[1]
     arguments: dict[str, Any] = (
         {"channels": [8, 8], "rows": 8, "columns": 64} if small else {"channels": [32, 48, 64, 96]}

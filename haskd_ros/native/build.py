@@ -73,8 +73,19 @@ FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", 
 def native_flags(parts: Parts = KERNELS) -> tuple[str, ...]:
     """Compiler flags for this machine's instruction set, and for torch's own OpenMP library where
     that is there and used: a second one would fight with it over the cores."""
-    has_openmp = parts.on_openmp and hasattr(ctypes.CDLL(None), "GOMP_parallel")
-    return (*FLAGS, tuning_flag(), *parts.flags, *(("-fopenmp",) if has_openmp else ()))
+    return all_flags(parts, (tuning_flag(),), openmp=hasattr(ctypes.CDLL(None), "GOMP_parallel"))
+
+
+def all_flags(
+    parts: Parts, instruction_set: tuple[str, ...], *, openmp: bool = True
+) -> tuple[str, ...]:
+    """All compiler flags of a library.
+
+    Args:
+        openmp: whether there will be OpenMP's functions, for parts that take them.
+    """
+    on_openmp = ("-fopenmp",) if parts.on_openmp and openmp else ()
+    return (*FLAGS, *instruction_set, *parts.flags, *on_openmp)
 
 
 def tuning_flag() -> str:

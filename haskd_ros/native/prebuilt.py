@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from haskd_ros.native import kept
-from haskd_ros.native.build import FLAGS, KERNELS, Parts, compile_library, source_digest
+from haskd_ros.native.build import KERNELS, Parts, all_flags, compile_library, source_digest
 from haskd_ros.native.compiler import Unavailable, compiler_command
 from haskd_ros.native.runtime.build import RUNTIME
 from haskd_ros.text import shown
@@ -62,13 +62,6 @@ LEVELS = {
     "linux-aarch64": (Level("armv8-a", ("-march=armv8-a",), frozenset({"asimd", "fp"})),),
 }
 """Of each platform, as `sysconfig.get_platform` names it, from the highest down."""
-
-
-def flags_of(level: Level, parts: Parts = KERNELS) -> tuple[str, ...]:
-    """All flags that its library is compiled with. torch's OpenMP library is looked for when it is
-    loaded: there is none here."""
-    openmp = ("-fopenmp",) if parts.on_openmp else ()
-    return (*FLAGS, *level.flags, *parts.flags, *openmp)
 
 
 def make(folder: Path, platform: str) -> list[Path]:
@@ -134,7 +127,8 @@ def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 
 
 def _compiled(folder: Path, level: Level, parts: Parts) -> Path:
-    flags = flags_of(level, parts)
+    # torch's OpenMP library is looked for when the library is loaded: there is none here.
+    flags = all_flags(parts, level.flags)
     with TemporaryDirectory(prefix="haskd_ros-") as scratch:
         content = compile_library(compiler_command(), flags, Path(scratch), parts)
     path = folder / kept.file_name(_name(level, parts), content)
@@ -155,4 +149,4 @@ def _found(folder: Path, level: Level, parts: Parts) -> Path | None:
 
 
 def _name(level: Level, parts: Parts) -> str:
-    return f"{level.name}-{source_digest(flags_of(level, parts), parts)}"
+    return f"{level.name}-{source_digest(all_flags(parts, level.flags), parts)}"

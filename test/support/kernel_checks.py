@@ -10,7 +10,8 @@ import torch
 from hypothesis import strategies as st
 
 from haskd_ros.native import load_kernels
-from haskd_ros.native.prebuilt import LEVELS, cpu_features, flags_of
+from haskd_ros.native.build import KERNELS, all_flags
+from haskd_ros.native.prebuilt import LEVELS, cpu_features
 from haskd_ros.sparse import InverseConv, StridedConv, SubmanifoldConv, TorchGeometry, pack
 from haskd_ros.sparse.kernel_map import downsampling_map
 
@@ -64,4 +65,8 @@ def assert_equal_to_rounding(actual, expected, terms: float = 1e-3):
 def instruction_sets() -> dict[str, tuple[str, ...]]:
     """Compiler flags of the package's libraries that this CPU can run."""
     levels, features = LEVELS.get(sysconfig.get_platform(), ()), cpu_features()
-    return {level.name: flags_of(level) for level in levels if level.features <= features}
+    return {
+        level.name: all_flags(KERNELS, level.flags)
+        for level in levels
+        if level.features <= features
+    }
