@@ -31,6 +31,10 @@ _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _SILENCE_S = 30
 """After which a connection that brings nothing is given up."""
 
+_GOOGLE_CHUNK = 4 * 1024 * 1024
+"""Bytes of a request of an upload by gcsfs. While they are on their way nothing comes back: with
+its own 50 MB a slow line would be given up."""
+
 _NO_CREDENTIALS = {
     "CredentialRetrievalError", "DefaultCredentialsError", "NoCredentialsError",
     "PartialCredentialsError", "ProfileNotFound", "RefreshError", "TokenRetrievalError",
@@ -101,7 +105,8 @@ def upload(path: Path, url: str) -> None:
     """
 
     def copy(store: Any, target: str) -> None:
-        store.put_file(str(path), target)
+        chunks = {"chunksize": _GOOGLE_CHUNK} if url.startswith("gs:") else {}
+        store.put_file(str(path), target, **chunks)
         _check_size(store.info(target).get("size"), path.stat().st_size)
 
     try:
@@ -208,17 +213,17 @@ def _options(protocol: str) -> dict[str, Any]:
         # Else it asks by gRPC before each request which kind of bucket this is, which nothing here
         # needs and which few may, and a process with gRPC at work is none to fork.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        return {"requests_timeout": _silence()}
+        return {"requests_timeout": _silence(2 * _SILENCE_S)}
     if protocol in ("http", "https"):
         return {"client_kwargs": {"timeout": _silence()}}
     return {}
 
 
-def _silence() -> ClientTimeout:
+def _silence(read_s: float = _SILENCE_S) -> ClientTimeout:
     """aiohttp's limits of a request: none for all of it, since a shard may take its time."""
     from aiohttp import ClientTimeout
 
-    return ClientTimeout(total=None, sock_connect=_SILENCE_S, sock_read=_SILENCE_S)
+    return ClientTimeout(total=None, sock_connect=_SILENCE_S, sock_read=read_s)
 
 
 def _check_size(found: int | None, expected: int | None) -> None:
