@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -11,10 +9,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install '.[ros-wheels]')")
 pytest.importorskip("nav_msgs", reason="needs nav_msgs (pip install '.[ros-wheels]')")
 
 from diagnostic_msgs.msg import DiagnosticArray
-from nav_msgs.msg import Odometry
-from robot import cloud_of, some_points, steady_node
-
-from haskd_ros.clouds.pointcloud import read_points
+from placed_clouds import PlacedClouds
+from robot import some_points, steady_node
 
 pytestmark = pytest.mark.live
 
@@ -33,15 +29,12 @@ def node(ros_environment, tiny_model, tmp_path_factory, warm_starts):
         yield node
 
 
-class Robot:
-    """Sends clouds with odometry, and reads what comes back."""
+class Remembered(PlacedClouds):
+    """Clouds one after the other, with the memory of those before."""
 
     def __init__(self, robot) -> None:
-        self.robot = robot
-        self.now_ns = robot.node.get_clock().now().nanoseconds
-        robot.subscribe("output/segmentation")
-        robot.subscribe("/diagnostics", DiagnosticArray, 50)
-        self._odometry = robot.node.create_publisher(Odometry, "/odom", 100)
+        super().__init__(robot)
+        self.now_ns = self.start_ns
 
     def label(self, points: np.ndarray, after_s: float, at_x: float | None) -> np.ndarray:
         """The labels of a cloud so long after the one before, from a sensor at that x, with the
@@ -57,28 +50,8 @@ class Robot:
                 return labels
 
     def _label(self, points: np.ndarray, at_x: float | None = None) -> np.ndarray:
-        cloud = cloud_of(points)
-        cloud.header.stamp.sec, cloud.header.stamp.nanosec = divmod(self.now_ns, 10**9)
-        received, again = self.robot.received["output/segmentation"], 0.0
-        received.clear()
         self.robot.received["/diagnostics"].clear()
-
-        def done() -> bool:
-            nonlocal again
-            if time.monotonic() > again and not received:
-                again = time.monotonic() + 3.0
-                if at_x is not None:
-                    message = Odometry(child_frame_id="lidar")
-                    message.header.stamp = cloud.header.stamp
-                    message.header.frame_id = "odom"
-                    message.pose.pose.position.x = at_x
-                    message.pose.pose.orientation.w = 1.0
-                    self._odometry.publish(message)
-                self.robot.send(cloud)
-            return any(reply.header == cloud.header for reply in received)
-
-        self.robot.wait(done)
-        return read_points(received[-1])
+        return self.answer(self.cloud(points, self.now_ns), at_x)
 
     def _clouds_with_memory(self) -> int:
         """So far, by the second report from now on: the first may have been on its way."""
@@ -99,9 +72,9 @@ class Robot:
 
 @pytest.fixture
 def remembering(node, robot):
-    other = Robot(robot)
+    other = Remembered(robot)
     assert robot.set_parameter("memory.half_life", HALF_LIFE_S) == (True, "")
-    robot.wait(lambda: robot.node.count_subscribers("/odom") > 0)
+    other.wait_for_node()
     yield other
     assert robot.set_parameter("memory.half_life", 0.0) == (True, "")
 
