@@ -31,6 +31,9 @@ _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _SILENCE_S = 30
 """After which a connection that brings nothing is given up."""
 
+_SILENCE_WRITING_S = 600
+"""The same where s3fs sends a whole shard in one request: nothing comes back meanwhile."""
+
 _GOOGLE_CHUNK = 4 * 1024 * 1024
 """Bytes of a request of an upload by gcsfs. While they are on their way nothing comes back: with
 its own 50 MB a slow line would be given up."""
@@ -162,7 +165,7 @@ def _asked(
     while True:
         tries += 1
         try:
-            return question(*_opened(url))
+            return question(*_opened(url, writing=done == "written"))
         except Exception as error:
             if isinstance(error, InputError) or is_full(error):
                 raise
@@ -182,14 +185,14 @@ def _asked(
         wait = min(2 * wait, _LONGEST_WAIT_S)
 
 
-def _opened(url: str) -> tuple[Any, str]:
+def _opened(url: str, *, writing: bool) -> tuple[Any, str]:
     """The file system of a URL, and the path in it. Not kept: fsspec does, anew after a fork."""
     from fsspec.config import conf
     from fsspec.core import url_to_fs
 
     protocol = url.partition("://")[0]
     try:
-        options = {**_options(protocol), **conf.get(protocol, {})}
+        options = {**_options(protocol, writing=writing), **conf.get(protocol, {})}
         store, path = url_to_fs(url, use_listings_cache=False, **options)
     except ImportError as error:
         package = _PACKAGES.get(protocol)
@@ -204,11 +207,12 @@ def _opened(url: str) -> tuple[Any, str]:
     return store, str(path)
 
 
-def _options(protocol: str) -> dict[str, Any]:
+def _options(protocol: str, *, writing: bool) -> dict[str, Any]:
     """Of a file system, where the user's fsspec configuration says nothing else."""
     if protocol == "s3":
         # Its own retries inside ours would make minutes of seconds.
-        return {"config_kwargs": {"retries": {"max_attempts": 0}, "read_timeout": _SILENCE_S}}
+        silence_s = _SILENCE_WRITING_S if writing else _SILENCE_S
+        return {"config_kwargs": {"retries": {"max_attempts": 0}, "read_timeout": silence_s}}
     if protocol == "gs":
         # Else it asks by gRPC before each request which kind of bucket this is, which nothing here
         # needs and which few may, and a process with gRPC at work is none to fork.
