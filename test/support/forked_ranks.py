@@ -4,6 +4,7 @@ others when one has ended, as between machines."""
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import os
 import sys
@@ -69,6 +70,7 @@ def _run(
 ) -> None:
     # What the tests' process is to do at its end is not this one's: other tests loaded much.
     atexit._clear()
+    gc.freeze()  # a command looks for garbage at its end, but not among their millions of objects
     os.environ.update(environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
     descriptor = os.open(printed, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)

@@ -77,6 +77,8 @@ def call(address: str, arguments: list[str]) -> int:
 
 def serve(address: str) -> None:
     """Fork for each call, until this process is killed."""
+    import gc
+
     import lightning_fabric.loggers.tensorboard  # noqa: F401
     import torch
 
@@ -86,6 +88,7 @@ def serve(address: str) -> None:
     torch.set_num_threads(1)
     if len(threads := os.listdir("/proc/self/task")) > 1:
         raise RuntimeError(f"{len(threads)} threads, of which a forked process would have one")
+    gc.freeze()  # a forked process need not look for garbage in it
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
