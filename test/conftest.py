@@ -28,7 +28,7 @@ from kernel_checks import instruction_sets
 
 from haskd_ros import model_file
 from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
-from haskd_ros.models import build
+from haskd_ros.models import SIZES, build
 from haskd_ros.native import build as native
 from haskd_ros.native import library, load_kernels
 from haskd_ros.node.dds.profiles import profile_environment
@@ -126,6 +126,17 @@ def drive_cache(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("small_run_cache") / "drive"
     prepare([drive], "simulation", cache, PrepareConfig(overlays=0))
     return cache
+
+
+@pytest.fixture(scope="module")
+def two_levels() -> Iterator[None]:
+    """The student has two levels instead of four: for what is about how stages follow each other,
+    not about how well a network learns. It takes half the time."""
+    from small_run import TWO_LEVELS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "S", TWO_LEVELS)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ def colour_network(path):
     return conv_network(path, weights)
 
 
+@pytest.mark.usefixtures("two_levels")
 def test_three_commands_lead_from_a_bag_without_labels_to_a_model_for_the_robot(
     drive, tmp_path, monkeypatch, capsys
 ):

@@ -13,6 +13,9 @@ DRIVE = SimulationConfig(
     image_height=64, camera_rate_hz=5.0,
 )  # fmt: skip
 
+# Instead of the student of size S, see the fixture `two_levels`
+TWO_LEVELS = {"architecture": "sparse_unet", "channels": (16, 32)}
+
 # Of the 20 sweeps 10 to learn from, 4 to calibrate on, 2 to validate on, 4 to test on, each for
 # that alone
 STUDENT = [

@@ -47,6 +47,8 @@ from haskd_training.learning.batches import Cloud, collate
 from haskd_training.learning.student import StudentConfig
 from haskd_training.metrics.confusion import mean_iou
 
+pytestmark = pytest.mark.usefixtures("two_levels")
+
 STUDENT = load_settings(
     StudentConfig,
     assignments=["voxel_size=0.5", "loop.epochs=8", "loop.batch_size=2", "loop.device=cpu"],

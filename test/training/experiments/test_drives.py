@@ -20,7 +20,7 @@ from haskd_training.experiments.ablation_rows import LABELS, LABELS_WHOLE, METHO
 from haskd_training.experiments.drives import Drive, DriveBenchmarkConfig, benchmark_drives, fold_of
 from haskd_training.experiments.drives_table import markdown, summarise, write
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("two_levels")]
 
 
 def settings(*assignments: str) -> DriveBenchmarkConfig:

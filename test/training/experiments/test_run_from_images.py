@@ -19,7 +19,7 @@ from haskd_training.experiments.run import NO_LABELS, RunConfig, run, score_tabl
 from haskd_training.learning.student import training_dataset
 from haskd_training.robot.view import model_table
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("two_levels")]
 
 ORIGIN = {
     "networks": [{"file": "city.onnx", "sha256": "5" * 64}],

@@ -31,6 +31,8 @@ SEEN = Extent(-1.0, 1.0)
 RGB = ChannelInput("rgb", 255.0, (0.25, 0.5, 0.75), (SEEN,) * 3)
 NORMAL = ChannelInput("normal", 1.0, (0.0, 0.0, 1.0), (SEEN,) * 3)
 
+pytestmark = pytest.mark.usefixtures("two_levels")
+
 
 @pytest.fixture(scope="module")
 def bags(tmp_path_factory):

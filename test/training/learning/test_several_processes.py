@@ -14,10 +14,11 @@ import pytest
 import torch
 from forked_ranks import run_ranks
 from safetensors.torch import load_file
-from small_run import METHOD, quiet
+from small_run import METHOD, TWO_LEVELS, quiet
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
+from haskd_ros.models import SIZES
 from haskd_training.core.processes import processes_and_machines
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
@@ -134,7 +135,8 @@ def test_the_scores_of_a_model_are_the_same_of_two_processes(together, cache, tm
     assert json.loads((tmp_path / "scores/evaluation.json").read_text())["sweeps"] == 10
 
 
-def test_two_processes_make_what_one_makes_of_the_same_trainings(drive, tmp_path):
+def test_two_processes_make_what_one_makes_of_the_same_trainings(drive, tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZES, "S", TWO_LEVELS)
     import lightning_fabric.loggers.tensorboard  # noqa: F401  once, before the fork
 
     given = (*METHOD, "prepare.overlays=0")
