@@ -23,7 +23,7 @@ from haskd_ros.models import build
 from haskd_training.core.run_folder import UNRECORDED, code_state
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
-from haskd_training.data.splits import SplitConfig, make_split
+from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import load_teacher
 from haskd_training.experiments.ablation import RECORDED, Scores, ablate
@@ -43,7 +43,7 @@ from haskd_training.learning.weight_averaging import average_snapshots
 from haskd_training.pipeline.config import MethodConfig
 from haskd_training.pipeline.stage_folders import StageCost
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("two_levels")]
 
 NOBODY = "taught by nobody"
 ROWS = {
@@ -60,9 +60,16 @@ def settings(*assignments: str, rows=ROWS) -> AblationConfig:
     return config.model_copy(update={"rows": rows})
 
 
+def few(caches: list[Cache], config: SplitConfig) -> Split:
+    """4 of the 10 sweeps to learn from: dozens of networks are trained here, and what is asked is
+    which, on what, and whether they differ."""
+    split = make_split(caches, config)
+    return replace(split, train=split.train[::3])
+
+
 @pytest.fixture(scope="module")
 def split(drive_cache):
-    return make_split([Cache.open(drive_cache)], settings().method.student.split)
+    return few([Cache.open(drive_cache)], settings().method.student.split)
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +172,7 @@ def test_the_rows_of_the_table_are_all_trained_and_all_different(drive_cache, tm
         "method.selection.images=2", "corrupted=[]",
         rows=DEFAULT_ROWS,
     )  # fmt: skip
-    # 22 trainings: they differ after 4 of the 10 sweeps too
-    split = make_split([Cache.open(drive_cache)], config.method.student.split)
-    split = replace(split, train=split.train[::3])
+    split = few([Cache.open(drive_cache)], config.method.student.split)
     found = ablate(split, tmp_path, config, quiet)
     assert list(found) == [LABELS, LABELS_LONGER, LABELS_WHOLE, *DEFAULT_ROWS]
     trained = {name: load_file(row.models[0]()) for name, row in found.items()}
@@ -272,22 +277,22 @@ def test_a_comparison_that_means_nothing_is_refused(given, message):
 def test_rows_that_learn_from_unlabelled_sweeps_stand_beside_labels_with_as_many_steps(
     drive_cache, tmp_path, of_student, of_distillation
 ):
-    # 10 sweeps to learn from, 4 + 2 held back: 2 epochs of all 16 are 32 steps, which on 10 sweeps
-    # takes 4 epochs
+    # 4 sweeps to learn from, 4 + 2 held back: 2 epochs of all 10 are 20 steps, which on 4 sweeps
+    # takes 5 epochs
     config = settings(
         "method.student.split.distil_held_out=true", f"method.student.loop.epochs={of_student}",
         f"method.distillation.epochs={of_distillation}",
         "corrupted=[]", "method.distillation.snapshots=none",
         rows={METHOD + TOO: {"distillation": {"teacher": "none", "unlabelled": True}}},
     )  # fmt: skip
-    split = make_split([Cache.open(drive_cache)], config.method.student.split)
+    split = few([Cache.open(drive_cache)], config.method.student.split)
     found = ablate(split, tmp_path, config, quiet)
     assert list(found) == [LABELS, LABELS_LONGER, LABELS_WHOLE, METHOD + TOO]
     epochs = [
         json.loads(path.read_text())["config"]["loop"]["epochs"]
         for path in tmp_path.glob("stages/baseline-*/config.json")
     ]
-    assert sorted(epochs) == [of_student, of_student, 4]
+    assert sorted(epochs) == [of_student, of_student, 5]
     assert summarise(found, split, config)["student"]["same_network"]
     # Without unlabelled sweeps there is nothing to compare
     alone = ablate(split.labelled(), tmp_path, config, quiet)
@@ -302,10 +307,10 @@ def test_a_teacher_who_is_always_right_bounds_what_unlabelled_sweeps_can_bring(
         "method.distillation.teacher=none", rows={},
     )  # fmt: skip
     cache = Cache.open(drive_cache)
-    split = make_split([cache], config.method.student.split)
-    # 10 sweeps to learn from and the labels of 4 + 2 held back; those of a recording that serves
+    split = few([cache], config.method.student.split)
+    # 4 sweeps to learn from and the labels of 4 + 2 held back; those of a recording that serves
     # as unlabelled are not known to anybody
-    assert len(split.with_oracle_labels().train) == 16 and not split.with_oracle_labels().unlabelled
+    assert len(split.with_oracle_labels().train) == 10 and not split.with_oracle_labels().unlabelled
     silent = cache.without_labels(cache.taxonomy)
     hidden = replace(split, caches=[cache, silent], unlabelled=[SweepRef(1, 0)])
     assert hidden.with_oracle_labels() == hidden
@@ -315,7 +320,7 @@ def test_a_teacher_who_is_always_right_bounds_what_unlabelled_sweeps_can_bring(
         sum(end - first for _, first, end in json.loads(path.read_text())["split"]["train"])
         for path in tmp_path.glob("stages/baseline-*/config.json")
     ]
-    assert sorted(learned) == [10, 10, 16, 16]
+    assert sorted(learned) == [4, 4, 10, 10]
     assert f"{LABELS_ORACLE!r} is a bound too" in markdown(summarise(found, split, config))
 
 
