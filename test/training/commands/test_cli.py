@@ -14,7 +14,7 @@ from haskd_training.data.prepare_inputs import PrepareConfig
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("two_levels")]
 
 
 def test_prepare_train_and_evaluate_from_the_command_line(haskd, tmp_path):
@@ -40,7 +40,7 @@ def options(*assignments: str) -> list[str]:
 def test_run_and_select_from_the_command_line(haskd, drive, drive_cache, tmp_path):
     made = haskd(
         "run", drive, "--labels", "simulation", "--out", tmp_path / "run",
-        "--attribution", "Nobody", *options(*METHOD),
+        "--attribution", "Nobody", *options(*METHOD, "distillation.teacher=none"),
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "IoU in % over 4 test sweeps" in made.stdout and "difference" in made.stdout
@@ -110,8 +110,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(haskd, tmp_path):
         assert "Traceback" not in result.stdout
 
 
-def test_the_module_can_be_run_as_torchrun_does(tmp_path):
-    command = [sys.executable, "-m", "haskd_training", "baseline", tmp_path / "none"]
+def test_the_module_can_be_run_as_torchrun_does(tmp_path, warm_python):
+    command = [warm_python, "-m", "haskd_training", "baseline", tmp_path / "none"]
     result = subprocess.run(
         [*command, "--out", tmp_path / "run"], capture_output=True, text=True, timeout=300
     )

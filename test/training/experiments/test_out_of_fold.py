@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_run import METHOD, quiet, small_drive
+from small_run import METHOD, quiet
 
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
@@ -21,7 +21,7 @@ from haskd_training.experiments.run import RunConfig, run
 from haskd_training.learning.recorded_outputs import OutputsByPart
 from haskd_training.pipeline.config import MethodConfig, check
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("two_levels")]
 
 FOLDS = 2
 
@@ -45,11 +45,6 @@ def result(drive, out, titles):
     given = [*METHOD, "prepare.overlays=0", f"student.split.folds={FOLDS}"]
     config = load_settings(RunConfig, None, given)
     return run([drive], out / "run", "simulation", config, steps)
-
-
-@pytest.fixture(scope="module")
-def drive(tmp_path_factory):
-    return small_drive(tmp_path_factory.mktemp("street"))
 
 
 def test_the_student_learns_from_every_label_but_those_to_test_on(result):

@@ -19,6 +19,8 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import console
 from haskd_training.core.settings import load_settings
 from haskd_training.data.cache import Cache
+from haskd_training.data.prepare import prepare
+from haskd_training.data.prepare_inputs import PrepareConfig
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.evaluation.student_cost import same_network
 from haskd_training.experiments.run import RunConfig, held_back, run, score_table
@@ -30,7 +32,7 @@ from haskd_training.robot.view import model_table
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("two_levels")]
 
 
 def settings(*assignments: str) -> RunConfig:
@@ -72,14 +74,6 @@ def test_a_bag_becomes_a_calibrated_model(result):
     roles = ("train", "calibration", "validation", "test")
     assert [len(getattr(result.split, role)) for role in roles] == [10, 4, 2, 4]
     assert result.distilled.sweeps == 4
-
-
-def test_a_cache_is_as_good_as_the_bag_it_was_made_of(result, drive_cache, tmp_path):
-    # The cache of the first run and one that `haskd prepare` made are of one bag, the same numbers
-    alone = settings("distillation.teacher=none", "distillation.snapshots=none")
-    again = run([drive_cache], tmp_path / "run", None, alone, quiet)
-    assert again.caches[0].path == drive_cache and not (tmp_path / "run/caches").exists()
-    assert (again.baseline.counts == result.baseline.counts).all()
 
 
 def test_labels_are_of_recordings_and_caches_have_their_own(drive, drive_cache, tmp_path):
@@ -213,18 +207,15 @@ def test_a_changed_setting_redoes_what_depends_on_it(result, out):
 
 
 def test_of_a_recording_that_joins_only_its_own_sweeps_are_looked_at(
-    result, out, drive, another_drive
+    result, out, another_drive, tmp_path
 ):
     def looked_at() -> dict[Path, int]:
         files = (out / "stages").rglob("*-*.safetensors")
         return {p: p.stat().st_mtime_ns for p in files if "student" not in p.parts[-2]}
 
     before, stages_before = looked_at(), stages(out)
-    with_more = run(
-        [drive], out, "simulation", settings(), quiet, unlabelled=[another_drive],
-        attribution="Nobody, CC0",
-    )  # fmt: skip
-    assert len(with_more.split.unlabelled) == len(result.split.unlabelled) + 5
+    prepare([another_drive], None, tmp_path / "cache", PrepareConfig(overlays=0))
+    run_stages(out, result.caches, settings(), unlabelled=[Cache.open(tmp_path / "cache")])
     assert kinds(stages(out) - stages_before) == ["student"]
     after = looked_at()
     assert {path: after[path] for path in before} == before
@@ -237,16 +228,30 @@ def test_of_a_recording_that_joins_only_its_own_sweeps_are_looked_at(
     assert new == sorted(5 * folders)
 
 
-def test_a_bag_without_labels_is_learned_from_too(drive, another_drive, tmp_path):
-    # It has labels, which nobody is to see.
+@pytest.fixture(scope="module")
+def with_unlabelled(drive_cache, another_drive, tmp_path_factory):
+    """A run on a cache, and a bag beside it. It has labels, which nobody is to see."""
+    out = tmp_path_factory.mktemp("unlabelled")
     config = settings("distillation.teacher=none")
-    result = run([drive], tmp_path / "run", "simulation", config, quiet, unlabelled=[another_drive])
+    return out, run([drive_cache], out, None, config, quiet, unlabelled=[another_drive])
+
+
+def test_a_cache_is_as_good_as_the_bag_it_was_made_of(result, with_unlabelled, drive_cache):
+    # The cache of the first run and one that `haskd prepare` made are of one bag, the same numbers
+    out, again = with_unlabelled
+    assert [cache.path for cache in again.caches] == [drive_cache]
+    assert len(list((out / "caches").iterdir())) == 1  # of the other bag
+    assert (again.baseline.counts == result.baseline.counts).all()
+
+
+def test_a_bag_without_labels_is_learned_from_too(with_unlabelled):
+    out, result = with_unlabelled
     assert len(result.split.unlabelled) == 5
     assert result.split.train_and_unlabelled[10:] == result.split.unlabelled
     for place in result.split.unlabelled:
         assert (result.split.sweep(place).label == UNLABELLED).all()
     # 10 labelled and 5 unlabelled sweeps, one a step and epoch
-    (said,) = (tmp_path / "run/stages").glob("expert-outputs-*")
+    (said,) = (out / "stages").glob("expert-outputs-*")
     assert len(list(said.glob("*-*.safetensors"))) == 15
     _, metadata = model_file.load(result.model)
     assert metadata.provenance.sweeps == 15
