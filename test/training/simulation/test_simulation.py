@@ -13,6 +13,7 @@ from simulated_bag import TINY, read
 
 from haskd_ros.errors import InputError
 from haskd_training.simulation import SimulationConfig, simulate
+from haskd_training.simulation.drive import World, make_world
 from haskd_training.simulation.town import build_town
 from haskd_training.simulation.traffic import simulate_traffic
 
@@ -29,6 +30,17 @@ def tiny_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tiny") / "bag"
     simulate(out, TINY)
     return out
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return make_world(TINY)
+
+
+@pytest.fixture
+def town_is_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is about the bag: building the town, the same each time, takes most of the time."""
+    monkeypatch.setattr("haskd_training.simulation.drive.make_world", lambda _: world)
 
 
 def test_the_same_seed_gives_the_same_bytes(tiny_bag: Path, tmp_path: Path):
@@ -48,6 +60,7 @@ def test_another_seed_gives_another_town(tiny_bag: Path, tmp_path: Path):
     assert not shared
 
 
+@pytest.mark.usefixtures("town_is_built")
 def test_sqlite3_holds_the_same_messages_as_mcap(tiny_bag: Path, tmp_path: Path):
     simulate(tmp_path / "bag", TINY.model_copy(update={"storage": "sqlite3"}))
     assert (tmp_path / "bag" / "bag.db3").is_file()
@@ -68,6 +81,7 @@ def test_a_missing_parent_folder_is_named(tmp_path: Path):
         simulate(tmp_path / "missing" / "bag", TINY)
 
 
+@pytest.mark.usefixtures("town_is_built")
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_a_full_disk_leaves_nothing_behind(storage: str, tmp_path: Path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -80,6 +94,7 @@ def test_a_full_disk_leaves_nothing_behind(storage: str, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("town_is_built")
 def test_an_interrupted_drive_leaves_nothing_behind(tmp_path: Path):
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -89,6 +104,7 @@ def test_an_interrupted_drive_leaves_nothing_behind(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("town_is_built")
 def test_progress_counts_sweeps_and_images(tmp_path: Path):
     calls = []
     simulate(tmp_path / "bag", TINY, lambda done, total: calls.append((done, total)))
@@ -96,6 +112,7 @@ def test_progress_counts_sweeps_and_images(tmp_path: Path):
     assert calls == [(k, 8) for k in range(1, 9)]
 
 
+@pytest.mark.usefixtures("town_is_built")
 def test_single_turns_of_many_are_recorded(tmp_path: Path):
     calls = []
     config = TINY.model_copy(update={"lidar_every": 3})
