@@ -9,6 +9,8 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+import matplotlib.backends.backend_agg
+import matplotlib.figure  # noqa: F401  both before any fork: a picture's job would load them anew
 import numpy as np
 import torch
 from lightning_fabric import Fabric
