@@ -47,6 +47,16 @@ class Parts:
     on_openmp: bool = False
 
 
+HEADERS = (
+    "arguments.h",
+    "kernels.h",
+    "lanes.h",
+    "matrix_registers.h",
+    "products.h",
+    "threads.h",
+    "tiles.h",
+)
+
 KERNELS = Parts(
     sources=dict.fromkeys(
         (
@@ -62,7 +72,7 @@ KERNELS = Parts(
         ),
         (),
     ),
-    headers=("arguments.h", "kernels.h", "lanes.h", "threads.h", "tiles.h"),
+    headers=HEADERS,
     on_openmp=True,
 )
 

@@ -45,12 +45,6 @@ struct Bf16Pair {
     uint16_t number[2];
 };
 
-#if defined(__AVX512BF16__)
-constexpr bool BF16_IS_FASTER = true;
-#else
-constexpr bool BF16_IS_FASTER = false;
-#endif
-
 inline float upper_half(uint16_t half) {
     const uint32_t bits = static_cast<uint32_t>(half) << 16;
     float value;

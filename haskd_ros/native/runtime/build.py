@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from haskd_ros import __version__
-from haskd_ros.native.build import FOLDER, Parts
+from haskd_ros.native.build import FOLDER, HEADERS, Parts
 
 HERE = Path(__file__).parent
 
@@ -33,7 +33,7 @@ RUNTIME = Parts(
         "runtime/all.cpp": _OWN,
     },
     headers=(
-        *("arguments.h", "kernels.h", "lanes.h", "threads.h", "tiles.h"),
+        *HEADERS,
         *_within("*.h"),
         *(name for name in _within("*.cpp") if name != "runtime/all.cpp"),
         _EXPORTS,

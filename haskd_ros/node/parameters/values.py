@@ -44,7 +44,7 @@ class Parameters:
     precision: str = parameter(
         "auto",
         "Number format of the network: auto takes the fastest one that keeps the labels, fp16 on a "
-        "GPU, bf16 on a CPU with AVX-512 BF16, else fp32.",
+        "GPU, bf16 on a CPU with AMX or AMD's AVX-512 BF16, else fp32.",
         choices=("auto", "fp32", "bf16", "fp16"),
         read_only=True,
     )
