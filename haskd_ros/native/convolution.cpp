@@ -93,55 +93,38 @@ Buffer<Bf16Pair> round_to_bf16(const Features<float>& features, int64_t rows, in
 
 // ---- epilogue
 
-constexpr int EPILOGUE_ROWS = 64;  // whose numbers stay in the innermost cache
-
 // y = relu(y + bias + addend[addend_rows[row]]). What is null is left out, and the ReLU where it is
 // false; addend_rows null: row i gets row i.
 struct Epilogue {
+    const float* bias;
     const float* addend;
     const int64_t* addend_rows;
     bool relu;
     int64_t columns;
-    // Rows are contiguous, so vectors cross their ends; the bias is repeated until a whole number
-    // of rows fills a whole number of vectors.
-    std::vector<float> bias;
-
-    Epilogue(const float* bias, const float* addend, const int64_t* addend_rows, bool relu,
-             int64_t columns)
-        : addend(addend), addend_rows(addend_rows), relu(relu), columns(columns) {
-        if (bias || addend || relu) {
-            this->bias.resize(columns * LANES);
-            for (int64_t i = 0; bias && i < columns * LANES; ++i) this->bias[i] = bias[i % columns];
-        }
-    }
 
     void run(float* y, int64_t first, int64_t last) const {
-        if (bias.empty()) return;
-        std::vector<float> gathered(addend_rows ? EPILOGUE_ROWS * columns : 0);
-        for (int64_t row = first; row < last; row += EPILOGUE_ROWS) {
-            const int64_t rows = std::min<int64_t>(EPILOGUE_ROWS, last - row);
-            const float* rows_of_addend = addend ? addend + row * columns : nullptr;
-            if (addend && addend_rows) {
-                for (int64_t r = 0; r < rows; ++r)
-                    std::copy_n(addend + addend_rows[row + r] * columns, columns,
-                                gathered.data() + r * columns);
-                rows_of_addend = gathered.data();
-            }
-            add_and_relu(y + row * columns, rows_of_addend, rows * columns);
+        if (!bias && !addend && !relu) return;
+        for (int64_t row = first; row < last; ++row) {
+            const float* added = nullptr;
+            if (addend) added = addend + (addend_rows ? addend_rows[row] : row) * columns;
+            float* to = y + row * columns;
+            int64_t c = 0;
+            for (; c + LANES <= columns; c += LANES)
+                store(to + c, result(load(to + c), bias ? load(bias + c) : Vector{},
+                                     added ? load(added + c) : Vector{}));
+            if (const int64_t left = columns - c)
+                store_first(to + c,
+                            result(load_first(to + c, left),
+                                   bias ? load_first(bias + c, left) : Vector{},
+                                   added ? load_first(added + c, left) : Vector{}),
+                            left);
         }
     }
 
    private:
-    void add_and_relu(float* y, const float* rows_of_addend, int64_t count) const {
-        int64_t in_bias = 0;
-        by_columns(count, [&](int64_t i, auto zero) {
-            using T = decltype(zero);
-            T value = read<T>(y + i) + read<T>(bias.data() + in_bias);
-            in_bias += sizeof(T) / sizeof(float);
-            if (in_bias == columns * LANES) in_bias = 0;
-            if (rows_of_addend) value += read<T>(rows_of_addend + i);
-            write(y + i, relu ? where_positive(value, value) : value);
-        });
+    Vector result(Vector y, Vector bias, Vector added) const {
+        const Vector sum = y + bias + added;
+        return relu ? where_positive(sum, sum) : sum;
     }
 };
 
@@ -247,7 +230,7 @@ void haskd_convolve(const ConvolveArguments* arguments) {
                                    {from - a.tail_inputs, a.tail_inputs},
                                    {a.x_stride, a.tail_stride}};
     const KernelMap map{a.taps, a.sources, a.targets, a.tap_offsets, a.identity_tap};
-    const Epilogue epilogue(a.bias, a.addend, a.addend_rows, a.relu != 0, to);
+    const Epilogue epilogue{a.bias, a.addend, a.addend_rows, a.relu != 0, to};
     const auto run = [&](const auto& rows_of_x, auto number) {
         Buffer<decltype(number)> storage;
         const auto* weights = packed_weight(a.packed, storage, a.weight, a.outputs, a.taps,

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -23,6 +23,24 @@ typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 
 inline Vector load(const void* from) { return *static_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+
+// The first `count` of a vector's numbers, 0 < count < LANES; what is read behind them is 0.
+inline Vector load_first(const float* from, int64_t count) {
+#if defined(__AVX512F__)
+    return (Vector)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+#else
+    Vector value{};
+    std::memcpy(&value, from, 4 * count);
+    return value;
+#endif
+}
+inline void store_first(float* to, Vector value, int64_t count) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)value);
+#else
+    std::memcpy(to, &value, 4 * count);
+#endif
+}
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

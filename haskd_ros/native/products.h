@@ -34,20 +34,17 @@ struct Product {
 template <int VECTORS, typename Number>
 inline void add_rows(const Product<Number>& p, const Vector (*sums)[VECTORS],
                      const int32_t* targets, int64_t rows) {
-    if (p.valid < VECTORS * LANES) {
-        for (int64_t r = 0; r < rows; ++r) {
-            float* to = p.y + targets[r] * p.outputs;
-            float row[VECTORS * LANES];
-            for (int v = 0; v < VECTORS; ++v) store(row + v * LANES, sums[r][v]);
-            for (int64_t c = 0; c < p.valid; ++c) to[c] = p.overwrite ? row[c] : to[c] + row[c];
-        }
-        return;
-    }
+    const int64_t left = p.valid % LANES;
+    const int whole = static_cast<int>(p.valid / LANES);
     for (int64_t r = 0; r < rows; ++r) {
         float* to = p.y + targets[r] * p.outputs;
         for (int v = 0; v < VECTORS; ++v) {
             float* part = to + v * LANES;
-            store(part, p.overwrite ? sums[r][v] : load(part) + sums[r][v]);
+            if (v < whole)
+                store(part, p.overwrite ? sums[r][v] : load(part) + sums[r][v]);
+            else
+                store_first(part, p.overwrite ? sums[r][v] : load_first(part, left) + sums[r][v],
+                            left);
         }
     }
 }

@@ -168,10 +168,20 @@ int64_t Labeller::infer(const Valid& valid, int64_t points, int threads,
     if (count) {
         // Below 0: the threads of the kernels' own pool.
         const Work work{scratch, threads > 1 ? -threads : 1};
-        const Rows scores = network(valid.points.data(), count, work);
-        haskd_softmax_statistics(scores.values.data(), count, classes,
-                                 static_cast<float>(1 / model.temperature), class_id.data(),
-                                 probability.data(), entropy.data(), work.threads);
+        const auto inverse_temperature = static_cast<float>(1 / model.temperature);
+        network(valid.points.data(), count, work,
+                [&](const float* scores, const int32_t* rows, int64_t of_rows) {
+                    std::vector<uint8_t> block_class(of_rows);
+                    std::vector<float> block_probability(of_rows), block_entropy(of_rows);
+                    haskd_softmax_statistics(scores, of_rows, classes, inverse_temperature,
+                                             block_class.data(), block_probability.data(),
+                                             block_entropy.data(), 1);
+                    for (int64_t i = 0; i < of_rows; ++i) {
+                        class_id.data()[rows[i]] = block_class[i];
+                        probability.data()[rows[i]] = block_probability[i];
+                        entropy.data()[rows[i]] = block_entropy[i];
+                    }
+                });
     }
     const auto none = static_cast<float>(std::log(static_cast<double>(classes)));
     int64_t labelled = 0;

@@ -20,9 +20,9 @@ std::vector<float> inverse_deviations(const std::vector<float>& variance) {
 
 }  // namespace
 
-Features Features::with(const Rows& second) const {
+Features Features::with(const Features& second) const {
     Features result = *this;
-    result.tail = second.values.data();
+    result.tail = second.x;
     result.tail_columns = second.columns;
     return result;
 }
@@ -46,6 +46,20 @@ Layer::Layer(const std::vector<float>& weight, std::vector<float> bias, int64_t 
 Rows Layer::operator()(const Features& x, const KernelMap& map, const Epilogue& epilogue,
                        const Work& work) const {
     Rows y{work.scratch.take<float>(map.output_rows * outputs), map.output_rows, outputs};
+    convolve(x, map, epilogue, y.values.data(), work.threads);
+    return y;
+}
+
+Rows Layer::operator()(const Features& x, const Epilogue& epilogue, const Work& work) const {
+    return (*this)(x, KernelMap::identity(x.rows), epilogue, work);
+}
+
+void Layer::write(const Features& x, const Epilogue& epilogue, float* y) const {
+    convolve(x, KernelMap::identity(x.rows), epilogue, y, 1);
+}
+
+void Layer::convolve(const Features& x, const KernelMap& map, const Epilogue& epilogue, float* y,
+                     int threads) const {
     ConvolveArguments arguments{};
     arguments.x = x.x;
     arguments.x_rows = x.rows;
@@ -61,20 +75,15 @@ Rows Layer::operator()(const Features& x, const KernelMap& map, const Epilogue& 
     arguments.tap_offsets = map.tap_offsets.data();
     arguments.taps = taps;
     arguments.identity_tap = map.identity_tap;
-    arguments.y = y.values.data();
+    arguments.y = y;
     arguments.y_rows = map.output_rows;
     arguments.bias = bias.empty() ? nullptr : bias.data();
-    arguments.addend = epilogue.addend ? epilogue.addend->values.data() : nullptr;
+    arguments.addend = epilogue.addend;
     arguments.addend_rows = epilogue.addend_rows;
     arguments.relu = epilogue.relu;
     arguments.bf16 = bf16;
-    arguments.threads = work.threads;
+    arguments.threads = threads;
     haskd_convolve(&arguments);
-    return y;
-}
-
-Rows Layer::operator()(const Features& x, const Epilogue& epilogue, const Work& work) const {
-    return (*this)(x, KernelMap::identity(x.rows), epilogue, work);
 }
 
 Folded folded(Weights& weights, const std::string& name, int64_t edge, int64_t inputs,

@@ -23,7 +23,7 @@ struct Features {
     Features(const Rows& rows) : Features(rows.values.data(), rows.rows, rows.columns) {}
     Features(const float* x, int64_t rows, int64_t columns)
         : x(x), rows(rows), columns(columns), stride(columns) {}
-    Features with(const Rows& tail) const;
+    Features with(const Features& tail) const;
 
     const float* x;
     int64_t rows, columns, stride;
@@ -33,7 +33,7 @@ struct Features {
 
 // What is added to a layer's result, and whether the ReLU is taken.
 struct Epilogue {
-    const Rows* addend = nullptr;
+    const float* addend = nullptr;         // rows of as many columns as the result has
     const int64_t* addend_rows = nullptr;  // null: row i gets row i
     bool relu = true;
 };
@@ -58,6 +58,8 @@ class Layer {
                     const Work& work) const;
     // The same where row i meets row i alone.
     Rows operator()(const Features& x, const Epilogue& epilogue, const Work& work) const;
+    // The same on one thread, into memory that is there, y [x.rows, outputs].
+    void write(const Features& x, const Epilogue& epilogue, float* y) const;
 
     int64_t outputs = 0;
 
@@ -65,6 +67,9 @@ class Layer {
     struct Free {
         void operator()(void* memory) const { std::free(memory); }
     };
+
+    void convolve(const Features& x, const KernelMap& map, const Epilogue& epilogue, float* y,
+                  int threads) const;
 
     int64_t inputs = 0;
     int taps = 0;

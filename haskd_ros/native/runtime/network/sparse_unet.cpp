@@ -1,10 +1,12 @@
 #include "sparse_unet.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <utility>
 
 #include "../../kernels.h"
+#include "../../threads.h"
 
 namespace haskd {
 
@@ -14,6 +16,31 @@ constexpr int64_t POINT_FEATURES = 5;  // offset in the voxel (3), height and in
 
 // The epilogue of a layer that gives scores or is added to something.
 constexpr Epilogue PLAIN{nullptr, nullptr, false};
+
+// Voxels whose points go through all point-wise layers before the next ones do: what lies between
+// the layers then stays in the innermost caches.
+constexpr int64_t BLOCK_VOXELS = 64;
+struct VoxelBlock {
+    int64_t voxel, voxels, point, points;  // the first ones, in the order of voxels, and how many
+    std::vector<int32_t> starts;           // [voxels + 1] each one's first point, from the block's on
+    std::vector<int32_t> order;            // [points] 0, 1, 2 ..
+};
+
+// f(block) for all voxels of points [rows].
+template <typename Function>
+void parallel_for_voxels(const Grouping& grouping, int64_t rows, int threads, const Function& f) {
+    const int32_t* starts = grouping.starts.data();
+    parallel_for_rows(grouping.groups, BLOCK_VOXELS, threads,
+                      [&](int64_t, int64_t first, int64_t last) {
+        const int64_t end = last < grouping.groups ? starts[last] : rows;
+        VoxelBlock block{first, last - first, starts[first], end - starts[first], {}, {}};
+        for (int64_t i = first; i < last; ++i) block.starts.push_back(starts[i] - starts[first]);
+        block.starts.push_back(static_cast<int32_t>(block.points));
+        block.order.resize(block.points);
+        std::iota(block.order.begin(), block.order.end(), 0);
+        f(block);
+    });
+}
 
 }  // namespace
 
@@ -75,43 +102,66 @@ SparseUNet::SparseUNet(const ModelHeader& header, Weights& weights, bool bf16)
     weights.expect_none_left();
 }
 
-Rows SparseUNet::operator()(const float* points, int64_t rows, const Work& work) const {
-    const Rows offset{work.scratch.take<float>(rows * 3), rows, 3};
-    Geometry geometry(points, rows, columns(), voxel_size, offset.values.data(), work.scratch,
+void SparseUNet::operator()(const float* points, int64_t rows, const Work& work,
+                            const TakeScores& take_scores) const {
+    const auto offset = work.scratch.take<float>(rows * 3);
+    Geometry geometry(points, rows, columns(), voxel_size, offset.data(), work.scratch,
                       work.threads);
     const Grouping& grouping = geometry.grouping();
-    Rows encoded;
-    {
-        const Rows own = within_limits(points, rows, work);
-        encoded = point_encoder[0](Features(offset).with(own), {}, work);
-    }
-    encoded = point_encoder[1](encoded, {}, work);
-    Rows x{work.scratch.take<float>(grouping.groups * encoded.columns), grouping.groups,
-           encoded.columns};
-    haskd_pool(encoded.values.data(), rows, encoded.columns, grouping.order.data(),
-               grouping.starts.data(), grouping.groups, x.values.data(), work.threads);
+    const int32_t* order = grouping.order.data();
+    const int64_t width = point_encoder[1].outputs;
+    // Points lie voxel after voxel from here on: so all that is read of a voxel lies side by side.
+    const auto encoded = work.scratch.take<float>(rows * width);
+    Rows x{work.scratch.take<float>(grouping.groups * width), grouping.groups, width};
+    parallel_for_voxels(grouping, rows, work.threads, [&](const VoxelBlock& block) {
+        float* to = encoded.data() + block.point * width;
+        encode(points, offset.data(), order + block.point, block.points, to);
+        haskd_pool(to, block.points, width, block.order.data(), block.starts.data(), block.voxels,
+                   x.values.data() + block.voxel * width, 1);
+    });
     x = unet(std::move(x), geometry, work);
     // The sum of two linear maps is the linear map of both together; the voxels' half is computed
     // once a voxel instead of once a point.
     const Rows of_voxels = voxel_head(x, PLAIN, work);
-    encoded = point_head(encoded, {&of_voxels, grouping.inverse.data(), true}, work);
-    return classifier(encoded, PLAIN, work);
+    parallel_for_voxels(grouping, rows, work.threads, [&](const VoxelBlock& block) {
+        std::vector<int64_t> voxels(block.points);
+        for (int64_t i = 0; i < block.voxels; ++i)
+            std::fill(voxels.begin() + block.starts[i], voxels.begin() + block.starts[i + 1],
+                      block.voxel + i);
+        std::vector<float> scores(block.points * classifier.outputs);
+        score(encoded.data() + block.point * width, of_voxels.values.data(), voxels.data(),
+              block.points, scores.data());
+        take_scores(scores.data(), order + block.point, block.points);
+    });
 }
 
-Rows SparseUNet::within_limits(const float* points, int64_t rows, const Work& work) const {
-    const auto own = static_cast<int64_t>(lowest.size());
-    Rows result{work.scratch.take<float>(rows * own), rows, own};
-    float* to = result.values.data();
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t i = 0; i < own; ++i)
-            *to++ = std::min(std::max(points[row * columns() + 2 + i], lowest[i]), highest[i]);
-    return result;
+void SparseUNet::encode(const float* points, const float* offset, const int32_t* rows,
+                        int64_t count, float* encoded) const {
+    const auto own = static_cast<int64_t>(lowest.size()), inputs = 3 + own;
+    std::vector<float> values(count * inputs), hidden(count * point_encoder[0].outputs);
+    float* to = values.data();
+    for (int64_t i = 0; i < count; ++i, to += inputs) {
+        std::copy_n(offset + int64_t{3} * rows[i], 3, to);
+        const float* from = points + rows[i] * columns() + 2;
+        for (int64_t c = 0; c < own; ++c)
+            to[3 + c] = std::min(std::max(from[c], lowest[c]), highest[c]);
+    }
+    point_encoder[0].write({values.data(), count, inputs}, {}, hidden.data());
+    point_encoder[1].write({hidden.data(), count, point_encoder[0].outputs}, {}, encoded);
+}
+
+void SparseUNet::score(const float* encoded, const float* of_voxels, const int64_t* voxels,
+                       int64_t count, float* scores) const {
+    std::vector<float> hidden(count * point_head.outputs);
+    point_head.write({encoded, count, point_encoder[1].outputs}, {of_voxels, voxels, true},
+                     hidden.data());
+    classifier.write({hidden.data(), count, point_head.outputs}, PLAIN, scores);
 }
 
 Rows SparseUNet::ResidualBlock::operator()(const Rows& x, const KernelMap& map,
                                            const Work& work) const {
     const Rows y = first(x, map, {}, work);
-    return second(y, map, {&x, nullptr, true}, work);
+    return second(y, map, {x.values.data(), nullptr, true}, work);
 }
 
 Rows SparseUNet::unet(Rows x, Geometry& geometry, const Work& work) const {
