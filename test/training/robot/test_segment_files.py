@@ -9,11 +9,14 @@ import laspy
 import numpy as np
 import open3d as o3d
 import pytest
+import yard
 from cloud_scenes import write_pcd
+from several_sweeps import several_sweep_model
 
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
 from haskd_training.commands.app import main
+from haskd_training.core.checked_json import write_json
 from haskd_training.data.prepare import PrepareConfig, prepare
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.recordings.cloud_files import formats
@@ -273,6 +276,23 @@ def test_exported_labels_are_the_model_s_to_the_point(drive, tiny_model, tmp_pat
     assert len(raw) == first.width * first.height
     # road, car, building and points without a label
     assert set(raw.tolist()) <= ({0, 1, 2, 255} if labels is None else {7, 13, 41, 0})
+
+
+def test_suggested_clouds_are_labelled_by_the_sweeps_before_them(tmp_path, tiny_metadata):
+    model = several_sweep_model(tmp_path / "two.safetensors", tiny_metadata)
+    bag = yard.record(tmp_path, clouds=4)
+    stamps = [yard.START_NS + number * yard.PERIOD_NS for number in (0, 3)]
+    suggested = [{"recording": "yard", "stamp_ns": stamp} for stamp in stamps]
+    write_json(tmp_path / "suggest.json", {"suggestions": suggested})
+    files = []
+    for out, only in (("all", None), ("some", tmp_path / "suggest.json")):
+        export_labels(model, bag, tmp_path / out, only=only, device="cpu")
+        files.append(
+            {file.name: file.read_bytes() for file in (tmp_path / out / "labels").iterdir()}
+        )
+    every, some = files
+    assert sorted(some) == [f"{stamp}.label" for stamp in stamps]
+    assert some == {name: every[name] for name in some}
 
 
 def test_labels_of_a_folder_are_named_as_its_clouds(tiny_model, tmp_path):

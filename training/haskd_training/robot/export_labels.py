@@ -105,6 +105,7 @@ def export_labels(
         wanted = range(len(clouds.names)) if only is None else _wanted(only, path, clouds.stamps)
         for number, cloud in enumerate(clouds.clouds):
             if number not in wanted:
+                clouds.pass_by(cloud)
                 continue
             try:
                 found = clouds.label(cloud)
@@ -132,12 +133,13 @@ def export_labels(
 @dataclass(frozen=True)
 class _Clouds:
     """Clouds with their names and stamps in ns (none of a single file), and what labels each of
-    them."""
+    them, or passes it by."""
 
     names: Sequence[str]
     stamps: Sequence[int]
     clouds: Iterable[Any]
     label: FileLabeller | BagLabeller
+    pass_by: Callable[[Any], None]
     taxonomy: Taxonomy
 
 
@@ -149,7 +151,7 @@ def _of_files(path: Path, frame: SensorFrame, labeller: Callable[..., FileLabell
     label = labeller(files, name=path.name, frame=frame)
     clouds = (read_clouds(place.file)[place.scan] for place in places)
     names = [place.name for place in places]
-    return _Clouds(names, stamps, clouds, label, label.segmenter.taxonomy)
+    return _Clouds(names, stamps, clouds, label, lambda _: None, label.segmenter.taxonomy)
 
 
 def _of_bag(
@@ -161,7 +163,7 @@ def _of_bag(
     names = [str(stamp) if tell else f"{index:06d}" for index, stamp in enumerate(stamps)]
     label = BagLabeller(examination, segmenter, parameters)
     clouds = (cloud for _, cloud in bag.messages([chosen]))
-    return _Clouds(names, stamps, clouds, label, segmenter.taxonomy)
+    return _Clouds(names, stamps, clouds, label, label.pass_by, segmenter.taxonomy)
 
 
 def _wanted(only: Path, path: Path, stamps: Sequence[int]) -> set[int]:
