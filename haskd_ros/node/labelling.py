@@ -200,7 +200,6 @@ def label_points(
         CloudError, InputError: as `label_cloud`, but for a malformed cloud.
     """
     started = time.perf_counter()
-    rules = _rules(segmenter, parameters)
     if (least := parameters.min_points) and (valid := int(valid_returns(points).sum())) < least:
         raise CloudError(
             "fewer than min_points",
@@ -234,12 +233,24 @@ def label_points(
             probability=result.probability[newest],
             entropy=result.entropy[newest],
         )
-    class_id = rules.published[result.class_id]
-    class_id[result.probability < parameters.min_probability] = UNLABELLED
-    probability = np.where(class_id == UNLABELLED, np.float32(0), result.probability)
     timings = dict(result.timings)
     timings["preprocess"] += 1e3 * (prepared - started)
-    return replace(result, class_id=class_id, probability=probability, timings=timings)
+    return published(replace(result, timings=timings), segmenter, parameters)
+
+
+def published(
+    result: Segmentation, segmenter: PointSegmenter, parameters: Parameters
+) -> Segmentation:
+    """A segmenter's labels as they are to be published: classes as the rules have them, and none
+    with too low a probability.
+
+    Raises:
+        InputError: rules for a class that the model doesn't have.
+    """
+    class_id = _rules(segmenter, parameters).published[result.class_id]
+    class_id[result.probability < parameters.min_probability] = UNLABELLED
+    probability = np.where(class_id == UNLABELLED, np.float32(0), result.probability)
+    return replace(result, class_id=class_id, probability=probability)
 
 
 def without_own_body(

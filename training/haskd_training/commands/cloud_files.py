@@ -58,6 +58,7 @@ def segment(
     device: str,
     parameters: Parameters,
     views: int,
+    votes: float,
     strict: bool,
     examination: Examination | None,
 ) -> None:
@@ -78,6 +79,8 @@ def segment(
         raise InputError("--labels names the ids of label files: add --export labels")
     if only is not None and export is None:
         raise InputError("--only chooses the sweeps to export: add --export labels")
+    if votes and is_clouds(path):
+        raise InputError(f"--votes: {path} knows no poses of the sensor; a recording with TF does")
     if topic is not None and is_clouds(path):
         raise InputError(f"{path} is no bag: it has no topic {topic}")
     with step(f"labelling {path.name}") as progress:
@@ -89,7 +92,7 @@ def segment(
         else:
             found = export_labels(
                 model, path, out, labels=labels, only=only, topic=topic, frame=frame,
-                device=device, parameters=parameters, views=views, strict=strict,
+                device=device, parameters=parameters, views=views, votes=votes, strict=strict,
                 progress=progress, examination=examination,
             )  # fmt: skip
     _tell(found, examination)

@@ -25,6 +25,7 @@ from haskd_training.commands.options import (
     Strict,
     Up,
     ViewCount,
+    VoteSeconds,
 )
 from haskd_training.core.progress import console, step
 
@@ -54,6 +55,7 @@ def evaluate(
     ] = None,
     topic: CloudTopic = None,
     views: ViewCount = 1,
+    votes: VoteSeconds = 0.0,
     set_: NodeParameters = None,
     strict: Strict = False,
 ) -> None:
@@ -85,11 +87,16 @@ def evaluate(
             examination=examination,
             protocol=rule,
             views=views,
+            votes=votes,
             say=say,
         )
     console.print(table(evaluation))
     if views > 1:
         console.print(f"the mean of {views} views of each cloud, which the node does not take")
+    if votes:
+        console.print(
+            f"with what clouds within {votes:g} s say, later ones too, which the node can't know"
+        )
     if evaluation.protocol is not None:
         console.print(protocol_table(evaluation.protocol))
         for note in evaluation.protocol.notes():
@@ -108,6 +115,7 @@ def segment(
     topic: CloudTopic = None,
     device: Device = "auto",
     views: ViewCount = 1,
+    votes: VoteSeconds = 0.0,
     set_: NodeParameters = None,
     export: Export = None,
     labels: Annotated[str | None, LABEL_MAP] = None,
@@ -144,6 +152,7 @@ def segment(
             device=device,
             parameters=parameters,
             views=views,
+            votes=votes,
             strict=strict,
             examination=examination,
         )
@@ -159,6 +168,7 @@ def segment(
             progress,
             examination=examination,
             views=views,
+            votes=votes,
         )
     rate = found.labelled / found.seconds
     console.print(f"{found.labelled} clouds labelled in {found.seconds:.1f} s, {rate:.1f} a second")

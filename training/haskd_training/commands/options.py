@@ -43,6 +43,14 @@ ViewCount = Annotated[
         "better, and as many times slower",
     ),
 ]
+VoteSeconds = Annotated[
+    float,
+    typer.Option(
+        "--votes",
+        help="add what other clouds within so many seconds, later ones too, say of the same "
+        "places: better where the model does not know the street; poses by TF",
+    ),
+]
 Attribution = Annotated[
     str | None,
     typer.Option(help="whom the data's licence wants credited, for the model file"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from haskd_ros.clouds.pointcloud import CloudError, read_xyz_intensity, valid_re
 from haskd_ros.errors import InputError
 from haskd_ros.files import write_atomically
 from haskd_ros.node.parameters.values import DEFAULTS, Parameters
+from haskd_ros.segmentation import Segmentation
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
 from haskd_training.core.exchange import join, sum_over_processes
@@ -28,6 +29,7 @@ from haskd_training.data.examination.examination import Examination
 from haskd_training.data.examination.examine import examine_clouds
 from haskd_training.data.prepare_inputs import recording_name
 from haskd_training.data.sweep_ref import within_range
+from haskd_training.experiments.voting import voted_sweeps
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.metrics.confusion import (
     RANGES_M,
@@ -63,6 +65,7 @@ def evaluate_model(
     examination: Examination | None = None,
     protocol: Protocol | None = None,
     views: int = 1,
+    votes: float = 0.0,
     say: Say = say_nothing,
 ) -> Evaluation:
     """Label every sweep of a cache or clouds of a recording as `haskd segment` and the node do, and
@@ -84,6 +87,7 @@ def evaluate_model(
         examination: of a recording's clouds, as of `examine_clouds`; None: they are examined here.
         protocol: of a benchmark, for a cache of its data set: its score too.
         views: as of `Segmenter`.
+        votes: s, as of `BagLabeller`.
         say: receives what only shows when clouds are labelled.
 
     Raises:
@@ -99,7 +103,7 @@ def evaluate_model(
     if not _is_recording(data):
         if labels is not None or topic is not None:
             raise InputError(f"{data} is no recording; --labels and --topic are for one")
-        sweeps = _sweeps_of_cache(segmenter, model, data, parameters, progress, say)
+        sweeps = _sweeps_of_cache(segmenter, model, data, parameters, votes, progress, say)
     else:
         if labels is None:
             raise InputError(f"{data} is a recording; --labels names its label map")
@@ -108,7 +112,7 @@ def evaluate_model(
         examination = examination or examine_clouds(
             data, topic, intensity_scale=parameters.intensity_scale
         )
-        labeller = BagLabeller(examination, segmenter, parameters)
+        labeller = BagLabeller(examination, segmenter, parameters, votes)
         sweeps = _sweeps_of_bag(labeller, examination.recording, label_map, progress, say)
     if max_range is not None:
         sweeps = (_crop(sweep, max_range) for sweep in sweeps)
@@ -128,8 +132,8 @@ def evaluate_model(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{out} can't be written: {error.strerror}") from error
-        document = {"model": str(model), "cache": str(data), "max_range": max_range, "views": views}
-        document |= evaluation.to_json()
+        document = {"model": str(model), "cache": str(data), "max_range": max_range}
+        document |= {"views": views, "votes": votes} | evaluation.to_json()
         write_atomically(out / "evaluation.json", json.dumps(document, indent=2).encode())
         plots.confusion_matrix(evaluation, out / "confusion.png")
         plots.iou_by_range(evaluation, out / "iou_by_range.png")
@@ -141,6 +145,7 @@ def _sweeps_of_cache(
     model: Path,
     path: Location,
     parameters: Parameters,
+    votes: float,
     progress: Progress,
     say: Say,
 ) -> Iterator[Predicted]:
@@ -161,17 +166,34 @@ def _sweeps_of_cache(
             f"recording itself: haskd evaluate {model} BAG --labels MAP"
         )
 
+    if votes:
+        numbers: Sequence[int] = range(len(cache))
+        answers = voted_sweeps(segmenter, cache, parameters, votes, say)
+    else:
+        numbers, answers = part, _labelled_sweeps(segmenter, cache, parameters, part)
+
     def sweeps() -> Iterator[Predicted]:
-        for done, number in enumerate(part, 1):
+        for done, (number, answer) in enumerate(answers, 1):
+            progress(done, len(numbers))
+            if not any(cache.sweeps[number].class_counts):
+                continue
             sweep = cache.sweep(number)
-            try:
-                predicted = label_as_robot(segmenter, cache, number, parameters).class_id
-            except CloudError:
-                predicted = np.full(len(sweep.points), UNLABELLED, np.uint8)
+            missed = np.full(len(sweep.points), UNLABELLED, np.uint8)
+            predicted = missed if answer is None else answer.class_id
             yield Predicted(sweep.points, sweep.label, predicted)
-            progress(done, len(part))
 
     return sweeps()
+
+
+def _labelled_sweeps(
+    segmenter: Segmenter, cache: Cache, parameters: Parameters, numbers: Sequence[int]
+) -> Iterator[tuple[int, Segmentation | None]]:
+    """As `voted_sweeps`, each by itself."""
+    for number in numbers:
+        try:
+            yield number, label_as_robot(segmenter, cache, number, parameters)
+        except CloudError:
+            yield number, None
 
 
 def _sweeps_of_bag(

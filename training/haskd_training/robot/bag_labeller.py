@@ -16,6 +16,7 @@ from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.clouds.sweeps import Moment
 from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.parameters.values import Parameters
+from haskd_ros.segmentation import Refine
 from haskd_ros.segmenter import Segmenter
 from haskd_training.data.examination.examination import Examination
 from haskd_training.recordings.cloud_sample import sensor_findings
@@ -26,7 +27,9 @@ from haskd_training.recordings.transform_tree import NoTransform, TransformTree
 from haskd_training.robot.bag_memory import BagMemory
 from haskd_training.robot.bag_motion import BagMotion, check_poses
 from haskd_training.robot.bag_sweeps import BagSweeps
+from haskd_training.robot.bag_votes import BagVotes
 from haskd_training.robot.missing_channels import MissingChannels
+from haskd_training.robot.score_votes import check_votes
 
 
 class BagLabeller:
@@ -37,9 +40,12 @@ class BagLabeller:
         examination: of the recording, with the same parameters.
         segmenter: of the model.
         parameters: of the node.
+        votes: s, as of `score_votes.voted`; 0: there are none. With them every cloud of the
+            recording has to be labelled, or passed by, in order.
 
     Raises:
-        InputError: poses by anything but TF, or in a frame that it doesn't have.
+        InputError: votes that are not allowed, poses by anything but TF, or in a frame that it
+            doesn't have.
 
     Attributes:
         findings: where the sensor is unlike that of the model's training; what is to be said of
@@ -47,8 +53,13 @@ class BagLabeller:
     """
 
     def __init__(
-        self, examination: Examination, segmenter: Segmenter, parameters: Parameters
+        self,
+        examination: Examination,
+        segmenter: Segmenter,
+        parameters: Parameters,
+        votes: float = 0.0,
     ) -> None:
+        check_votes(votes, parameters)
         recording = examination.recording
         self._segmenter, self._parameters = segmenter, parameters
         self._topic = recording.points_topic
@@ -59,13 +70,18 @@ class BagLabeller:
         self._crop_transform = _crop_transform(whole_tree, parameters)
         self._tree = recording.tree
         sweeps = segmenter.metadata.sweeps
-        self._needs_moments = parameters.remembers or sweeps > 1
+        self._needs_moments = parameters.remembers or sweeps > 1 or votes > 0
         if parameters.needs_poses or self._needs_moments:
             self._tree = whole_tree()
             check_poses(self._tree, recording.lidar_frame, parameters)
         self._motion = BagMotion(self._tree, parameters)
         self._memory = BagMemory(segmenter.taxonomy, parameters.memory_half_life)
         self._sweeps = BagSweeps(sweeps)
+        self._votes: BagVotes | None = None
+        if votes:
+            self._votes = BagVotes(
+                recording, segmenter, parameters, votes, self._moment_of, self._label
+            )
         self._missing_channels = MissingChannels()
         self._beyond_range: Counter[str] = Counter()
 
@@ -75,15 +91,25 @@ class BagLabeller:
         Raises:
             CloudError, InputError: as of `label_cloud`.
         """
-        refine = moment = None
-        if self._needs_moments:
-            measured = self._moment_of(cloud)
-            refine = self._memory.refine_for(measured)
-            moment = self._sweeps.moment_for(measured)
+        if self._votes is not None:
+            return self._votes.label(cloud)
+        if not self._needs_moments:
+            return self._label(cloud, None, None, self._parameters)
+        measured = self._moment_of(cloud)
+        return self._label(cloud, measured, self._memory.refine_for(measured), self._parameters)
+
+    def _label(
+        self,
+        cloud: Any,
+        measured: Moment | NoTransform | None,
+        refine: Refine | None,
+        parameters: Parameters,
+    ) -> LabelledCloud:
+        moment = None if measured is None else self._sweeps.moment_for(measured)
         labelled = label_cloud(
             self._motion(cloud),
             self._segmenter,
-            self._parameters,
+            parameters,
             unit=self._unit,
             crop_transform=partial(self._crop_transform, cloud),
             refine=refine,
@@ -105,8 +131,8 @@ class BagLabeller:
 
     def pass_by(self, cloud: Any) -> None:
         """Go on to the next cloud; this one is not to be labelled, but may be one of the sweeps
-        before it."""
-        if self._segmenter.metadata.sweeps > 1:
+        before it, or votes for others."""
+        if self._votes is not None or self._segmenter.metadata.sweeps > 1:
             with suppress(CloudError):
                 self(cloud)
 
@@ -116,6 +142,8 @@ class BagLabeller:
         topic = self._topic
         found = self._motion.findings(topic) + self._memory.findings(topic)
         found += self._sweeps.findings(topic)
+        if self._votes is not None:
+            found += self._votes.findings(topic)
         return found + self._missing_channels.findings(topic) + [
             Finding("all-beyond-range", topic, "doubtful", f"{count} clouds without a label",
                     message)

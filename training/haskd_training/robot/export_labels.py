@@ -57,6 +57,7 @@ def export_labels(
     device: str = "auto",
     parameters: Parameters = DEFAULTS,
     views: int = 1,
+    votes: float = 0.0,
     strict: bool = False,
     progress: Progress = no_progress,
     examination: Examination | None = None,
@@ -76,6 +77,7 @@ def export_labels(
         only: `suggest.json` of `haskd suggest`: of a bag or folder, only these clouds.
         topic: of the clouds of a bag, as of `segment_bag`.
         frame, device, parameters, views, strict: as of `segment_files`.
+        votes: as of `BagLabeller`, for clouds of a bag.
         progress: called with the clouds done and those there are.
         examination: of the clouds of a bag, as of `segment_bag`.
 
@@ -95,7 +97,8 @@ def export_labels(
             )
             bag = stack.enter_context(open_bag(path))
             segmenter = Segmenter.load(model, device=device, views=views)
-            clouds = _of_bag(bag, examination, segmenter, parameters)
+            of_bag = BagLabeller(examination, segmenter, parameters, votes)
+            clouds = _of_bag(bag, examination, of_bag, segmenter.taxonomy)
         findings = [*(examination.findings if examination else ()), *clouds.label.findings]
         refuse(findings, strict)
         ids = _raw_ids(clouds.taxonomy, label_map)
@@ -154,16 +157,13 @@ def _of_files(path: Path, frame: SensorFrame, labeller: Callable[..., FileLabell
     return _Clouds(names, stamps, clouds, label, lambda _: None, label.segmenter.taxonomy)
 
 
-def _of_bag(
-    bag: Bag, examination: Examination, segmenter: Segmenter, parameters: Parameters
-) -> _Clouds:
+def _of_bag(bag: Bag, examination: Examination, label: BagLabeller, taxonomy: Taxonomy) -> _Clouds:
     chosen = examination.recording.points_topic
     stamps = [time.stamp_ns for time in cloud_times(bag.path, chosen)]
     tell = len(set(stamps)) == len(stamps) and min(stamps) >= _FIRST_STAMP
     names = [str(stamp) if tell else f"{index:06d}" for index, stamp in enumerate(stamps)]
-    label = BagLabeller(examination, segmenter, parameters)
     clouds = (cloud for _, cloud in bag.messages([chosen]))
-    return _Clouds(names, stamps, clouds, label, label.pass_by, segmenter.taxonomy)
+    return _Clouds(names, stamps, clouds, label, label.pass_by, taxonomy)
 
 
 def _wanted(only: Path, path: Path, stamps: Sequence[int]) -> set[int]:

@@ -83,6 +83,7 @@ def segment_bag(
     *,
     examination: Examination | None = None,
     views: int = 1,
+    votes: float = 0.0,
 ) -> SegmentedBag:
     """Copy a recording, every message and topic of it, and add its labelled clouds, recorded at the
     time of the clouds they belong to, and the names and colours of their classes.
@@ -97,6 +98,7 @@ def segment_bag(
         progress: called with the clouds done and those there are.
         examination: of the clouds, as of `examine_clouds`; None: they are examined here.
         views: as of `Segmenter`.
+        votes: as of `BagLabeller`.
 
     Raises:
         InputError: model or bag can't be read, the bag is ROS 1's, it has labelled clouds already,
@@ -114,7 +116,7 @@ def segment_bag(
             examination = examine_clouds(bag, topic, intensity_scale=parameters.intensity_scale)
         topic = examination.recording.points_topic
         clouds = recording.count([topic])
-        label = BagLabeller(examination, segmenter, parameters)
+        label = BagLabeller(examination, segmenter, parameters, votes)
         with bag_writer(folder) as writer, BackgroundCalls(MESSAGES_BEHIND) as writes:
             copies = add_copies(writer, recording.connections)
             added = [
