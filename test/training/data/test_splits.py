@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from haskd_ros.errors import InputError
@@ -90,6 +90,7 @@ def test_many_drives_of_few_sweeps_give_each_role_its_share() -> None:
     counts=st.lists(st.integers(0, 60), min_size=1, max_size=8),
     held_out=st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.2, 0.25]), min_size=3, max_size=3),
 )
+@example(counts=[2, 2], held_out=[0.05, 0.05, 0.2])
 def test_no_sweep_is_lost_and_no_role_left_without(
     counts: list[int], held_out: list[float]
 ) -> None:

@@ -115,7 +115,8 @@ def block_sizes(counts: Sequence[int], shares: Sequence[float]) -> list[list[int
 
     Every recording is cut at the shares, rounded. Of short ones nothing may be left for a role
     then: where all recordings together give it less than its share, or none, it takes single sweeps
-    from the first role, of recordings that have most left.
+    from the first role, of recordings that have most left. Where that has but one, a role without
+    any takes one from whoever has most.
 
     Args:
         counts: sweeps of each recording.
@@ -139,5 +140,12 @@ def block_sizes(counts: Sequence[int], shares: Sequence[float]) -> list[list[int
             heapreplace(donors, (left + 1, number))
             for own in (sizes[number], totals):
                 own[0] -= 1
+                own[role] += 1
+    for role, share in enumerate(shares):
+        giver = int(totals.argmax())
+        if share and not totals[role] and totals[giver] > 1:
+            number = max(range(len(sizes)), key=lambda number: sizes[number][giver])
+            for own in (sizes[number], totals):
+                own[giver] -= 1
                 own[role] += 1
     return [[int(size) for size in own] for own in sizes]
