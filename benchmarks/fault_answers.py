@@ -22,10 +22,10 @@ from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import silent
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig, examine_bags
-from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.inputs import PrepareConfig, examine_bags
+from haskd_training.data.preparing.prepare import prepare
+from haskd_training.data.preparing.report import PrepareReport
 from haskd_training.experiments.inspection import run_plan
 from haskd_training.experiments.run import RunConfig, run
 from haskd_training.pipeline.config import MethodConfig

@@ -36,9 +36,9 @@ from rich.table import Table
 from suggestions import evenly, read, score, write
 
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import SweepRow
-from haskd_training.data.point_labels import PointLabels
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.point_labels import PointLabels
+from haskd_training.data.caches.rows import SweepRow
 from haskd_training.data.projection import transform_points
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef, all_sweeps

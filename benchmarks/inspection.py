@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from haskd_training.data.examination.examine import examine
+from haskd_training.data.preparing.examination.examine import examine
 from haskd_training.recordings.readers.bag import open_bag
 from haskd_training.recordings.recording import RecordingConfig
 

@@ -22,7 +22,7 @@ from haskd_training.data.readers.all_readers import reader_of
 from haskd_training.data.readers.interface import DatasetReader
 
 if TYPE_CHECKING:  # takes seconds
-    from haskd_training.data.cache import Cache
+    from haskd_training.data.caches.cache import Cache
 
 HEADER = """\
 | data set | split | whole? | network | recipe | learned from | mIoU, % | commit | machine | s |
@@ -114,7 +114,7 @@ def ablation(student: dict[str, Any]) -> dict[str, Any]:
 
 def add_row(given: argparse.Namespace) -> None:
     from haskd_training.core.machine import machine
-    from haskd_training.data.cache import Cache
+    from haskd_training.data.caches.cache import Cache
 
     run, caches, reader = given.run, Path(given.caches), reader_of(given.reader)
     scores = run / f"scores-{given.method}-{given.row}" / "evaluation.json"

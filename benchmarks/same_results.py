@@ -41,7 +41,7 @@ from haskd_ros import model_file
 from haskd_training.core.checked_json import read_json
 from haskd_training.core.settings import load_settings
 from haskd_training.core.tensor_file import TensorFile
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import make_split
 from haskd_training.evaluation.temperature import calibrate
 from haskd_training.experiments.run import RunConfig

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from haskd_training.core.checked_json import from_text, write_json
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_index import INDEX, INPUTS, REPORT
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.index import INDEX, INPUTS, REPORT
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef, all_sweeps

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.images.candidates import SelectionConfig
 from haskd_training.images.filtering import filter_images
 from haskd_training.images.visibility import image_qualities

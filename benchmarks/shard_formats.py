@@ -38,10 +38,10 @@ import psutil
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.core.machine import machine
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import SweepRow
-from haskd_training.data.cache_writer import CacheWriter
-from haskd_training.data.shards import SHARD_BYTES
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import SweepRow
+from haskd_training.data.caches.shards import SHARD_BYTES
+from haskd_training.data.caches.writer import CacheWriter
 
 DTYPES = {"points": np.float32, "time": np.float32, "label": np.uint8}
 READERS = {

@@ -59,7 +59,7 @@ from haskd_ros.sparse import (
 )
 from haskd_ros.sparse.kernel_map import KernelMap
 from haskd_training.core.machine import machine
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.robot.onnx_export import export_onnx
 
 CASES = {

@@ -29,7 +29,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef, all_sweeps
 from haskd_training.evaluation.scoring import class_predictor, sweep_confusions

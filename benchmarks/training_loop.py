@@ -32,7 +32,7 @@ import torch
 
 from haskd_ros.native.dispatch import plain_torch
 from haskd_training.core.machine import machine
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.learning.augmentation import AugmentationConfig
 from haskd_training.learning.batches import SweepDataset

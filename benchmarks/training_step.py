@@ -24,7 +24,7 @@ from rich.table import Table
 from haskd_ros.models import build, of_size
 from haskd_ros.native import load_kernels
 from haskd_ros.native.dispatch import plain_torch
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.learning.augmentation import AugmentationConfig
 from haskd_training.learning.batches import Batch, SweepDataset, collate

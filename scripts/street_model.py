@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from haskd_ros import model_file
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.data.splits import make_split
 from haskd_training.data.sweep_ref import all_sweeps
 from haskd_training.evaluation.temperature import gather_logits, mean_entropy

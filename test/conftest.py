@@ -120,8 +120,8 @@ def another_drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def drive_cache(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It prepared."""
-    from haskd_training.data.prepare import prepare
-    from haskd_training.data.prepare_inputs import PrepareConfig
+    from haskd_training.data.preparing.inputs import PrepareConfig
+    from haskd_training.data.preparing.prepare import prepare
 
     cache = tmp_path_factory.mktemp("small_run_cache") / "drive"
     prepare([drive], "simulation", cache, PrepareConfig(overlays=0))

@@ -32,9 +32,9 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_training.core.run_folder import RunFolder
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig, read_report
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.inputs import PrepareConfig, read_report
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import load_teacher

@@ -17,7 +17,7 @@ from test_docs import REPOSITORY, blocks
 
 from haskd_ros import model_file
 from haskd_training.commands.app import main
-from haskd_training.data.point_labels import PointLabels
+from haskd_training.data.caches.point_labels import PointLabels
 
 CITYSCAPES = 19
 ROAD, BUILDING, VEGETATION = 0, 2, 8

@@ -120,6 +120,16 @@ def test_every_room_has_a_row_and_says_what_it_is_for(package):
         assert ast.get_docstring(ast.parse(path.read_text())), f"{path} does not say what it holds"
 
 
+def test_caches_know_nothing_of_how_they_are_made_nor_samples_of_that():
+    data = "haskd_training.data."
+    makers = (data + "preparing", data + "readers")
+    for module, others in imported_modules("haskd_training").items():
+        if module.startswith(data + "caches"):
+            assert not [o for o in others if o.startswith(data) and "caches" not in o], module
+        elif module.startswith(data) and not module.startswith(makers):
+            assert not [o for o in others if o.startswith(makers)], module
+
+
 @pytest.mark.parametrize("package", ROWS)
 def test_no_file_imports_itself_through_others(package):
     imported = imported_modules(package)

@@ -14,7 +14,7 @@ from test_docs import DOCS, blocks
 
 from haskd_training.commands.app import main
 from haskd_training.core.checked_json import write_json
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 from rosbags.typesys import Stores, get_typestore
 
 from haskd_training.core.settings import load_settings
-from haskd_training.data.examination.examine import examine
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.preparing.examination.examine import examine
+from haskd_training.data.preparing.inputs import PrepareConfig
 from haskd_training.recordings.cloud_files.formats import read_clouds
 from haskd_training.recordings.image_codec import decode_jpeg, example_of, image_size, jpeg_of
 from haskd_training.recordings.label_files import read_label_file

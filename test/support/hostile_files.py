@@ -26,7 +26,7 @@ else:
     from backports import zstd
 
 from haskd_training.core.settings import load_settings
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.preparing.inputs import PrepareConfig
 from haskd_training.recordings.image_codec import example_of, image_size, jpeg_of
 from haskd_training.recordings.label_files import read_label_file
 from haskd_training.recordings.labels import FolderLabels, load_label_map

@@ -21,10 +21,10 @@ from haskd_ros.files import remove_leftover, write_atomically
 from haskd_ros.model_header import Extent, InputRange, Intensity, ModelMetadata
 from haskd_training.core.progress import silent
 from haskd_training.core.run_folder import RunFolder
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_index import INPUTS, REPORT
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.index import INPUTS, REPORT
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.temperature import calibrate
 from haskd_training.experiments.run import MODEL

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.cache_writer import CacheWriter
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import ImageRow, SweepRow
+from haskd_training.data.caches.writer import CacheWriter
 from haskd_training.data.sensor_statistics import sensor_statistics
 
 WALL, POSTER = 0, 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs
+from haskd_training.data.preparing.inputs import Inputs, PrepareConfig, read_inputs
+from haskd_training.data.preparing.prepare import prepare
 from recorded_bags import POINT, Scene, write_bag
 
 POINTS = 3000

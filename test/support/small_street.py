@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from recorded_bags import POINT, Scene, write_bag
 
 ROAD, CAR, BUILDING = 7, 13, 41  # raw ids of the pandaset label map

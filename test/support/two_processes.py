@@ -19,7 +19,7 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_training.core.exchange import sum_over_processes
 from haskd_training.core.processes import own
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import make_split
 from haskd_training.learning.baseline import baseline
 from haskd_training.learning.inference import predict

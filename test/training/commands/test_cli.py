@@ -9,8 +9,8 @@ import sys
 import pytest
 from small_run import METHOD
 
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
 

@@ -12,7 +12,7 @@ from onnx_networks import conv_network
 from simulated_masks import write_classes, write_masks
 from small_run import DRIVE
 
-from haskd_training.data.point_labels import PointLabels
+from haskd_training.data.caches.point_labels import PointLabels
 from haskd_training.experiments import label_images as job
 
 FAST = ("--set", "prepare.overlays=0")

@@ -8,7 +8,7 @@ import pytest
 
 from haskd_ros.errors import InputError
 from haskd_training.core.settings import RENAMED, load_settings
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.preparing.inputs import PrepareConfig
 from haskd_training.learning.student import StudentConfig
 from haskd_training.pipeline.config import MethodConfig
 

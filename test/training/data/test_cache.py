@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import SweepRow
-from haskd_training.data.cache_writer import CacheWriter
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import SweepRow
+from haskd_training.data.caches.writer import CacheWriter
 from haskd_training.data.cuts import split_by_time
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig, read_report
+from haskd_training.data.preparing.inputs import PrepareConfig, read_report
+from haskd_training.data.preparing.prepare import prepare
 from recorded_bags import SCENE, START_NS, Scene, picture, write_bag
 
 A_ROW = SweepRow("drive", 0, 1, [0], None)

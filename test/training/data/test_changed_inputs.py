@@ -13,7 +13,7 @@ from prepared_inputs import PreparedInputs, prepared
 
 from haskd_ros.errors import InputError
 from haskd_training.core import file_digests
-from haskd_training.data.prepare import prepare
+from haskd_training.data.preparing.prepare import prepare
 from recorded_bags import write_bag
 
 

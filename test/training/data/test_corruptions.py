@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Sweep
+from haskd_training.data.caches.cache import Sweep
 from haskd_training.data.corruptions import (
     CORRUPTIONS,
     NO_SOURCE,

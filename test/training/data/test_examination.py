@@ -9,11 +9,11 @@ import pytest
 import yard
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_index import INDEX
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine, examine_clouds
-from haskd_training.data.prepare import prepare
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.index import INDEX
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.examine import examine, examine_clouds
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.recording import RecordingConfig
 

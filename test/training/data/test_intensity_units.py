@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.prepare import PrepareConfig, prepare
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.learning.student import StudentConfig, make_network
 from recorded_bags import POINT, SCENE, Scene, write_bag

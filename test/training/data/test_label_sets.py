@@ -7,9 +7,9 @@ import pytest
 
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.cache import Cache
-from haskd_training.data.label_sets import LabelSets
-from haskd_training.data.point_labels import PointLabels
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.label_sets import LabelSets
+from haskd_training.data.caches.point_labels import PointLabels
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.learning.student import StudentConfig, training_dataset

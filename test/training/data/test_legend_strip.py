@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.legend_strip import class_entries, with_legend
+from haskd_training.data.preparing.legend_strip import class_entries, with_legend
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 TAXONOMY = Taxonomy((ClassInfo("road", RED), ClassInfo("car", GREEN), ClassInfo("person", BLUE)))

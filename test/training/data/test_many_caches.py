@@ -14,10 +14,10 @@ from damage import with_flipped_bit
 
 from haskd_ros.errors import InputError
 from haskd_training.data import sensor_statistics
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.cache_writer import CacheWriter
-from haskd_training.data.packed_rows import PackedRows
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.packed_rows import PackedRows
+from haskd_training.data.caches.rows import ImageRow, SweepRow
+from haskd_training.data.caches.writer import CacheWriter
 from haskd_training.data.sensor_statistics import input_range
 from haskd_training.recordings.labels import load_label_map
 

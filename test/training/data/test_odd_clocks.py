@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yard
 
-from haskd_training.data.examination.examine import examine
+from haskd_training.data.preparing.examination.examine import examine
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.recording import RecordingConfig
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import yard
 
-from haskd_training.data.cache import Cache
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.examine import examine
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.recordings.recording import RecordingConfig
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yard
 
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.examine import examine
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.recording import RecordingConfig
 

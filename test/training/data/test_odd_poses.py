@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yard
 
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine
-from haskd_training.data.prepare import prepare
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.examine import examine
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.recordings.recording import RecordingConfig
 
 

@@ -31,8 +31,8 @@ from street_scene import (
     write,
 )
 
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.prepare import PrepareConfig, prepare
 from haskd_training.data.projection import project
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED, ClassInfo, Taxonomy
-from haskd_training.data.label_sets import LabelSets
-from haskd_training.data.point_labels import PointLabels, check_classes
+from haskd_training.data.caches.label_sets import LabelSets
+from haskd_training.data.caches.point_labels import PointLabels, check_classes
 
 TAXONOMY = Taxonomy(tuple(ClassInfo(name, (i, i, i)) for i, name in enumerate(("a", "b", "c"))))
 SETS = LabelSets(3, ((2, 0), (1, 2)))

@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig, read_report
-from haskd_training.data.prepare_report import PrepareReport, render
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.inputs import PrepareConfig, read_report
+from haskd_training.data.preparing.prepare import prepare
+from haskd_training.data.preparing.report import PrepareReport, render
 from haskd_training.recordings.labels import LABEL_MAPS
 from haskd_training.recordings.recording import CameraTopics
 from recorded_bags import POINT, SCENE, Scene, points_of, write_bag
@@ -297,8 +297,8 @@ def run_python(python: str, code: str, *arguments: object) -> subprocess.Complet
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from haskd_training.data.prepare import prepare
-    from haskd_training.data.prepare_inputs import PrepareConfig
+    from haskd_training.data.preparing.prepare import prepare
+    from haskd_training.data.preparing.inputs import PrepareConfig
 
     def kill(done, total):
         # When the bag has been examined and its 30 clouds and 30 images are written.
@@ -349,7 +349,7 @@ FULL_DISK = """
     import resource, sys
     from pathlib import Path
     from haskd_ros.errors import InputError
-    from haskd_training.data.prepare import prepare
+    from haskd_training.data.preparing.prepare import prepare
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
     try:

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import SweepRow
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import SweepRow
 from haskd_training.data.cuts import block_sizes, cut_in_parts
 from haskd_training.data.splits import ROLES, SplitConfig, make_split
 from haskd_training.data.sweep_ref import SweepRef, runs

@@ -20,9 +20,9 @@ from object_store import ObjectStore, object_store
 from haskd_ros.errors import InputError
 from haskd_training.core.storage import files
 from haskd_training.core.storage.location import Url, location
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig, read_report
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.inputs import PrepareConfig, read_report
+from haskd_training.data.preparing.prepare import prepare
 from recorded_bags import Scene, write_bag
 
 # Two sweeps a shard.

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import make_split
 from haskd_training.distillation.config import DistillationConfig
 from haskd_training.distillation.distil import distil

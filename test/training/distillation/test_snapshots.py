@@ -10,7 +10,7 @@ import torch
 from haskd_ros import model_file
 from haskd_ros.models import build
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.cache import Sweep
+from haskd_training.data.caches.cache import Sweep
 from haskd_training.distillation.expertise import ClassExpertise, ExpertiseTable
 from haskd_training.distillation.snapshots import (
     channel_probabilities,

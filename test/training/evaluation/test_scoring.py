@@ -11,7 +11,7 @@ from painted_wall import wall_cache
 
 from haskd_ros import model_file
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.scoring import (

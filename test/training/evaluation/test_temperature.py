@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ModelMetadata
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation import temperature
 from haskd_training.evaluation.temperature import (

@@ -22,7 +22,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.models import build
 from haskd_training.core.run_folder import UNRECORDED, code_state
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.distillation.fusion import load_teacher

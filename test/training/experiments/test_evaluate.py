@@ -10,8 +10,8 @@ import pytest
 
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.prepare import PrepareConfig, prepare
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.recordings.readers.bag import open_bag
 from haskd_training.robot.segment_bag import SEGMENTATION, parse, segment_bag

@@ -12,8 +12,8 @@ from small_run import METHOD, quiet
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.temperature import calibrate

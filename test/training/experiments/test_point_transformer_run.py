@@ -8,7 +8,7 @@ from small_run import METHOD, quiet
 from haskd_ros import model_file
 from haskd_ros.models import SIZES
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import make_split
 from haskd_training.distillation.fusion import load_teacher
 from haskd_training.experiments.evaluate import evaluate_model

@@ -16,7 +16,7 @@ from haskd_ros.models import build
 from haskd_ros.node.labelling import label_points
 from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.readers.semantickitti import READER
 from haskd_training.learning.inference import label_as_robot
 

@@ -13,7 +13,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.segmentation import DEFAULT_MODEL
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.preparing.prepare import PrepareConfig, prepare
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.recordings.labels import load_label_map
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag

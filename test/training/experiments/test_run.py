@@ -18,9 +18,9 @@ from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.progress import console
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.evaluation.student_cost import same_network
 from haskd_training.experiments.run import RunConfig, held_back, run, score_table

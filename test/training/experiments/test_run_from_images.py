@@ -12,9 +12,9 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
-from haskd_training.data.label_sets import LabelSets
-from haskd_training.data.point_labels import PointLabels
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.label_sets import LabelSets
+from haskd_training.data.caches.point_labels import PointLabels
 from haskd_training.experiments.run import NO_LABELS, RunConfig, run, score_table
 from haskd_training.learning.student import training_dataset
 from haskd_training.robot.view import model_table

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache_rows import ImageRow
+from haskd_training.data.caches.rows import ImageRow
 from haskd_training.image_labels.class_sets import ImageClasses, load_image_classes
 from haskd_training.image_labels.mask_files import Mask, read_mask, write_mask
 from haskd_training.image_labels.masks import MaskFolder, mask_path

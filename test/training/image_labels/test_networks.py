@@ -12,10 +12,10 @@ from onnx import TensorProto, helper
 from onnx_networks import conv_network
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import ImageRow
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import ImageRow
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.image_labels.class_sets import ImageClasses, load_image_classes
 from haskd_training.image_labels.masks import MaskFolder
 from haskd_training.image_labels.networks import (

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.cache import Cache, Sweep
-from haskd_training.data.cache_rows import ImageRow, SweepRow
+from haskd_training.data.caches.cache import Cache, Sweep
+from haskd_training.data.caches.rows import ImageRow, SweepRow
 from haskd_training.image_labels.mask_files import Mask
 from haskd_training.image_labels.observations import observe
 from haskd_training.images.visibility import VisibilityConfig

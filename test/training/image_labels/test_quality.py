@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from haskd_ros.taxonomy import UNLABELLED, ClassInfo, Taxonomy
-from haskd_training.data.label_sets import LabelSets
+from haskd_training.data.caches.label_sets import LabelSets
 from haskd_training.image_labels.quality import CurvePoint, LabelQuality
 
 TAXONOMY = Taxonomy(tuple(ClassInfo(name, (i, i, i)) for i, name in enumerate(("a", "b", "c"))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from small_run import quiet
 
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.preparing.inputs import PrepareConfig
 from haskd_training.experiments.label_images import LabelImagesConfig, MaskSource, label_images
 from haskd_training.image_labels.class_sets import load_image_classes
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.label_sets import LabelSets
+from haskd_training.data.caches.label_sets import LabelSets
 from haskd_training.image_labels.ground import Ground
 from haskd_training.image_labels.shapes import Shapes
 from haskd_training.image_labels.votes import Evidence, Place, Voting, agreement_curve

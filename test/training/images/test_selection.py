@@ -25,9 +25,9 @@ from haskd_ros.models import build
 from haskd_ros.segmentation import Segmentation
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.cache import Cache, Sweep
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.caches.cache import Cache, Sweep
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.images.candidates import CandidateImage, SelectionConfig, near_duplicates
 from haskd_training.images.filtering import filter_images, weighted_voxels

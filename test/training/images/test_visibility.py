@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import ImageRow, SweepRow
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.data.projection import project
 from haskd_training.images.visibility import (
     View,

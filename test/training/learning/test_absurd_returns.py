@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.learning.batches import collate
 from haskd_training.learning.student import StudentConfig, make_network, training_dataset

@@ -17,7 +17,7 @@ from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_ros.model_content import ModelFileError
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.learning.baseline import TrainingResult, snapshot_path, snapshot_steps

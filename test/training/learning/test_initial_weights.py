@@ -15,7 +15,7 @@ from haskd_ros.model_content import ModelFileError
 from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import make_split
 from haskd_training.learning.baseline import baseline
 from haskd_training.learning.student import StudentConfig, make_network, stage_settings

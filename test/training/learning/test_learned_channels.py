@@ -13,7 +13,7 @@ from haskd_ros import model_file
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput, Extent
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.channel_inputs import channel_inputs
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.learning.augmentation import AugmentationConfig, augment

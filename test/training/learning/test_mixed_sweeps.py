@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.learning.augmentation import AugmentationConfig
 from haskd_training.learning.batches import SweepDataset, collate

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import SplitConfig, make_split
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef

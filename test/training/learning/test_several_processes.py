@@ -21,7 +21,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.models import SIZES
 from haskd_training.core.processes import processes_and_machines
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import make_split
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.experiments.run import RunConfig, run

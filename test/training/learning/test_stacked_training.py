@@ -18,11 +18,11 @@ from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_ros.segmenter import Segmenter
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import SweepRow
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.packed_rows import PackedRows
+from haskd_training.data.caches.rows import SweepRow
 from haskd_training.data.corruptions import corrupted
-from haskd_training.data.examination.examine import examine_clouds
-from haskd_training.data.packed_rows import PackedRows
+from haskd_training.data.preparing.examination.examine import examine_clouds
 from haskd_training.data.splits import make_split
 from haskd_training.data.stacked_sweeps import stacked
 from haskd_training.data.sweep_ref import SweepRef, within_range

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.data.cache import Sweep
+from haskd_training.data.caches.cache import Sweep
 from haskd_training.metrics.confusion import accuracy, confusion, evaluate, iou, mean_iou
 
 TAXONOMY = Taxonomy(tuple(ClassInfo(name, (0, 0, 0)) for name in ("road", "car", "person")))

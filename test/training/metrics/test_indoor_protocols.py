@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.readers.scannet import reader as scannet
 from haskd_training.metrics.confusion import confusion
 from haskd_training.metrics.protocols import PROTOCOLS, protocol_iou, protocol_score

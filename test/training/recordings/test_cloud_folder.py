@@ -11,8 +11,8 @@ from cloud_scenes import coordinates
 
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.prepare import PrepareConfig, prepare
 from haskd_training.recordings.cloud_files.folder import CloudFolder
 from haskd_training.recordings.readers.bag import open_bag, stamp_ns
 

@@ -14,8 +14,8 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag
 from haskd_training.robot.assemble_bag import PARAMETERS, assemble_bag
 from haskd_training.robot.segment_bag import SEGMENTATION, parse, segment_bag

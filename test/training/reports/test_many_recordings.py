@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import SweepRow
-from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import SweepRow
+from haskd_training.data.preparing.report import PrepareReport
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.recordings.findings import Finding, Outcome

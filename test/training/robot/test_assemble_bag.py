@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag, stamp_ns
 from haskd_training.robot.assemble_bag import PARAMETERS, assemble_bag
 from haskd_training.robot.lidar_pairs import Gap, Times

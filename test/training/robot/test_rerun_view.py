@@ -21,9 +21,9 @@ from haskd_ros.errors import InputError
 from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_ros.segmenter import Segmenter
 from haskd_training.commands.app import app
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare import prepare
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.inputs import PrepareConfig
+from haskd_training.data.preparing.prepare import prepare
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.readers.bag import open_bag
 from haskd_training.robot.segment_bag import SEGMENTATION, segment_bag

@@ -17,7 +17,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
 from haskd_training.commands.app import main
 from haskd_training.core.checked_json import write_json
-from haskd_training.data.prepare import PrepareConfig, prepare
+from haskd_training.data.preparing.prepare import PrepareConfig, prepare
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.recordings.cloud_files import formats
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame, parse_origin

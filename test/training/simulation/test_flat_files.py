@@ -13,8 +13,8 @@ from simulated_flat import WALK, read_ply, read_sens
 
 from haskd_ros.errors import InputError
 from haskd_training.commands.app import main
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare_dataset import DatasetPart, prepare_dataset
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.dataset import DatasetPart, prepare_dataset
 from haskd_training.data.readers.all_readers import READERS
 from haskd_training.simulation.indoor import simulate_flat, simulate_flats
 from haskd_training.simulation.indoor.kinds import CLASS_NAMES

@@ -9,8 +9,8 @@ import pytest
 
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, ClassInfo, Taxonomy
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import SweepRow
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import SweepRow
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.suggestions.looks import find_looks, look_of
 from haskd_training.suggestions.open_voxels import Observer, OpenVoxels

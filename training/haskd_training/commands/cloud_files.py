@@ -12,7 +12,7 @@ from haskd_training.core.progress import console, step
 
 if TYPE_CHECKING:
     from haskd_ros.node.parameters.values import Parameters
-    from haskd_training.data.examination.examination import Examination
+    from haskd_training.data.preparing.examination.examination import Examination
     from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
     from haskd_training.recordings.findings import Finding
     from haskd_training.robot.segment_files import SegmentedFiles

@@ -61,7 +61,7 @@ def evaluate(
 ) -> None:
     """Score a model on labelled sweeps: IoU by class and by distance."""
     from haskd_training.core.storage.location import location
-    from haskd_training.data.cache_index import is_recording
+    from haskd_training.data.caches.index import is_recording
     from haskd_training.experiments.evaluate import evaluate_model, protocol_table, table
     from haskd_training.metrics.protocols import protocol_of
     from haskd_training.robot.segment_bag import parse
@@ -234,7 +234,7 @@ def view(
     """Show labelled clouds; of a model file, its classes, ranges and provenance."""
     from haskd_ros.segmentation import DEFAULT_MODEL
     from haskd_training.commands import cloud_files, over_time
-    from haskd_training.data.cache_index import is_cache
+    from haskd_training.data.caches.index import is_cache
     from haskd_training.recordings.findings import refuse
     from haskd_training.robot import view as viewer
 

@@ -11,7 +11,7 @@ from haskd_training.recordings.findings import Finding, tell
 
 if TYPE_CHECKING:
     from haskd_training.core.storage.location import Location
-    from haskd_training.data.examination.examination import Examination
+    from haskd_training.data.preparing.examination.examination import Examination
 
 
 def say(finding: Finding) -> None:
@@ -43,7 +43,7 @@ def examine_first(
         InputError: the bag can't be read, or something in it is refused.
     """
     from haskd_ros import model_file
-    from haskd_training.data.examination.examine import examine_clouds
+    from haskd_training.data.preparing.examination.examine import examine_clouds
     from haskd_training.recordings.cloud_sample import sensor_findings
 
     metadata = None if model is None else model_file.load(model)[1]
@@ -67,8 +67,8 @@ def say_of_cache(cache: Location, strict: bool, model: Path | None = None) -> No
         InputError: its report can't be read, or something in it is refused.
     """
     from haskd_ros import model_file
-    from haskd_training.data.cache import Cache
-    from haskd_training.data.prepare_inputs import read_report
+    from haskd_training.data.caches.cache import Cache
+    from haskd_training.data.preparing.inputs import read_report
     from haskd_training.data.sensor_statistics import unlike_training
 
     opened = Cache.open(cache)

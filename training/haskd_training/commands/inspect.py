@@ -28,7 +28,7 @@ def inspect(
     from haskd_training.commands.findings import say
     from haskd_training.core.progress import silent
     from haskd_training.core.settings import load_settings
-    from haskd_training.data.prepare_inputs import PrepareConfig
+    from haskd_training.data.preparing.inputs import PrepareConfig
     from haskd_training.experiments.inspection import inspect as work
     from haskd_training.experiments.inspection_table import tables
     from haskd_training.recordings.findings import refuse

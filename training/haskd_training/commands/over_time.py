@@ -33,7 +33,7 @@ def show(
         ) from error
     from haskd_training.commands.cloud_files import is_clouds
     from haskd_training.commands.findings import say, say_of_cache
-    from haskd_training.data.cache_index import is_cache
+    from haskd_training.data.caches.index import is_cache
     from haskd_training.robot.over_time.recording_view import view_recording
     from haskd_training.robot.view import has_display
 

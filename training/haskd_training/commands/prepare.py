@@ -138,9 +138,9 @@ def prepare(
     from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
     from haskd_training.core.storage.location import location
-    from haskd_training.data.prepare import prepare as run
-    from haskd_training.data.prepare_inputs import PrepareConfig
-    from haskd_training.data.prepare_report import render
+    from haskd_training.data.preparing.inputs import PrepareConfig
+    from haskd_training.data.preparing.prepare import prepare as run
+    from haskd_training.data.preparing.report import render
 
     if reader is not None:
         names = None if sequences is None else tuple(sequences.split(","))
@@ -169,10 +169,10 @@ def prepare_dataset(
     from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
     from haskd_training.core.storage.location import location
-    from haskd_training.data.prepare_dataset import DatasetPart
-    from haskd_training.data.prepare_dataset import prepare_dataset as run
-    from haskd_training.data.prepare_inputs import CacheConfig
-    from haskd_training.data.prepare_report import render
+    from haskd_training.data.preparing.dataset import DatasetPart
+    from haskd_training.data.preparing.dataset import prepare_dataset as run
+    from haskd_training.data.preparing.inputs import CacheConfig
+    from haskd_training.data.preparing.report import render
     from haskd_training.data.readers.all_readers import reader_of
 
     found = reader_of(name)
@@ -227,7 +227,7 @@ def label_images(
     from haskd_training.commands.findings import say
     from haskd_training.core.settings import load_settings
     from haskd_training.core.storage.location import location
-    from haskd_training.data.prepare_inputs import UNLABELLED_MAP
+    from haskd_training.data.preparing.inputs import UNLABELLED_MAP
     from haskd_training.experiments.label_images import (
         LabelImagesConfig,
         MaskSource,
@@ -265,7 +265,7 @@ def select(
     from haskd_training.core.exchange import join
     from haskd_training.core.processes import is_first
     from haskd_training.core.settings import load_settings
-    from haskd_training.data.cache import Cache
+    from haskd_training.data.caches.cache import Cache
     from haskd_training.data.sweep_ref import all_sweeps
     from haskd_training.images.candidates import SelectionConfig
     from haskd_training.images.selection import select as work

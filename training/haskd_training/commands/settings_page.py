@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from haskd_training.core.storage.settings import PREFIX, StoreSettings
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.preparing.inputs import PrepareConfig
 from haskd_training.data.readers.all_readers import READERS
 from haskd_training.experiments.ablation_rows import AblationConfig
 from haskd_training.experiments.demo import SETTINGS as DEMO_SETTINGS

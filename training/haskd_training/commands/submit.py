@@ -40,7 +40,7 @@ def submit(
 ) -> None:
     """Write predictions in the form that a benchmark takes, or check such files."""
     from haskd_ros.errors import InputError
-    from haskd_training.data.prepare_dataset import DatasetPart
+    from haskd_training.data.preparing.dataset import DatasetPart
     from haskd_training.experiments.submit import check_submission
     from haskd_training.experiments.submit import submit as work
     from haskd_training.metrics.protocols import protocol_of

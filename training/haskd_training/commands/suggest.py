@@ -22,7 +22,7 @@ def suggest(
 ) -> None:
     """Say which sweeps without labels are most worth a human's time, and where in them."""
     from haskd_training.core.settings import load_settings
-    from haskd_training.data.cache import Cache
+    from haskd_training.data.caches.cache import Cache
     from haskd_training.reports.html_page import write
     from haskd_training.reports.suggestion_page import page, table
     from haskd_training.suggestions.config import SuggestConfig

@@ -32,7 +32,7 @@ def baseline(
     """Train the LiDAR-only student on labels alone."""
     from haskd_ros.errors import InputError
     from haskd_training.core.settings import load_settings
-    from haskd_training.data.cache import Cache
+    from haskd_training.data.caches.cache import Cache
     from haskd_training.data.splits import make_split
     from haskd_training.data.stacked_sweeps import stacked
     from haskd_training.learning.baseline import baseline as run
@@ -161,7 +161,7 @@ def ablate(
     from rich.markdown import Markdown
 
     from haskd_training.core.settings import load_settings
-    from haskd_training.data.cache import Cache
+    from haskd_training.data.caches.cache import Cache
     from haskd_training.data.splits import make_split
     from haskd_training.experiments import ablation_table
     from haskd_training.experiments.ablation import ablate as work
@@ -212,7 +212,7 @@ def benchmark_drives(
 
     from haskd_training.core.machine import machine
     from haskd_training.core.settings import load_settings
-    from haskd_training.data.cache import Cache
+    from haskd_training.data.caches.cache import Cache
     from haskd_training.experiments import drives_table
     from haskd_training.experiments.drives import DriveBenchmarkConfig
     from haskd_training.experiments.drives import benchmark_drives as work

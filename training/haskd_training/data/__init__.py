@@ -1,1 +1,1 @@
-"""A recording becomes a cache of samples, and a cache is split."""
+"""Samples: prepared from recordings and data sets, kept in caches, split, projected, corrupted."""

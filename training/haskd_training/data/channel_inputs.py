@@ -10,7 +10,7 @@ from haskd_ros.channels import CHANNELS, ChannelName
 from haskd_ros.clouds.channels import wanted_fields
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput, Extent
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sensor_statistics import OUTLIERS
 
 _SWEEPS = 20

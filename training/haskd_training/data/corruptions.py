@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Sweep
+from haskd_training.data.caches.cache import Sweep
 
 NO_SOURCE = -1
 

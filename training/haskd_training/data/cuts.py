@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import SweepRow
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import SweepRow
 from haskd_training.data.sweep_ref import SweepRef, all_sweeps
 
 LARGEST_PART = 1.5

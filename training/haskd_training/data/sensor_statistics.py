@@ -9,7 +9,7 @@ import numpy as np
 
 from haskd_ros.model_header import Extent, InputRange, ModelMetadata
 from haskd_ros.models.input_limits import InputLimits
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sweep_ref import within_range
 from haskd_training.recordings.cloud_sample import SAMPLED_CLOUDS, sensor_findings
 from haskd_training.recordings.findings import Finding

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from haskd_ros.channels import ChannelName
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.data.cache import Cache, Sweep
-from haskd_training.data.cache_rows import SweepRow
+from haskd_training.data.caches.cache import Cache, Sweep
+from haskd_training.data.caches.label_sets import LabelSets
+from haskd_training.data.caches.rows import SweepRow
 from haskd_training.data.channel_inputs import channel_inputs
 from haskd_training.data.cuts import cut_in_parts, split_by_time
-from haskd_training.data.label_sets import LabelSets
 from haskd_training.data.sweep_ref import SweepRef, runs
 
 log = logging.getLogger(__name__)

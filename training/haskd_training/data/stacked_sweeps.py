@@ -10,7 +10,7 @@ from haskd_ros.clouds.point_times import SECOND_NS
 from haskd_ros.clouds.sweeps import MAX_GAP_S
 from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput, Extent, ModelMetadata
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import Split
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from haskd_training.core.tensor_file import TensorFile, write_tensors
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 
 _DIGITS = 16

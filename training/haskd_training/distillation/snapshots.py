@@ -20,7 +20,7 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.exchange import of_all
 from haskd_training.core.processes import own
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import Sweep
+from haskd_training.data.caches.cache import Sweep
 from haskd_training.data.splits import Split
 from haskd_training.distillation.expertise import ExpertiseConfig, ExpertiseTable, expertise
 from haskd_training.distillation.losses import confidence

@@ -19,7 +19,7 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.exchange import of_all, sum_over_processes
 from haskd_training.core.processes import own
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import Sweep
+from haskd_training.data.caches.cache import Sweep
 from haskd_training.data.corruptions import corrupted
 from haskd_training.data.splits import Split
 from haskd_training.data.sweep_ref import SweepRef

@@ -22,7 +22,7 @@ from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.core.exchange import of_all
 from haskd_training.core.processes import own
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.learning.inference import network_input
 

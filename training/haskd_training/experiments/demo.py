@@ -18,8 +18,8 @@ from haskd_ros.files import remove_leftover, write_atomically
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
 from haskd_training.core.settings import load_settings
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare_inputs import PrepareConfig
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.inputs import PrepareConfig
 from haskd_training.data.splits import Split
 from haskd_training.experiments.run import RunConfig, RunResult, run
 from haskd_training.metrics.confusion import Evaluation, evaluate

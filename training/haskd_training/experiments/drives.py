@@ -22,7 +22,7 @@ from haskd_ros.text import file_name
 from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Steps
 from haskd_training.core.tensor_file import TensorFile, write_tensors
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.splits import Split, make_split
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.temperature import Reliability

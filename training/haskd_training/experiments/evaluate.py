@@ -24,10 +24,10 @@ from haskd_training.core.exchange import join, sum_over_processes
 from haskd_training.core.processes import count, is_first, own
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.storage.location import Location
-from haskd_training.data.cache import Cache
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine_clouds
-from haskd_training.data.prepare_inputs import recording_name
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.examine import examine_clouds
+from haskd_training.data.preparing.inputs import recording_name
 from haskd_training.data.sweep_ref import within_range
 from haskd_training.experiments.voting import voted_sweeps
 from haskd_training.learning.inference import label_as_robot

@@ -12,8 +12,8 @@ from haskd_ros.errors import InputError
 from haskd_ros.files import remove_leftover
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare_dataset import DatasetPart, prepare_dataset
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.dataset import DatasetPart, prepare_dataset
 from haskd_training.data.readers.rgbd.config import RgbdConfig
 from haskd_training.data.readers.rgbd.reader import reader
 from haskd_training.experiments.demo import DemoResult, HeldOut, load_demo_settings, show_to_node

@@ -12,11 +12,15 @@ import numpy as np
 from haskd_ros import model_file
 from haskd_ros.errors import InputError
 from haskd_training.core.progress import Steps
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.examination.examination import CameraSummary, Examination, of_images
-from haskd_training.data.examination.images import NEAR_NS
-from haskd_training.data.prepare_inputs import PrepareConfig, examine_bags
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.rows import ImageRow, SweepRow
+from haskd_training.data.preparing.examination.examination import (
+    CameraSummary,
+    Examination,
+    of_images,
+)
+from haskd_training.data.preparing.examination.images import NEAR_NS
+from haskd_training.data.preparing.inputs import PrepareConfig, examine_bags
 from haskd_training.data.splits import ROLES, make_split
 from haskd_training.pipeline.config import MethodConfig, check
 from haskd_training.recordings.cloud_sample import usual_mismatches

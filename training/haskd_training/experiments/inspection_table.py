@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from haskd_training.data.examination.examination import Examination, TopicSummary
+from haskd_training.data.preparing.examination.examination import Examination, TopicSummary
 from haskd_training.experiments.inspection import Inspection, RunPlan
 
 

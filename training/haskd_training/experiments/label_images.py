@@ -32,9 +32,9 @@ from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
 from haskd_training.core.storage.location import Location
-from haskd_training.data.cache import Cache
-from haskd_training.data.point_labels import PointLabels
-from haskd_training.data.prepare_inputs import (
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.point_labels import PointLabels
+from haskd_training.data.preparing.inputs import (
     UNLABELLED_MAP,
     Inputs,
     PrepareConfig,

@@ -25,13 +25,13 @@ from haskd_training.core.processes import alone, is_first, wait
 from haskd_training.core.progress import Steps
 from haskd_training.core.run_folder import only_user
 from haskd_training.core.storage.location import Location
-from haskd_training.data.cache import Cache
-from haskd_training.data.point_labels import PointLabels
-from haskd_training.data.prepare_inputs import (
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.point_labels import PointLabels
+from haskd_training.data.preparing.inputs import (
     PrepareConfig,
     check_labels,
 )
-from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.preparing.report import PrepareReport
 from haskd_training.data.splits import Split, SplitConfig, make_split
 from haskd_training.data.stacked_sweeps import stacked
 from haskd_training.evaluation.scoring import evaluate_sweeps, reliabilities

@@ -13,12 +13,12 @@ from haskd_training.core.exchange import documents_of_all
 from haskd_training.core.processes import alone, own, wait
 from haskd_training.core.progress import Steps
 from haskd_training.core.storage.location import Location
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_index import INDEX, is_recording
-from haskd_training.data.examination.examination import of_images
-from haskd_training.data.prepare import write_cache
-from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs, read_report
-from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.index import INDEX, is_recording
+from haskd_training.data.preparing.examination.examination import of_images
+from haskd_training.data.preparing.inputs import Inputs, PrepareConfig, read_inputs, read_report
+from haskd_training.data.preparing.prepare import write_cache
+from haskd_training.data.preparing.report import PrepareReport
 from haskd_training.recordings.findings import Finding, Say, tell
 
 

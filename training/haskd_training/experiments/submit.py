@@ -20,7 +20,7 @@ from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
 from haskd_ros.text import listed
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.prepare_dataset import DatasetPart
+from haskd_training.data.preparing.dataset import DatasetPart
 from haskd_training.data.readers.interface import (
     DatasetReader,
     Drive,

@@ -13,7 +13,7 @@ from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmentation import Segmentation
 from haskd_ros.segmenter import Segmenter
 from haskd_training.core.processes import count
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.findings import Finding, Say
 from haskd_training.robot.score_votes import (

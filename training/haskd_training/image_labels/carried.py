@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache, Sweep
+from haskd_training.data.caches.cache import Cache, Sweep
 from haskd_training.data.projection import transform_points
 from haskd_training.image_labels.voxels import cells
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import Cache, Sweep
-from haskd_training.data.label_sets import LabelSets
-from haskd_training.data.point_labels import PointLabels
+from haskd_training.data.caches.cache import Cache, Sweep
+from haskd_training.data.caches.label_sets import LabelSets
+from haskd_training.data.caches.point_labels import PointLabels
 from haskd_training.data.projection import transform_points
 from haskd_training.image_labels.carried import carried
 from haskd_training.image_labels.class_sets import ImageClasses

@@ -16,7 +16,7 @@ import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_ros.text import file_name, listed, shown
-from haskd_training.data.cache_rows import ImageRow
+from haskd_training.data.caches.rows import ImageRow
 from haskd_training.image_labels.class_sets import ImageClasses
 from haskd_training.image_labels.mask_files import SUFFIX, Mask, PanopticFiles, PngFiles
 from haskd_training.recordings.findings import Finding

@@ -21,7 +21,7 @@ from haskd_training.core.checked_json import read_json, write_json
 from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import only_user
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.image_labels.class_sets import ImageClasses
 from haskd_training.image_labels.mask_files import CERTAIN, Mask, write_mask
 from haskd_training.image_labels.masks import MaskFolder, mask_path

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from haskd_training.data.cache import Cache, Sweep
+from haskd_training.data.caches.cache import Cache, Sweep
 from haskd_training.image_labels.mask_files import Mask
 from haskd_training.images.visibility import VisibilityConfig, views
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import Cache
-from haskd_training.data.label_sets import LabelSets
-from haskd_training.data.point_labels import PointLabels
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.label_sets import LabelSets
+from haskd_training.data.caches.point_labels import PointLabels
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
 """Of all points, the surest first: where the curve is told."""

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage, optimize
 
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.label_sets import LabelSets
+from haskd_training.data.caches.label_sets import LabelSets
 from haskd_training.image_labels.ground import CELL_M, Ground
 from haskd_training.image_labels.shapes import Shapes
 from haskd_training.image_labels.voxels import VOXEL_M, cells, extents, tops, voxels, widths

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.images.visibility import VisibilityConfig
 
 Strategy = Literal["iof", "coverage_entropy", "coverage", "nearest", "stride", "random", "all"]

@@ -18,7 +18,7 @@ import torch
 from haskd_ros.segmentation import Segmentation
 from haskd_ros.sparse import group_by_key, pack, pool
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
-from haskd_training.data.cache import Cache, Sweep
+from haskd_training.data.caches.cache import Cache, Sweep
 from haskd_training.images.candidates import (
     CandidateImage,
     SelectionConfig,

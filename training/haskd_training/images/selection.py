@@ -22,7 +22,7 @@ from haskd_training.core.exchange import share_files
 from haskd_training.core.file_digests import file_digest
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RunFolder
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sweep_files import SweepFiles
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.images.candidates import CandidateImage, SelectionConfig

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.projection import MIN_DEPTH, Projection, project
 from haskd_training.recordings.camera_model import CameraModel
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sweep_ref import SweepRef, within_range
 from haskd_training.learning.augmentation import AugmentationConfig, augment
 from haskd_training.learning.mixing import mixture, turned

@@ -16,7 +16,7 @@ from haskd_ros.node.parameters.values import DEFAULTS, Parameters
 from haskd_ros.segmentation import Refine, Segmentation
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache, Sweep
+from haskd_training.data.caches.cache import Cache, Sweep
 from haskd_training.data.sweep_ref import SweepRef, within_range
 
 SweepPredictor = Callable[[SweepRef, Tensor, np.ndarray], dict[str, Tensor]]

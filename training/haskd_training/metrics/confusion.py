@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
-from haskd_training.data.cache import Sweep
+from haskd_training.data.caches.cache import Sweep
 from haskd_training.metrics.protocols import ProtocolScore
 
 RANGES_M = ((0.0, 20.0), (20.0, 40.0), (40.0, float("inf")))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from haskd_ros.errors import InputError
 from haskd_ros.text import listed, quoted
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.readers.all_readers import READERS
 from haskd_training.data.readers.interface import DatasetReader, Rule, Submission, names_digest
 

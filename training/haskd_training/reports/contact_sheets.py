@@ -13,8 +13,8 @@ from rich.table import Table
 
 from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import UNLABELLED
-from haskd_training.data.cache import Cache
-from haskd_training.data.legend_strip import class_entries, with_legend
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.legend_strip import class_entries, with_legend
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.images.candidates import CandidateImage
 from haskd_training.images.selection import Selection

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from haskd_training.data.cache import Cache
-from haskd_training.data.point_labels import PointLabels
-from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.point_labels import PointLabels
+from haskd_training.data.preparing.report import PrepareReport
 from haskd_training.image_labels.class_sets import ImageClasses
 from haskd_training.image_labels.masks import MaskFolder
 from haskd_training.image_labels.quality import LabelQuality

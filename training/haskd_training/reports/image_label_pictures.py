@@ -11,11 +11,11 @@ import numpy as np
 from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_ros.text import file_name
-from haskd_training.data.cache import Cache
-from haskd_training.data.legend_strip import class_entries, with_legend
-from haskd_training.data.overlay import paint_discs
-from haskd_training.data.point_labels import PointLabels
-from haskd_training.data.prepare_report import nearest_images
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.point_labels import PointLabels
+from haskd_training.data.preparing.legend_strip import class_entries, with_legend
+from haskd_training.data.preparing.overlay import paint_discs
+from haskd_training.data.preparing.report import nearest_images
 from haskd_training.image_labels.class_sets import ImageClasses
 from haskd_training.image_labels.mask_files import Mask
 from haskd_training.image_labels.masks import MaskFolder

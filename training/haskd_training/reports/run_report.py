@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from haskd_ros import model_file
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import listed
-from haskd_training.data.cache import Sweep
-from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.caches.cache import Sweep
+from haskd_training.data.preparing.report import PrepareReport
 from haskd_training.data.sweep_ref import SweepRef
 from haskd_training.evaluation.scoring import class_predictor
 from haskd_training.evaluation.student_cost import same_network

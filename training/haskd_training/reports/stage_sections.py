@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.text import listed
-from haskd_training.data.cache import Cache
-from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.report import PrepareReport
 from haskd_training.data.splits import Split
 from haskd_training.distillation.expertise import ExpertiseTable
 from haskd_training.distillation.teacher import TeacherResult

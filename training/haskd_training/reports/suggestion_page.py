@@ -12,9 +12,9 @@ from matplotlib.patches import Rectangle
 
 from haskd_ros.files import write_atomically
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.data.cache import Cache
-from haskd_training.data.overlay import draw_points
-from haskd_training.data.prepare_report import nearest_images
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.overlay import draw_points
+from haskd_training.data.preparing.report import nearest_images
 from haskd_training.data.projection import MIN_DEPTH, Projection, project
 from haskd_training.reports.figures import drawn
 from haskd_training.reports.html_page import Cell, Picture, Report, Section, Table

@@ -18,7 +18,7 @@ from haskd_ros.node.labelling import LabelledCloud, label_cloud
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmentation import Refine
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.examination.examination import Examination
+from haskd_training.data.preparing.examination.examination import Examination
 from haskd_training.recordings.cloud_sample import sensor_findings
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, open_bag, stamp_ns

@@ -22,9 +22,9 @@ from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import UNLABELLED, LabelMap, Taxonomy
 from haskd_ros.text import quoted
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine_clouds
-from haskd_training.data.prepare_inputs import recording_name
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.examine import examine_clouds
+from haskd_training.data.preparing.inputs import recording_name
 from haskd_training.recordings.bag_writing import new_bag
 from haskd_training.recordings.cloud_files.folder import CloudFolder, places_in
 from haskd_training.recordings.cloud_files.formats import read_clouds

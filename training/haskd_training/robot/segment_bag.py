@@ -22,8 +22,8 @@ from haskd_ros.segmenter import Segmenter
 from haskd_ros.text import shown
 from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine_clouds
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.examine import examine_clouds
 from haskd_training.recordings.bag_writing import (
     MESSAGES_BEHIND,
     TYPES,

@@ -23,8 +23,8 @@ from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_ros.text import shown
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache import Cache
-from haskd_training.data.examination.examine import examine_clouds
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.examination.examine import examine_clouds
 from haskd_training.data.sensor_statistics import unlike_training
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.findings import Finding

@@ -10,7 +10,7 @@ import numpy as np
 
 from haskd_ros.errors import InputError
 from haskd_training.core.checked_json import read_json, write_json
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.projection import transform_points
 from haskd_training.suggestions.regions import Region
 from haskd_training.suggestions.suggest import Suggestion, Suggestions

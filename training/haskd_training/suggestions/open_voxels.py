@@ -14,7 +14,7 @@ from haskd_ros import model_file
 from haskd_ros.model_header import ModelMetadata
 from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.sparse import group_by_key, pack, pool
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.stacked_sweeps import as_model_reads
 from haskd_training.learning.inference import network_input, of_sweep
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.data.cache_rows import SweepRow
+from haskd_training.data.caches.rows import SweepRow
 from haskd_training.data.projection import transform_points
 from haskd_training.suggestions.looks import look_of
 from haskd_training.suggestions.open_voxels import OpenVoxels

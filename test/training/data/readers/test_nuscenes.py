@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from nuscenes_files import CATEGORIES, START_US, token, write_nuscenes
 
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.readers.nuscenes.reader import READER
 
 CLASS_OF = {

@@ -13,7 +13,7 @@ import pytest
 from pandaset_files import BY_PANDAS, START, by_hand, by_pandas, pickled, write, write_sequence
 
 from haskd_ros.errors import InputError
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.projection import project
 from haskd_training.data.readers.pandaset.pickled_table import read_table
 from haskd_training.data.readers.pandaset.reader import READER

@@ -21,7 +21,7 @@ from rgbd_files import (
     write_tum,
 )
 
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.readers.rgbd.config import RgbdConfig
 from haskd_training.data.readers.rgbd.reader import reader
 from haskd_training.data.readers.rgbd.voxels import Voxels, merged

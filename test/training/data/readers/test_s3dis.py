@@ -16,7 +16,7 @@ from s3dis_files import OBJECTS, room, write_room, write_split
 
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.readers.s3dis import CLASSES, READER
 from haskd_training.learning.inference import label_as_robot
 

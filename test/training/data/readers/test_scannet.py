@@ -26,7 +26,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.node.labelling import label_points
 from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.readers.scannet.reader import READER
 from haskd_training.learning.inference import label_as_robot
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from semantickitti_files import street, write_sequence
 
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.readers.semantickitti import READER
 
 CLASS_OF = {

@@ -29,7 +29,7 @@ from waymo_files import (
 
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.projection import project
 from haskd_training.data.readers.waymo.parquet_rows import ParquetRows
 from haskd_training.data.readers.waymo.range_images import uniform_inclinations

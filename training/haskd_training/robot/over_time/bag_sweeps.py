@@ -19,10 +19,10 @@ from haskd_ros.clouds.pointcloud import (
 )
 from haskd_ros.node.parameters.values import DEFAULTS
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine
-from haskd_training.data.samples import image_sample, with_poses, with_world_poses
+from haskd_training.data.caches.rows import ImageRow, SweepRow
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.examine import examine
+from haskd_training.data.preparing.samples import image_sample, with_poses, with_world_poses
 from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.labels import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from haskd_ros.errors import InputError
 from haskd_ros.segmenter import Segmenter
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sensor_statistics import unlike_training
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.findings import Finding

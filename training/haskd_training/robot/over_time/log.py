@@ -28,7 +28,7 @@ from rerun import RecordingStream
 from haskd_ros.errors import InputError
 from haskd_ros.files import written_atomically
 from haskd_ros.taxonomy import UNLABELLED, UNLABELLED_COLOR, Taxonomy
-from haskd_training.data.cache_rows import ImageRow, SweepRow, t_camera_lidar
+from haskd_training.data.caches.rows import ImageRow, SweepRow, t_camera_lidar
 from haskd_training.data.projection import project
 from haskd_training.recordings.transform_tree import invert
 from haskd_training.robot.over_time.layout import LABELS, STAMP, layout

@@ -14,8 +14,8 @@ from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import RESULT
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_index import INDEX
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.index import INDEX
 from haskd_training.recordings.findings import Say, refuse, say_nothing
 from haskd_training.robot.over_time.bag_sweeps import sweeps_of_bag
 from haskd_training.robot.over_time.cache_sweeps import sweeps_of_caches

@@ -10,7 +10,7 @@ import numpy as np
 
 from haskd_ros.segmenter import Segmenter
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.data.cache_rows import ImageRow, SweepRow
+from haskd_training.data.caches.rows import ImageRow, SweepRow
 from haskd_training.recordings.findings import Finding
 
 IMAGE_WINDOW_S = 0.5

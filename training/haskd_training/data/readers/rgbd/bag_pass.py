@@ -11,7 +11,7 @@ import numpy as np
 
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.errors import InputError
-from haskd_training.data.examination.stamps import (
+from haskd_training.data.preparing.examination.stamps import (
     StampSeries,
     duration,
     order_findings,

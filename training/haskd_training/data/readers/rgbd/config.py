@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from haskd_training.data.prepare_inputs import CacheConfig
+from haskd_training.data.preparing.inputs import CacheConfig
 from haskd_training.recordings.recording import PosesConfig
 
 Axis = Literal["x", "-x", "y", "-y", "z", "-z"]

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from haskd_ros.errors import InputError
 from haskd_ros.text import quoted
-from haskd_training.data.prepare_inputs import CacheConfig
+from haskd_training.data.preparing.inputs import CacheConfig
 from haskd_training.data.readers.indoor import scene_origin
 from haskd_training.data.readers.interface import (
     DatasetReader,

@@ -12,7 +12,7 @@ from typing import Any
 from haskd_ros.taxonomy import LabelMap
 from haskd_training.core.file_digests import FileDigests
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.cache_index import FORMAT
+from haskd_training.data.caches.index import FORMAT
 from haskd_training.data.readers.interface import Drive
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import bag_files

@@ -22,7 +22,7 @@ from haskd_ros.clouds.pointcloud import (
     valid_returns,
 )
 from haskd_ros.errors import InputError
-from haskd_training.data.cache_rows import ImageRow, SweepRow
+from haskd_training.data.caches.rows import ImageRow, SweepRow
 from haskd_training.recordings.camera_model import CalibrationError
 from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.image_codec import jpeg_of

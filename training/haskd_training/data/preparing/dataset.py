@@ -20,13 +20,15 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import only_user
 from haskd_training.core.storage.location import Location
 from haskd_training.core.storage.outgoing import written_in
-from haskd_training.data.cache_index import INPUTS, is_cache
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.cache_writer import CacheWriter, check_is_free, hand_over
-from haskd_training.data.fingerprint import dataset_fingerprint
-from haskd_training.data.finish_cache import Rows, finish_cache
-from haskd_training.data.prepare_inputs import CacheConfig, finished_report
-from haskd_training.data.prepare_report import PrepareReport
+from haskd_training.data.caches.index import INPUTS, is_cache
+from haskd_training.data.caches.rows import ImageRow, SweepRow
+from haskd_training.data.caches.shards import ShardStream
+from haskd_training.data.caches.writer import CacheWriter, check_is_free, hand_over
+from haskd_training.data.preparing.fingerprint import dataset_fingerprint
+from haskd_training.data.preparing.finish import Rows, finish_cache
+from haskd_training.data.preparing.inputs import CacheConfig, finished_report
+from haskd_training.data.preparing.report import PrepareReport
+from haskd_training.data.preparing.samples import Tensors, shared_list
 from haskd_training.data.readers.interface import (
     NO_LABEL,
     DatasetReader,
@@ -36,8 +38,6 @@ from haskd_training.data.readers.interface import (
     FramePoints,
     names_digest,
 )
-from haskd_training.data.samples import Tensors, shared_list
-from haskd_training.data.shards import ShardStream
 from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
 from haskd_training.recordings.image_codec import jpeg_of
 from haskd_training.recordings.labels import load_label_map

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from haskd_training.data.examination.stamps import StampSeries
+from haskd_training.data.preparing.examination.stamps import StampSeries
 from haskd_training.recordings.camera_model import CalibrationError
 from haskd_training.recordings.camera_track import RecordedCamera
 from haskd_training.recordings.findings import Finding

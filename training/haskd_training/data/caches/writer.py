@@ -15,9 +15,9 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.storage.files import names_in
 from haskd_training.core.storage.location import Location, Url
 from haskd_training.core.storage.outgoing import upload
-from haskd_training.data.cache_index import INDEX, INPUTS, OVERLAYS, REPORT, is_cache
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.shards import SHARD_BYTES, ShardStream
+from haskd_training.data.caches.index import INDEX, INPUTS, OVERLAYS, REPORT, is_cache
+from haskd_training.data.caches.rows import ImageRow, SweepRow
+from haskd_training.data.caches.shards import SHARD_BYTES, ShardStream
 
 _OWN = re.compile(
     rf"((sweeps|images)-\d{{5,}}\.safetensors|{'|'.join(map(re.escape, (REPORT, INDEX, INPUTS)))})"

@@ -15,20 +15,20 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.run_folder import only_user
 from haskd_training.core.storage.location import Location
 from haskd_training.core.storage.outgoing import written_in
-from haskd_training.data.cache_index import is_cache
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.cache_writer import CacheWriter, check_is_free, hand_over
-from haskd_training.data.finish_cache import Rows, finish_cache
-from haskd_training.data.prepare_inputs import Inputs, PrepareConfig, read_inputs
-from haskd_training.data.prepare_report import PrepareReport
-from haskd_training.data.samples import (
+from haskd_training.data.caches.index import is_cache
+from haskd_training.data.caches.rows import ImageRow, SweepRow
+from haskd_training.data.caches.shards import ShardStream
+from haskd_training.data.caches.writer import CacheWriter, check_is_free, hand_over
+from haskd_training.data.preparing.finish import Rows, finish_cache
+from haskd_training.data.preparing.inputs import Inputs, PrepareConfig, read_inputs
+from haskd_training.data.preparing.report import PrepareReport
+from haskd_training.data.preparing.samples import (
     Tensors,
     image_sample,
     sweep_sample,
     with_poses,
     with_world_poses,
 )
-from haskd_training.data.shards import ShardStream
 from haskd_training.recordings.findings import Say, say_nothing, tell
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import Unusable, open_bag

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from haskd_training.data.examination.images import ImageTally
-from haskd_training.data.examination.topics import TopicTally
+from haskd_training.data.preparing.examination.images import ImageTally
+from haskd_training.data.preparing.examination.topics import TopicTally
 from haskd_training.recordings.findings import Finding, Outcome
 from haskd_training.recordings.recording import Recording
 from haskd_training.recordings.transform_tree import NoTransform

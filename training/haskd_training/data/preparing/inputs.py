@@ -21,13 +21,13 @@ from haskd_training.core.progress import Progress, no_progress
 from haskd_training.core.storage.files import names_in, read_file
 from haskd_training.core.storage.location import Location
 from haskd_training.core.storage.outgoing import written_in
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_index import INDEX, INPUTS, REPORT, is_cache
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.examine import examine
-from haskd_training.data.fingerprint import fingerprint
-from haskd_training.data.prepare_report import PrepareReport
-from haskd_training.data.shards import SHARD_BYTES
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.index import INDEX, INPUTS, REPORT, is_cache
+from haskd_training.data.caches.shards import SHARD_BYTES
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.examine import examine
+from haskd_training.data.preparing.fingerprint import fingerprint
+from haskd_training.data.preparing.report import PrepareReport
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.label_names import CloudTime
 from haskd_training.recordings.labels import (

@@ -21,7 +21,7 @@ from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_ros.text import file_name, listed, quoted
 from haskd_training.core.checked_json import read_json, write_json
 from haskd_training.core.tensor_file import TensorFile, write_tensors
-from haskd_training.data.label_sets import LabelSets
+from haskd_training.data.caches.label_sets import LabelSets
 
 INDEX = "labels.json"
 FORMAT = "haskd-point-labels-1"

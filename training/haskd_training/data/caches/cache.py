@@ -28,13 +28,13 @@ from haskd_ros.errors import InputError
 from haskd_ros.model_header import ChannelInput
 from haskd_ros.taxonomy import UNLABELLED, Taxonomy
 from haskd_training.core.storage.location import Location, Url, location
-from haskd_training.data.cache_index import CacheIndex, read_index, write_index
-from haskd_training.data.cache_rows import ImageRow, SweepRow, rows_in_time, t_camera_lidar
-from haskd_training.data.label_sets import LabelSets
-from haskd_training.data.packed_rows import PackedRows
-from haskd_training.data.point_inputs import point_inputs
-from haskd_training.data.point_labels import PointLabels, check_classes
-from haskd_training.data.shards import check_shard, read_tensors
+from haskd_training.data.caches.index import CacheIndex, read_index, write_index
+from haskd_training.data.caches.label_sets import LabelSets
+from haskd_training.data.caches.packed_rows import PackedRows
+from haskd_training.data.caches.point_inputs import point_inputs
+from haskd_training.data.caches.point_labels import PointLabels, check_classes
+from haskd_training.data.caches.rows import ImageRow, SweepRow, rows_in_time, t_camera_lidar
+from haskd_training.data.caches.shards import check_shard, read_tensors
 from haskd_training.recordings.image_codec import decode_jpeg
 
 

@@ -14,8 +14,8 @@ from haskd_ros.text import quoted, shown
 from haskd_training.core.checked_json import from_text, write_json
 from haskd_training.core.storage.files import is_file, names_in, read_file
 from haskd_training.core.storage.location import Location
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.packed_rows import PackedRows
+from haskd_training.data.caches.packed_rows import PackedRows
+from haskd_training.data.caches.rows import ImageRow, SweepRow
 
 FORMAT = "haskd-cache-3"
 

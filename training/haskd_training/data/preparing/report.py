@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from haskd_training.data.cache import Cache
+from haskd_training.data.caches.cache import Cache
 from haskd_training.data.projection import project
 from haskd_training.data.sensor_statistics import sampled_sweeps
 from haskd_training.recordings.findings import Finding

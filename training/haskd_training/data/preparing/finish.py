@@ -12,12 +12,12 @@ from haskd_training.core.background import BackgroundCalls
 from haskd_training.core.checked_json import write_json
 from haskd_training.core.file_digests import FileDigests
 from haskd_training.core.storage.location import Location
-from haskd_training.data.cache import Cache
-from haskd_training.data.cache_index import OVERLAYS, REPORT
-from haskd_training.data.cache_rows import ImageRow, SweepRow
-from haskd_training.data.cache_writer import CacheWriter
-from haskd_training.data.overlay import write_overlays
-from haskd_training.data.prepare_report import PrepareReport, make_report
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.caches.index import OVERLAYS, REPORT
+from haskd_training.data.caches.rows import ImageRow, SweepRow
+from haskd_training.data.caches.writer import CacheWriter
+from haskd_training.data.preparing.overlay import write_overlays
+from haskd_training.data.preparing.report import PrepareReport, make_report
 from haskd_training.data.sensor_statistics import sensor_statistics
 from haskd_training.recordings.findings import Finding
 

@@ -28,7 +28,7 @@ from haskd_ros.clouds.pointcloud import (
 )
 from haskd_ros.errors import InputError
 from haskd_ros.text import QUOTED_CHARACTERS, listed
-from haskd_training.data.examination.examination import Examples, SensorSummary
+from haskd_training.data.preparing.examination.examination import Examples, SensorSummary
 from haskd_training.recordings.cloud_sample import intensity_findings
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, spread_numbers, stamp_ns

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from haskd_ros.clouds.crop import frame_name
-from haskd_training.data.examination.examination import TopicSummary
-from haskd_training.data.examination.stamps import StampSeries
+from haskd_training.data.preparing.examination.examination import TopicSummary
+from haskd_training.data.preparing.examination.stamps import StampSeries
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import Bag, stamp_ns
 

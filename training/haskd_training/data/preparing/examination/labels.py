@@ -11,7 +11,7 @@ import numpy as np
 from haskd_ros.clouds.pointcloud import CloudError
 from haskd_ros.errors import InputError
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.data.examination.examination import LabelSummary
+from haskd_training.data.preparing.examination.examination import LabelSummary
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.labels import LabelSource
 from haskd_training.recordings.readers.bag import Unusable, stamp_ns

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from haskd_ros.taxonomy import Taxonomy
-from haskd_training.data.examination.clouds import CloudSample
-from haskd_training.data.examination.examination import CameraSummary
-from haskd_training.data.examination.images import NEAR_NS, ImageTally
+from haskd_training.data.preparing.examination.clouds import CloudSample
+from haskd_training.data.preparing.examination.examination import CameraSummary
+from haskd_training.data.preparing.examination.images import NEAR_NS, ImageTally
 from haskd_training.data.projection import project
 from haskd_training.recordings.camera_model import CalibrationError
 from haskd_training.recordings.camera_track import RecordedCamera

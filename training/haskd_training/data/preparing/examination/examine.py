@@ -11,17 +11,17 @@ import numpy as np
 from haskd_ros.clouds.crop import frame_name
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.core.progress import Progress, no_progress
-from haskd_training.data.examination.cameras import (
+from haskd_training.data.preparing.examination.cameras import (
     camera_findings,
     camera_summaries,
     seen_by_class,
 )
-from haskd_training.data.examination.clouds import CloudExaminer
-from haskd_training.data.examination.examination import Examination
-from haskd_training.data.examination.images import ImageTally
-from haskd_training.data.examination.labels import LabelCounts
-from haskd_training.data.examination.poses import pose_findings
-from haskd_training.data.examination.stamps import (
+from haskd_training.data.preparing.examination.clouds import CloudExaminer
+from haskd_training.data.preparing.examination.examination import Examination
+from haskd_training.data.preparing.examination.images import ImageTally
+from haskd_training.data.preparing.examination.labels import LabelCounts
+from haskd_training.data.preparing.examination.poses import pose_findings
+from haskd_training.data.preparing.examination.stamps import (
     StampSeries,
     clock_findings,
     jump_finding,
@@ -29,14 +29,14 @@ from haskd_training.data.examination.stamps import (
     restart_finding,
     restart_of,
 )
-from haskd_training.data.examination.topics import (
+from haskd_training.data.preparing.examination.topics import (
     TopicTally,
     frame_findings,
     main_frame,
     no_frame_finding,
     topic_summaries,
 )
-from haskd_training.data.examination.transforms import transform_findings
+from haskd_training.data.preparing.examination.transforms import transform_findings
 from haskd_training.recordings.camera_track import paired
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.labels import LabelSource

@@ -9,9 +9,9 @@ import numpy as np
 
 from haskd_ros.files import write_atomically
 from haskd_ros.text import file_name
-from haskd_training.data.cache import Cache
-from haskd_training.data.legend_strip import class_entries, with_legend
-from haskd_training.data.prepare_report import nearest_images
+from haskd_training.data.caches.cache import Cache
+from haskd_training.data.preparing.legend_strip import class_entries, with_legend
+from haskd_training.data.preparing.report import nearest_images
 from haskd_training.data.projection import Projection, project
 
 MAX_DEPTH_M = 60.0

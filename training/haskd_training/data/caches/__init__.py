@@ -1,0 +1,1 @@
+"""A cache of samples: what lies in its folder, written and read."""
