@@ -31,7 +31,7 @@ from haskd_training.experiments.run import RunConfig, run
 from haskd_training.pipeline.config import MethodConfig
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import open_bag
-from haskd_training.robot.segment_bag import SEGMENTATION, SegmentedBag, parse, segment_bag
+from haskd_training.robot.offline.segment_bag import SEGMENTATION, SegmentedBag, parse, segment_bag
 
 SEEN = 0.7292
 """Share of the yard's points that its camera sees: 2,135 of 2,928."""

@@ -46,7 +46,7 @@ from haskd_training.recordings.readers.bag import (
     POINT_CLOUD,
     open_bag,
 )
-from haskd_training.robot.benchmark import draw_points
+from haskd_training.robot.live.benchmark import draw_points
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 SHRINK = 3

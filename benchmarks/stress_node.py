@@ -36,7 +36,7 @@ from stress import Traffic, operate, recorded, traffic
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.node.dds.profiles import profile_environment
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag
-from haskd_training.robot.replay import RecordedCloud
+from haskd_training.robot.live.replay import RecordedCloud
 
 
 def main() -> int:

@@ -41,7 +41,7 @@ from haskd_ros.models.network import SegmentationNetwork
 from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_ros.segmenter import Segmenter
 from haskd_training.distillation.fusion import FusionTeacher, load_teacher, save_teacher
-from haskd_training.robot.view import model_table
+from haskd_training.robot.views.view import model_table
 
 SECONDS = 2.0
 """Most CPU time that a file of 3 MB may take until it is refused or in use."""

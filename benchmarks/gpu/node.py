@@ -13,7 +13,7 @@ from gpu.clouds import clouds
 from gpu.part import Case, Rows
 from haskd_ros.clouds.pointcloud import create_cloud
 from haskd_ros.segmentation import DEFAULT_MODEL
-from haskd_training.robot.replay import RecordedCloud, replay
+from haskd_training.robot.live.replay import RecordedCloud, replay
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4")])

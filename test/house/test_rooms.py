@@ -57,8 +57,8 @@ ROWS = {
 ROS = ("rclpy", "rcl_interfaces", "sensor_msgs", "std_msgs", "std_srvs", "builtin_interfaces",
        "diagnostic_msgs", "visualization_msgs", "vision_msgs", "lifecycle_msgs", "geometry_msgs",
        "nav_msgs", "tf2_ros", "tf2_msgs", "launch", "launch_ros")  # fmt: skip
-ROS_FILES = ("haskd_ros/node/", "haskd_ros/__main__.py", "haskd_training/robot/node_client.py",
-             "haskd_training/robot/over_time/live_clouds.py")  # fmt: skip
+ROS_FILES = ("haskd_ros/node/", "haskd_ros/__main__.py", "haskd_training/robot/live/node_client.py",
+             "haskd_training/robot/views/over_time/live_clouds.py")  # fmt: skip
 
 
 def imports_of(path: Path) -> Iterator[str]:

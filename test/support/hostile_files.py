@@ -30,7 +30,7 @@ from haskd_training.data.preparing.inputs import PrepareConfig
 from haskd_training.recordings.image_codec import example_of, image_size, jpeg_of
 from haskd_training.recordings.label_files import read_label_file
 from haskd_training.recordings.labels import FolderLabels, load_label_map
-from haskd_training.robot.segment_bag import parse
+from haskd_training.robot.offline.segment_bag import parse
 
 BOMB = 5 << 30
 """Bytes that a few stand for: more than the process that reads them may have."""

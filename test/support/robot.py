@@ -28,7 +28,7 @@ from std_msgs.msg import Header
 from warm_start import WarmProcess, WarmStarts
 
 from haskd_ros.clouds.pointcloud import create_cloud
-from haskd_training.robot.node_client import NODE, NodeReport, read_report
+from haskd_training.robot.live.node_client import NODE, NodeReport, read_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOMAIN = 1 + 2 * (os.getpid() % 49)

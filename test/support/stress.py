@@ -17,7 +17,7 @@ from robot import BEST_EFFORT, NodeProcess, Robot, cloud_of, some_points
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import Trigger
 
-from haskd_training.robot.replay import RecordedCloud
+from haskd_training.robot.live.replay import RecordedCloud
 
 
 def recorded(count: int) -> RecordedCloud:

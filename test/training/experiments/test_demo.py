@@ -11,7 +11,7 @@ from small_run import DRIVE, METHOD, quiet
 
 from haskd_ros.errors import InputError
 from haskd_training.experiments.demo import demo, load_demo_settings
-from haskd_training.robot.replay import RecordedCloud, replay
+from haskd_training.robot.live.replay import RecordedCloud, replay
 from recorded_bags import Scene, write_bag
 from small_street import street
 

@@ -14,7 +14,7 @@ from haskd_training.data.caches.cache import Cache
 from haskd_training.data.preparing.prepare import PrepareConfig, prepare
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.recordings.readers.bag import open_bag
-from haskd_training.robot.segment_bag import SEGMENTATION, parse, segment_bag
+from haskd_training.robot.offline.segment_bag import SEGMENTATION, parse, segment_bag
 from recorded_bags import POINT, Scene, write_bag
 
 LABELS = """

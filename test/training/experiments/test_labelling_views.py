@@ -10,7 +10,7 @@ import yard
 from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.segmenter import Segmenter
 from haskd_training.recordings.readers.bag import open_bag
-from haskd_training.robot.segment_bag import SEGMENTATION
+from haskd_training.robot.offline.segment_bag import SEGMENTATION
 
 
 def test_a_recording_is_labelled_by_the_mean_of_its_views(haskd, tiny_model, tmp_path):

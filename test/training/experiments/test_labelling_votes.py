@@ -14,8 +14,8 @@ from haskd_ros.clouds.pointcloud import read_points
 from haskd_ros.segmenter import Segmenter
 from haskd_training.core.checked_json import write_json
 from haskd_training.recordings.readers.bag import open_bag
-from haskd_training.robot.score_votes import Heard
-from haskd_training.robot.segment_bag import SEGMENTATION
+from haskd_training.robot.offline.score_votes import Heard
+from haskd_training.robot.offline.segment_bag import SEGMENTATION
 
 CLOUDS = 4
 LABELS = """\

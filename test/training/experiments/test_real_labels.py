@@ -17,8 +17,8 @@ from haskd_training.data.preparing.prepare import PrepareConfig, prepare
 from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.recordings.labels import load_label_map
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag
-from haskd_training.robot.replay import RecordedCloud, replay
-from haskd_training.robot.segment_bag import SEGMENTATION, segment_bag
+from haskd_training.robot.live.replay import RecordedCloud, replay
+from haskd_training.robot.offline.segment_bag import SEGMENTATION, segment_bag
 
 TOPIC, CLOUDS = "/velodyne/points", 2
 

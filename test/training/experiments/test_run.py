@@ -28,7 +28,7 @@ from haskd_training.learning.loop import make_fabric
 from haskd_training.metrics.confusion import mean_iou
 from haskd_training.pipeline.method import run_method
 from haskd_training.pipeline.stage_folders import StageRunner
-from haskd_training.robot.view import model_table
+from haskd_training.robot.views.view import model_table
 from recorded_bags import Scene, write_bag
 from small_street import street, street_cache
 

@@ -17,7 +17,7 @@ from haskd_training.data.caches.label_sets import LabelSets
 from haskd_training.data.caches.point_labels import PointLabels
 from haskd_training.experiments.run import NO_LABELS, RunConfig, run, score_table
 from haskd_training.learning.student import training_dataset
-from haskd_training.robot.view import model_table
+from haskd_training.robot.views.view import model_table
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("two_levels")]
 

@@ -20,7 +20,7 @@ from haskd_training.learning.augmentation import AugmentationConfig, augment
 from haskd_training.learning.mixing import turned
 from haskd_training.metrics.confusion import accuracy
 from haskd_training.recordings.readers.bag import open_bag
-from haskd_training.robot.segment_bag import SEGMENTATION
+from haskd_training.robot.offline.segment_bag import SEGMENTATION
 
 QUICK = (
     "loop.epochs=12", "voxel_size=0.5", "split.test=0", "split.validation=0",

@@ -36,7 +36,7 @@ from haskd_training.learning.inference import label_as_robot, model_predictor
 from haskd_training.learning.recorded_outputs import RecordedOutputs
 from haskd_training.learning.student import StudentConfig, make_network, training_dataset
 from haskd_training.recordings.readers.bag import open_bag
-from haskd_training.robot.bag_labeller import BagLabeller
+from haskd_training.robot.offline.bag_labeller import BagLabeller
 
 PARAMETERS = replace(DEFAULTS, poses_fixed_frame="map")
 

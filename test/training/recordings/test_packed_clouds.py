@@ -17,8 +17,8 @@ from haskd_ros.errors import InputError
 from haskd_training.data.caches.cache import Cache
 from haskd_training.data.preparing.prepare import prepare
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag
-from haskd_training.robot.assemble_bag import PARAMETERS, assemble_bag
-from haskd_training.robot.segment_bag import SEGMENTATION, parse, segment_bag
+from haskd_training.robot.offline.assemble_bag import PARAMETERS, assemble_bag
+from haskd_training.robot.offline.segment_bag import SEGMENTATION, parse, segment_bag
 
 # As point_cloud_interfaces has it
 TYPE = "point_cloud_interfaces/msg/CompressedPointCloud2"

@@ -16,9 +16,9 @@ from haskd_ros.taxonomy import UNLABELLED
 from haskd_training.data.caches.cache import Cache
 from haskd_training.data.preparing.prepare import prepare
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag, stamp_ns
-from haskd_training.robot.assemble_bag import PARAMETERS, assemble_bag
-from haskd_training.robot.lidar_pairs import Gap, Times
-from haskd_training.robot.segment_bag import parse, segment_bag
+from haskd_training.robot.offline.assemble_bag import PARAMETERS, assemble_bag
+from haskd_training.robot.offline.lidar_pairs import Gap, Times
+from haskd_training.robot.offline.segment_bag import parse, segment_bag
 from recorded_bags import write_bag
 
 REAR = "/rear/points"

@@ -14,7 +14,7 @@ from haskd_ros.clouds.pointcloud import read_points, read_xyz_intensity, valid_r
 from haskd_ros.errors import InputError
 from haskd_ros.node.parameters.values import Parameters
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag, stamp_ns
-from haskd_training.robot.segment_bag import SEGMENTATION, parse, segment_bag
+from haskd_training.robot.offline.segment_bag import SEGMENTATION, parse, segment_bag
 
 POINT = np.dtype([*[(name, "<f4") for name in ("x", "y", "z", "intensity")], ("t", "<u4")])
 TIMES_S = np.array([0.0, 0.03, 0.05, 0.08])

@@ -11,15 +11,15 @@ from small_run import quiet
 
 from haskd_ros.errors import InputError
 from haskd_training.recordings.readers.bag import POINT_CLOUD
-from haskd_training.robot.benchmark import (
+from haskd_training.robot.live.benchmark import (
     BenchmarkCase,
     BenchmarkResult,
     benchmark,
     draw_points,
     tables,
 )
-from haskd_training.robot.node_client import STAGES
-from haskd_training.robot.replay import Replay, Reply
+from haskd_training.robot.live.node_client import STAGES
+from haskd_training.robot.live.replay import Replay, Reply
 
 
 def test_candidates_take_turns_and_their_figures_are_kept(drive, tiny_model, tmp_path):

@@ -16,9 +16,9 @@ from rerun_files import classes, ids, read_back, timed
 from robot import DOMAIN, cloud_of, some_points, wait_until
 
 from haskd_ros.errors import InputError
-from haskd_training.robot.node_client import OUTPUT
-from haskd_training.robot.over_time import live_clouds
-from haskd_training.robot.over_time.node_view import view_node
+from haskd_training.robot.live.node_client import OUTPUT
+from haskd_training.robot.views.over_time import live_clouds
+from haskd_training.robot.views.over_time.node_view import view_node
 
 
 @pytest.fixture(autouse=True)

@@ -26,13 +26,13 @@ from haskd_training.data.preparing.inputs import PrepareConfig
 from haskd_training.data.preparing.prepare import prepare
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.readers.bag import open_bag
-from haskd_training.robot.segment_bag import SEGMENTATION, segment_bag
+from haskd_training.robot.offline.segment_bag import SEGMENTATION, segment_bag
 from recorded_bags import SCENE, START_NS, Scene, write_bag
 
 pytest.importorskip("rerun", reason="needs rerun-sdk (pip install '.[view]')")
 from rerun_files import classes, ids, read_back, timed
 
-from haskd_training.robot.over_time.recording_view import (
+from haskd_training.robot.views.over_time.recording_view import (
     chosen_clouds,
     named_models,
     view_recording,

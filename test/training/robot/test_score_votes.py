@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from haskd_ros.taxonomy import ClassInfo, Taxonomy
-from haskd_training.robot.score_votes import Heard, Voter, voted
+from haskd_training.robot.offline.score_votes import Heard, Voter, voted
 
 TAXONOMY = Taxonomy(
     (

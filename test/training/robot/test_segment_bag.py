@@ -16,8 +16,8 @@ from haskd_ros.errors import InputError
 from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.segmenter import Segmenter
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag
-from haskd_training.robot.segment_bag import SEGMENTATION, VISUALIZATION, parse, segment_bag
-from haskd_training.robot.view import frames_of_bag
+from haskd_training.robot.offline.segment_bag import SEGMENTATION, VISUALIZATION, parse, segment_bag
+from haskd_training.robot.views.view import frames_of_bag
 from recorded_bags import POINT, Scene, write_bag
 
 

@@ -22,8 +22,8 @@ from haskd_training.experiments.evaluate import evaluate_model
 from haskd_training.recordings.cloud_files import formats
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame, parse_origin
 from haskd_training.recordings.readers.bag import open_bag
-from haskd_training.robot.export_labels import export_labels
-from haskd_training.robot.segment_files import segment_files
+from haskd_training.robot.offline.export_labels import export_labels
+from haskd_training.robot.offline.segment_files import segment_files
 from small_street import street
 
 

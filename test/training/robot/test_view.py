@@ -17,8 +17,8 @@ from haskd_ros.segmentation import DEFAULT_MODEL
 from haskd_training.commands.app import app
 from haskd_training.recordings.bag_writing import bag_writer
 from haskd_training.recordings.readers.bag import POINT_CLOUD, open_bag
-from haskd_training.robot.segment_bag import SEGMENTATION, segment_bag
-from haskd_training.robot.view import frames_of_bag, frames_of_cache, legend, model_table
+from haskd_training.robot.offline.segment_bag import SEGMENTATION, segment_bag
+from haskd_training.robot.views.view import frames_of_bag, frames_of_cache, legend, model_table
 
 
 @pytest.fixture(autouse=True)

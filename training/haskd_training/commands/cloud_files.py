@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from haskd_training.data.preparing.examination.examination import Examination
     from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
     from haskd_training.recordings.findings import Finding
-    from haskd_training.robot.segment_files import SegmentedFiles
-    from haskd_training.robot.view import Frames
+    from haskd_training.robot.offline.segment_files import SegmentedFiles
+    from haskd_training.robot.views.view import Frames
 
 
 def is_clouds(path: Path) -> bool:
     """Whether a path is that of a cloud file, or of a folder of them."""
-    from haskd_training.robot.file_labeller import is_clouds
+    from haskd_training.robot.offline.file_labeller import is_clouds
 
     return is_clouds(path)
 
@@ -70,8 +70,8 @@ def segment(
     Raises:
         InputError: options that don't go together, or anything wrong with model or clouds.
     """
-    from haskd_training.robot.export_labels import LABEL_MAP, export_labels
-    from haskd_training.robot.segment_files import segment_files
+    from haskd_training.robot.offline.export_labels import LABEL_MAP, export_labels
+    from haskd_training.robot.offline.segment_files import segment_files
 
     if export not in (None, "labels"):
         raise InputError(f"--export {export} is not known; allowed is labels")
@@ -109,7 +109,7 @@ def frames(path: Path, model: Path, frame: SensorFrame, device: str, strict: boo
         InputError: no model, files that can't be read, or something in them that `strict` refuses.
     """
     from haskd_training.recordings.findings import refuse
-    from haskd_training.robot.file_frames import frames_of_files
+    from haskd_training.robot.views.file_frames import frames_of_files
 
     found = frames_of_files(path, model, frame, device)
     refuse(found.findings, strict)

@@ -64,7 +64,7 @@ def evaluate(
     from haskd_training.data.caches.index import is_recording
     from haskd_training.experiments.evaluate import evaluate_model, protocol_table, table
     from haskd_training.metrics.protocols import protocol_of
-    from haskd_training.robot.segment_bag import parse
+    from haskd_training.robot.offline.segment_bag import parse
 
     parameters, examination = parse(set_ or ()), None
     rule = None if protocol is None else protocol_of(protocol)
@@ -130,7 +130,7 @@ def segment(
     files with labels added."""
     from haskd_ros.clouds.memory import keep_freed_memory
     from haskd_training.commands import cloud_files
-    from haskd_training.robot.segment_bag import parse, segment_bag
+    from haskd_training.robot.offline.segment_bag import parse, segment_bag
 
     keep_freed_memory()
 
@@ -188,8 +188,8 @@ def assemble(
     """Copy a bag with its clouds as the node's network gets them: with the points of the other
     LiDARs (merge.topics) in one frame, motion-compensated (motion.compensation)."""
     from haskd_ros.clouds.memory import keep_freed_memory
-    from haskd_training.robot.assemble_bag import PARAMETERS, assemble_bag
-    from haskd_training.robot.segment_bag import parse
+    from haskd_training.robot.offline.assemble_bag import PARAMETERS, assemble_bag
+    from haskd_training.robot.offline.segment_bag import parse
 
     keep_freed_memory()
     parameters = parse(set_ or (), PARAMETERS)
@@ -236,7 +236,7 @@ def view(
     from haskd_training.commands import cloud_files, over_time
     from haskd_training.data.caches.index import is_cache
     from haskd_training.recordings.findings import refuse
-    from haskd_training.robot import view as viewer
+    from haskd_training.robot.views import view as viewer
 
     models = model or []
     if rerun:
@@ -299,8 +299,8 @@ def benchmark(
 ) -> None:
     """How long the live node takes, message in to message out; candidates side by side."""
     from haskd_ros.segmentation import DEFAULT_MODEL
-    from haskd_training.robot.benchmark import benchmark as work
-    from haskd_training.robot.benchmark import tables
+    from haskd_training.robot.live.benchmark import benchmark as work
+    from haskd_training.robot.live.benchmark import tables
 
     models, backends = model or [DEFAULT_MODEL], backend or ["auto"]
     rates = rate or [10.0]

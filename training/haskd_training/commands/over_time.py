@@ -34,8 +34,8 @@ def show(
     from haskd_training.commands.cloud_files import is_clouds
     from haskd_training.commands.findings import say, say_of_cache
     from haskd_training.data.caches.index import is_cache
-    from haskd_training.robot.over_time.recording_view import view_recording
-    from haskd_training.robot.view import has_display
+    from haskd_training.robot.views.over_time.recording_view import view_recording
+    from haskd_training.robot.views.view import has_display
 
     if save is None and not has_display():
         raise InputError("there is no display; --save FILE.rrd writes a file for `rerun FILE.rrd`")
@@ -67,7 +67,7 @@ def _show_node(
     clouds: str | None,
     every: int,
 ) -> None:
-    from haskd_training.robot.over_time.node_view import view_node
+    from haskd_training.robot.views.over_time.node_view import view_node
 
     if models or labels:
         raise InputError("--model and --labels are for recordings; a node labels by its own model")

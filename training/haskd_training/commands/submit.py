@@ -44,7 +44,7 @@ def submit(
     from haskd_training.experiments.submit import check_submission
     from haskd_training.experiments.submit import submit as work
     from haskd_training.metrics.protocols import protocol_of
-    from haskd_training.robot.segment_bag import parse
+    from haskd_training.robot.offline.segment_bag import parse
 
     rule = protocol_of(protocol)
     names = None if sequences is None else tuple(sequences.split(","))

@@ -26,7 +26,7 @@ from haskd_training.metrics.confusion import Evaluation, evaluate
 from haskd_training.recordings.findings import Say, say_nothing
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag, stamp_ns
 from haskd_training.reports import plots
-from haskd_training.robot.replay import RecordedCloud, Replay, replay
+from haskd_training.robot.live.replay import RecordedCloud, Replay, replay
 from haskd_training.simulation import SimulationConfig, simulate
 
 log = logging.getLogger(__name__)

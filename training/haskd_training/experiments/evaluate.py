@@ -48,7 +48,7 @@ from haskd_training.recordings.labels import cloud_times, label_source, load_lab
 from haskd_training.recordings.readers.bag import Unusable, open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording
 from haskd_training.reports import plots
-from haskd_training.robot.bag_labeller import BagLabeller
+from haskd_training.robot.offline.bag_labeller import BagLabeller
 
 
 def evaluate_model(

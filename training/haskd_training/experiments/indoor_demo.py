@@ -22,7 +22,7 @@ from haskd_training.recordings.cloud_files.cloud import structured
 from haskd_training.recordings.findings import Say, say_nothing
 from haskd_training.recordings.readers.bag import POINT_CLOUD
 from haskd_training.recordings.readers.cloud_folder import cloud_message
-from haskd_training.robot.replay import RecordedCloud
+from haskd_training.robot.live.replay import RecordedCloud
 from haskd_training.simulation.indoor import FlatConfig, simulate_flat
 from haskd_training.simulation.messages import TYPES
 

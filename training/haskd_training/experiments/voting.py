@@ -16,7 +16,7 @@ from haskd_training.core.processes import count
 from haskd_training.data.caches.cache import Cache
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.findings import Finding, Say
-from haskd_training.robot.score_votes import (
+from haskd_training.robot.offline.score_votes import (
     Heard,
     Voter,
     check_votes,

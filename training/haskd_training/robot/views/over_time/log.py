@@ -31,8 +31,8 @@ from haskd_ros.taxonomy import UNLABELLED, UNLABELLED_COLOR, Taxonomy
 from haskd_training.data.caches.rows import ImageRow, SweepRow, t_camera_lidar
 from haskd_training.data.projection import project
 from haskd_training.recordings.transform_tree import invert
-from haskd_training.robot.over_time.layout import LABELS, STAMP, layout
-from haskd_training.robot.over_time.sweeps import Labels
+from haskd_training.robot.views.over_time.layout import LABELS, STAMP, layout
+from haskd_training.robot.views.over_time.sweeps import Labels
 
 SUFFIX = ".rrd"
 CLOUD = "cloud"

@@ -29,9 +29,9 @@ from haskd_training.recordings.bag_writing import (
 from haskd_training.recordings.findings import Finding, Say, say_nothing, tell
 from haskd_training.recordings.readers.bag import POINT_CLOUD, Bag, choose_topic, frame_of, open_bag
 from haskd_training.recordings.recording import RecordingConfig, transforms
-from haskd_training.robot.bag_merging import BagMerging
-from haskd_training.robot.bag_motion import BagMotion, check_poses
-from haskd_training.robot.lidar_pairs import Key, Pairs, times_of
+from haskd_training.robot.offline.bag_merging import BagMerging
+from haskd_training.robot.offline.bag_motion import BagMotion, check_poses
+from haskd_training.robot.offline.lidar_pairs import Key, Pairs, times_of
 
 PARAMETERS = (
     "merge.topics", "merge.max_gap", "motion.compensation", "motion.time_field",

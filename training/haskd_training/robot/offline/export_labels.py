@@ -32,9 +32,9 @@ from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
 from haskd_training.recordings.findings import refuse
 from haskd_training.recordings.labels import cloud_times, load_label_map
 from haskd_training.recordings.readers.bag import Bag, open_bag
-from haskd_training.robot.bag_labeller import BagLabeller
-from haskd_training.robot.file_labeller import FileLabeller, is_clouds
-from haskd_training.robot.segment_files import SegmentedFiles
+from haskd_training.robot.offline.bag_labeller import BagLabeller
+from haskd_training.robot.offline.file_labeller import FileLabeller, is_clouds
+from haskd_training.robot.offline.segment_files import SegmentedFiles
 from haskd_training.suggestions.document import read_stamps
 
 LABELS = "labels"

@@ -21,8 +21,8 @@ from haskd_training.core.machine import machine
 from haskd_training.core.progress import Steps
 from haskd_training.recordings.readers.bag import POINT_CLOUD, choose_topic, open_bag, stamp_ns
 from haskd_training.reports import plots
-from haskd_training.robot.node_client import STAGES
-from haskd_training.robot.replay import RecordedCloud, Replay, replay
+from haskd_training.robot.live.node_client import STAGES
+from haskd_training.robot.live.replay import RecordedCloud, Replay, replay
 
 _TYPES = get_typestore(Stores.ROS2_HUMBLE)
 

@@ -23,7 +23,7 @@ from haskd_ros.errors import InputError
 from haskd_ros.model_content import open_sealed, read
 from haskd_ros.node.clock import nanoseconds
 from haskd_ros.node.dds.profiles import profile_environment
-from haskd_training.robot.node_client import OUTPUT, NodeClient, deserialise
+from haskd_training.robot.live.node_client import OUTPUT, NodeClient, deserialise
 
 START_TIMEOUT_S = 60.0
 REPLY_TIMEOUT_S = 2.0

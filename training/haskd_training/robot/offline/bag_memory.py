@@ -9,7 +9,7 @@ from haskd_ros.score_memory import ScoreMemory
 from haskd_ros.segmentation import Refine
 from haskd_ros.taxonomy import Taxonomy
 from haskd_training.recordings.transform_tree import NoTransform
-from haskd_training.robot.bag_outcomes import BagOutcomes
+from haskd_training.robot.offline.bag_outcomes import BagOutcomes
 
 
 class BagMemory:

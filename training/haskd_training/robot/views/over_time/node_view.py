@@ -13,10 +13,10 @@ from haskd_ros.clouds.pointcloud import read_points, valid_returns
 from haskd_ros.errors import InputError
 from haskd_training.data.caches.rows import SweepRow
 from haskd_training.recordings.readers.bag import stamp_ns
-from haskd_training.robot.over_time.live_clouds import live_clouds
-from haskd_training.robot.over_time.log import RerunLog, open_stream
-from haskd_training.robot.over_time.recording_view import PUBLISHED, chosen_clouds
-from haskd_training.robot.over_time.sweeps import Labels
+from haskd_training.robot.views.over_time.live_clouds import live_clouds
+from haskd_training.robot.views.over_time.log import RerunLog, open_stream
+from haskd_training.robot.views.over_time.recording_view import PUBLISHED, chosen_clouds
+from haskd_training.robot.views.over_time.sweeps import Labels
 
 RECORDING = "live"
 

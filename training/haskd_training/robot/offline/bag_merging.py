@@ -20,9 +20,9 @@ from haskd_ros.node.parameters.values import Parameters
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
-from haskd_training.robot.bag_motion import sensor_poses
-from haskd_training.robot.bag_outcomes import BagOutcomes
-from haskd_training.robot.lidar_pairs import Gap
+from haskd_training.robot.offline.bag_motion import sensor_poses
+from haskd_training.robot.offline.bag_outcomes import BagOutcomes
+from haskd_training.robot.offline.lidar_pairs import Gap
 
 _NO_MODEL = Intensity(scale=1.0, mean=0.0)
 """There is no model yet: of integers, an intensity that was not measured is 0."""

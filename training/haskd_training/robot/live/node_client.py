@@ -1,6 +1,6 @@
 """The other side of a segmentation node: its topics, its life cycle, what it reports about itself.
 
-With `over_time/live_clouds.py` the only file of the training half that imports ROS.
+With `views/over_time/live_clouds.py` the only file of the training half that imports ROS.
 """
 
 from __future__ import annotations

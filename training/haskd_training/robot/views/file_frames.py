@@ -10,8 +10,8 @@ from haskd_ros.errors import InputError
 from haskd_training.recordings.cloud_files.folder import places_in
 from haskd_training.recordings.cloud_files.formats import read_clouds
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
-from haskd_training.robot.file_labeller import FileLabeller, files_of
-from haskd_training.robot.view import Frames, LabelledFrame
+from haskd_training.robot.offline.file_labeller import FileLabeller, files_of
+from haskd_training.robot.views.view import Frames, LabelledFrame
 
 
 def frames_of_files(path: Path, model: Path, frame: SensorFrame, device: str) -> Frames:

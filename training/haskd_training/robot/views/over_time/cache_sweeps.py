@@ -11,7 +11,7 @@ from haskd_training.data.caches.cache import Cache
 from haskd_training.data.sensor_statistics import unlike_training
 from haskd_training.learning.inference import label_as_robot
 from haskd_training.recordings.findings import Finding
-from haskd_training.robot.over_time.sweeps import (
+from haskd_training.robot.views.over_time.sweeps import (
     IMAGE_WINDOW_S,
     Labels,
     RecordedSweeps,

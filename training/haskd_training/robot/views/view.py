@@ -31,9 +31,9 @@ from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import Bag, open_bag
 from haskd_training.recordings.readers.node_outputs import CLASS_ID, namespace
 from haskd_training.reports import plots
-from haskd_training.robot.bag_labeller import BagLabeller
-from haskd_training.robot.class_topics import taxonomy_of
-from haskd_training.robot.published_labels import published_topic
+from haskd_training.robot.offline.bag_labeller import BagLabeller
+from haskd_training.robot.offline.class_topics import taxonomy_of
+from haskd_training.robot.views.published_labels import published_topic
 
 BACKGROUND = np.array([16, 20, 24]) / 255
 KEYS = "N next cloud, P the one before, space another labelling, Q ends"

@@ -17,11 +17,11 @@ from haskd_training.core.run_folder import RESULT
 from haskd_training.data.caches.cache import Cache
 from haskd_training.data.caches.index import INDEX
 from haskd_training.recordings.findings import Say, refuse, say_nothing
-from haskd_training.robot.over_time.bag_sweeps import sweeps_of_bag
-from haskd_training.robot.over_time.cache_sweeps import sweeps_of_caches
-from haskd_training.robot.over_time.layout import LABELS
-from haskd_training.robot.over_time.log import RerunLog, open_stream
-from haskd_training.robot.over_time.sweeps import Labels, RecordedSweeps, SweepWithImages
+from haskd_training.robot.views.over_time.bag_sweeps import sweeps_of_bag
+from haskd_training.robot.views.over_time.cache_sweeps import sweeps_of_caches
+from haskd_training.robot.views.over_time.layout import LABELS
+from haskd_training.robot.views.over_time.log import RerunLog, open_stream
+from haskd_training.robot.views.over_time.sweeps import Labels, RecordedSweeps, SweepWithImages
 
 PUBLISHED = "published"
 """Name of the labels that a node published."""

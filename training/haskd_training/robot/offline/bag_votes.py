@@ -15,8 +15,8 @@ from haskd_ros.segmenter import Segmenter
 from haskd_training.recordings.readers.bag import open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording
 from haskd_training.recordings.transform_tree import NoTransform
-from haskd_training.robot.bag_outcomes import BagOutcomes
-from haskd_training.robot.score_votes import Heard, Voter, elected, first_parameters, voted
+from haskd_training.robot.offline.bag_outcomes import BagOutcomes
+from haskd_training.robot.offline.score_votes import Heard, Voter, elected, first_parameters, voted
 
 LabelCloud = Callable[[Any, Moment | NoTransform, Refine, Parameters], LabelledCloud]
 """(PointCloud2, when and where it was measured, refine, parameters) -> its labels."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from haskd_ros.clouds.sweeps import Moment, SweepHistory
 from haskd_training.recordings.transform_tree import NoTransform
-from haskd_training.robot.bag_outcomes import BagOutcomes
+from haskd_training.robot.offline.bag_outcomes import BagOutcomes
 
 
 class BagSweeps:

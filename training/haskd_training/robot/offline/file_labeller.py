@@ -31,7 +31,7 @@ from haskd_training.recordings.cloud_sample import (
 )
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.cloud_folder import cloud_message
-from haskd_training.robot.missing_channels import MissingChannels
+from haskd_training.robot.offline.missing_channels import MissingChannels
 
 _SAMPLED_FILES = 10
 """Files of a folder that are looked at before the first one is labelled, evenly spread."""

@@ -24,12 +24,12 @@ from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import frame_of, open_bag, stamp_ns
 from haskd_training.recordings.recording import Recording, RecordingConfig, transforms
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
-from haskd_training.robot.bag_memory import BagMemory
-from haskd_training.robot.bag_motion import BagMotion, check_poses
-from haskd_training.robot.bag_sweeps import BagSweeps
-from haskd_training.robot.bag_votes import BagVotes
-from haskd_training.robot.missing_channels import MissingChannels
-from haskd_training.robot.score_votes import check_votes
+from haskd_training.robot.offline.bag_memory import BagMemory
+from haskd_training.robot.offline.bag_motion import BagMotion, check_poses
+from haskd_training.robot.offline.bag_sweeps import BagSweeps
+from haskd_training.robot.offline.bag_votes import BagVotes
+from haskd_training.robot.offline.missing_channels import MissingChannels
+from haskd_training.robot.offline.score_votes import check_votes
 
 
 class BagLabeller:

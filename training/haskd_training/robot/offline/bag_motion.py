@@ -16,7 +16,7 @@ from haskd_ros.node.parameters.values import Parameters
 from haskd_ros.text import listed
 from haskd_training.recordings.readers.bag import frame_of, stamp_ns
 from haskd_training.recordings.transform_tree import NoTransform, TransformTree
-from haskd_training.robot.bag_outcomes import BagOutcomes
+from haskd_training.robot.offline.bag_outcomes import BagOutcomes
 
 
 class BagMotion:

@@ -24,7 +24,7 @@ from haskd_training.recordings.cloud_files.formats import (
 )
 from haskd_training.recordings.cloud_files.sensor_frame import SensorFrame
 from haskd_training.recordings.findings import Finding, refuse
-from haskd_training.robot.file_labeller import FileLabeller, files_of
+from haskd_training.robot.offline.file_labeller import FileLabeller, files_of
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ from haskd_training.recordings.bag_writing import (
 )
 from haskd_training.recordings.findings import Finding
 from haskd_training.recordings.readers.bag import POINT_CLOUD, Bag, open_bag
-from haskd_training.robot.bag_labeller import BagLabeller
-from haskd_training.robot.class_topics import LABEL_INFO, LEGEND, ClassTopics
+from haskd_training.robot.offline.bag_labeller import BagLabeller
+from haskd_training.robot.offline.class_topics import LABEL_INFO, LEGEND, ClassTopics
 
 _OUTPUT = "/segment/output"
 SEGMENTATION, VISUALIZATION = f"{_OUTPUT}/segmentation", f"{_OUTPUT}/visualization"

@@ -42,15 +42,15 @@ from haskd_training.recordings.readers.bag import (
 from haskd_training.recordings.readers.node_outputs import namespace
 from haskd_training.recordings.recording import Recording, RecordingConfig
 from haskd_training.recordings.repeats import Repeats
-from haskd_training.robot.bag_labeller import BagLabeller
-from haskd_training.robot.class_topics import taxonomy_of
-from haskd_training.robot.over_time.sweeps import (
+from haskd_training.robot.offline.bag_labeller import BagLabeller
+from haskd_training.robot.offline.class_topics import taxonomy_of
+from haskd_training.robot.views.over_time.sweeps import (
     IMAGE_WINDOW_S,
     Labels,
     RecordedSweeps,
     SweepWithImages,
 )
-from haskd_training.robot.published_labels import labelled_topics, published_topic
+from haskd_training.robot.views.published_labels import labelled_topics, published_topic
 
 _OUTPUT_WINDOW = 3
 """Sweeps that a recorded node may be behind with its labels."""

@@ -1,0 +1,1 @@
+"""A node of its own process, given clouds and timed."""

@@ -1,0 +1,1 @@
+"""What the node does with clouds, done with recorded ones."""
