@@ -178,6 +178,7 @@ setup(
             *VIEW,
             *FILES,
             *DATASETS,
+            *STORES,
             "codespell==2.4.3",
             "hypothesis",
             "mypy==2.4.1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -12,6 +13,9 @@ from haskd_training.core.storage.settings import store_settings
 _THREADS = 4
 """A connection to a store is slower than the store: so many together are mostly the network's
 full speed."""
+
+_PATIENCE_S = 2.0
+"""For which a store that fails is asked again: who waits for the object meanwhile loses no more."""
 
 
 class ReadAhead:
@@ -53,6 +57,6 @@ class ReadAhead:
                     return
                 copies, url = self._wanted.popleft()
             try:
-                copies.get(url, until_s=0)  # one try
+                copies.get(url, time.monotonic() + _PATIENCE_S)
             except Exception:
                 continue
